@@ -1,0 +1,155 @@
+//! What the app decides and hears during sync: conflicts and errors.
+//!
+//! Owns the two handler traits, what they are given, and the defaults.
+
+use futures_util::future::BoxFuture;
+
+use landfall_core::{FieldMap, FieldName, ModelName, MutationKind, RecordKey, RemoteRecord, Resolution};
+
+/// A local change that met a newer record on the server.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SyncConflict {
+    /// The record.
+    pub key: RecordKey,
+    /// What the local change does.
+    pub kind: MutationKind,
+    /// The record as the app sees it; `None` if it deleted it.
+    pub local: Option<FieldMap>,
+    /// The server's record on which the local change was made, as far as it is known.
+    pub base: Option<FieldMap>,
+    /// The server's record now; may be a tombstone.
+    pub remote: RemoteRecord,
+    /// Fields that the local change sets.
+    pub changed: Vec<FieldName>,
+    /// How often this change has met a conflict, this time included; counted across restarts.
+    pub attempts: u32,
+}
+
+/// Decides conflicts (Amplify's `conflictHandler`).
+///
+/// Called only if the server refuses a change for its version: under AUTOMERGE that is a delete, under
+/// OPTIMISTIC_CONCURRENCY any change.
+pub trait ConflictHandler: Send + Sync {
+    /// Answers what is to be done. The change waits meanwhile, others go on.
+    fn decide(&self, conflict: SyncConflict) -> BoxFuture<'static, Resolution>;
+}
+
+/// Hears of errors (Amplify's `errorHandler`).
+pub trait ErrorHandler: Send + Sync {
+    /// Called once for each error; must not block.
+    fn handle(&self, error: SyncError);
+}
+
+/// What kind of error it is (Amplify's `errorType`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The endpoint or its settings cannot work.
+    ConfigError,
+    /// The model does not fit the server's schema.
+    BadModel,
+    /// A record does not fit its model.
+    BadRecord,
+    /// Credentials are missing, wrong or not enough.
+    Unauthorized,
+    /// It may pass by itself; the engine tries again.
+    Transient,
+    /// Anything else.
+    Unknown,
+}
+
+/// During which part of sync it happened (Amplify's `process`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Process {
+    /// Fetching records.
+    Sync,
+    /// Sending local changes.
+    Mutate,
+    /// Listening for changes.
+    Subscribe,
+}
+
+/// An error during sync, in Amplify's shape.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SyncError {
+    /// What kind it is.
+    pub kind: ErrorKind,
+    /// During what.
+    pub process: Process,
+    /// What happened.
+    pub message: String,
+    /// AppSync's `errorType`, if it gave one.
+    pub error_type: Option<String>,
+    /// The model, if it is about one.
+    pub model: Option<ModelName>,
+    /// The record, if it is about one.
+    pub key: Option<RecordKey>,
+    /// What the change was to do, if it is about one.
+    pub operation: Option<MutationKind>,
+    /// The fields that were sent, so that nothing is lost with the error.
+    pub local: Option<FieldMap>,
+    /// The server's record, if it came along.
+    pub remote: Option<RemoteRecord>,
+    /// What to do about it.
+    pub suggestion: String,
+}
+
+impl ErrorKind {
+    /// Amplify's name, such as `BadRecord`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ConfigError => "ConfigError",
+            Self::BadModel => "BadModel",
+            Self::BadRecord => "BadRecord",
+            Self::Unauthorized => "Unauthorized",
+            Self::Transient => "Transient",
+            Self::Unknown => "Unknown",
+        }
+    }
+}
+
+impl Process {
+    /// Amplify's name, such as `mutate`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sync => "sync",
+            Self::Mutate => "mutate",
+            Self::Subscribe => "subscribe",
+        }
+    }
+}
+
+/// Applies the fields that were changed locally to the server's record.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ApplyLocalChanges;
+
+impl ConflictHandler for ApplyLocalChanges {
+    fn decide(&self, _: SyncConflict) -> BoxFuture<'static, Resolution> {
+        Box::pin(std::future::ready(Resolution::KeepLocal))
+    }
+}
+
+/// Lets the server's record stand.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AcceptRemote;
+
+impl ConflictHandler for AcceptRemote {
+    fn decide(&self, _: SyncConflict) -> BoxFuture<'static, Resolution> {
+        Box::pin(std::future::ready(Resolution::AcceptRemote))
+    }
+}
+
+/// Writes errors to the log.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LogErrors;
+
+impl ErrorHandler for LogErrors {
+    fn handle(&self, error: SyncError) {
+        tracing::warn!(
+            kind = error.kind.name(),
+            process = error.process.name(),
+            model = error.model.as_deref(),
+            message = error.message,
+            "sync error"
+        );
+    }
+}

@@ -1,0 +1,64 @@
+//! The actors of Landfall: who does what while a store runs, and what they say to each other.
+//!
+//! An actor is a thin shell around a pure machine. The machine decides, `step(now, input) -> effects`; the shell performs
+//! the effects. Actors share nothing: each has one message enum, and its [`Port`] is the only way to it.
+//!
+//! ```text
+//!     app ────────────── Start, Stop, Clear, AwaitReady ──────────────▶ Supervisor
+//!      │                                                                    │  makes and stops the
+//!      │                                                                    ▼  four parts of a run
+//!      │            ┌───────────────────┬─────────────────────┬─────────────────────┐
+//!      │    ReachabilityActor  SubscriptionProcessor     SyncProcessor      MutationProcessor
+//!      │            │                   │                     │                │         │
+//!      │       NetworkChanged    ApplyRemote           ApplyRemote      MarkSent, Settle │ Take, GiveBack
+//!      │            ▼                   │                     │                │         ▼
+//!      │        Supervisor              ▼                     ▼                ▼     OutboxActor
+//!      └──── Write, Observe ──────▶ StorageActor: the only writer ─── Committed ────────▶ │
+//!                                       │                                                 │ OutboxStatus
+//!                                       └──────────── mutation events ──▶ Hub ◀───────────┘
+//!                                                                          ▲
+//!                                                 everybody's lifecycle events; the app listens
+//! ```
+//!
+//! The order of a run is the supervisor's: network, subscriptions acknowledged, sync, what subscriptions buffered
+//! meanwhile, outbox, ready. Each part tells the supervisor how far it has got, with the epoch of its run; what an
+//! older run still sends is ignored. Whoever uses the [`Transport`](landfall_wire::Transport) reports to the
+//! `ReachabilityActor` how it fared.
+//!
+//! Time, chance, identifiers and the way to the server come from [`Env`] alone, so that a simulator can run all of this
+//! on one thread, in virtual time, from one seed.
+
+mod config;
+mod env;
+mod handlers;
+mod hub;
+mod mutation;
+mod outbox;
+mod port;
+mod reachability;
+mod storage;
+mod subscription;
+mod supervisor;
+mod sync;
+#[cfg(test)]
+mod test_support;
+mod timer;
+
+pub use config::SyncSettings;
+pub use env::{Clock, Entropy, Env, Immediate, NoTrace, Schedule, Trace};
+pub use handlers::{
+    AcceptRemote, ApplyLocalChanges, ConflictHandler, ErrorHandler, ErrorKind, LogErrors, Process,
+    SyncConflict, SyncError,
+};
+pub use hub::{Hub, HubEvent, HubMessage, LISTENER_BACKLOG_MAX, Listening, record_json};
+pub use mutation::{MutationMessage, MutationProcessor};
+pub use outbox::{OutboxActor, OutboxMessage, WINDOW_MAX};
+pub use port::{Envelope, Gone, Handle, Message, Port, Reply, trace_message};
+pub use reachability::{Outcome, ReachabilityActor, ReachabilityMessage};
+pub use storage::{
+    ChangeSet, Epoch, OBSERVER_BACKLOG_MAX, RemoteBatch, RemoteCounts, Settlement, StorageActor,
+    StorageMessage, WRITE_BATCH_MAX, WriteDone, WriteError, WriteOp,
+};
+pub use subscription::{SubscriptionMessage, SubscriptionProcessor};
+pub use supervisor::{Context, Supervisor, SupervisorMessage};
+pub use sync::{SyncMessage, SyncProcessor};

@@ -1,0 +1,444 @@
+//! MutationProcessor: sends local changes to the server and settles what becomes of them.
+//!
+//! Owns the lanes: how many mutations are on their way at the same time, and what is done about each answer. Takes
+//! mutations from `OutboxActor`, which alone knows their order, and gives back what it could not deal with; has
+//! `StorageActor` note that a mutation goes out and what became of it, in that order; asks the app's conflict handler,
+//! tells its error handler, the hub, and the `ReachabilityActor` how the server answers.
+//!
+//! The machine (`mutation/machine.rs`, with `gate.rs` and `verdict.rs`) decides, this shell performs.
+//!
+//! Invariants: 1. nothing is sent that is not marked sent on disk; 2. after a lost reply the server is asked before
+//! anything is sent again; 3. no failure of the network, of credentials or of the store drops a mutation; 4. what is
+//! refused is told with the whole payload, after it is parked on disk.
+
+mod catalog;
+mod gate;
+mod machine;
+#[cfg(test)]
+mod testing;
+mod verdict;
+
+use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
+
+use actix::Context;
+use actix::prelude::*;
+use futures_util::FutureExt;
+
+use landfall_core::{FieldMap, ModelDef, Mutation, RecordVersion, RemoteRecord, Row, Seq, Stage};
+use landfall_storage::StorageError;
+use landfall_wire::{Failure, HttpRequest, HttpResponse, MutationReply, TransportError};
+
+use crate::actor;
+use crate::env::Env;
+use crate::handlers::{ErrorKind, Process, SyncConflict, SyncError};
+use crate::hub::{HubEvent, HubMessage};
+use crate::outbox::{OutboxMessage, WINDOW_MAX};
+use crate::port::{Envelope, Handle, Message, Reply};
+use crate::reachability::{Outcome, ReachabilityMessage};
+use crate::storage::{Settlement, StorageMessage};
+use crate::supervisor;
+use crate::timer::{Timed, Timer, arm};
+use catalog::{Catalog, Unsendable};
+use machine::{Effect, Input, State};
+use verdict::Report;
+
+/// Messages to the [`MutationProcessor`].
+#[derive(Debug)]
+pub enum MutationMessage {
+    /// From `OutboxActor`: there is work, and it may be sent. No reply; a second wake is harmless.
+    Wake,
+    /// From the supervisor: take nothing until the next wake. What is on its way is still settled.
+    Pause,
+    /// From the supervisor: the run has ended.
+    Stop,
+    /// From the actor itself: something that it waited for has come.
+    Heard(MutationNews),
+}
+
+/// What a [`MutationProcessor`] waited for.
+#[derive(Debug)]
+pub struct MutationNews(Input);
+
+impl Message for MutationMessage {
+    const ACTOR: &'static str = "MutationProcessor";
+
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Wake => "Wake",
+            Self::Pause => "Pause",
+            Self::Stop => "Stop",
+            Self::Heard(MutationNews(input)) => input.name(),
+        }
+    }
+}
+
+/// Sends local changes to the server.
+#[derive(Debug)]
+pub struct MutationProcessor {
+    context: supervisor::Context,
+    catalog: Catalog,
+    state: State,
+    timer: Timer,
+}
+
+impl MutationProcessor {
+    /// A processor that waits for [`MutationMessage::Wake`].
+    pub fn new(context: supervisor::Context) -> Self {
+        let catalog = Catalog::new(&context.schema);
+        let lanes = context.settings.lanes.max(1);
+        let state = State::new(std::sync::Arc::clone(&context.schema), lanes);
+        Self {
+            context,
+            catalog,
+            state,
+            timer: Timer::default(),
+        }
+    }
+
+    fn step(&mut self, input: Input, ctx: &mut Context<Self>) {
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            let entropy = &self.context.env.entropy;
+            let effects = self
+                .state
+                .step(self.context.env.clock.now_ms(), &mut || entropy.next_u64(), input);
+            for effect in effects {
+                inputs.extend(self.perform(effect, ctx));
+            }
+        }
+        arm(self, ctx, self.state.due_ms());
+    }
+
+    /// Performs an effect; returns what follows from it at once.
+    fn perform(&mut self, effect: Effect, ctx: &mut Context<Self>) -> Option<Input> {
+        match effect {
+            Effect::Recover => self.recover(),
+            Effect::Take { max } => self.take(max, ctx),
+            Effect::GiveBack(mutations) => {
+                self.context
+                    .outbox
+                    .tell(OutboxMessage::GiveBack(mutations))
+                    .unwrap_or(());
+            }
+            Effect::Mark(mutations) => self.mark(mutations, ctx),
+            Effect::Load(seq) => return Some(self.load(seq)),
+            Effect::Send(mutation) => return self.send(*mutation, ctx),
+            Effect::Fetch(mutation) => return self.fetch(*mutation, ctx),
+            Effect::Decide { mutation, remote } => self.decide(&mutation, *remote, ctx),
+            Effect::Settle { seq, settlement } => self.settle(seq, settlement, ctx),
+            Effect::AnnouncePaused { reason } => {
+                self.context
+                    .hub
+                    .tell(HubMessage::Publish(HubEvent::OutboxPaused { reason }))
+                    .unwrap_or(());
+            }
+            Effect::Report(report) => self.context.settings.error_handler.handle(sync_error(report)),
+        }
+        None
+    }
+
+    /// Has mutations settled as unknown that a former run of this process left on their way; the outbox hears of the
+    /// commit and offers them again. If that fails, they stay in flight until the next run.
+    fn recover(&self) {
+        match self.in_flight() {
+            Ok(left) => {
+                for mutation in left {
+                    let (reply, _) = Reply::channel();
+                    let (epoch, settlement) = (self.context.epoch, Settlement::Unknown);
+                    let settle = StorageMessage::Settle {
+                        epoch,
+                        mutation,
+                        settlement,
+                        reply,
+                    };
+                    self.context.storage.tell(settle).unwrap_or(());
+                }
+            }
+            Err(error) => tracing::warn!(%error, "mutations that were on their way cannot be found out"),
+        }
+    }
+
+    fn in_flight(&self) -> Result<Vec<Seq>, StorageError> {
+        let snapshot = self.context.reader.snapshot()?;
+        let mut found = Vec::new();
+        let mut after = Seq::ZERO;
+        loop {
+            let page = snapshot.pending(after, WINDOW_MAX)?;
+            let Some(last) = page.last() else { return Ok(found) };
+            after = last.seq;
+            found.extend(
+                page.iter()
+                    .filter(|mutation| mutation.stage == Stage::InFlight)
+                    .map(|mutation| mutation.seq),
+            );
+        }
+    }
+
+    fn take(&self, max: usize, ctx: &mut Context<Self>) {
+        let outbox = self.context.outbox.clone();
+        let taking = async move { outbox.ask(|reply| OutboxMessage::Take { max, reply }).await };
+        // An outbox that is gone has nothing to give.
+        ctx.spawn(
+            taking
+                .into_actor(self)
+                .map(|taken, _, ctx| hear(ctx, Input::Taken(taken.unwrap_or_default()))),
+        );
+    }
+
+    fn mark(&self, asked: Vec<Seq>, ctx: &mut Context<Self>) {
+        let (storage, epoch, mutations) = (self.context.storage.clone(), self.context.epoch, asked.clone());
+        let marking = async move {
+            storage
+                .ask(|reply| StorageMessage::MarkSent {
+                    epoch,
+                    mutations,
+                    reply,
+                })
+                .await
+        };
+        let marking = marking.into_actor(self).map(move |answer, _, ctx| {
+            let marked = match answer {
+                Ok(marked) => marked.map_err(|error| error.to_string()),
+                Err(gone) => Err(gone.to_string()),
+            };
+            hear(ctx, Input::Marked { asked, marked });
+        });
+        ctx.spawn(marking);
+    }
+
+    fn load(&self, seq: Seq) -> Input {
+        let loaded = self
+            .context
+            .reader
+            .snapshot()
+            .and_then(|snapshot| snapshot.mutation(seq));
+        Input::Loaded {
+            seq,
+            loaded: loaded.map_err(|error| error.to_string()),
+        }
+    }
+
+    fn send(&self, mutation: Mutation, ctx: &mut Context<Self>) -> Option<Input> {
+        let request = match self.catalog.request(&mutation) {
+            Ok(request) => request,
+            Err(unsendable) => return Some(not_sent(&mutation, unsendable)),
+        };
+        self.execute(request, ctx, move |actor, result| {
+            let reply = match result {
+                Ok(response) => actor.catalog.read(&mutation, &response),
+                Err(error) => MutationReply::Failed(Failure::from(error)),
+            };
+            Input::Replied {
+                seq: mutation.seq,
+                reply: Box::new(reply),
+            }
+        });
+        None
+    }
+
+    fn fetch(&self, mutation: Mutation, ctx: &mut Context<Self>) -> Option<Input> {
+        let request = match self.catalog.get_request(&mutation) {
+            Ok(request) => request,
+            Err(unsendable) => return Some(not_sent(&mutation, unsendable)),
+        };
+        self.execute(request, ctx, move |actor, result| {
+            let fetched = match result {
+                Ok(response) => actor
+                    .catalog
+                    .read_get(&mutation, actor.known_version(&mutation), &response),
+                Err(error) => Err(Box::new(Failure::from(error))),
+            };
+            Input::Fetched {
+                seq: mutation.seq,
+                fetched,
+            }
+        });
+        None
+    }
+
+    /// Sends a request; what `read` makes of the answer is heard in its turn.
+    fn execute(
+        &self,
+        request: HttpRequest,
+        ctx: &mut Context<Self>,
+        read: impl FnOnce(&Self, Result<HttpResponse, TransportError>) -> Input + 'static,
+    ) {
+        let answer = match &self.context.env.transport {
+            Some(transport) => transport.execute(request),
+            None => {
+                let error = TransportError::Unreachable {
+                    reason: "there is no server".to_owned(),
+                };
+                std::future::ready(Err(error)).boxed()
+            }
+        };
+        let asking = answer.into_actor(self).map(move |result, actor, ctx| {
+            let outcome = Outcome::of_result(&result);
+            actor
+                .context
+                .reachability
+                .tell(ReachabilityMessage::Report(outcome))
+                .unwrap_or(());
+            let input = read(actor, result);
+            hear(ctx, input);
+        });
+        ctx.spawn(asking);
+    }
+
+    fn known_version(&self, mutation: &Mutation) -> Option<RecordVersion> {
+        let state = self
+            .context
+            .reader
+            .snapshot()
+            .and_then(|snapshot| snapshot.state(&mutation.key));
+        state.ok()?.sync.map(|sync| sync.version)
+    }
+
+    /// Asks the app. A handler that panics has answered nothing, and takes nobody with it.
+    fn decide(&self, mutation: &Mutation, remote: RemoteRecord, ctx: &mut Context<Self>) {
+        let seq = mutation.seq;
+        let conflict = self.conflict(mutation, remote);
+        let handler = std::sync::Arc::clone(&self.context.settings.conflict_handler);
+        let deciding = AssertUnwindSafe(async move { handler.decide(conflict).await }).catch_unwind();
+        let deciding = deciding.into_actor(self).map(move |answer, _, ctx| {
+            hear(
+                ctx,
+                Input::Decided {
+                    seq,
+                    resolution: answer.ok(),
+                },
+            );
+        });
+        ctx.spawn(deciding);
+    }
+
+    fn conflict(&self, mutation: &Mutation, remote: RemoteRecord) -> SyncConflict {
+        // Without the store's view the handler still has what was sent and what the server has.
+        let state = self
+            .context
+            .reader
+            .snapshot()
+            .and_then(|snapshot| snapshot.state(&mutation.key));
+        let state = state.unwrap_or_default();
+        let def = self.context.schema.model(mutation.model());
+        let fields = |row: Option<Row>| def.zip(row).map(|(def, row)| to_fields(def, row));
+        SyncConflict {
+            key: mutation.key.clone(),
+            kind: mutation.kind,
+            local: fields(state.row),
+            base: fields(state.shadow),
+            remote,
+            changed: mutation.patch.keys().cloned().collect(),
+            attempts: mutation.conflict_rounds.saturating_add(1),
+        }
+    }
+
+    fn settle(&self, seq: Seq, settlement: Settlement, ctx: &mut Context<Self>) {
+        let (storage, epoch) = (self.context.storage.clone(), self.context.epoch);
+        let settling = async move {
+            storage
+                .ask(|reply| StorageMessage::Settle {
+                    epoch,
+                    mutation: seq,
+                    settlement,
+                    reply,
+                })
+                .await
+        };
+        let settling = settling.into_actor(self).map(move |answer, _, ctx| {
+            let settled = match answer {
+                Ok(settled) => settled.map_err(|error| error.to_string()),
+                Err(gone) => Err(gone.to_string()),
+            };
+            if let Err(error) = &settled {
+                tracing::warn!(mutation = %seq, error, "what became of a mutation cannot be stored yet");
+            }
+            hear(ctx, Input::Settled { seq, settled });
+        });
+        ctx.spawn(settling);
+    }
+}
+
+/// Has the actor hear of something in its turn, so that the trace shows it.
+fn hear(ctx: &mut Context<MutationProcessor>, input: Input) {
+    ctx.notify(Envelope(MutationMessage::Heard(MutationNews(input))));
+}
+
+fn not_sent(mutation: &Mutation, unsendable: Unsendable) -> Input {
+    Input::Unsendable {
+        seq: mutation.seq,
+        kind: unsendable.kind,
+        reason: unsendable.reason,
+    }
+}
+
+fn to_fields(def: &ModelDef, row: Row) -> FieldMap {
+    def.stored_fields()
+        .map(|field| field.name.clone())
+        .zip(row)
+        .collect()
+}
+
+/// A report in Amplify's shape.
+fn sync_error(report: Report) -> SyncError {
+    let suggestion = match (report.kind, report.parked) {
+        (ErrorKind::Unauthorized, false) => {
+            "sign in again; changes wait for that and are then sent by themselves"
+        }
+        (ErrorKind::ConfigError, false) => "correct the configuration; changes wait for that",
+        (_, false) => "nothing needs to be done; changes wait and are sent once the server takes them",
+        (ErrorKind::Unauthorized, true) => {
+            "give the user access to the record and retry the parked change, or discard it"
+        }
+        (ErrorKind::BadModel, true) => {
+            "generate the models from the schema that the server runs, then retry the parked change or discard it"
+        }
+        (_, true) => "the change is parked: retry it once what the server says is dealt with, or discard it",
+    };
+    let mutation = report.mutation;
+    SyncError {
+        kind: report.kind,
+        process: Process::Mutate,
+        message: report.message,
+        error_type: report.error_type,
+        model: Some(mutation.model().clone()),
+        operation: Some(mutation.kind),
+        key: Some(mutation.key),
+        local: Some(mutation.patch),
+        remote: report.remote.map(|remote| *remote),
+        suggestion: suggestion.to_owned(),
+    }
+}
+
+impl Handle for MutationProcessor {
+    type Message = MutationMessage;
+
+    fn env(&self) -> &Env {
+        &self.context.env
+    }
+
+    fn handle(&mut self, message: MutationMessage, ctx: &mut Context<Self>) {
+        match message {
+            MutationMessage::Wake => self.step(Input::Wake, ctx),
+            MutationMessage::Pause => self.step(Input::Pause, ctx),
+            MutationMessage::Heard(MutationNews(input)) => self.step(input, ctx),
+            MutationMessage::Stop => ctx.stop(),
+        }
+    }
+}
+
+impl Timed for MutationProcessor {
+    fn timer(&mut self) -> &mut Timer {
+        &mut self.timer
+    }
+
+    fn timer_due(&mut self, ctx: &mut Context<Self>) {
+        self.step(Input::TimerDue, ctx);
+    }
+}
+
+actor!(MutationProcessor);
+
+#[cfg(test)]
+mod tests;

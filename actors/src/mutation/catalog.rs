@@ -1,0 +1,126 @@
+//! How mutations travel: the documents and reader of every model, made once for a run.
+//!
+//! Owns requests and what their answers say. Pure; sends nothing.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use landfall_core::{ModelName, Mutation, RecordVersion, Schema};
+use landfall_wire::{
+    Failure, GetReply, HttpRequest, HttpResponse, ModelDocuments, MutationReply, RecordReader, WireError,
+    get_variables, mutation_variables, read_get, read_mutation,
+};
+
+use super::verdict::Fetched;
+use crate::handlers::ErrorKind;
+
+/// Every model whose records can be sent.
+#[derive(Debug)]
+pub(super) struct Catalog {
+    schema: Arc<Schema>,
+    models: BTreeMap<ModelName, Result<Listed, Unsendable>>,
+}
+
+struct Listed {
+    reader: RecordReader,
+    documents: ModelDocuments,
+}
+
+/// Why a mutation cannot be put on the wire.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Unsendable {
+    pub(super) kind: ErrorKind,
+    pub(super) reason: String,
+}
+
+impl Catalog {
+    /// The synced models of a schema.
+    pub(super) fn new(schema: &Arc<Schema>) -> Self {
+        let syncable = schema.models().filter(|def| def.syncable);
+        let models = syncable
+            .map(|def| (def.name.clone(), Listed::new(schema, &def.name)))
+            .collect();
+        Self {
+            schema: Arc::clone(schema),
+            models,
+        }
+    }
+
+    fn listed(&self, model: &ModelName) -> Result<&Listed, Unsendable> {
+        match self.models.get(model) {
+            Some(Ok(listed)) => Ok(listed),
+            Some(Err(unsendable)) => Err(unsendable.clone()),
+            None => Err(Unsendable {
+                kind: ErrorKind::BadModel,
+                reason: format!(
+                    "`{model}` is not synced by this schema; discard the change, or bring the model back"
+                ),
+            }),
+        }
+    }
+
+    /// The request that sends a mutation.
+    pub(super) fn request(&self, mutation: &Mutation) -> Result<HttpRequest, Unsendable> {
+        let listed = self.listed(mutation.model())?;
+        let variables =
+            mutation_variables(&self.schema, listed.reader.def(), mutation).map_err(|error| Unsendable {
+                kind: ErrorKind::BadRecord,
+                reason: error.to_string(),
+            })?;
+        Ok(listed.documents.mutation(mutation.kind).request(&variables))
+    }
+
+    /// The request for a mutation's record.
+    pub(super) fn get_request(&self, mutation: &Mutation) -> Result<HttpRequest, Unsendable> {
+        let listed = self.listed(mutation.model())?;
+        let variables = get_variables(&self.schema, listed.reader.def(), &mutation.key.id);
+        Ok(listed.documents.get.request(&variables))
+    }
+
+    /// Reads the answer to [`request`](Self::request).
+    pub(super) fn read(&self, mutation: &Mutation, response: &HttpResponse) -> MutationReply {
+        let listed = self.asked(mutation);
+        read_mutation(&listed.reader, listed.documents.mutation(mutation.kind), response)
+    }
+
+    /// Reads the answer to [`get_request`](Self::get_request); `known` is the newest version that the store knows.
+    pub(super) fn read_get(
+        &self,
+        mutation: &Mutation,
+        known: Option<RecordVersion>,
+        response: &HttpResponse,
+    ) -> Result<Fetched, Box<Failure>> {
+        let listed = self.asked(mutation);
+        Ok(match read_get(&listed.reader, &listed.documents.get, response)? {
+            GetReply::Found(remote) => Fetched::Found(remote),
+            GetReply::Missing => Fetched::Missing { known },
+            GetReply::Unreadable(bad) => Fetched::Unreadable(bad),
+        })
+    }
+
+    fn asked(&self, mutation: &Mutation) -> &Listed {
+        self.listed(mutation.model())
+            .ok()
+            .expect("only what was asked for is answered")
+    }
+}
+
+impl Listed {
+    fn new(schema: &Arc<Schema>, model: &ModelName) -> Result<Self, Unsendable> {
+        let bad_model = |error: WireError| Unsendable {
+            kind: ErrorKind::BadModel,
+            reason: error.to_string(),
+        };
+        Ok(Self {
+            reader: RecordReader::new(schema, model).map_err(bad_model)?,
+            documents: ModelDocuments::build(schema, model).map_err(bad_model)?,
+        })
+    }
+}
+
+impl fmt::Debug for Listed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Listed({})", self.reader.def().name)
+    }
+}

@@ -1,0 +1,598 @@
+//! The machine of the [`MutationProcessor`](super::MutationProcessor): what is in hand, and what happens to it next.
+//!
+//! Owns the lanes. Pure. What an answer means is `verdict.rs`, whether anything may go out is `gate.rs`.
+//!
+//! | stage | its answer | becomes |
+//! |---|---|---|
+//! | marking | marked | sending; not waiting any more: given back |
+//! | loading | loaded | fetching; settled meanwhile: given back |
+//! | sending | replied, unsendable | settling, fetching, deciding |
+//! | fetching | fetched, unsendable | settling, deciding, given back |
+//! | deciding | decided | settling |
+//! | settling | settled | done; not stored: resting |
+//! | resting | deadline | settling |
+//!
+//! Every other pair of stage and answer is unexpected and counted by name. The processor itself is fresh until its first
+//! wake, then awake, and paused between a pause and the next wake. A wake in any of them is expected: the outbox wakes
+//! with each commit. A fresh processor first has mutations settled that a former run left on their way: nobody waits
+//! for their answers any more.
+//!
+//! Invariants: 1. a mutation is in one lane at most, whatever the outbox says; 2. at most `lanes` are in hand; 3. what is in
+//! hand leaves it settled or given back; 4. one take is open at a time, and no wake is forgotten; 5. what was marked
+//! sent but not handed to the transport before a pause is settled as not applied.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use landfall_core::{
+    Errand, Mutation, Refusal, RemoteRecord, Resolution, Schema, Seq, Stage as MutationStage, decide_conflict,
+};
+use landfall_wire::{Failure, FailureCause, MutationReply, TransportError};
+
+use super::gate::{Closing, FAILURES_BEFORE_REPORT, Gate, Round};
+use super::verdict::{self, Fetched, Health, Purpose, Report, Verdict};
+use crate::handlers::ErrorKind;
+use crate::storage::Settlement;
+use crate::sync::error_kind;
+
+/// How long a settlement waits that the store did not take. It cannot be given up: the server has spoken.
+pub(super) const SETTLE_AGAIN_MS: u64 = 1_000;
+
+/// What the machine hears.
+#[derive(Debug)]
+pub(super) enum Input {
+    /// From the outbox: there is work.
+    Wake,
+    /// From the supervisor: take nothing until the next wake.
+    Pause,
+    /// The deadline has come.
+    TimerDue,
+    /// The outbox gave these.
+    Taken(Vec<(Seq, Errand)>),
+    /// Of the mutations that were to be marked sent, these were.
+    Marked {
+        asked: Vec<Seq>,
+        marked: Result<Vec<Mutation>, String>,
+    },
+    /// A mutation whose outcome is unknown was read; `None` if it does not wait any more.
+    Loaded {
+        seq: Seq,
+        loaded: Result<Option<Mutation>, String>,
+    },
+    /// A mutation cannot be put on the wire.
+    Unsendable {
+        seq: Seq,
+        kind: ErrorKind,
+        reason: String,
+    },
+    /// The server answered a mutation, or will not.
+    Replied { seq: Seq, reply: Box<MutationReply> },
+    /// The server answered what it has of a record, or will not.
+    Fetched {
+        seq: Seq,
+        fetched: Result<Fetched, Box<Failure>>,
+    },
+    /// The conflict handler answered; `None` if it failed.
+    Decided {
+        seq: Seq,
+        resolution: Option<Resolution>,
+    },
+    /// A settlement is stored, or could not be.
+    Settled { seq: Seq, settled: Result<(), String> },
+}
+
+impl Input {
+    /// A name for traces.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Wake => "Wake",
+            Self::Pause => "Pause",
+            Self::TimerDue => "TimerDue",
+            Self::Taken(_) => "Taken",
+            Self::Marked { marked: Ok(_), .. } => "Marked",
+            Self::Marked { marked: Err(_), .. } => "NotMarked",
+            Self::Loaded { .. } => "Loaded",
+            Self::Unsendable { .. } => "Unsendable",
+            Self::Replied { .. } => "Replied",
+            Self::Fetched { .. } => "Fetched",
+            Self::Decided { .. } => "Decided",
+            Self::Settled { settled: Ok(()), .. } => "Settled",
+            Self::Settled { settled: Err(_), .. } => "NotSettled",
+        }
+    }
+}
+
+/// What the shell is to do.
+#[derive(Debug)]
+pub(super) enum Effect {
+    /// Settle what a former run left on its way as unknown.
+    Recover,
+    /// Ask the outbox for work.
+    Take { max: usize },
+    /// Give mutations back to the outbox.
+    GiveBack(Vec<Seq>),
+    /// Have mutations marked sent.
+    Mark(Vec<Seq>),
+    /// Read a mutation from the store.
+    Load(Seq),
+    /// Send a mutation.
+    Send(Box<Mutation>),
+    /// Ask the server for a mutation's record.
+    Fetch(Box<Mutation>),
+    /// Ask the conflict handler.
+    Decide {
+        mutation: Box<Mutation>,
+        remote: Box<RemoteRecord>,
+    },
+    /// Store what became of a mutation.
+    Settle { seq: Seq, settlement: Settlement },
+    /// Tell the hub that sending waits for the app.
+    AnnouncePaused { reason: String },
+    /// Tell the app of an error.
+    Report(Report),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    Fresh,
+    Awake,
+    Paused,
+}
+
+/// A mutation in hand.
+#[derive(Debug)]
+struct Held {
+    stage: Stage,
+    round: Round,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Marking,
+    Loading,
+    Sending(Box<Mutation>),
+    Fetching(Box<Mutation>, Purpose),
+    Deciding(Box<Mutation>, Box<RemoteRecord>),
+    Settling(Settlement, Option<Report>),
+    Resting {
+        until_ms: u64,
+        settlement: Settlement,
+        report: Option<Report>,
+    },
+}
+
+impl Stage {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Marking => "marking",
+            Self::Loading => "loading",
+            Self::Sending(_) => "sending",
+            Self::Fetching(..) => "fetching",
+            Self::Deciding(..) => "deciding",
+            Self::Settling(..) => "settling",
+            Self::Resting { .. } => "resting",
+        }
+    }
+}
+
+/// What is in hand, and whether more may be taken.
+#[derive(Debug)]
+pub(super) struct State {
+    schema: Arc<Schema>,
+    lanes: usize,
+    mode: Mode,
+    gate: Gate,
+    held: BTreeMap<Seq, Held>,
+    /// Whether the outbox has been asked and has not answered yet.
+    asking: bool,
+    /// Whether there may be work that was not asked for yet.
+    hungry: bool,
+    unexpected: BTreeMap<(&'static str, &'static str), u64>,
+}
+
+/// What a step draws on.
+struct Turn<'a> {
+    now_ms: u64,
+    random: &'a mut dyn FnMut() -> u64,
+    effects: Vec<Effect>,
+}
+
+impl State {
+    /// Nothing is in hand.
+    pub(super) fn new(schema: Arc<Schema>, lanes: usize) -> Self {
+        Self {
+            schema,
+            lanes,
+            mode: Mode::Fresh,
+            gate: Gate::new(),
+            held: BTreeMap::new(),
+            asking: false,
+            hungry: false,
+            unexpected: BTreeMap::new(),
+        }
+    }
+
+    /// When the machine wants to hear `TimerDue`.
+    pub(super) fn due_ms(&self) -> Option<u64> {
+        let resting = self.held.values().filter_map(|held| match held.stage {
+            Stage::Resting { until_ms, .. } => Some(until_ms),
+            _ => None,
+        });
+        let gate = self.gate.due_ms().filter(|_| self.mode == Mode::Awake);
+        resting.chain(gate).min()
+    }
+
+    /// Takes an input; returns what is to be done, in this order.
+    pub(super) fn step(&mut self, now_ms: u64, random: &mut dyn FnMut() -> u64, input: Input) -> Vec<Effect> {
+        let mut turn = Turn {
+            now_ms,
+            random,
+            effects: Vec::new(),
+        };
+        let name = input.name();
+        match input {
+            Input::Wake => self.wake(&mut turn),
+            Input::Pause => {
+                self.mode = if self.mode == Mode::Fresh {
+                    Mode::Fresh
+                } else {
+                    Mode::Paused
+                }
+            }
+            Input::TimerDue => self.timer(&mut turn),
+            Input::Taken(errands) => self.taken(errands, &mut turn),
+            Input::Marked { asked, marked } => self.marked(&asked, marked, name, &mut turn),
+            Input::Loaded { seq, .. }
+            | Input::Unsendable { seq, .. }
+            | Input::Replied { seq, .. }
+            | Input::Fetched { seq, .. }
+            | Input::Decided { seq, .. }
+            | Input::Settled { seq, .. } => self.answer(seq, input, &mut turn),
+        }
+        self.ask(&mut turn);
+        turn.effects
+    }
+
+    fn wake(&mut self, turn: &mut Turn<'_>) {
+        match self.mode {
+            Mode::Fresh => turn.effects.push(Effect::Recover),
+            // Sending resumes because the server can be reached again.
+            Mode::Paused => self.gate.forgive(),
+            Mode::Awake => {}
+        }
+        self.mode = Mode::Awake;
+        self.hungry = true;
+    }
+
+    fn timer(&mut self, turn: &mut Turn<'_>) {
+        self.hungry |= self.gate.wake(turn.now_ms);
+        for (seq, held) in &mut self.held {
+            if let Stage::Resting {
+                until_ms,
+                settlement,
+                report,
+            } = &mut held.stage
+                && *until_ms <= turn.now_ms
+            {
+                turn.effects.push(Effect::Settle {
+                    seq: *seq,
+                    settlement: settlement.clone(),
+                });
+                held.stage = Stage::Settling(settlement.clone(), report.take());
+            }
+        }
+    }
+
+    /// Asks for work if there may be some and it may go out.
+    fn ask(&mut self, turn: &mut Turn<'_>) {
+        if self.mode != Mode::Awake || self.asking || !self.hungry {
+            return;
+        }
+        let room = self.room();
+        if room == 0 {
+            return;
+        }
+        self.asking = true;
+        self.hungry = false;
+        turn.effects.push(Effect::Take {
+            max: self.gate.candidates(room),
+        });
+    }
+
+    fn free(&self) -> usize {
+        self.lanes.saturating_sub(self.held.len())
+    }
+
+    fn room(&self) -> usize {
+        let out = self
+            .held
+            .values()
+            .filter(|held| held.round == self.gate.round())
+            .count();
+        self.gate.room(out, self.free())
+    }
+
+    fn taken(&mut self, errands: Vec<(Seq, Errand)>, turn: &mut Turn<'_>) {
+        self.asking = false;
+        // An outbox that was resumed knows nothing of what is in hand already.
+        let errands: Vec<(Seq, Errand)> = errands
+            .into_iter()
+            .filter(|(seq, _)| !self.held.contains_key(seq))
+            .collect();
+        let candidates: Vec<Seq> = errands.iter().map(|(seq, _)| *seq).collect();
+        let room = if self.mode == Mode::Awake { self.room() } else { 0 };
+        let chosen = self.gate.choose(&candidates, room);
+        let (mut to_mark, mut back) = (Vec::new(), Vec::new());
+        for (seq, errand) in errands {
+            if !chosen.contains(&seq) {
+                back.push(seq);
+                continue;
+            }
+            let stage = match errand {
+                Errand::Send => {
+                    to_mark.push(seq);
+                    Stage::Marking
+                }
+                Errand::Inquire => {
+                    turn.effects.push(Effect::Load(seq));
+                    Stage::Loading
+                }
+            };
+            self.held.insert(
+                seq,
+                Held {
+                    stage,
+                    round: self.gate.round(),
+                },
+            );
+        }
+        if !to_mark.is_empty() {
+            turn.effects.push(Effect::Mark(to_mark));
+        }
+        if !back.is_empty() {
+            // There was more than could go; once there is room it is asked for again.
+            self.hungry = true;
+            turn.effects.push(Effect::GiveBack(back));
+        }
+    }
+
+    fn marked(
+        &mut self,
+        asked: &[Seq],
+        marked: Result<Vec<Mutation>, String>,
+        name: &'static str,
+        turn: &mut Turn<'_>,
+    ) {
+        let mut marked: BTreeMap<Seq, Mutation> = match marked {
+            Ok(mutations) => mutations
+                .into_iter()
+                .map(|mutation| (mutation.seq, mutation))
+                .collect(),
+            Err(_) => {
+                // None of them went out; the store needs the pause, not the server.
+                let round = self.gate.round();
+                self.gate.failed(None, round, PASSES, turn.now_ms, turn.random);
+                BTreeMap::new()
+            }
+        };
+        let mut back = Vec::new();
+        for seq in asked {
+            let stage = self.held.get_mut(seq).map(|held| &mut held.stage);
+            match (stage, marked.remove(seq)) {
+                (Some(stage @ Stage::Marking), Some(mutation)) if self.mode == Mode::Awake => {
+                    *stage = Stage::Sending(Box::new(mutation.clone()));
+                    turn.effects.push(Effect::Send(Box::new(mutation)));
+                }
+                (Some(Stage::Marking), Some(_)) => {
+                    let round = self.held.get(seq).map_or(self.gate.round(), |held| held.round);
+                    self.rule(
+                        *seq,
+                        round,
+                        Verdict::Settle(Settlement::NotApplied, None),
+                        None,
+                        turn,
+                    );
+                }
+                (Some(Stage::Marking), None) => {
+                    self.held.remove(seq);
+                    back.push(*seq);
+                }
+                (stage, _) => {
+                    let stage = stage.map_or("not held", |stage| stage.name());
+                    *self.unexpected.entry((stage, name)).or_default() += 1;
+                }
+            }
+        }
+        if !back.is_empty() {
+            turn.effects.push(Effect::GiveBack(back));
+        }
+    }
+
+    /// Passes an answer on to the mutation that waits for it.
+    fn answer(&mut self, seq: Seq, input: Input, turn: &mut Turn<'_>) {
+        let Some(held) = self.held.remove(&seq) else {
+            return *self.unexpected.entry(("not held", input.name())).or_default() += 1;
+        };
+        let round = held.round;
+        match (held.stage, input) {
+            (
+                Stage::Loading,
+                Input::Loaded {
+                    loaded: Ok(loaded), ..
+                },
+            ) => {
+                match loaded.filter(|mutation| mutation.stage == MutationStage::Unknown) {
+                    Some(mutation) => {
+                        self.rule(
+                            seq,
+                            round,
+                            Verdict::Ask(Purpose::Outcome),
+                            Some(Box::new(mutation)),
+                            turn,
+                        );
+                    }
+                    // The outbox will hear by itself of what has become of it.
+                    None => turn.effects.push(Effect::GiveBack(vec![seq])),
+                }
+            }
+            (Stage::Loading, Input::Loaded { loaded: Err(_), .. }) => {
+                self.gate
+                    .failed(Some(seq), round, PASSES, turn.now_ms, turn.random);
+                turn.effects.push(Effect::GiveBack(vec![seq]));
+            }
+            (
+                Stage::Sending(mutation) | Stage::Fetching(mutation, _),
+                Input::Unsendable { kind, reason, .. },
+            ) => {
+                let refusal = Refusal {
+                    error_type: None,
+                    message: reason,
+                };
+                let verdict = verdict::refuse(&mutation, refusal, kind, None);
+                self.rule(seq, round, verdict, Some(mutation), turn);
+            }
+            (Stage::Sending(mutation), Input::Replied { reply, .. }) => {
+                let (verdict, health) = match self.schema.model(mutation.model()) {
+                    Some(def) => verdict::of_reply(def, &mutation, *reply),
+                    None => unreachable!("only mutations of known models are sent"),
+                };
+                self.note(seq, round, health, &mutation, turn);
+                self.rule(seq, round, verdict, Some(mutation), turn);
+            }
+            (Stage::Fetching(mutation, purpose), Input::Fetched { fetched, .. }) => {
+                let (verdict, health) = match self.schema.model(mutation.model()) {
+                    Some(def) => verdict::of_fetched(def, &mutation, purpose, fetched),
+                    None => unreachable!("only mutations of known models are asked about"),
+                };
+                self.note(seq, round, health, &mutation, turn);
+                self.rule(seq, round, verdict, Some(mutation), turn);
+            }
+            (Stage::Deciding(mutation, remote), Input::Decided { resolution, .. }) => {
+                let verdict = decided(&mutation, *remote, resolution);
+                self.rule(seq, round, verdict, Some(mutation), turn);
+            }
+            (Stage::Settling(_, report), Input::Settled { settled: Ok(()), .. }) => {
+                turn.effects.extend(report.map(Effect::Report));
+                self.hungry = true;
+            }
+            (Stage::Settling(settlement, report), Input::Settled { settled: Err(_), .. }) => {
+                let until_ms = turn.now_ms.saturating_add(SETTLE_AGAIN_MS);
+                self.held.insert(
+                    seq,
+                    Held {
+                        stage: Stage::Resting {
+                            until_ms,
+                            settlement,
+                            report,
+                        },
+                        round,
+                    },
+                );
+            }
+            (stage, input) => {
+                *self.unexpected.entry((stage.name(), input.name())).or_default() += 1;
+                self.held.insert(seq, Held { stage, round });
+            }
+        }
+    }
+
+    /// Carries a verdict out.
+    fn rule(
+        &mut self,
+        seq: Seq,
+        round: Round,
+        verdict: Verdict,
+        mutation: Option<Box<Mutation>>,
+        turn: &mut Turn<'_>,
+    ) {
+        let (round, stage) = match (verdict, mutation) {
+            (Verdict::Settle(settlement, report), _) => {
+                turn.effects.push(Effect::Settle {
+                    seq,
+                    settlement: settlement.clone(),
+                });
+                (round, Stage::Settling(settlement, report))
+            }
+            (Verdict::Ask(purpose), Some(mutation)) => {
+                turn.effects.push(Effect::Fetch(mutation.clone()));
+                (self.gate.round(), Stage::Fetching(mutation, purpose))
+            }
+            (Verdict::Decide(remote), Some(mutation)) => {
+                turn.effects.push(Effect::Decide {
+                    mutation: mutation.clone(),
+                    remote: remote.clone(),
+                });
+                (round, Stage::Deciding(mutation, remote))
+            }
+            (Verdict::GiveBack | Verdict::Ask(_) | Verdict::Decide(_), _) => {
+                self.held.remove(&seq);
+                self.hungry = true;
+                turn.effects.push(Effect::GiveBack(vec![seq]));
+                return;
+            }
+        };
+        self.held.insert(seq, Held { stage, round });
+    }
+
+    /// Takes note of how the server is.
+    fn note(&mut self, seq: Seq, round: Round, health: Health, mutation: &Mutation, turn: &mut Turn<'_>) {
+        let Health::Refuses(closing, failure) = health else {
+            return self.gate.answered(round);
+        };
+        let Some(failures) = self
+            .gate
+            .failed(Some(seq), round, closing, turn.now_ms, turn.random)
+        else {
+            return;
+        };
+        let is_news = match closing {
+            Closing::Credentials => failures == 1,
+            Closing::Transient { .. } if is_misconfigured(&failure) => failures == 1,
+            Closing::Transient { .. } => failures == FAILURES_BEFORE_REPORT,
+        };
+        if !is_news {
+            return;
+        }
+        if closing == Closing::Credentials {
+            turn.effects.push(Effect::AnnouncePaused {
+                reason: failure.to_string(),
+            });
+        }
+        turn.effects.push(Effect::Report(Report {
+            kind: error_kind(&failure),
+            message: failure.to_string(),
+            error_type: failure.error_type().map(str::to_owned),
+            parked: false,
+            mutation: Box::new(mutation.clone()),
+            remote: None,
+        }));
+    }
+}
+
+const PASSES: Closing = Closing::Transient { retry_after_ms: None };
+
+fn is_misconfigured(failure: &Failure) -> bool {
+    matches!(
+        failure.cause,
+        FailureCause::Transport(TransportError::Misconfigured { .. })
+    )
+}
+
+fn decided(mutation: &Mutation, remote: RemoteRecord, resolution: Option<Resolution>) -> Verdict {
+    match resolution {
+        Some(resolution) => {
+            let decision = decide_conflict(mutation, &remote, resolution);
+            Verdict::Settle(Settlement::Conflict { remote, decision }, None)
+        }
+        None => {
+            let refusal = Refusal {
+                error_type: None,
+                message: "the conflict handler panicked, so nothing is decided".to_owned(),
+            };
+            verdict::refuse(mutation, refusal, ErrorKind::Unknown, Some(remote))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

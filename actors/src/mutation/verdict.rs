@@ -1,0 +1,355 @@
+//! What an answer of the server means for a mutation.
+//!
+//! Owns the decisions, as data: nothing here is sent or stored. Pure, and without a state of its own.
+//!
+//! | answer | verdict |
+//! |---|---|
+//! | applied | acknowledged |
+//! | applied, record unreadable | ask for the record |
+//! | version conflict | ask the conflict handler, with the record asked for if it did not come along; refused after [`CONFLICT_ROUNDS_MAX`] rounds |
+//! | condition failed, or exists already | ask for the record: a create or delete may have been applied after all; else refused with it |
+//! | permanent, or this record is not allowed | refused |
+//! | credentials | not applied, gate closed |
+//! | transient, not delivered | not applied, gate closed |
+//! | transient, perhaps delivered | unknown, gate closed |
+//!
+//! And what the server's record means when it was asked for:
+//!
+//! | asked because | found or missing | unreadable or not shown | may pass, credentials |
+//! |---|---|---|---|
+//! | the outcome is unknown | as [`settle`] says | refused | given back |
+//! | of a conflict | conflict handler; a deleted record means a delete is through; missing: refused | refused | not applied: the next try meets the conflict again |
+//! | a condition failed | acknowledged if [`settle`] says so of a create or delete; else refused | refused | create: unknown; else not applied |
+//! | its answer was unreadable | acknowledged | refused, saying that it was applied | unknown |
+
+use landfall_core::{
+    CONFLICT_ROUNDS_MAX, ModelDef, Mutation, MutationKind, RecordVersion, Refusal, RemoteRecord, Settled,
+    SyncMetadata, settle,
+};
+use landfall_wire::{BadRecord, Delivery, Failure, FailureCause, FailureClass, MutationReply};
+
+use super::gate::Closing;
+use crate::handlers::ErrorKind;
+use crate::storage::Settlement;
+use crate::sync::error_kind;
+
+/// Why the server is asked for a record.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Purpose {
+    /// The answer to the mutation was lost.
+    Outcome,
+    /// The server's version is another, and the record did not come along.
+    Conflict(Box<Failure>),
+    /// The condition failed, or the record exists already, or not at all.
+    Condition(Box<Failure>),
+    /// The mutation was applied, but the record in the answer cannot be read.
+    Reread(Box<BadRecord>),
+}
+
+/// What the server has of a record.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Fetched {
+    /// The record, perhaps a tombstone.
+    Found(RemoteRecord),
+    /// Nothing, not even a tombstone.
+    Missing {
+        /// The newest version that the store knows.
+        known: Option<RecordVersion>,
+    },
+    /// Something that cannot be read.
+    Unreadable(Box<BadRecord>),
+}
+
+/// What the app is told of a mutation, or of sending as such.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Report {
+    pub(super) kind: ErrorKind,
+    pub(super) message: String,
+    pub(super) error_type: Option<String>,
+    /// Whether the mutation is refused; otherwise it waits and is sent again.
+    pub(super) parked: bool,
+    pub(super) mutation: Box<Mutation>,
+    pub(super) remote: Option<Box<RemoteRecord>>,
+}
+
+/// What becomes of a mutation.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    /// Store this, then tell the app that, if there is something to tell.
+    Settle(Settlement, Option<Report>),
+    /// Ask the server for the record.
+    Ask(Purpose),
+    /// Ask the conflict handler.
+    Decide(Box<RemoteRecord>),
+    /// Nothing is known that was not known before.
+    GiveBack,
+}
+
+/// How the server is.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Health {
+    /// It answers.
+    Answers,
+    /// It does not take anything at the moment.
+    Refuses(Closing, Box<Failure>),
+}
+
+/// What an answer to a mutation means.
+pub(super) fn of_reply(def: &ModelDef, mutation: &Mutation, reply: MutationReply) -> (Verdict, Health) {
+    let verdict = match reply {
+        MutationReply::Applied(remote) => Verdict::Settle(Settlement::Acknowledged(remote), None),
+        MutationReply::Unreadable(bad) => Verdict::Ask(Purpose::Reread(bad)),
+        MutationReply::Conflict {
+            server: Some(remote),
+            failure,
+        } => conflict(mutation, remote, &failure),
+        MutationReply::Conflict {
+            server: None,
+            failure,
+        } => Verdict::Ask(Purpose::Conflict(Box::new(failure))),
+        MutationReply::ConditionFailed {
+            server: Some(remote),
+            failure,
+        } => condition_failed(def, mutation, Some(remote), None, &failure),
+        MutationReply::ConditionFailed {
+            server: None,
+            failure,
+        } => Verdict::Ask(Purpose::Condition(Box::new(failure))),
+        MutationReply::Failed(failure) => return of_failure(mutation, failure),
+    };
+    (verdict, Health::Answers)
+}
+
+fn of_failure(mutation: &Mutation, failure: Failure) -> (Verdict, Health) {
+    match closing(&failure) {
+        Some(closing) => {
+            let settlement = match failure.delivery() {
+                Delivery::NotDelivered => Settlement::NotApplied,
+                Delivery::Unknown => Settlement::Unknown,
+            };
+            (
+                Verdict::Settle(settlement, None),
+                Health::Refuses(closing, Box::new(failure)),
+            )
+        }
+        None => (refused(mutation, &failure, None), Health::Answers),
+    }
+}
+
+/// What it means that the server has this, or that it could not be asked.
+pub(super) fn of_fetched(
+    def: &ModelDef,
+    mutation: &Mutation,
+    purpose: Purpose,
+    fetched: Result<Fetched, Box<Failure>>,
+) -> (Verdict, Health) {
+    let fetched = match fetched {
+        Ok(fetched) => fetched,
+        Err(failure) => match closing(&failure) {
+            Some(closing) => return (not_asked(mutation, &purpose), Health::Refuses(closing, failure)),
+            None => {
+                return (
+                    not_shown(mutation, purpose, &failure.to_string(), error_kind(&failure)),
+                    Health::Answers,
+                );
+            }
+        },
+    };
+    let (remote, known) = match fetched {
+        Fetched::Found(remote) => (Some(remote), None),
+        Fetched::Missing { known } => (None, known),
+        Fetched::Unreadable(bad) => {
+            return (
+                not_shown(mutation, purpose, &bad.to_string(), ErrorKind::BadRecord),
+                Health::Answers,
+            );
+        }
+    };
+    let verdict = match purpose {
+        Purpose::Outcome => outcome(def, mutation, remote, known),
+        Purpose::Conflict(failure) => match remote {
+            Some(remote) => conflict(mutation, remote, &failure),
+            None if mutation.kind == MutationKind::Delete => acknowledged(def, mutation, None, known),
+            None => refused(mutation, &failure, None),
+        },
+        Purpose::Condition(failure) => condition_failed(def, mutation, remote, known, &failure),
+        Purpose::Reread(_) => acknowledged(def, mutation, remote, known),
+    };
+    (verdict, Health::Answers)
+}
+
+fn outcome(
+    def: &ModelDef,
+    mutation: &Mutation,
+    remote: Option<RemoteRecord>,
+    known: Option<RecordVersion>,
+) -> Verdict {
+    match (settle(def, mutation, remote.as_ref()), remote) {
+        (Settled::Applied, remote) => acknowledged(def, mutation, remote, known),
+        (Settled::Conflict, Some(remote)) => conflict_without_failure(mutation, remote),
+        (Settled::NotApplied | Settled::Conflict, _) => Verdict::Settle(Settlement::NotApplied, None),
+    }
+}
+
+fn acknowledged(
+    def: &ModelDef,
+    mutation: &Mutation,
+    remote: Option<RemoteRecord>,
+    known: Option<RecordVersion>,
+) -> Verdict {
+    let remote = remote.unwrap_or_else(|| tombstone(def, mutation, known));
+    Verdict::Settle(Settlement::Acknowledged(remote), None)
+}
+
+/// Stands for a record that the server has forgotten: newer than all that is known of it, and older than whatever life
+/// the identifier may have next.
+fn tombstone(def: &ModelDef, mutation: &Mutation, known: Option<RecordVersion>) -> RemoteRecord {
+    let newest = known.max(mutation.base_version).unwrap_or_default();
+    let version = RecordVersion(newest.0.saturating_add(1));
+    RemoteRecord {
+        id: mutation.key.id.clone(),
+        fields: mutation.key.id.to_fields(def),
+        sync: SyncMetadata {
+            version,
+            last_changed_at_ms: 0,
+            deleted: true,
+        },
+    }
+}
+
+fn conflict(mutation: &Mutation, remote: RemoteRecord, failure: &Failure) -> Verdict {
+    conflict_or(mutation, remote, |remote| {
+        refused(mutation, failure, Some(remote))
+    })
+}
+
+/// A conflict that the engine found by asking, so that there is no failure to quote.
+fn conflict_without_failure(mutation: &Mutation, remote: RemoteRecord) -> Verdict {
+    conflict_or(mutation, remote, |remote| {
+        let refusal = Refusal {
+            error_type: None,
+            message: format!(
+                "others have changed the record each of the {CONFLICT_ROUNDS_MAX} times it was sent"
+            ),
+        };
+        refuse(mutation, refusal, ErrorKind::Unknown, Some(remote))
+    })
+}
+
+fn conflict_or(
+    mutation: &Mutation,
+    remote: RemoteRecord,
+    give_up: impl FnOnce(RemoteRecord) -> Verdict,
+) -> Verdict {
+    if mutation.kind == MutationKind::Delete && remote.sync.deleted {
+        // Both sides want the same.
+        Verdict::Settle(Settlement::Acknowledged(remote), None)
+    } else if mutation.conflict_rounds.saturating_add(1) >= CONFLICT_ROUNDS_MAX {
+        give_up(remote)
+    } else {
+        Verdict::Decide(Box::new(remote))
+    }
+}
+
+fn condition_failed(
+    def: &ModelDef,
+    mutation: &Mutation,
+    remote: Option<RemoteRecord>,
+    known: Option<RecordVersion>,
+    failure: &Failure,
+) -> Verdict {
+    // An update changes a record that is there, so only a create or a delete can have been through before.
+    let may_be_through = mutation.kind != MutationKind::Update;
+    if may_be_through && settle(def, mutation, remote.as_ref()) == Settled::Applied {
+        acknowledged(def, mutation, remote, known)
+    } else {
+        refused(mutation, failure, remote)
+    }
+}
+
+/// What becomes of a mutation if the server cannot be asked at the moment.
+fn not_asked(mutation: &Mutation, purpose: &Purpose) -> Verdict {
+    match purpose {
+        Purpose::Outcome => Verdict::GiveBack,
+        Purpose::Conflict(_) => Verdict::Settle(Settlement::NotApplied, None),
+        Purpose::Condition(_) if mutation.kind != MutationKind::Create => {
+            Verdict::Settle(Settlement::NotApplied, None)
+        }
+        Purpose::Condition(_) | Purpose::Reread(_) => Verdict::Settle(Settlement::Unknown, None),
+    }
+}
+
+/// What becomes of a mutation if the server will not show the record, or not so that it can be read.
+fn not_shown(mutation: &Mutation, purpose: Purpose, why: &str, kind: ErrorKind) -> Verdict {
+    let (message, error_type) = match purpose {
+        Purpose::Conflict(failure) | Purpose::Condition(failure) => return refused(mutation, &failure, None),
+        Purpose::Outcome => (
+            format!("whether it was applied is not known, and the server does not show the record: {why}"),
+            None,
+        ),
+        Purpose::Reread(bad) => (
+            format!("it was applied, but the server's record cannot be read: {bad}"),
+            None,
+        ),
+    };
+    refuse(mutation, Refusal { error_type, message }, kind, None)
+}
+
+fn refused(mutation: &Mutation, failure: &Failure, remote: Option<RemoteRecord>) -> Verdict {
+    refuse(mutation, failure.to_refusal(), error_kind(failure), remote)
+}
+
+/// Refuses a mutation and tells the app with the full payload.
+pub(super) fn refuse(
+    mutation: &Mutation,
+    refusal: Refusal,
+    kind: ErrorKind,
+    remote: Option<RemoteRecord>,
+) -> Verdict {
+    let report = Report {
+        kind,
+        message: refusal.message.clone(),
+        error_type: refusal.error_type.clone(),
+        parked: true,
+        mutation: Box::new(mutation.clone()),
+        remote: remote.clone().map(Box::new),
+    };
+    Verdict::Settle(Settlement::Refused { refusal, remote }, Some(report))
+}
+
+/// What a failure says of sending as such; `None` if it is about this mutation alone.
+fn closing(failure: &Failure) -> Option<Closing> {
+    match failure.class {
+        FailureClass::Transient { retry_after_ms, .. } => Some(Closing::Transient { retry_after_ms }),
+        FailureClass::Unauthorized if is_about_credentials(failure) => Some(Closing::Credentials),
+        FailureClass::Unauthorized
+        | FailureClass::Conflict
+        | FailureClass::ConditionFailed
+        | FailureClass::Permanent => None,
+    }
+}
+
+/// Whether the whole request was turned away, and not only this record.
+///
+/// A resolver's refusal comes with status 200 and names its field, or has AppSync's plain type for that.
+fn is_about_credentials(failure: &Failure) -> bool {
+    match &failure.cause {
+        FailureCause::Errors {
+            status: 200..=299,
+            errors,
+        } => errors.first().is_none_or(|error| {
+            error.path.is_empty()
+                && error
+                    .error_type
+                    .as_deref()
+                    .is_some_and(|error_type| error_type != "Unauthorized")
+        }),
+        FailureCause::Errors { .. }
+        | FailureCause::Status { .. }
+        | FailureCause::Unreadable(_)
+        | FailureCause::Transport(_) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests;

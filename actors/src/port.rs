@@ -1,0 +1,193 @@
+//! How actors reach each other: ports, replies and the trace of what went through.
+//!
+//! Owns [`Port`], [`Reply`] and [`Handle`], the one trait that every actor implements. The rest of the crate says what is sent, this
+//! file how.
+//!
+//! Invariants: 1. messages from one sender to one actor keep their order; 2. a message to an actor that stopped is
+//! answered with [`Gone`], never lost in silence; 3. each handled message is traced before it takes effect.
+//!
+//! Bounds: a mailbox has no limit of its own. What can pile up in it is bounded where it comes from: the app's calls by
+//! permits in `landfall::DataStore`, frames by the credit of the socket's reader, requests by lanes, notices by the commit they speak of.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use actix::prelude::*;
+use tokio::sync::oneshot;
+
+use crate::env::Env;
+
+/// The actor is no longer there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the actor has stopped")]
+pub struct Gone;
+
+/// A message in its envelope.
+#[derive(Debug)]
+pub struct Envelope<M>(pub(crate) M);
+
+impl<M: Send + 'static> actix::Message for Envelope<M> {
+    type Result = ();
+}
+
+/// A message enum: each actor has one.
+pub trait Message: Send + 'static {
+    /// Name of the actor that takes it.
+    const ACTOR: &'static str;
+    /// Name of the variant, for the trace.
+    fn name(&self) -> &'static str;
+}
+
+/// The way to an actor's mailbox.
+pub struct Port<M: Message> {
+    recipient: Recipient<Envelope<M>>,
+    env: Env,
+    /// When the last held message is due, so that later ones do not overtake it.
+    held_until_ms: Arc<Mutex<u64>>,
+}
+
+impl<M: Message> Clone for Port<M> {
+    fn clone(&self) -> Self {
+        Self {
+            recipient: self.recipient.clone(),
+            env: self.env.clone(),
+            held_until_ms: Arc::clone(&self.held_until_ms),
+        }
+    }
+}
+
+impl<M: Message> fmt::Debug for Port<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Port({})", M::ACTOR)
+    }
+}
+
+impl<M: Message> Port<M> {
+    /// The port of an actor.
+    pub fn new<A>(address: &Addr<A>, env: Env) -> Self
+    where
+        A: Actor<Context = Context<A>> + Handler<Envelope<M>>,
+    {
+        Self { recipient: address.clone().recipient(), env, held_until_ms: Arc::default() }
+    }
+
+    /// Sends a message.
+    ///
+    /// # Errors
+    /// [`Gone`] if the actor has stopped.
+    pub fn tell(&self, message: M) -> Result<(), Gone> {
+        let hold = self.env.schedule.hold_ms(M::ACTOR);
+        let now = self.env.clock.now_ms();
+        let mut held_until = self.held_until_ms.lock().unwrap_or_else(PoisonError::into_inner);
+        if hold == 0 && *held_until <= now {
+            drop(held_until);
+            return self.deliver(message);
+        }
+        *held_until = (*held_until).max(now + hold);
+        let delay = Duration::from_millis(*held_until - now);
+        let port = self.clone();
+        actix::spawn(async move {
+            actix::clock::sleep(delay).await;
+            // The actor may have stopped meanwhile; the sender was told nothing, as with a message lost in a mailbox
+            // that is dropped. Only a simulator holds messages.
+            port.deliver(message).unwrap_or(());
+        });
+        Ok(())
+    }
+
+    fn deliver(&self, message: M) -> Result<(), Gone> {
+        if !self.recipient.connected() {
+            return Err(Gone);
+        }
+        self.recipient.do_send(Envelope(message));
+        Ok(())
+    }
+
+    /// Sends a message that carries a reply, and waits for the answer.
+    ///
+    /// # Errors
+    /// [`Gone`] if the actor has stopped, or stops before it answers.
+    pub async fn ask<T>(&self, message: impl FnOnce(Reply<T>) -> M) -> Result<T, Gone> {
+        let (sender, receiver) = oneshot::channel();
+        self.tell(message(Reply(sender)))?;
+        receiver.await.map_err(|_| Gone)
+    }
+}
+
+/// Where the answer to a message goes.
+pub struct Reply<T>(oneshot::Sender<T>);
+
+impl<T> Reply<T> {
+    /// A reply and the end at which it arrives.
+    pub fn channel() -> (Self, oneshot::Receiver<T>) {
+        let (sender, receiver) = oneshot::channel();
+        (Self(sender), receiver)
+    }
+
+    /// Answers. Whoever asked may have given up waiting, which is no fault of the actor's.
+    pub fn send(self, answer: T) {
+        self.0.send(answer).unwrap_or(());
+    }
+}
+
+impl<T> fmt::Debug for Reply<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reply")
+    }
+}
+
+/// What an actor does with its messages; [`crate::actor!`] connects it to actix.
+pub trait Handle: Actor<Context = Context<Self>> {
+    /// The actor's messages.
+    type Message: Message;
+
+    /// The environment it was made with.
+    fn env(&self) -> &Env;
+
+    /// Called once, before the first message.
+    fn begin(&mut self, _: &mut Context<Self>) {}
+
+    /// Handles one message.
+    fn handle(&mut self, message: Self::Message, ctx: &mut Context<Self>);
+}
+
+/// Makes a [`Handle`] an actix actor that traces each message before handling it.
+#[macro_export]
+macro_rules! actor {
+    ($actor:ty) => {
+        impl actix::Actor for $actor {
+            type Context = actix::Context<Self>;
+
+            fn started(&mut self, ctx: &mut actix::Context<Self>) {
+                $crate::Handle::begin(self, ctx);
+            }
+        }
+
+        impl actix::Handler<$crate::Envelope<<$actor as $crate::Handle>::Message>> for $actor {
+            type Result = ();
+
+            fn handle(
+                &mut self,
+                envelope: $crate::Envelope<<$actor as $crate::Handle>::Message>,
+                ctx: &mut actix::Context<Self>,
+            ) {
+                let message = envelope.into_message();
+                $crate::trace_message($crate::Handle::env(self), &message);
+                $crate::Handle::handle(self, message, ctx);
+            }
+        }
+    };
+}
+
+impl<M> Envelope<M> {
+    /// The message.
+    pub fn into_message(self) -> M {
+        self.0
+    }
+}
+
+/// Tells the trace of a message about to be handled.
+pub fn trace_message<M: Message>(env: &Env, message: &M) {
+    env.trace.handled(env.clock.now_ms(), M::ACTOR, message.name());
+}

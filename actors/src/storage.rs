@@ -1,0 +1,377 @@
+//! StorageActor: the only writer of the store.
+//!
+//! Owns the group commit: commands are collected while the last commit is on its way to the disk, carried out in one
+//! transaction, and answered after its commit. What a command does to the store is `storage/write.rs`; who hears of
+//! it is `storage/notice.rs`. Reads do not come here: a [`landfall_storage::Reader`] takes snapshots beside it.
+//!
+//! Invariants: 1. no reply before the commit; 2. observers and the outbox hear of changes in commit order, after the
+//! commit; 3. a command of an older epoch changes nothing and is counted.
+
+mod notice;
+mod write;
+
+use std::sync::Arc;
+
+use actix::prelude::*;
+use tokio::sync::mpsc;
+
+use landfall_core::{
+    Decision, ModelName, Mutation, Origin, Quarantined, Record, RecordKey, Refusal, RemoteRecord, Row, Seq, SyncCursor,
+    SyncMetadata, WriteRefused,
+};
+use landfall_storage::{Store, StorageError, VisibleChange};
+
+use crate::actor;
+use crate::env::Env;
+use crate::hub::HubMessage;
+use crate::outbox::OutboxMessage;
+use crate::port::{Handle, Message, Port, Reply};
+
+/// Commands in one commit. More would make each caller wait longer than the disk saves it.
+pub const WRITE_BATCH_MAX: usize = 256;
+
+/// Change sets that wait for a slow observer. One that falls further behind is cut off and has to start anew.
+pub const OBSERVER_BACKLOG_MAX: usize = 1_024;
+
+/// A run of the sync engine; raised by each start, stop and clear.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Epoch(pub u64);
+
+/// A write of the app.
+#[derive(Clone, Debug)]
+pub enum WriteOp {
+    /// Save a record.
+    Save {
+        /// The model.
+        model: ModelName,
+        /// Its values in slot order.
+        values: Row,
+        /// The encoded row that it was read from.
+        base: landfall_core::Base,
+        /// The server's metadata when it was read.
+        seen: Option<SyncMetadata>,
+        /// Condition on the stored record, checked here and by the server.
+        condition: Option<landfall_core::Predicate>,
+    },
+    /// Delete a record and those that belong to it.
+    Delete {
+        /// The record.
+        key: RecordKey,
+        /// Condition on the stored record, checked here and by the server.
+        condition: Option<landfall_core::Predicate>,
+        /// Predicate that the record must still satisfy, checked here alone; if it does not, nothing happens.
+        guard: Option<landfall_core::Predicate>,
+    },
+}
+
+/// What a write of the app did.
+#[derive(Clone, Debug, Default)]
+pub struct WriteDone {
+    /// The record after a save, or as it was before a delete; `None` if there was nothing to delete.
+    pub record: Option<Record>,
+    /// Everything else that a delete took along, children first.
+    pub cascaded: Vec<Record>,
+}
+
+/// Why a write of the app failed. Nothing of it is in the store unless the outcome is unknown.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WriteError {
+    /// The rules refused it.
+    #[error(transparent)]
+    Refused(#[from] WriteRefused),
+    /// The store failed.
+    #[error(transparent)]
+    Storage(Arc<StorageError>),
+    /// A delete would take along more records than one transaction may hold.
+    #[error("deleting `{key}` would delete more than {max} records that belong to it; delete those in parts first")]
+    CascadeTooLarge {
+        /// The record.
+        key: RecordKey,
+        /// The bound.
+        max: usize,
+    },
+    /// The mutation does not wait, or is not parked.
+    #[error("mutation {seq} is not parked; only refused mutations can be retried or discarded")]
+    NotParked {
+        /// The mutation.
+        seq: Seq,
+    },
+}
+
+impl From<StorageError> for WriteError {
+    fn from(error: StorageError) -> Self {
+        Self::Storage(Arc::new(error))
+    }
+}
+
+/// What became of a mutation that was sent.
+#[derive(Clone, Debug)]
+pub enum Settlement {
+    /// The server applied it.
+    Acknowledged(RemoteRecord),
+    /// The server's record had another version; decided so.
+    Conflict {
+        /// The server's record.
+        remote: RemoteRecord,
+        /// What is to be done.
+        decision: Decision,
+    },
+    /// The server refused it for good.
+    Refused {
+        /// Why.
+        refusal: Refusal,
+        /// The server's record, if it came along.
+        remote: Option<RemoteRecord>,
+    },
+    /// It certainly was not applied.
+    NotApplied,
+    /// No answer will come.
+    Unknown,
+}
+
+/// Records of the server to be stored in one transaction.
+#[derive(Clone, Debug)]
+pub struct RemoteBatch {
+    /// Where they come from.
+    pub origin: Origin,
+    /// Their model.
+    pub model: ModelName,
+    /// The records; of one identifier the newest version wins, whatever the order.
+    pub records: Vec<RemoteRecord>,
+    /// Records that could not be read.
+    pub bad: Vec<Quarantined>,
+    /// How far sync of the model has got with them.
+    pub cursor: Option<SyncCursor>,
+}
+
+/// What a batch did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RemoteCounts {
+    /// Records that appeared.
+    pub new: u64,
+    /// Records that changed.
+    pub updated: u64,
+    /// Records that went.
+    pub deleted: u64,
+}
+
+/// Changes of one commit, in order; what observers receive.
+pub type ChangeSet = Arc<[VisibleChange]>;
+
+/// Messages to the [`StorageActor`].
+#[derive(Debug)]
+pub enum StorageMessage {
+    /// From the app: carry out these writes, all or none.
+    Write {
+        /// The writes, in order.
+        ops: Vec<WriteOp>,
+        /// One result a write.
+        reply: Reply<Result<Vec<WriteDone>, WriteError>>,
+    },
+    /// From `MutationProcessor`: these mutations are about to be sent. Those that do not wait any more are left out of the answer.
+    MarkSent {
+        /// The run of the engine.
+        epoch: Epoch,
+        /// The mutations.
+        mutations: Vec<Seq>,
+        /// The mutations as they are to be sent.
+        reply: Reply<Result<Vec<Mutation>, WriteError>>,
+    },
+    /// From `MutationProcessor`: this became of a mutation.
+    Settle {
+        /// The run of the engine.
+        epoch: Epoch,
+        /// The mutation.
+        mutation: Seq,
+        /// What became of it.
+        settlement: Settlement,
+        /// Sent after the commit.
+        reply: Reply<Result<(), WriteError>>,
+    },
+    /// From `SyncProcessor` and `SubscriptionProcessor`: store these records of the server.
+    ApplyRemote {
+        /// The run of the engine.
+        epoch: Epoch,
+        /// The records.
+        batch: RemoteBatch,
+        /// What they did.
+        reply: Reply<Result<RemoteCounts, WriteError>>,
+    },
+    /// From the app: send a parked mutation again.
+    RetryParked {
+        /// The mutation.
+        mutation: Seq,
+        /// Sent after the commit.
+        reply: Reply<Result<(), WriteError>>,
+    },
+    /// From the app: give a parked mutation up and bring the server's record back.
+    DiscardParked {
+        /// The mutation.
+        mutation: Seq,
+        /// Sent after the commit.
+        reply: Reply<Result<(), WriteError>>,
+    },
+    /// From the app: hear of every change from here on.
+    Observe {
+        /// Where the observer's end goes.
+        reply: Reply<mpsc::Receiver<ChangeSet>>,
+    },
+    /// From the supervisor: commands of older epochs no longer count.
+    BeginEpoch {
+        /// The new run of the engine.
+        epoch: Epoch,
+        /// Sent once everything before it is on disk.
+        reply: Reply<()>,
+    },
+    /// From the supervisor: clear all data.
+    Clear {
+        /// The run of the engine from here on.
+        epoch: Epoch,
+        /// Sent after the commit.
+        reply: Reply<Result<(), WriteError>>,
+    },
+    /// From the app: drop all projections and make them again from the log. Answers with the number of entries.
+    Rebuild {
+        /// Sent when it is done.
+        reply: Reply<Result<u64, WriteError>>,
+    },
+    /// From the actor itself: commit what has been collected.
+    Commit,
+    /// From the owner: end at once; what was not committed is as after a crash.
+    Halt,
+}
+
+impl Message for StorageMessage {
+    const ACTOR: &'static str = "StorageActor";
+
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Write { .. } => "Write",
+            Self::MarkSent { .. } => "MarkSent",
+            Self::Settle { .. } => "Settle",
+            Self::ApplyRemote { .. } => "ApplyRemote",
+            Self::RetryParked { .. } => "RetryParked",
+            Self::DiscardParked { .. } => "DiscardParked",
+            Self::Observe { .. } => "Observe",
+            Self::BeginEpoch { .. } => "BeginEpoch",
+            Self::Clear { .. } => "Clear",
+            Self::Rebuild { .. } => "Rebuild",
+            Self::Commit => "Commit",
+            Self::Halt => "Halt",
+        }
+    }
+}
+
+/// The only writer of the store.
+#[derive(Debug)]
+pub struct StorageActor {
+    env: Env,
+    store: Store,
+    /// Whether changes are queued for the server.
+    queue_changes: bool,
+    epoch: Epoch,
+    /// Commands of older epochs that were ignored.
+    stale: u64,
+    collected: Vec<StorageMessage>,
+    listeners: notice::Listeners,
+}
+
+impl StorageActor {
+    /// The writer of a store. `queue_changes` is false for a store that never syncs.
+    pub fn new(env: Env, store: Store, queue_changes: bool) -> Self {
+        let listeners = notice::Listeners::default();
+        Self { env, store, queue_changes, epoch: Epoch::default(), stale: 0, collected: Vec::new(), listeners }
+    }
+
+    /// Tells it who is to hear of commits; done once, before it starts.
+    #[must_use]
+    pub fn with_listeners(mut self, outbox: Port<OutboxMessage>, hub: Port<HubMessage>) -> Self {
+        self.listeners.connect(outbox, hub);
+        self
+    }
+
+    /// Keeps a command for the next commit, which follows once the mailbox has been read that far.
+    fn collect(&mut self, command: StorageMessage, ctx: &mut Context<Self>) {
+        if self.collected.is_empty() {
+            ctx.notify(crate::port::Envelope(StorageMessage::Commit));
+        }
+        self.collected.push(command);
+        if self.collected.len() >= WRITE_BATCH_MAX {
+            self.commit();
+        }
+    }
+
+    /// Carries out what was collected in one transaction, then answers.
+    fn commit(&mut self) {
+        let commands = std::mem::take(&mut self.collected);
+        if commands.is_empty() {
+            return;
+        }
+        let rules = write::Rules { queue_changes: self.queue_changes, epoch: self.epoch };
+        let mut batch = write::Batch::default();
+        let written = self.store.write(self.env.clock.wall_ms(), |txn| {
+            for command in commands {
+                batch.carry_out(txn, &rules, command)?;
+            }
+            Ok(())
+        });
+        self.stale += batch.stale;
+        match written {
+            Ok(_) => {
+                let changes = batch.succeed();
+                self.listeners.hear(changes);
+            }
+            Err(error) => {
+                tracing::error!(%error, commands = batch.len(), "nothing of this commit is in the store");
+                batch.fail(&WriteError::from(error));
+            }
+        }
+    }
+}
+
+impl Handle for StorageActor {
+    type Message = StorageMessage;
+
+    fn env(&self) -> &Env {
+        &self.env
+    }
+
+    fn handle(&mut self, message: StorageMessage, ctx: &mut Context<Self>) {
+        match message {
+            StorageMessage::Commit => self.commit(),
+            StorageMessage::Halt => {
+                self.collected.clear();
+                ctx.stop();
+            }
+            StorageMessage::Observe { reply } => {
+                // What was collected before belongs to the past of the new observer.
+                self.commit();
+                reply.send(self.listeners.observe());
+            }
+            StorageMessage::BeginEpoch { epoch, reply } => {
+                self.commit();
+                self.epoch = epoch;
+                reply.send(());
+            }
+            StorageMessage::Clear { epoch, reply } => {
+                self.commit();
+                self.epoch = epoch;
+                self.collect(StorageMessage::Clear { epoch, reply }, ctx);
+                self.commit();
+            }
+            StorageMessage::Rebuild { reply } => {
+                self.commit();
+                reply.send(self.store.rebuild().map_err(WriteError::from));
+            }
+            command @ (StorageMessage::Write { .. }
+            | StorageMessage::MarkSent { .. }
+            | StorageMessage::Settle { .. }
+            | StorageMessage::ApplyRemote { .. }
+            | StorageMessage::RetryParked { .. }
+            | StorageMessage::DiscardParked { .. }) => self.collect(command, ctx),
+        }
+    }
+}
+
+actor!(StorageActor);

@@ -1,0 +1,82 @@
+//! Who hears of a commit: observers of the app, the outbox, the hub.
+//!
+//! Owns [`Listeners`] and [`Changes`]. Invariant: everybody hears of commits in the order in which they were made.
+
+use tokio::sync::mpsc;
+
+use landfall_core::{MutationKind, Record};
+use landfall_storage::{Applied, OutboxChange, VisibleChange};
+
+use super::{ChangeSet, OBSERVER_BACKLOG_MAX};
+use crate::hub::{HubEvent, HubMessage};
+use crate::outbox::OutboxMessage;
+use crate::port::Port;
+
+/// Everything that one commit changed.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    pub(super) visible: Vec<VisibleChange>,
+    pub(super) outbox: Vec<OutboxChange>,
+    pub(super) events: Vec<HubEvent>,
+    pub(super) cleared: bool,
+}
+
+impl Changes {
+    pub(super) fn take(&mut self, applied: Applied) {
+        self.visible.extend(applied.visible);
+        self.outbox.extend(applied.outbox);
+    }
+
+    pub(super) fn enqueued(&mut self, kind: MutationKind, record: Record) {
+        self.events.push(HubEvent::OutboxMutationEnqueued { kind, record });
+    }
+}
+
+/// Who hears of commits.
+#[derive(Debug, Default)]
+pub(super) struct Listeners {
+    observers: Vec<mpsc::Sender<ChangeSet>>,
+    outbox: Option<Port<OutboxMessage>>,
+    hub: Option<Port<HubMessage>>,
+}
+
+impl Listeners {
+    pub(super) fn connect(&mut self, outbox: Port<OutboxMessage>, hub: Port<HubMessage>) {
+        self.outbox = Some(outbox);
+        self.hub = Some(hub);
+    }
+
+    pub(super) fn observe(&mut self) -> mpsc::Receiver<ChangeSet> {
+        let (sender, receiver) = mpsc::channel(OBSERVER_BACKLOG_MAX);
+        self.observers.push(sender);
+        receiver
+    }
+
+    /// Tells everybody of a commit. Observers come first: they are what the app waits for.
+    pub(super) fn hear(&mut self, changes: Changes) {
+        if !changes.visible.is_empty() {
+            let set: ChangeSet = changes.visible.into();
+            // An observer whose backlog is full has its channel closed, which tells it to start anew.
+            self.observers.retain(|observer| observer.try_send(ChangeSet::clone(&set)).is_ok());
+        }
+        if changes.cleared {
+            // Dropping the senders ends the streams: what they observed is gone.
+            self.observers.clear();
+        }
+        if let Some(hub) = &self.hub {
+            for event in changes.events {
+                hub.tell(HubMessage::Publish(event)).unwrap_or(());
+            }
+        }
+        if let Some(outbox) = &self.outbox
+            && (changes.cleared || !changes.outbox.is_empty())
+        {
+            let notice = if changes.cleared {
+                OutboxMessage::Cleared
+            } else {
+                OutboxMessage::Committed(changes.outbox)
+            };
+            outbox.tell(notice).unwrap_or(());
+        }
+    }
+}

@@ -1,0 +1,128 @@
+use serde_json::json;
+
+use super::*;
+use crate::subscription::testing::{high_ratings, record, record_with, schema};
+use landfall_core::{Op, Predicate};
+
+fn catalog(settings: &SyncSettings) -> Catalog {
+    Catalog::new(&schema(&["Post"]), settings)
+}
+
+fn feed(kind: SubscriptionKind) -> Feed {
+    Feed {
+        model: ModelIndex(0),
+        kind,
+    }
+}
+
+/// What a record that came with an update comes to.
+fn reading(settings: &SyncSettings, record: &Json) -> String {
+    let payload = json!({ "data": { "onUpdatePost": record } }).to_string();
+    words(catalog(settings).read_data(feed(SubscriptionKind::Update), &payload))
+}
+
+fn words(reading: Reading) -> String {
+    match reading {
+        Reading::Apply(Item::Record(record)) => format!("apply {}", record.id),
+        Reading::Apply(Item::Bad(bad)) => format!("quarantine: {}", bad.reason),
+        Reading::Outside => "outside".to_owned(),
+        Reading::Incomplete(id) => format!("incomplete {id}"),
+        Reading::Unknown => "unknown".to_owned(),
+    }
+}
+
+#[test]
+fn records_are_tested_against_the_expression_whatever_the_server_filters() {
+    assert_eq!(reading(&high_ratings(), &record("a", 4)), "apply a");
+    assert_eq!(reading(&high_ratings(), &record("a", 3)), "outside");
+    assert_eq!(reading(&SyncSettings::default(), &record("a", 3)), "apply a");
+    assert_eq!(
+        reading(&high_ratings(), &record_with("a", json!({ "rating": null }))),
+        "outside"
+    );
+}
+
+#[test]
+fn a_tombstone_passes_the_expression() {
+    assert_eq!(
+        reading(
+            &high_ratings(),
+            &record_with("a", json!({ "rating": 1, "_deleted": true }))
+        ),
+        "apply a"
+    );
+}
+
+#[test]
+fn a_record_without_the_field_that_decides_is_incomplete() {
+    let mut narrow = record("a", 4);
+    narrow.as_object_mut().unwrap().remove("rating");
+    assert_eq!(reading(&high_ratings(), &narrow), "incomplete a");
+    assert_eq!(
+        reading(&SyncSettings::default(), &narrow),
+        "apply a",
+        "no one asks for its rating"
+    );
+}
+
+#[test]
+fn what_is_wrong_with_a_record_decides_what_is_done() {
+    let settings = SyncSettings::default();
+    assert_eq!(
+        reading(&settings, &record_with("a", json!({ "title": null }))),
+        "incomplete a"
+    );
+    assert_eq!(
+        reading(&settings, &record_with("a", json!({ "_version": null }))),
+        "incomplete a"
+    );
+    assert!(reading(&settings, &record_with("a", json!({ "rating": "x" }))).starts_with("quarantine: "));
+    assert_eq!(reading(&settings, &json!({ "title": "t" })), "unknown");
+    assert_eq!(reading(&settings, &Json::Null), "unknown");
+}
+
+#[test]
+fn the_answer_to_a_question_is_read_once_and_for_all() {
+    let read = |status, body: Json| {
+        words(catalog(&high_ratings()).read_get(ModelIndex(0), &HttpResponse::new(status, body.to_string())))
+    };
+    let found = |record: Json| json!({ "data": { "getPost": record } });
+    assert_eq!(read(200, found(record("a", 4))), "apply a");
+    assert_eq!(read(200, found(record("a", 1))), "outside");
+    assert_eq!(read(200, found(Json::Null)), "outside");
+    assert_eq!(
+        read(
+            200,
+            found(json!({ "id": "a", "title": "t", "_version": 1, "_lastChangedAt": 1 }))
+        ),
+        "outside"
+    );
+    assert!(read(200, found(record_with("a", json!({ "title": null })))).starts_with("quarantine: "));
+    assert_eq!(read(500, json!({})), "unknown");
+}
+
+#[test]
+fn a_filter_is_sent_only_if_wanted() {
+    let catalog = catalog(&high_ratings());
+    let start = |wanted| catalog.start_data(feed(SubscriptionKind::Create), wanted);
+    assert!(start(Filter::AtServer).contains(r#""variables":{"filter":{"and":[{"rating":{"gt":3}}]}}"#));
+    assert!(!start(Filter::AtReceiver).contains("filter"));
+}
+
+#[test]
+fn a_model_whose_expression_does_not_fit_is_left_out_alone() {
+    let expression = Predicate::field("colour", Op::Eq(Value::Int(3)));
+    let settings = SyncSettings {
+        expressions: [("Post".into(), expression)].into(),
+        ..SyncSettings::default()
+    };
+    let catalog = Catalog::new(&schema(&["Post", "Blog"]), &settings);
+    assert_eq!(catalog.models_len(), 1);
+    assert_eq!(catalog.model(ModelIndex(0)).as_str(), "Blog");
+    assert_eq!(catalog.unfit()[0].kind, ErrorKind::ConfigError);
+    assert!(
+        catalog.unfit()[0].reason.contains("colour"),
+        "{:?}",
+        catalog.unfit()
+    );
+}

@@ -1,0 +1,357 @@
+//! The supervisor: what runs when, from start to stop.
+//!
+//! Owns the order: subscribe and wait for the acknowledgements, sync parents first, drain what subscriptions buffered,
+//! start the outbox, ready. Also stop, clear and restart. What each part does is its own business; this file only
+//! hears that it has got so far.
+//!
+//! The machine (`supervisor/machine.rs`) decides, this shell performs. Every start, stop and clear raises the epoch:
+//! parts are made anew for each run, and what is left of an older run is ignored by `StorageActor`.
+
+mod machine;
+
+use std::sync::Arc;
+
+use actix::prelude::*;
+
+use landfall_core::Schema;
+use landfall_storage::Reader;
+
+use crate::actor;
+use crate::config::SyncSettings;
+use crate::env::Env;
+use crate::hub::{HubEvent, HubMessage};
+use crate::mutation::{MutationMessage, MutationProcessor};
+use crate::outbox::OutboxMessage;
+use crate::port::{Handle, Message, Port, Reply};
+use crate::reachability::{ReachabilityActor, ReachabilityMessage};
+use crate::storage::{Epoch, StorageMessage, WriteError};
+use crate::subscription::{SubscriptionMessage, SubscriptionProcessor};
+use crate::sync::{SyncMessage, SyncProcessor};
+use machine::{Effect, Input, Phase};
+
+/// What every part of a run is made with.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// The world.
+    pub env: Env,
+    /// The models.
+    pub schema: Arc<Schema>,
+    /// Reads the store.
+    pub reader: Reader,
+    /// How to sync.
+    pub settings: SyncSettings,
+    /// The run.
+    pub epoch: Epoch,
+    /// The writer.
+    pub storage: Port<StorageMessage>,
+    /// The outbox.
+    pub outbox: Port<OutboxMessage>,
+    /// Where lifecycle events go.
+    pub hub: Port<HubMessage>,
+    /// Who is to hear how far a part has got.
+    pub supervisor: Port<SupervisorMessage>,
+    /// Who is to hear whether the server answers.
+    pub reachability: Port<ReachabilityMessage>,
+}
+
+/// Messages to the [`Supervisor`].
+#[derive(Debug)]
+pub enum SupervisorMessage {
+    /// From the app: start syncing. Answered once the parts run; the network is not waited for.
+    Start {
+        /// How to sync.
+        settings: Box<SyncSettings>,
+        /// Sent once started.
+        reply: Reply<()>,
+    },
+    /// From the app: stop syncing. Answered once nothing of the run writes any more.
+    Stop {
+        /// Sent once stopped.
+        reply: Reply<()>,
+    },
+    /// From the app: stop, and clear all data.
+    Clear {
+        /// Sent once cleared.
+        reply: Reply<Result<(), WriteError>>,
+    },
+    /// From the app: is the store ready, or is it known that it cannot be now? Answered at the next such moment.
+    AwaitReady {
+        /// Whether it is ready.
+        reply: Reply<bool>,
+    },
+    /// From the app: treat the network as cut, or no longer so.
+    ForceOffline {
+        /// Whether it counts as cut.
+        offline: bool,
+    },
+    /// From the owner: end everything at once, as a crash would.
+    Halt,
+    /// From `ReachabilityActor`: the server can be reached, or no longer.
+    NetworkChanged {
+        /// The run.
+        epoch: Epoch,
+        /// Whether it can be reached.
+        online: bool,
+    },
+    /// From `SubscriptionProcessor`: every subscription is acknowledged, or left out for good reason.
+    SubscriptionsEstablished {
+        /// The run.
+        epoch: Epoch,
+    },
+    /// From `SubscriptionProcessor`: the connection was lost or data was dropped; there may be a gap. It is established
+    /// again by itself, which is announced as before.
+    SubscriptionsLost {
+        /// The run.
+        epoch: Epoch,
+    },
+    /// From `SubscriptionProcessor`: what was buffered is stored.
+    BufferDrained {
+        /// The run.
+        epoch: Epoch,
+    },
+    /// From `SyncProcessor`: each model was synced or has failed for now.
+    SyncFinished {
+        /// The run.
+        epoch: Epoch,
+    },
+}
+
+impl Message for SupervisorMessage {
+    const ACTOR: &'static str = "Supervisor";
+
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Start { .. } => "Start",
+            Self::Stop { .. } => "Stop",
+            Self::Clear { .. } => "Clear",
+            Self::AwaitReady { .. } => "AwaitReady",
+            Self::ForceOffline { .. } => "ForceOffline",
+            Self::Halt => "Halt",
+            Self::NetworkChanged { .. } => "NetworkChanged",
+            Self::SubscriptionsEstablished { .. } => "SubscriptionsEstablished",
+            Self::SubscriptionsLost { .. } => "SubscriptionsLost",
+            Self::BufferDrained { .. } => "BufferDrained",
+            Self::SyncFinished { .. } => "SyncFinished",
+        }
+    }
+}
+
+/// Starts, stops and restarts the parts of the sync engine.
+#[derive(Debug)]
+pub struct Supervisor {
+    env: Env,
+    schema: Arc<Schema>,
+    reader: Reader,
+    storage: Port<StorageMessage>,
+    outbox: Port<OutboxMessage>,
+    hub: Port<HubMessage>,
+    phase: Phase,
+    epoch: Epoch,
+    forced_offline: bool,
+    parts: Option<Parts>,
+    awaiting_ready: Vec<Reply<bool>>,
+    /// Inputs that no phase expects, counted.
+    unexpected: u64,
+}
+
+/// The actors of one run.
+#[derive(Debug)]
+struct Parts {
+    reachability: Port<ReachabilityMessage>,
+    subscription: Port<SubscriptionMessage>,
+    sync: Port<SyncMessage>,
+    mutation: Port<MutationMessage>,
+}
+
+impl Supervisor {
+    /// A supervisor of a store that is not syncing.
+    pub fn new(
+        env: Env,
+        schema: Arc<Schema>,
+        reader: Reader,
+        storage: Port<StorageMessage>,
+        outbox: Port<OutboxMessage>,
+        hub: Port<HubMessage>,
+    ) -> Self {
+        Self {
+            env,
+            schema,
+            reader,
+            storage,
+            outbox,
+            hub,
+            phase: Phase::Stopped,
+            epoch: Epoch::default(),
+            forced_offline: false,
+            parts: None,
+            awaiting_ready: Vec::new(),
+            unexpected: 0,
+        }
+    }
+
+    fn step(&mut self, input: Input) {
+        match machine::step(self.phase, input) {
+            Ok((phase, effects)) => {
+                self.phase = phase;
+                effects.into_iter().for_each(|effect| self.perform(effect));
+            }
+            Err(unexpected) => {
+                self.unexpected += 1;
+                tracing::debug!(%unexpected, "ignored");
+            }
+        }
+    }
+
+    /// A part that is gone has stopped with its run, so what it would have been told no longer matters.
+    fn perform(&mut self, effect: Effect) {
+        let Some(parts) = &self.parts else { return self.publish(effect) };
+        match effect {
+            Effect::Subscribe => parts.subscription.tell(SubscriptionMessage::Connect).unwrap_or(()),
+            Effect::Unsubscribe => parts.subscription.tell(SubscriptionMessage::Disconnect).unwrap_or(()),
+            Effect::DrainBuffer => parts.subscription.tell(SubscriptionMessage::Drain).unwrap_or(()),
+            Effect::Sync => parts.sync.tell(SyncMessage::Start).unwrap_or(()),
+            Effect::CancelSync => parts.sync.tell(SyncMessage::Cancel).unwrap_or(()),
+            Effect::ResumeOutbox => {
+                let processor = parts.mutation.clone();
+                self.outbox.tell(OutboxMessage::Resume { processor }).unwrap_or(());
+            }
+            Effect::PauseOutbox => {
+                self.outbox.tell(OutboxMessage::Pause).unwrap_or(());
+                parts.mutation.tell(MutationMessage::Pause).unwrap_or(());
+            }
+            announcement => self.publish(announcement),
+        }
+    }
+
+    fn publish(&mut self, effect: Effect) {
+        let event = match effect {
+            Effect::AnnounceNetwork { active } => HubEvent::NetworkStatus { active },
+            Effect::AnnounceSubscriptions => HubEvent::SubscriptionsEstablished,
+            Effect::AnnounceReady => HubEvent::Ready,
+            Effect::AnswerReady { ready } => {
+                return self.awaiting_ready.drain(..).for_each(|reply| reply.send(ready));
+            }
+            _ => return,
+        };
+        self.hub.tell(HubMessage::Publish(event)).unwrap_or(());
+    }
+
+    /// Makes the parts of a new run.
+    fn run(&mut self, settings: SyncSettings, ctx: &mut actix::Context<Self>) {
+        let supervisor = Port::new(&ctx.address(), self.env.clone());
+        let reachability = ReachabilityActor::new(
+            self.env.clone(),
+            self.epoch,
+            self.forced_offline,
+            supervisor.clone(),
+        );
+        let reachability = Port::new(&reachability.start(), self.env.clone());
+        let context = Context {
+            env: self.env.clone(),
+            schema: Arc::clone(&self.schema),
+            reader: self.reader.clone(),
+            settings,
+            epoch: self.epoch,
+            storage: self.storage.clone(),
+            outbox: self.outbox.clone(),
+            hub: self.hub.clone(),
+            supervisor,
+            reachability: reachability.clone(),
+        };
+        let subscription = SubscriptionProcessor::new(context.clone()).start();
+        let sync = SyncProcessor::new(context.clone()).start();
+        let mutation = MutationProcessor::new(context).start();
+        self.parts = Some(Parts {
+            reachability,
+            subscription: Port::new(&subscription, self.env.clone()),
+            sync: Port::new(&sync, self.env.clone()),
+            mutation: Port::new(&mutation, self.env.clone()),
+        });
+        self.hub.tell(HubMessage::Publish(HubEvent::StorageSubscribed)).unwrap_or(());
+    }
+
+    /// Ends the run: its parts stop, and what they still send is of an older epoch.
+    fn end_run(&mut self) {
+        self.step(Input::Stopped);
+        self.epoch = Epoch(self.epoch.0 + 1);
+        if let Some(parts) = self.parts.take() {
+            parts.reachability.tell(ReachabilityMessage::Stop).unwrap_or(());
+            parts.subscription.tell(SubscriptionMessage::Stop).unwrap_or(());
+            parts.sync.tell(SyncMessage::Stop).unwrap_or(());
+            parts.mutation.tell(MutationMessage::Stop).unwrap_or(());
+        }
+        self.outbox.tell(OutboxMessage::Pause).unwrap_or(());
+    }
+
+    /// Has the writer ignore what an ended run still sends; answers once that is certain.
+    fn begin_epoch(&self, reply: Reply<()>) {
+        self.storage.tell(StorageMessage::BeginEpoch { epoch: self.epoch, reply }).unwrap_or(());
+    }
+
+    fn of_this_run(&self, epoch: Epoch, input: Input) -> Input {
+        if epoch == self.epoch { input } else { Input::Stale }
+    }
+}
+
+impl Handle for Supervisor {
+    type Message = SupervisorMessage;
+
+    fn env(&self) -> &Env {
+        &self.env
+    }
+
+    fn handle(&mut self, message: SupervisorMessage, ctx: &mut actix::Context<Self>) {
+        match message {
+            SupervisorMessage::Start { settings, reply } => {
+                if self.phase != Phase::Stopped {
+                    return reply.send(());
+                }
+                self.epoch = Epoch(self.epoch.0 + 1);
+                if self.env.transport.is_some() {
+                    self.run(*settings, ctx);
+                    self.step(Input::Started);
+                } else {
+                    self.step(Input::StartedLocally);
+                }
+                self.begin_epoch(reply);
+            }
+            SupervisorMessage::Stop { reply } => {
+                self.end_run();
+                self.begin_epoch(reply);
+            }
+            SupervisorMessage::Clear { reply } => {
+                self.end_run();
+                self.storage.tell(StorageMessage::Clear { epoch: self.epoch, reply }).unwrap_or(());
+            }
+            SupervisorMessage::AwaitReady { reply } => match self.phase.readiness() {
+                Some(ready) => reply.send(ready),
+                None => self.awaiting_ready.push(reply),
+            },
+            SupervisorMessage::ForceOffline { offline } => {
+                self.forced_offline = offline;
+                if let Some(parts) = &self.parts {
+                    parts.reachability.tell(ReachabilityMessage::ForceOffline { offline }).unwrap_or(());
+                }
+            }
+            SupervisorMessage::Halt => {
+                self.end_run();
+                self.storage.tell(StorageMessage::Halt).unwrap_or(());
+                self.outbox.tell(OutboxMessage::Halt).unwrap_or(());
+                self.hub.tell(HubMessage::Halt).unwrap_or(());
+                ctx.stop();
+            }
+            SupervisorMessage::NetworkChanged { epoch, online } => {
+                let input = if online { Input::Online } else { Input::Offline };
+                self.step(self.of_this_run(epoch, input));
+            }
+            SupervisorMessage::SubscriptionsEstablished { epoch } => {
+                self.step(self.of_this_run(epoch, Input::Subscribed));
+            }
+            SupervisorMessage::SubscriptionsLost { epoch } => self.step(self.of_this_run(epoch, Input::Lost)),
+            SupervisorMessage::BufferDrained { epoch } => self.step(self.of_this_run(epoch, Input::Drained)),
+            SupervisorMessage::SyncFinished { epoch } => self.step(self.of_this_run(epoch, Input::Synced)),
+        }
+    }
+}
+
+actor!(Supervisor);

@@ -1,0 +1,347 @@
+//! SyncProcessor: fetches what the server has, page by page, parents before children.
+//!
+//! Owns base and delta syncs from start to end. Asks the server for pages and `StorageActor` to store them; tells the
+//! hub how far it has got, the supervisor when it is through, and the `ReachabilityActor` how the server answers. What
+//! a record does to the store is the storage's business, what subscriptions bring meanwhile the subscriptions'.
+//!
+//! The machine (`sync/machine.rs`, with `model.rs` and `pages.rs`) decides, this shell performs.
+//!
+//! Invariants: 1. a cursor is stored with the page that it follows; 2. an answer that came after a cancel is ignored
+//! and counted; 3. a model that fails is reported, tried again if that may help, and holds up nobody.
+
+mod catalog;
+mod machine;
+mod model;
+mod pages;
+mod report;
+mod trouble;
+
+use std::collections::VecDeque;
+
+use actix::Context;
+use actix::prelude::*;
+
+use landfall_core::{ModelName, SyncKind};
+use landfall_wire::{Failure, ServerError, TransportError};
+
+use crate::actor;
+use crate::env::Env;
+use crate::handlers::{ErrorKind, Process, SyncError};
+use crate::hub::{HubEvent, HubMessage};
+use crate::port::{Envelope, Handle, Message};
+use crate::reachability::{Outcome, ReachabilityMessage};
+use crate::storage::{RemoteBatch, StorageMessage};
+use crate::supervisor::{self, SupervisorMessage};
+use crate::timer::{Timed, Timer, arm};
+use catalog::Catalog;
+use machine::{Effect, Input, Limits, State};
+use model::{Question, Ticket};
+pub(crate) use report::error_kind;
+use report::server_error_kind;
+use trouble::Trouble;
+
+/// Most records of a page that AppSync takes for a limit.
+const PAGE_SIZE_MAX: u32 = 1_000;
+
+/// Messages to the [`SyncProcessor`].
+#[derive(Debug)]
+pub enum SyncMessage {
+    /// From the supervisor: sync every model. Told [`SupervisorMessage::SyncFinished`] once each is synced or has failed
+    /// for now. While a sync goes on, another follows it, and the end of that one is told.
+    Start,
+    /// From the supervisor: the server cannot be reached, or there is a gap anyway. No reply; nothing that arrives
+    /// later is stored.
+    Cancel,
+    /// From the supervisor: the run has ended.
+    Stop,
+    /// From the actor itself: something that it waited for has come.
+    Heard(SyncNews),
+}
+
+/// What a [`SyncProcessor`] waited for.
+#[derive(Debug)]
+pub struct SyncNews(Input);
+
+impl Message for SyncMessage {
+    const ACTOR: &'static str = "SyncProcessor";
+
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Start => "Start",
+            Self::Cancel => "Cancel",
+            Self::Stop => "Stop",
+            Self::Heard(SyncNews(input)) => input.name(),
+        }
+    }
+}
+
+/// Fetches what the server has.
+#[derive(Debug)]
+pub struct SyncProcessor {
+    context: supervisor::Context,
+    catalog: Catalog,
+    state: State,
+    timer: Timer,
+}
+
+impl SyncProcessor {
+    /// A processor that waits for [`SyncMessage::Start`].
+    pub fn new(context: supervisor::Context) -> Self {
+        let (catalog, levels) = Catalog::new(&context.schema, &context.settings);
+        let limits = Limits {
+            page_size: context.settings.page_size.clamp(1, PAGE_SIZE_MAX),
+            records_max: context.settings.records_max.max(1),
+            models_in_parallel: context.settings.models_in_parallel.max(1),
+            full_sync_interval: context.settings.full_sync_interval,
+        };
+        Self {
+            context,
+            catalog,
+            state: State::new(limits, levels),
+            timer: Timer::default(),
+        }
+    }
+
+    fn step(&mut self, input: Input, ctx: &mut Context<Self>) {
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            let entropy = &self.context.env.entropy;
+            let effects = self
+                .state
+                .step(self.context.env.clock.now_ms(), &mut || entropy.next_u64(), input);
+            for effect in effects {
+                match effect {
+                    Effect::ReadCursor { ticket, model } => inputs.push_back(self.read_cursor(ticket, model)),
+                    Effect::Ask(question) => self.ask(question, ctx),
+                    Effect::Store { ticket, batch } => self.store(ticket, batch, ctx),
+                    Effect::Finished => {
+                        let finished = SupervisorMessage::SyncFinished {
+                            epoch: self.context.epoch,
+                        };
+                        // A supervisor that is gone waits for nothing.
+                        self.context.supervisor.tell(finished).unwrap_or(());
+                    }
+                    announcement => self.announce(announcement),
+                }
+            }
+        }
+        arm(self, ctx, self.state.due_ms());
+    }
+
+    fn read_cursor(&self, ticket: Ticket, model: ModelName) -> Input {
+        let cursor = self
+            .context
+            .reader
+            .snapshot()
+            .and_then(|snapshot| snapshot.cursor(&model));
+        let wall_ms = self.context.env.clock.wall_ms();
+        Input::CursorRead {
+            ticket,
+            model,
+            cursor: cursor.map_err(|error| error.to_string()),
+            wall_ms,
+        }
+    }
+
+    fn ask(&self, question: Question, ctx: &mut Context<Self>) {
+        let request = self.catalog.request(&question);
+        let (Some(transport), Some(request)) = (&self.context.env.transport, request) else {
+            let failure = Failure::from(TransportError::Unreachable {
+                reason: "there is no server".to_owned(),
+            });
+            let answer = Err(Box::new(failure));
+            return hear(
+                ctx,
+                Input::Answered {
+                    ticket: question.ticket,
+                    model: question.model,
+                    answer,
+                },
+            );
+        };
+        let asking = transport
+            .execute(request)
+            .into_actor(self)
+            .map(move |result, actor, ctx| {
+                let outcome = Outcome::of_result(&result);
+                actor
+                    .context
+                    .reachability
+                    .tell(ReachabilityMessage::Report(outcome))
+                    .unwrap_or(());
+                let Question { ticket, model, .. } = question;
+                let answer = match result {
+                    Ok(response) => actor.catalog.read(&model, &response),
+                    Err(error) => Err(Box::new(Failure::from(error))),
+                };
+                hear(
+                    ctx,
+                    Input::Answered {
+                        ticket,
+                        model,
+                        answer,
+                    },
+                );
+            });
+        ctx.spawn(asking);
+    }
+
+    fn store(&self, ticket: Ticket, batch: RemoteBatch, ctx: &mut Context<Self>) {
+        let (storage, epoch, model) = (
+            self.context.storage.clone(),
+            self.context.epoch,
+            batch.model.clone(),
+        );
+        let storing = async move {
+            storage
+                .ask(|reply| StorageMessage::ApplyRemote { epoch, batch, reply })
+                .await
+        };
+        let storing = storing.into_actor(self).map(move |answer, _, ctx| {
+            let stored = match answer {
+                Ok(stored) => stored.map_err(|error| error.to_string()),
+                Err(gone) => Err(gone.to_string()),
+            };
+            hear(
+                ctx,
+                Input::Stored {
+                    ticket,
+                    model,
+                    stored,
+                },
+            );
+        });
+        ctx.spawn(storing);
+    }
+
+    fn announce(&self, effect: Effect) {
+        let event = match effect {
+            Effect::Begun { models } => HubEvent::SyncQueriesStarted { models },
+            Effect::Progress { model, received } => HubEvent::SyncProgress { model, received },
+            Effect::Synced { model, kind, counts } => HubEvent::ModelSynced {
+                model,
+                is_full_sync: kind == SyncKind::Base,
+                is_delta_sync: kind == SyncKind::Delta,
+                new: counts.new,
+                updated: counts.updated,
+                deleted: counts.deleted,
+            },
+            Effect::Truncated { model, received } => HubEvent::SyncTruncated { model, received },
+            Effect::NonApplicable { model, errors } => {
+                for error in &errors {
+                    self.report(item_error(&model, error));
+                }
+                HubEvent::NonApplicableDataReceived {
+                    model,
+                    errors: errors.iter().map(ServerError::to_json).collect(),
+                }
+            }
+            Effect::Failed {
+                model,
+                trouble,
+                tried_again,
+            } => {
+                self.report(model_error(&model, &trouble, tried_again));
+                HubEvent::ModelSyncFailed {
+                    model,
+                    reason: trouble.to_string(),
+                }
+            }
+            Effect::Ready => HubEvent::SyncQueriesReady,
+            Effect::ReadCursor { .. } | Effect::Ask(_) | Effect::Store { .. } | Effect::Finished => return,
+        };
+        self.context.hub.tell(HubMessage::Publish(event)).unwrap_or(());
+    }
+
+    fn report(&self, error: SyncError) {
+        self.context.settings.error_handler.handle(error);
+    }
+}
+
+/// Has the actor hear of something in its turn, so that the trace shows it.
+fn hear(ctx: &mut Context<SyncProcessor>, input: Input) {
+    ctx.notify(Envelope(SyncMessage::Heard(SyncNews(input))));
+}
+
+/// An error about one item of a page.
+fn item_error(model: &ModelName, error: &ServerError) -> SyncError {
+    SyncError {
+        error_type: error.error_type.clone(),
+        suggestion: "the record is kept as far as it came; see that the server can deliver all of it"
+            .to_owned(),
+        ..sync_error(server_error_kind(error), model, error.to_string())
+    }
+}
+
+/// The error of a model that is not synced.
+fn model_error(model: &ModelName, trouble: &Trouble, tried_again: bool) -> SyncError {
+    let (kind, error_type) = match trouble {
+        Trouble::Unfit(unfit) => (unfit.kind, None),
+        Trouble::Server(failure) => (error_kind(failure), failure.error_type().map(str::to_owned)),
+        Trouble::Store(_) => (ErrorKind::Transient, None),
+        Trouble::Circle | Trouble::Endless => (ErrorKind::Unknown, None),
+    };
+    let suggestion = match kind {
+        _ if tried_again => "nothing needs to be done; the model is tried again until it succeeds",
+        ErrorKind::Unauthorized => {
+            "give the user access to the model, or sign in again, then start sync again"
+        }
+        ErrorKind::ConfigError => "correct the configuration, then start again",
+        ErrorKind::BadModel => "generate the models from the schema that the server runs",
+        ErrorKind::BadRecord | ErrorKind::Transient | ErrorKind::Unknown => {
+            "see what the server says; the model is tried again with the next sync"
+        }
+    };
+    SyncError {
+        error_type,
+        suggestion: suggestion.to_owned(),
+        ..sync_error(kind, model, trouble.to_string())
+    }
+}
+
+fn sync_error(kind: ErrorKind, model: &ModelName, message: String) -> SyncError {
+    SyncError {
+        kind,
+        process: Process::Sync,
+        message,
+        error_type: None,
+        model: Some(model.clone()),
+        key: None,
+        operation: None,
+        local: None,
+        remote: None,
+        suggestion: String::new(),
+    }
+}
+
+impl Handle for SyncProcessor {
+    type Message = SyncMessage;
+
+    fn env(&self) -> &Env {
+        &self.context.env
+    }
+
+    fn handle(&mut self, message: SyncMessage, ctx: &mut Context<Self>) {
+        match message {
+            SyncMessage::Start => self.step(Input::Start, ctx),
+            SyncMessage::Cancel => self.step(Input::Cancel, ctx),
+            SyncMessage::Heard(SyncNews(input)) => self.step(input, ctx),
+            SyncMessage::Stop => ctx.stop(),
+        }
+    }
+}
+
+impl Timed for SyncProcessor {
+    fn timer(&mut self) -> &mut Timer {
+        &mut self.timer
+    }
+
+    fn timer_due(&mut self, ctx: &mut Context<Self>) {
+        self.step(Input::TimerDue, ctx);
+    }
+}
+
+actor!(SyncProcessor);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,385 @@
+//! Sync of one model: which page is asked for, what is stored with it, and what becomes of a failure.
+//!
+//! Owns [`ModelSync`]. Pure. When a model may begin, and what else goes on beside it, is `machine.rs`.
+//!
+//! | stage | begins | cursor read | page | failure, may pass | failure, will not | stored | not stored |
+//! |---|---|---|---|---|---|---|---|
+//! | queued | planning | | | | | - | - |
+//! | planning | | paging | | waiting | | - | - |
+//! | paging | | | stored, next one asked for; while another is being stored: held | waiting | page token refused: queued, from the first page; else failed | held page stored; after the last one settled | waiting |
+//! | waiting | due: queued | | | | | - | - |
+//! | settled | | | | | | - | - |
+//!
+//! A try after a failure begins with the stored cursor like every other, so there is one way to resume. The cursor of
+//! a page is stored in the transaction of the page. `startedAt` of the first page is kept and becomes `lastSync` with the
+//! last one.
+//!
+//! A sync that reaches the record limit is truncated: its last cursor stays that of a sync between two pages, so
+//! `lastSync` does not move and the next sync goes on where this one stopped, with a fresh allowance. Fetching the same
+//! records again each time would never get past the limit; taking the model for synced would lose the rest for good.
+//!
+//! Invariants: 1. at most one page is being stored and at most one is ahead of it; 2. the cursor is read only while
+//! nothing of the model is on its way to the store; 3. an answer to an older question has no effect.
+
+use landfall_core::{ModelName, SyncCursor, SyncKind, plan_sync};
+use landfall_wire::{Backoff, BackoffPolicy, Failure, SyncPage};
+
+use super::machine::{Effect, Limits};
+use super::pages::{Fetch, PAGES_MAX, Pages, Start};
+use super::trouble::{Remedy, Trouble, Unfit};
+use crate::storage::RemoteCounts;
+
+/// When a failed page is asked for again. A minute at most, so that a model is not long behind a server that is back.
+pub(super) const RETRY_BACKOFF: BackoffPolicy = BackoffPolicy {
+    first_ms: 200,
+    longest_ms: 60_000,
+    attempts_max: None,
+};
+
+/// Failures in a row after which nobody waits for a model any more: about half a second with the waits in between.
+pub(super) const ATTEMPTS_BEFORE_BACKGROUND: u32 = 3;
+
+/// How often a sync begins anew because its page token is refused or goes round in circles. Tokens expire, but not twice
+/// in one sync.
+pub(super) const RESTARTS_MAX: u32 = 2;
+
+/// A model to be synced.
+#[derive(Clone, Debug)]
+pub(super) struct Subject {
+    pub(super) model: ModelName,
+    /// The sync expression as canonical JSON text.
+    pub(super) expression: Option<String>,
+    /// Why it cannot be synced, if it cannot.
+    pub(super) unfit: Option<Unfit>,
+}
+
+/// Names one question, so that answers to older ones are told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ticket(u64);
+
+/// Makes tickets.
+#[derive(Debug, Default)]
+pub(super) struct Tickets(u64);
+
+impl Tickets {
+    pub(super) fn next(&mut self) -> Ticket {
+        self.0 += 1;
+        Ticket(self.0)
+    }
+}
+
+/// A page to be asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Question {
+    pub(super) ticket: Ticket,
+    pub(super) model: ModelName,
+    pub(super) limit: u32,
+    pub(super) token: Option<String>,
+    pub(super) last_sync_ms: Option<i64>,
+}
+
+/// What a step of a model draws on.
+pub(super) struct Turn<'a> {
+    pub(super) now_ms: u64,
+    pub(super) random: &'a mut dyn FnMut() -> u64,
+    pub(super) limits: &'a Limits,
+    pub(super) tickets: &'a mut Tickets,
+    pub(super) effects: &'a mut Vec<Effect>,
+}
+
+/// How far sync of one model has got.
+#[derive(Debug)]
+pub(super) struct ModelSync {
+    subject: Subject,
+    stage: Stage,
+    /// The page that is on its way to the store.
+    storing: Option<Ticket>,
+    backoff: Backoff,
+    restarts: u32,
+    /// Whether nobody waits for it any more.
+    background: bool,
+    counts: RemoteCounts,
+    /// When everything is to be fetched again.
+    full_due_ms: Option<u64>,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Queued { from: Start },
+    Planning { from: Start, ticket: Ticket },
+    Paging(Box<Pages>),
+    Waiting { from: Start, until_ms: u64 },
+    Settled,
+}
+
+impl ModelSync {
+    /// A model that has not begun.
+    pub(super) fn new(subject: Subject) -> Self {
+        Self {
+            subject,
+            stage: Stage::Settled,
+            storing: None,
+            backoff: Backoff::new(RETRY_BACKOFF),
+            restarts: 0,
+            background: false,
+            counts: RemoteCounts::default(),
+            full_due_ms: None,
+        }
+    }
+
+    /// Begins anew; what is on its way to the store is waited for.
+    pub(super) fn queue(&mut self) {
+        let (subject, storing) = (self.subject.clone(), self.storing);
+        *self = Self {
+            stage: Stage::Queued { from: Start::Stored },
+            storing,
+            ..Self::new(subject)
+        };
+    }
+
+    /// Gives up; what is on its way to the store is still noted when it arrives there.
+    pub(super) fn cancel(&mut self) {
+        self.stage = Stage::Settled;
+    }
+
+    pub(super) fn model(&self) -> &ModelName {
+        &self.subject.model
+    }
+
+    /// Whether nobody has to wait for it: synced, truncated, failed, or tried again in the background.
+    pub(super) fn is_settled(&self) -> bool {
+        self.background || matches!(self.stage, Stage::Settled)
+    }
+
+    /// Whether it could begin.
+    pub(super) fn is_ready(&self) -> bool {
+        matches!(self.stage, Stage::Queued { .. }) && self.storing.is_none()
+    }
+
+    /// Whether it takes a place among those that go on at the same time.
+    pub(super) fn is_busy(&self) -> bool {
+        matches!(self.stage, Stage::Planning { .. } | Stage::Paging(_))
+    }
+
+    /// When it wants to hear that time has passed.
+    pub(super) fn due_ms(&self) -> Option<u64> {
+        if let Stage::Waiting { until_ms, .. } = self.stage {
+            Some(until_ms)
+        } else {
+            None
+        }
+    }
+
+    /// When everything is to be fetched again; `None` unless it was synced.
+    pub(super) fn full_due_ms(&self) -> Option<u64> {
+        self.full_due_ms
+    }
+
+    /// Time has passed.
+    pub(super) fn wake(&mut self, now_ms: u64) {
+        if let Stage::Waiting { from, until_ms } = self.stage
+            && until_ms <= now_ms
+        {
+            self.stage = Stage::Queued { from };
+        }
+    }
+
+    /// Begins, if it is queued.
+    pub(super) fn begin(&mut self, turn: &mut Turn<'_>) {
+        let Stage::Queued { from } = self.stage else {
+            return;
+        };
+        if let Some(unfit) = self.subject.unfit.clone() {
+            return self.fail(Trouble::Unfit(unfit), turn);
+        }
+        let ticket = turn.tickets.next();
+        self.stage = Stage::Planning { from, ticket };
+        turn.effects.push(Effect::ReadCursor {
+            ticket,
+            model: self.model().clone(),
+        });
+    }
+
+    /// The cursor was read. Returns whether it was asked for.
+    pub(super) fn planned(
+        &mut self,
+        ticket: Ticket,
+        cursor: Result<SyncCursor, String>,
+        wall_ms: i64,
+        turn: &mut Turn<'_>,
+    ) -> bool {
+        let Stage::Planning {
+            from,
+            ticket: awaited,
+        } = self.stage
+        else {
+            return false;
+        };
+        if awaited != ticket {
+            return false;
+        }
+        match cursor {
+            Ok(cursor) => self.plan(from, cursor, wall_ms, turn),
+            Err(reason) => self.fail(Trouble::Store(reason), turn),
+        }
+        true
+    }
+
+    fn plan(&mut self, from: Start, cursor: SyncCursor, wall_ms: i64, turn: &mut Turn<'_>) {
+        let interval = turn.limits.full_sync_interval;
+        let plan = plan_sync(&cursor, self.subject.expression.as_deref(), interval, wall_ms);
+        self.full_due_ms = match (plan.kind, cursor.last_full_sync_ms) {
+            (SyncKind::Delta, Some(last_full_ms)) => {
+                let elapsed_ms = u64::try_from(wall_ms.saturating_sub(last_full_ms)).unwrap_or(0);
+                Some(
+                    turn.now_ms
+                        .saturating_add(turn.limits.interval_ms().saturating_sub(elapsed_ms)),
+                )
+            }
+            _ => None,
+        };
+        let mut pages = Pages::new(from, plan, cursor, turn.limits.records_max);
+        pages.ask(&self.subject.model, turn);
+        self.stage = Stage::Paging(Box::new(pages));
+    }
+
+    /// A page came, or a failure. Returns whether it was asked for.
+    pub(super) fn answered(
+        &mut self,
+        ticket: Ticket,
+        answer: Result<SyncPage, Box<Failure>>,
+        turn: &mut Turn<'_>,
+    ) -> bool {
+        let Stage::Paging(pages) = &mut self.stage else {
+            return false;
+        };
+        if !matches!(pages.fetch, Fetch::Asked(awaited) if awaited == ticket) {
+            return false;
+        }
+        let page = match answer {
+            Ok(page) => page,
+            Err(failure) => {
+                self.fail(Trouble::Server(failure), turn);
+                return true;
+            }
+        };
+        self.backoff.reset();
+        if page.next_token.is_some() && page.next_token == pages.token {
+            self.fail(Trouble::Circle, turn);
+        } else if pages.pages >= PAGES_MAX {
+            self.fail(Trouble::Endless, turn);
+        } else if self.storing.is_some() {
+            pages.fetch = Fetch::Held(Box::new(page));
+        } else {
+            self.storing = Some(pages.take(page, &self.subject, turn));
+        }
+        true
+    }
+
+    /// A page is stored, or could not be. Returns whether it was handed to the store.
+    pub(super) fn stored(
+        &mut self,
+        ticket: Ticket,
+        stored: Result<RemoteCounts, String>,
+        turn: &mut Turn<'_>,
+    ) -> bool {
+        if self.storing != Some(ticket) {
+            return false;
+        }
+        self.storing = None;
+        let Stage::Paging(pages) = &mut self.stage else {
+            return true;
+        };
+        let counts = match stored {
+            Ok(counts) => counts,
+            Err(reason) => {
+                self.fail(Trouble::Store(reason), turn);
+                return true;
+            }
+        };
+        pages.from = Start::Stored;
+        self.counts.new += counts.new;
+        self.counts.updated += counts.updated;
+        self.counts.deleted += counts.deleted;
+        turn.effects.push(Effect::Progress {
+            model: self.subject.model.clone(),
+            received: pages.received,
+        });
+        match std::mem::replace(&mut pages.fetch, Fetch::Over { truncated: false }) {
+            Fetch::Held(page) => self.storing = Some(pages.take(*page, &self.subject, turn)),
+            Fetch::Asked(ticket) => pages.fetch = Fetch::Asked(ticket),
+            Fetch::Over { truncated } => self.settle(truncated, turn),
+        }
+        true
+    }
+
+    fn settle(&mut self, truncated: bool, turn: &mut Turn<'_>) {
+        let Stage::Paging(pages) = std::mem::replace(&mut self.stage, Stage::Settled) else {
+            return;
+        };
+        let model = self.subject.model.clone();
+        if truncated {
+            self.full_due_ms = None;
+            turn.effects.push(Effect::Truncated {
+                model,
+                received: pages.received,
+            });
+            return;
+        }
+        if pages.kind == SyncKind::Base {
+            self.full_due_ms = Some(turn.now_ms.saturating_add(turn.limits.interval_ms()));
+        }
+        // Here a base sync has seen everything that the server has, which is where rows that it no longer has would go.
+        turn.effects.push(Effect::Synced {
+            model,
+            kind: pages.kind,
+            counts: self.counts,
+        });
+    }
+
+    fn fail(&mut self, trouble: Trouble, turn: &mut Turn<'_>) {
+        let model = self.subject.model.clone();
+        let (from, mid_way) = match &self.stage {
+            Stage::Paging(pages) => (pages.from, pages.token.is_some()),
+            Stage::Queued { from } | Stage::Planning { from, .. } | Stage::Waiting { from, .. } => {
+                (*from, false)
+            }
+            Stage::Settled => (Start::Stored, false),
+        };
+        match trouble.remedy() {
+            Remedy::Wait { retry_after_ms } => {
+                let wait_ms = self
+                    .backoff
+                    .next(retry_after_ms, turn.random)
+                    .unwrap_or(RETRY_BACKOFF.longest_ms);
+                self.stage = Stage::Waiting {
+                    from,
+                    until_ms: turn.now_ms.saturating_add(wait_ms),
+                };
+                if self.backoff.attempts() == ATTEMPTS_BEFORE_BACKGROUND {
+                    self.background = true;
+                    turn.effects.push(Effect::Failed {
+                        model,
+                        trouble,
+                        tried_again: true,
+                    });
+                }
+            }
+            Remedy::FirstPage if mid_way && self.restarts < RESTARTS_MAX => {
+                self.restarts += 1;
+                self.stage = Stage::Queued {
+                    from: Start::FirstPage,
+                };
+            }
+            Remedy::FirstPage | Remedy::None => {
+                self.stage = Stage::Settled;
+                self.full_due_ms = None;
+                turn.effects.push(Effect::Failed {
+                    model,
+                    trouble,
+                    tried_again: false,
+                });
+            }
+        }
+    }
+}

@@ -1,0 +1,342 @@
+//! The actor on paused time, with a real store and a server that answers from a script.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex};
+
+use futures_util::future::BoxFuture;
+use landfall_core::{
+    Association, FieldDef, FieldType, KeyDef, KeyKind, ModelParts, RecordId, Scalar, Schema, SchemaParts,
+    SyncCursor, Timestamps,
+};
+use landfall_storage::{CACHE_BYTES_DEFAULT, Disk, OnIncompatible, Reader, Store, StoreOptions};
+use landfall_wire::{Credentials, HttpRequest, HttpResponse, Socket, Transport};
+use serde_json::{Value as Json, json};
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use super::*;
+use crate::config::SyncSettings;
+use crate::handlers::ErrorHandler;
+use crate::port::Port;
+use crate::storage::{Epoch, StorageActor};
+use crate::test_support::{SimTime, ear, on_paused_time, paused_env};
+
+/// How long a request takes.
+const ROUND_TRIP_MS: u64 = 50;
+
+/// Answers each operation from a queue, and notes what it was asked.
+#[derive(Default)]
+struct Server {
+    answers: Mutex<BTreeMap<&'static str, VecDeque<Result<Json, TransportError>>>>,
+    asked: Mutex<Vec<String>>,
+}
+
+impl Server {
+    fn answer(&self, operation: &'static str, answer: Result<Json, TransportError>) {
+        self.answers
+            .lock()
+            .unwrap()
+            .entry(operation)
+            .or_default()
+            .push_back(answer);
+    }
+
+    /// What was asked since it was last looked at.
+    fn asked(&self) -> Vec<String> {
+        std::mem::take(&mut self.asked.lock().unwrap())
+    }
+}
+
+impl Transport for Server {
+    fn execute(&self, request: HttpRequest) -> BoxFuture<'static, Result<HttpResponse, TransportError>> {
+        let body: Json = serde_json::from_str(&request.body).expect("a request is JSON");
+        let token = body["variables"]["nextToken"]
+            .as_str()
+            .unwrap_or("first")
+            .to_owned();
+        self.asked
+            .lock()
+            .unwrap()
+            .push(format!("{} {token}", request.operation));
+        let mut answers = self.answers.lock().unwrap();
+        let answer = answers
+            .get_mut(request.operation.as_str())
+            .and_then(VecDeque::pop_front);
+        let answer = answer.unwrap_or_else(|| panic!("{} was not expected", request.operation));
+        Box::pin(async move {
+            SimTime::pass(ROUND_TRIP_MS).await;
+            answer.map(|body| HttpResponse::new(200, body.to_string()))
+        })
+    }
+
+    fn connect(&self) -> BoxFuture<'static, Result<Box<dyn Socket>, TransportError>> {
+        unreachable!("sync needs no socket")
+    }
+
+    fn authorize(&self, _: &str) -> BoxFuture<'static, Result<Credentials, TransportError>> {
+        unreachable!("requests are authorized by the transport")
+    }
+
+    fn endpoint(&self) -> &str {
+        "http://script"
+    }
+}
+
+/// Posts that belong to a blog.
+fn schema() -> Arc<Schema> {
+    let required = |name| FieldDef {
+        required: true,
+        ..FieldDef::scalar(name, Scalar::Id)
+    };
+    let model = |name: &str, more: Vec<FieldDef>| ModelParts {
+        name: name.into(),
+        plural_name: format!("{name}s"),
+        syncable: true,
+        fields: [vec![required("id"), required("title")], more].concat(),
+        key: KeyDef {
+            kind: KeyKind::Managed,
+            fields: vec!["id".into()],
+            declared: false,
+        },
+        indexes: Vec::new(),
+        timestamps: Timestamps {
+            created_at: None,
+            updated_at: None,
+        },
+        auth: Vec::new(),
+    };
+    let blog = FieldDef {
+        ty: FieldType::Model("Blog".into()),
+        association: Some(Association::BelongsTo {
+            targets: vec!["blogId".into()],
+        }),
+        ..FieldDef::scalar("blog", Scalar::String)
+    };
+    let post = model("Post", vec![FieldDef::scalar("blogId", Scalar::Id), blog]);
+    let parts = SchemaParts {
+        models: vec![post, model("Blog", Vec::new())],
+        ..SchemaParts::default()
+    };
+    Arc::new(Schema::build(parts).expect("the schema is sound"))
+}
+
+fn record(id: &str) -> Json {
+    json!({ "id": id, "title": "t", "_version": 1, "_lastChangedAt": 1, "_deleted": null })
+}
+
+fn page(field: &str, items: &[Json], next_token: Option<&str>) -> Json {
+    // Within a day of the tests' clock, so that the next sync is a delta sync.
+    json!({ "data": { field: { "items": items, "nextToken": next_token, "startedAt": 1_700_000_000_000_i64 } } })
+}
+
+/// Keeps what the app is told of errors.
+#[derive(Default)]
+struct Errors(Mutex<Vec<SyncError>>);
+
+impl ErrorHandler for Errors {
+    fn handle(&self, error: SyncError) {
+        self.0.lock().unwrap().push(error);
+    }
+}
+
+/// A processor with everything around it that it talks to.
+struct Lab {
+    server: Arc<Server>,
+    reader: Reader,
+    errors: Arc<Errors>,
+    port: Port<SyncMessage>,
+    hub: UnboundedReceiver<(u64, HubMessage)>,
+    supervisor: UnboundedReceiver<(u64, SupervisorMessage)>,
+    reachability: UnboundedReceiver<(u64, ReachabilityMessage)>,
+}
+
+fn lab() -> Lab {
+    let server = Arc::new(Server::default());
+    let env = paused_env(Some(Arc::clone(&server) as Arc<dyn Transport>));
+    let schema = schema();
+    let options = StoreOptions {
+        disk: Disk::Memory,
+        schema: Arc::clone(&schema),
+        cache_bytes: CACHE_BYTES_DEFAULT,
+        incompatible: OnIncompatible::Refuse,
+        now_ms: 0,
+    };
+    let store = Store::open(options).expect("a store in memory");
+    let reader = store.reader();
+    let (hub_port, hub) = ear(&env);
+    let (supervisor_port, supervisor) = ear(&env);
+    let (reachability_port, reachability) = ear(&env);
+    let (outbox_port, _) = ear(&env);
+    let errors = Arc::new(Errors::default());
+    let handler = Arc::clone(&errors) as Arc<dyn ErrorHandler>;
+    let context = supervisor::Context {
+        schema,
+        reader: reader.clone(),
+        settings: SyncSettings {
+            error_handler: handler,
+            ..SyncSettings::default()
+        },
+        epoch: Epoch::default(),
+        storage: Port::new(&StorageActor::new(env.clone(), store, true).start(), env.clone()),
+        outbox: outbox_port,
+        hub: hub_port,
+        supervisor: supervisor_port,
+        reachability: reachability_port,
+        env: env.clone(),
+    };
+    let port = Port::new(&SyncProcessor::new(context).start(), env);
+    Lab {
+        server,
+        reader,
+        errors,
+        port,
+        hub,
+        supervisor,
+        reachability,
+    }
+}
+
+impl Lab {
+    /// Everything that the hub was told, with its time.
+    fn events(&mut self) -> Vec<(u64, &'static str, Json)> {
+        let mut events = Vec::new();
+        while let Ok((at_ms, HubMessage::Publish(event))) = self.hub.try_recv() {
+            events.push((at_ms, event.name(), event.data()));
+        }
+        events
+    }
+
+    fn cursor(&self, model: &str) -> SyncCursor {
+        self.reader.snapshot().unwrap().cursor(&model.into()).unwrap()
+    }
+
+    fn has(&self, model: &str, id: &str) -> bool {
+        self.reader
+            .snapshot()
+            .unwrap()
+            .get(model, &RecordId::text(id))
+            .unwrap()
+            .is_some()
+    }
+}
+
+#[test]
+fn a_base_sync_fills_the_store_and_tells_everybody() {
+    on_paused_time(async {
+        let mut lab = lab();
+        lab.server
+            .answer("SyncBlogs", Ok(page("syncBlogs", &[record("b1")], Some("t1"))));
+        let broken = json!({ "id": "b2", "title": null, "_version": 1, "_lastChangedAt": 1 });
+        lab.server
+            .answer("SyncBlogs", Ok(page("syncBlogs", &[broken, record("b3")], None)));
+        lab.server
+            .answer("SyncPosts", Ok(page("syncPosts", &[record("p1")], None)));
+        lab.port.tell(SyncMessage::Start).unwrap();
+        SimTime::pass(1_000).await;
+        assert_eq!(
+            lab.server.asked(),
+            ["SyncBlogs first", "SyncBlogs t1", "SyncPosts first"]
+        );
+        let progress = |model: &str, received: u64| json!({ "model": model, "received": received });
+        let synced = |model: &str, new: u64| {
+            let counts = json!({ "new": new, "updated": 0, "deleted": 0 });
+            json!({ "model": model, "isFullSync": true, "isDeltaSync": false, "counts": counts })
+        };
+        assert_eq!(
+            lab.events(),
+            [
+                (0, "syncQueriesStarted", json!({ "models": ["Blog", "Post"] })),
+                (50, "syncProgress", progress("Blog", 1)),
+                (100, "syncProgress", progress("Blog", 3)),
+                (100, "modelSynced", synced("Blog", 2)),
+                (150, "syncProgress", progress("Post", 1)),
+                (150, "modelSynced", synced("Post", 1)),
+                (150, "syncQueriesReady", Json::Null),
+            ]
+        );
+        let (at_ms, told) = lab.supervisor.try_recv().unwrap();
+        assert!(
+            matches!(told, SupervisorMessage::SyncFinished { epoch: Epoch(0) }) && at_ms == 150,
+            "{told:?}"
+        );
+        assert!(
+            lab.has("Blog", "b1") && lab.has("Blog", "b3") && lab.has("Post", "p1") && !lab.has("Blog", "b2")
+        );
+        assert_eq!(lab.cursor("Blog").last_sync_ms, Some(1_700_000_000_000));
+        let mut reports = 0;
+        while let Ok((_, ReachabilityMessage::Report(Outcome::Reached))) = lab.reachability.try_recv() {
+            reports += 1;
+        }
+        assert_eq!(reports, 3);
+    });
+}
+
+#[test]
+fn a_sync_that_was_cut_off_goes_on_where_it_stopped() {
+    on_paused_time(async {
+        let mut lab = lab();
+        lab.server
+            .answer("SyncBlogs", Ok(page("syncBlogs", &[record("b1")], Some("t1"))));
+        lab.server.answer(
+            "SyncBlogs",
+            Err(TransportError::Interrupted { reason: "cut".into() }),
+        );
+        lab.server
+            .answer("SyncBlogs", Ok(page("syncBlogs", &[record("lost")], None)));
+        lab.port.tell(SyncMessage::Start).unwrap();
+        // The second page fails at 100 and is asked for again at 200; its answer at 250 comes after the cancel.
+        SimTime::pass(230).await;
+        lab.port.tell(SyncMessage::Cancel).unwrap();
+        SimTime::pass(1_000).await;
+        assert_eq!(
+            lab.server.asked(),
+            ["SyncBlogs first", "SyncBlogs t1", "SyncBlogs t1"]
+        );
+        assert!(
+            lab.has("Blog", "b1") && !lab.has("Blog", "lost"),
+            "nothing is stored after a cancel"
+        );
+        assert_eq!(lab.cursor("Blog").last_sync_ms, None);
+        assert!(
+            lab.supervisor.try_recv().is_err(),
+            "nobody waits for the end of it"
+        );
+
+        lab.server
+            .answer("SyncBlogs", Ok(page("syncBlogs", &[record("b2")], None)));
+        lab.server.answer(
+            "SyncPosts",
+            Ok(json!({ "data": null, "errors": [{ "errorType": "Unauthorized", "message": "no" }] })),
+        );
+        lab.port.tell(SyncMessage::Start).unwrap();
+        SimTime::pass(1_000).await;
+        assert_eq!(lab.server.asked(), ["SyncBlogs t1", "SyncPosts first"]);
+        assert!(lab.has("Blog", "b2"));
+        assert_eq!(lab.cursor("Blog").last_sync_ms, Some(1_700_000_000_000));
+        assert_eq!(lab.cursor("Post"), SyncCursor::default());
+        let failed = lab
+            .events()
+            .into_iter()
+            .find(|(_, name, _)| *name == "modelSyncFailed");
+        assert_eq!(
+            failed.map(|(_, _, data)| data["model"].clone()),
+            Some("Post".into())
+        );
+        assert!(matches!(
+            lab.supervisor.try_recv(),
+            Ok((_, SupervisorMessage::SyncFinished { .. }))
+        ));
+        let errors = lab.errors.0.lock().unwrap();
+        assert_eq!(
+            (errors.len(), errors[0].kind, errors[0].process),
+            (1, ErrorKind::Unauthorized, Process::Sync)
+        );
+        assert_eq!(errors[0].model.as_deref(), Some("Post"));
+
+        lab.port.tell(SyncMessage::Stop).unwrap();
+        SimTime::pass(1).await;
+        assert!(
+            lab.port.tell(SyncMessage::Start).is_err(),
+            "the actor has stopped"
+        );
+    });
+}

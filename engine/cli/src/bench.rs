@@ -1,0 +1,106 @@
+//! `landfall bench`: how fast the store is, each figure beside its floor.
+//!
+//! Owns the list of figures and how they are printed. A floor is what the machine can do with the same rows and
+//! without Landfall, measured in the same run, so that the ratio holds on a noisy machine. Ratios and targets are such that larger
+//! is better.
+
+mod figure;
+mod floor;
+mod hold;
+mod rows;
+mod scans;
+mod size;
+mod writes;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args as ClapArgs;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use figure::Figure;
+use rows::Scale;
+
+/// Measures the store. Takes about two minutes; `--quick` takes seconds and says less.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Args {
+    /// Print JSON instead of a table.
+    #[arg(long)]
+    json: bool,
+    /// Fewer rows: a check that everything runs, not a measurement.
+    #[arg(long)]
+    quick: bool,
+    /// Directory to measure in; by default a temporary one beside the working directory.
+    #[arg(long, value_name = "DIR")]
+    directory: Option<PathBuf>,
+    /// Only figures whose name contains this.
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
+    /// Open the store in this directory, print what memory it takes, and wait to be killed; used by `bench` itself.
+    #[arg(long, hide = true, value_name = "DIR")]
+    hold: Option<PathBuf>,
+}
+
+/// A group of figures that are measured together.
+struct Group {
+    names: &'static [&'static str],
+    measure: fn(&std::path::Path, &Scale) -> miette::Result<Vec<Figure>>,
+}
+
+const GROUPS: [Group; 6] = [
+    Group { names: &["durable saves, one after another"], measure: writes::sequential },
+    Group { names: &["durable saves, 64 concurrent savers", "commit to observer, p99"], measure: writes::concurrent },
+    Group { names: &["get by id, typed"], measure: scans::get },
+    Group { names: &["predicate scan", "indexed predicate", "sort + limit 10"], measure: scans::scans },
+    Group { names: &["replay of the log"], measure: writes::replay },
+    Group {
+        names: &["reopen after a kill", "memory with all rows open", "cost per save in a full store"],
+        measure: size::size,
+    },
+];
+
+pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
+    if let Some(directory) = &args.hold {
+        return hold::run(directory).await;
+    }
+    // Measuring blocks; the store has threads of its own.
+    tokio::task::spawn_blocking(move || measure(&args)).await.map_err(|error| miette::miette!("{error}"))?
+}
+
+fn measure(args: &Args) -> miette::Result<ExitCode> {
+    let scale = if args.quick { Scale::QUICK } else { Scale::FULL };
+    let parent = args.directory.clone().unwrap_or_else(|| PathBuf::from("."));
+    let work = tempfile::Builder::new()
+        .prefix("landfall-bench-")
+        .tempdir_in(&parent)
+        .map_err(|error| miette::miette!("cannot make a directory in {}: {error}", parent.display()))?;
+    let wanted = |name: &&str| args.only.as_ref().is_none_or(|only| name.contains(only.as_str()));
+    let groups: Vec<&Group> = GROUPS.iter().filter(|group| group.names.iter().any(|name| wanted(&name))).collect();
+    let progress = ProgressBar::new(groups.len() as u64);
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {pos}/{len} {msg}") {
+        progress.set_style(style);
+    }
+    progress.enable_steady_tick(std::time::Duration::from_millis(100));
+    let mut figures = Vec::new();
+    for (index, group) in groups.iter().enumerate() {
+        progress.set_message(group.names.join(", "));
+        let directory = work.path().join(index.to_string());
+        std::fs::create_dir_all(&directory).map_err(|error| miette::miette!("{error}"))?;
+        figures.extend((group.measure)(&directory, &scale)?);
+        std::fs::remove_dir_all(&directory).map_err(|error| miette::miette!("{error}"))?;
+        progress.inc(1);
+    }
+    progress.finish_and_clear();
+    let missed = figures.iter().filter(|figure| !figure.is_met()).count();
+    if args.json {
+        println!("{}", figure::json(&figures));
+    } else {
+        println!("{}", figure::table(&figures));
+        if args.quick {
+            println!("Measured with few rows; run without --quick for figures that mean something.");
+        } else if missed > 0 {
+            println!("{missed} of {} figures are below their target.", figures.len());
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

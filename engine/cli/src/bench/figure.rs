@@ -1,0 +1,83 @@
+//! A measured figure with its floor, and how figures are printed.
+
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use serde_json::{Value as Json, json};
+
+/// One measured figure.
+#[derive(Clone, Debug)]
+pub(super) struct Figure {
+    pub(super) name: &'static str,
+    pub(super) value: f64,
+    pub(super) unit: &'static str,
+    /// What the machine does without Landfall, in the same unit.
+    pub(super) floor: f64,
+    /// How the two compare; larger is better.
+    pub(super) ratio: f64,
+    /// The least that the ratio should be.
+    pub(super) target: f64,
+}
+
+impl Figure {
+    /// A figure of which more is better, such as rows per second.
+    pub(super) fn rate(name: &'static str, unit: &'static str, value: f64, floor: f64, target: f64) -> Self {
+        Self { name, value, unit, floor, ratio: value / floor, target }
+    }
+
+    /// A figure of which less is better, such as a duration.
+    pub(super) fn cost(name: &'static str, unit: &'static str, value: f64, floor: f64, target: f64) -> Self {
+        Self { name, value, unit, floor, ratio: floor / value, target }
+    }
+
+    /// Whether the target is met.
+    pub(super) fn is_met(&self) -> bool {
+        self.ratio >= self.target
+    }
+}
+
+pub(super) fn json(figures: &[Figure]) -> Json {
+    let figures: Vec<Json> = figures
+        .iter()
+        .map(|figure| {
+            json!({
+                "name": figure.name,
+                "value": figure.value,
+                "unit": figure.unit,
+                "floor": figure.floor,
+                "ratio": figure.ratio,
+                "target": figure.target,
+            })
+        })
+        .collect();
+    json!({ "figures": figures })
+}
+
+pub(super) fn table(figures: &[Figure]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(["figure", "value", "floor", "unit", "ratio", "at least", ""]);
+    for figure in figures {
+        table.add_row([
+            figure.name.to_owned(),
+            number(figure.value),
+            number(figure.floor),
+            figure.unit.to_owned(),
+            format!("{:.2}", figure.ratio),
+            format!("{:.2}", figure.target),
+            if figure.is_met() { "met".to_owned() } else { "missed".to_owned() },
+        ]);
+    }
+    for column in [1, 2, 4, 5] {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+fn number(value: f64) -> String {
+    match value {
+        value if value >= 1_000.0 => format!("{value:.0}"),
+        value if value >= 10.0 => format!("{value:.1}"),
+        value => format!("{value:.3}"),
+    }
+}

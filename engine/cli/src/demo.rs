@@ -1,0 +1,279 @@
+//! `landfall demo`: the main job, told as it happens.
+//!
+//! A backend on loopback and two stores on disk: edits offline on both sides, a conflict, reconnection, agreement.
+//! Ends with exit status 1 if the two do not agree.
+
+mod story;
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args as ClapArgs;
+use landfall::{DataStore, Record, RecordId, Schema, Value};
+use landfall_core::FieldMap;
+
+use crate::{schema_file, serve};
+use story::Story;
+
+/// Needs no network and leaves nothing behind.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Args {
+    /// Resolve conflicts on the server (automerge) or in the stores (optimistic-concurrency).
+    #[arg(long, value_enum, default_value = "optimistic-concurrency")]
+    conflict: serve::Conflict,
+}
+
+/// The schema of the story.
+const SCHEMA: &str = "\
+enum Condition { GOOD DAMAGED LOST }
+type Site @model { name: String! buoys: [Buoy] @hasMany }
+type Buoy @model {
+  label: String!
+  condition: Condition
+  depthMetres: Float
+  notes: String
+  site: Site @belongsTo
+}
+";
+
+/// How long the story waits for anything before it gives up.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The key that the two stores share with the backend.
+const API_KEY: &str = "da2-demo";
+
+pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
+    let schema = Arc::new(schema_file::parse("demo.graphql", SCHEMA)?);
+    let home = tempfile::tempdir().map_err(|error| miette::miette!("no temporary directory: {error}"))?;
+    let mut story = Story::new();
+    story.scene("A backend starts");
+    let backend = serve::start(Arc::clone(&schema), API_KEY, args.conflict, None, 0).await?;
+    story.tell(&format!("An AppSync-compatible API listens on {}.", backend.url()));
+    let agreed = play(&mut story, &schema, home.path(), backend.url()).await?;
+    backend.shutdown().await;
+    if agreed {
+        story.end("Both stores and the server hold the same records. Nothing was lost.");
+        Ok(ExitCode::SUCCESS)
+    } else {
+        story.fail("The stores do not agree.");
+        Ok(ExitCode::FAILURE)
+    }
+}
+
+async fn play(story: &mut Story, schema: &Arc<Schema>, home: &Path, url: &str) -> miette::Result<bool> {
+    story.scene("Two stores open on disk, on two boats");
+    let anna = Boat::launch("Anna", schema, &home.join("anna"), url).await?;
+    let berta = Boat::launch("Berta", schema, &home.join("berta"), url).await?;
+    let site = anna.create(story, "Site", &[("name", "Outer Reef".into())]).await?;
+    let site_id = id_of(&site)?;
+    let fields = [
+        ("label", "Buoy 7".into()),
+        ("condition", "GOOD".into()),
+        ("depthMetres", 12.5.into()),
+        ("siteBuoysId", site_id.to_string().into()),
+    ];
+    let buoy = id_of(&anna.create(story, "Buoy", &fields).await?)?;
+    berta.await_field("Buoy", &buoy, "label", &"Buoy 7".into()).await?;
+    story.tell("Berta sees Buoy 7 appear: the save went to disk, to the API, and over a subscription to her.");
+
+    story.scene("The network is cut, both go on working");
+    anna.set_online(story, false)?;
+    berta.set_online(story, false)?;
+    let extra = [("label", "Buoy 8".into()), ("siteBuoysId", site_id.to_string().into())];
+    let second = id_of(&anna.create(story, "Buoy", &extra).await?)?;
+    anna.update(story, "Buoy", &buoy, &[("condition", "DAMAGED".into()), ("notes", "chain worn".into())]).await?;
+    berta.update(story, "Buoy", &buoy, &[("condition", "LOST".into()), ("depthMetres", 14.0.into())]).await?;
+    story.tell(&format!(
+        "Unsent changes wait on disk: {} on Anna, {} on Berta. Reads and writes do not notice.",
+        anna.waiting()?,
+        berta.waiting()?
+    ));
+
+    story.scene("Anna closes her app and opens it again, still offline");
+    let anna = anna.restart(schema, url).await?;
+    story.tell(&format!("Her {} unsent changes are still there.", anna.waiting()?));
+
+    story.scene("The network is back");
+    anna.set_online(story, true)?;
+    anna.start().await?;
+    anna.await_sent().await?;
+    story.tell("Anna's changes make landfall.");
+    berta.set_online(story, true)?;
+    berta.await_sent().await?;
+    story.tell("Berta's change met Anna's: both had set the condition. The conflict was resolved, and this is how it ends:");
+    converge(story, &anna, &berta, &buoy, &second).await
+}
+
+/// Waits until both boats hold the same, and shows it.
+async fn converge(
+    story: &mut Story,
+    anna: &Boat,
+    berta: &Boat,
+    buoy: &RecordId,
+    second: &RecordId,
+) -> miette::Result<bool> {
+    berta.await_record("Buoy", second).await?;
+    let agreed = tokio::time::timeout(PATIENCE, async {
+        let mut changes = anna.observe("Buoy").await?;
+        let mut others = berta.observe("Buoy").await?;
+        loop {
+            if anna.everything()? == berta.everything()? {
+                return miette::Result::<bool>::Ok(true);
+            }
+            tokio::select! {
+                change = changes.next() => if change.is_none() { return Ok(false) },
+                change = others.next() => if change.is_none() { return Ok(false) },
+            }
+        }
+    });
+    let agreed = agreed.await.unwrap_or(Ok(false))?;
+    for boat in [anna, berta] {
+        let record = boat.get("Buoy", buoy)?.ok_or_else(|| miette::miette!("{} lost Buoy 7", boat.name))?;
+        story.show(boat.name, &record);
+    }
+    Ok(agreed)
+}
+
+/// A store with a name.
+struct Boat {
+    name: &'static str,
+    store: DataStore,
+    directory: std::path::PathBuf,
+}
+
+impl Boat {
+    async fn launch(name: &'static str, schema: &Arc<Schema>, directory: &Path, url: &str) -> miette::Result<Self> {
+        let boat = Self::open(name, schema, directory, url).await?;
+        boat.start().await?;
+        Ok(boat)
+    }
+
+    async fn open(name: &'static str, schema: &Arc<Schema>, directory: &Path, url: &str) -> miette::Result<Self> {
+        let builder = DataStore::builder(schema).directory(directory).endpoint(url, API_KEY);
+        let store = builder.open().await.map_err(report)?;
+        Ok(Self { name, store, directory: directory.to_owned() })
+    }
+
+    async fn start(&self) -> miette::Result<()> {
+        self.store.start().await.map_err(report)?;
+        match tokio::time::timeout(PATIENCE, self.store.ready()).await {
+            Ok(ready) => {
+                ready.map_err(report)?;
+                Ok(())
+            }
+            Err(_) => Err(miette::miette!("{} is not in sync after {} s", self.name, PATIENCE.as_secs())),
+        }
+    }
+
+    /// Ends the store without stopping it first, and opens its directory again.
+    async fn restart(self, schema: &Arc<Schema>, url: &str) -> miette::Result<Self> {
+        let Self { name, store, directory } = self;
+        store.close().await;
+        Self::open(name, schema, &directory, url).await
+    }
+
+    async fn create(&self, story: &mut Story, model: &str, fields: &[(&str, Value)]) -> miette::Result<Record> {
+        let def = self.store.records().def(model).map_err(report)?;
+        let mut record = Record::from_fields(def, &field_map(fields));
+        record.set("id", self.store.records().new_id(model).id.to_string().into());
+        let saved = self.store.records().save(record).await.map_err(report)?;
+        story.act(self.name, &format!("makes {model} {}", describe(fields)));
+        Ok(saved)
+    }
+
+    async fn update(
+        &self,
+        story: &mut Story,
+        model: &str,
+        id: &RecordId,
+        fields: &[(&str, Value)],
+    ) -> miette::Result<()> {
+        let mut record = self.get(model, id)?.ok_or_else(|| miette::miette!("there is no {model} {id}"))?;
+        for (name, value) in fields {
+            record.set(name, value.clone());
+        }
+        self.store.records().save(record).await.map_err(report)?;
+        story.act(self.name, &format!("sets {} on the {model}", describe(fields)));
+        Ok(())
+    }
+
+    fn get(&self, model: &str, id: &RecordId) -> miette::Result<Option<Record>> {
+        self.store.records().get(model, id).map_err(report)
+    }
+
+    fn set_online(&self, story: &mut Story, online: bool) -> miette::Result<()> {
+        self.store.set_online(online).map_err(report)?;
+        story.act(self.name, if online { "is online" } else { "is offline" });
+        Ok(())
+    }
+
+    fn waiting(&self) -> miette::Result<u64> {
+        self.store.outbox().len().map_err(report)
+    }
+
+    async fn await_sent(&self) -> miette::Result<()> {
+        match tokio::time::timeout(PATIENCE, self.store.outbox().drained()).await {
+            Ok(drained) => drained.map_err(report),
+            Err(_) => Err(miette::miette!("{} could not send its changes in {} s", self.name, PATIENCE.as_secs())),
+        }
+    }
+
+    async fn observe(&self, model: &str) -> miette::Result<landfall::Observer<Record>> {
+        self.store.records().observe(model, landfall::Predicate::All).await.map_err(report)
+    }
+
+    async fn await_record(&self, model: &str, id: &RecordId) -> miette::Result<()> {
+        self.await_that(model, |boat| Ok(boat.get(model, id)?.is_some())).await
+    }
+
+    async fn await_field(&self, model: &str, id: &RecordId, field: &str, value: &Value) -> miette::Result<()> {
+        self.await_that(model, |boat| Ok(boat.get(model, id)?.is_some_and(|r| r.get(field) == Some(value)))).await
+    }
+
+    async fn await_that(
+        &self,
+        model: &str,
+        holds: impl Fn(&Self) -> miette::Result<bool>,
+    ) -> miette::Result<()> {
+        let waited = tokio::time::timeout(PATIENCE, async {
+            let mut changes = self.observe(model).await?;
+            while !holds(self)? {
+                if changes.next().await.is_none() {
+                    return Err(miette::miette!("{} closed", self.name));
+                }
+            }
+            Ok(())
+        });
+        waited.await.unwrap_or_else(|_| {
+            Err(miette::miette!("{} did not hear of it in {} s", self.name, PATIENCE.as_secs()))
+        })
+    }
+
+    /// Every record with its version.
+    fn everything(&self) -> miette::Result<Vec<Record>> {
+        let mut all = Vec::new();
+        for model in ["Site", "Buoy"] {
+            all.extend(self.store.records().query(&landfall::Query::all(model)).map_err(report)?);
+        }
+        Ok(all)
+    }
+}
+
+fn field_map(fields: &[(&str, Value)]) -> FieldMap {
+    fields.iter().map(|(name, value)| ((*name).into(), value.clone())).collect()
+}
+
+fn describe(fields: &[(&str, Value)]) -> String {
+    let shown = fields.iter().filter(|(name, _)| !name.ends_with("Id"));
+    shown.map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>().join(", ")
+}
+
+fn id_of(record: &Record) -> miette::Result<RecordId> {
+    record.id().ok_or_else(|| miette::miette!("a saved record has no identifier"))
+}
+
+fn report(error: impl std::fmt::Display) -> miette::Report {
+    miette::miette!("{error}")
+}

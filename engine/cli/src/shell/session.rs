@@ -1,0 +1,425 @@
+//! The operations of the shell, each a function of a JSON command.
+//!
+//! Owns [`Session`]: the store, and what has been observed since the last question. Both shells run the same ones.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use landfall::{
+    Change, DataStore, Error, HubEvents, Observer, Page, Query, QueryObserver, Record, RecordKey, Stage,
+};
+use landfall_core::KeyKind;
+use serde_json::{Map, Value as Json, json};
+
+use super::recorder::Recorder;
+use super::values::{self, Fault};
+
+/// Hub events that are kept for later questions; far more than a run of sync makes.
+const EVENTS_MAX: usize = 100_000;
+
+/// Waiting mutations that `outbox` lists.
+const OUTBOX_MAX: usize = 10_000;
+
+/// How long `start` waits for the store to be ready before it answers all the same.
+const START_WAIT: Duration = Duration::from_secs(60);
+
+/// How long `waitFor` and `waitHub` wait by default, in milliseconds.
+const WAIT_MS_DEFAULT: u64 = 10_000;
+
+/// A store and what was observed of it.
+pub(crate) struct Session {
+    store: DataStore,
+    recorder: Recorder,
+    hub: HubEvents,
+    events: VecDeque<Json>,
+    observers: Vec<Observer<Record>>,
+    snapshots: Vec<QueryObserver<Record>>,
+    started: Instant,
+}
+
+/// What the shell does with an answer.
+pub(crate) enum Reply {
+    /// Print it and go on.
+    Answer(Json),
+    /// End.
+    Exit,
+}
+
+impl Session {
+    pub(crate) async fn open(store: DataStore, recorder: Recorder) -> Result<Self, Error> {
+        let hub = store.hub().await?;
+        Ok(Self {
+            store,
+            recorder,
+            hub,
+            events: VecDeque::new(),
+            observers: Vec::new(),
+            snapshots: Vec::new(),
+            started: Instant::now(),
+        })
+    }
+
+    /// The store.
+    pub(crate) fn store(&self) -> &DataStore {
+        &self.store
+    }
+
+    /// Carries out one command.
+    pub(crate) async fn carry_out(&mut self, command: &Json) -> Result<Reply, Fault> {
+        let op = command.get("op").and_then(Json::as_str).ok_or("a command needs `op`")?;
+        let answer = match op {
+            "exit" => return Ok(Reply::Exit),
+            "configure" => self.configure(command),
+            "start" => self.start().await,
+            "stop" => self.store.stop().await.map(|()| true.into()).map_err(text),
+            "clear" => self.clear().await,
+            "save" => self.save(command).await,
+            "update" => self.update(command).await,
+            "delete" => self.delete(command).await,
+            "get" => self.get(command),
+            "query" => self.query(command),
+            "count" => self.count(command),
+            "observe" => self.observe(command).await,
+            "observed" => self.observed(),
+            "observeQuery" => self.observe_query(command).await,
+            "snapshots" => self.take_snapshots(),
+            "hub" => {
+                self.hear();
+                Ok(self.events.drain(..).collect())
+            }
+            "waitHub" => self.wait_hub(command).await,
+            "waitFor" => self.wait_for(command).await,
+            "errors" => Ok(self.recorder.take_errors().into()),
+            "conflicts" => Ok(self.recorder.take_conflicts().into()),
+            "outbox" => self.outbox(),
+            "online" => self.online(command),
+            "time" => Ok(u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX).into()),
+            other => Err(format!(
+                "there is no op `{other}`; the ops are configure start stop clear save update delete get query count \
+                 observe observed observeQuery snapshots hub waitHub waitFor errors conflicts outbox online time exit"
+            )),
+        };
+        answer.map(Reply::Answer)
+    }
+
+    fn configure(&self, command: &Json) -> Result<Json, Fault> {
+        match command.get("conflict").map(Json::as_str) {
+            None => {}
+            Some(Some("remote")) => self.recorder.keep_local(false),
+            Some(Some("local")) => self.recorder.keep_local(true),
+            Some(_) => return Err("`conflict` is \"remote\" or \"local\"".to_owned()),
+        }
+        let number = |key: &str| match command.get(key) {
+            None | Some(Json::Null) => Ok(None),
+            Some(json) => match json.as_u64() {
+                Some(number) if number > 0 => Ok(Some(number)),
+                _ => Err(format!("`{key}` is a positive whole number")),
+            },
+        };
+        let page_size = number("syncPageSize")?;
+        let records_max = number("maxRecordsToSync")?;
+        let interval = number("fullSyncInterval")?;
+        let expressions = match command.get("syncExpressions") {
+            None | Some(Json::Null) => None,
+            Some(Json::Array(list)) => Some(list.iter().map(|item| self.expression(item)).collect::<Result<_, _>>()?),
+            Some(_) => return Err("`syncExpressions` is a list of [model, predicate]".to_owned()),
+        };
+        self.store.configure(|settings| {
+            if let Some(page_size) = page_size {
+                settings.page_size = u32::try_from(page_size).unwrap_or(u32::MAX);
+            }
+            settings.records_max = records_max.unwrap_or(settings.records_max);
+            if let Some(minutes) = interval {
+                settings.full_sync_interval = Duration::from_secs(minutes.saturating_mul(60));
+            }
+            if let Some(expressions) = expressions {
+                settings.expressions = expressions;
+            }
+        });
+        Ok(true.into())
+    }
+
+    fn expression(&self, item: &Json) -> Result<(landfall::ModelName, landfall::Predicate), Fault> {
+        match item.as_array().map(Vec::as_slice) {
+            Some([Json::String(model), predicate]) => {
+                let def = self.store.records().def(model).map_err(text)?;
+                let predicate = values::predicate(predicate)?;
+                predicate.bind(&def).map_err(|error| error.to_string())?;
+                Ok((def.name.clone(), predicate))
+            }
+            _ => Err("a sync expression is [model, predicate]".to_owned()),
+        }
+    }
+
+    async fn start(&self) -> Result<Json, Fault> {
+        self.store.start().await.map_err(text)?;
+        // Complete means in sync, or known to be out of reach; a server that hangs does not hold the shell up for ever.
+        match tokio::time::timeout(START_WAIT, self.store.ready()).await {
+            Ok(ready) => ready.map(|_| true.into()).map_err(text),
+            Err(_) => Ok(true.into()),
+        }
+    }
+
+    async fn clear(&mut self) -> Result<Json, Fault> {
+        self.store.clear().await.map_err(text)?;
+        self.observers.clear();
+        self.snapshots.clear();
+        Ok(true.into())
+    }
+
+    async fn save(&self, command: &Json) -> Result<Json, Fault> {
+        let def = self.model(command)?;
+        let mut record = Record::new(std::sync::Arc::clone(&def), Vec::new());
+        values::set_fields(&mut record, fields(command)?, self.store.schema())?;
+        let given = record.get("id").is_some_and(|id| !id.is_null());
+        let makes_id = match def.key.kind {
+            KeyKind::Managed => true,
+            KeyKind::OptionallyManaged => !given,
+            // A composite key may begin with an `id` that the store can make, too.
+            KeyKind::Custom | KeyKind::Composite => false,
+        };
+        if makes_id {
+            let key = self.store.records().new_id(def.name.clone());
+            record.set("id", key.id.to_string().into());
+        }
+        let saved = self.store.records().save_if(record, where_of(command)?).await.map_err(text)?;
+        Ok(values::record_json(&saved))
+    }
+
+    async fn update(&self, command: &Json) -> Result<Json, Fault> {
+        let key = self.key(command)?;
+        let found = self.store.records().get(&key.model, &key.id).map_err(text)?;
+        let mut record = found.ok_or_else(|| format!("there is no record {key}"))?;
+        values::set_fields(&mut record, fields(command)?, self.store.schema())?;
+        if record.id().as_ref() != Some(&key.id) {
+            return Err("the identifier of a record cannot be changed".to_owned());
+        }
+        let saved = self.store.records().save_if(record, where_of(command)?).await.map_err(text)?;
+        Ok(values::record_json(&saved))
+    }
+
+    async fn delete(&self, command: &Json) -> Result<Json, Fault> {
+        let def = self.model(command)?;
+        let all = command.get("all").and_then(Json::as_bool).unwrap_or(false);
+        if command.get("id").is_some() {
+            let deleted = self.store.records().delete_if(self.key(command)?, where_of(command)?).await;
+            return Ok(deleted.map_err(text)?.map_or(Json::Null, |record| values::record_json(&record)));
+        }
+        let predicate = match (where_of(command)?, all) {
+            (Some(predicate), _) => predicate,
+            (None, true) => landfall::Predicate::All,
+            (None, false) => return Err("`delete` needs `id`, `where` or `\"all\": true`".to_owned()),
+        };
+        let deleted = self.store.records().delete_where(&def.name, predicate).await.map_err(text)?;
+        Ok(deleted.iter().map(values::record_json).collect())
+    }
+
+    fn get(&self, command: &Json) -> Result<Json, Fault> {
+        let key = self.key(command)?;
+        let found = self.store.records().get(&key.model, &key.id).map_err(text)?;
+        Ok(found.map_or(Json::Null, |record| values::record_json(&record)))
+    }
+
+    fn query(&self, command: &Json) -> Result<Json, Fault> {
+        let found = self.store.records().query(&self.query_of(command)?).map_err(text)?;
+        Ok(found.iter().map(values::record_json).collect())
+    }
+
+    fn count(&self, command: &Json) -> Result<Json, Fault> {
+        let def = self.model(command)?;
+        let predicate = where_of(command)?.unwrap_or(landfall::Predicate::All);
+        self.store.records().count(&def.name, &predicate).map(Json::from).map_err(text)
+    }
+
+    async fn observe(&mut self, command: &Json) -> Result<Json, Fault> {
+        let def = self.model(command)?;
+        let predicate = where_of(command)?.unwrap_or(landfall::Predicate::All);
+        self.observers.push(self.store.records().observe(&def.name, predicate).await.map_err(text)?);
+        Ok(true.into())
+    }
+
+    fn observed(&mut self) -> Result<Json, Fault> {
+        let mut changes: Vec<Change<Record>> = Vec::new();
+        for observer in &mut self.observers {
+            while let Some(change) = observer.try_next() {
+                changes.push(change.map_err(text)?);
+            }
+        }
+        changes.sort_by_key(|change| change.seq);
+        let json = changes.iter().map(|change| {
+            let op = match change.kind {
+                landfall::ChangeKind::Insert => "INSERT",
+                landfall::ChangeKind::Update => "UPDATE",
+                landfall::ChangeKind::Delete => "DELETE",
+            };
+            json!({ "op": op, "el": values::record_json(&change.element) })
+        });
+        Ok(json.collect())
+    }
+
+    async fn observe_query(&mut self, command: &Json) -> Result<Json, Fault> {
+        let query = self.query_of(command)?;
+        self.snapshots.push(self.store.records().observe_query(query).await.map_err(text)?);
+        Ok(true.into())
+    }
+
+    fn take_snapshots(&mut self) -> Result<Json, Fault> {
+        let mut taken = Vec::new();
+        for observer in &mut self.snapshots {
+            while let Some(snapshot) = observer.try_next() {
+                let snapshot = snapshot.map_err(text)?;
+                let items: Vec<Json> = snapshot.items.iter().map(values::record_json).collect();
+                taken.push(json!({ "items": items, "isSynced": snapshot.is_synced }));
+            }
+        }
+        Ok(taken.into())
+    }
+
+    /// Takes over the hub events that have come.
+    fn hear(&mut self) {
+        while let Some(event) = self.hub.try_next() {
+            self.keep(&event);
+        }
+    }
+
+    fn keep(&mut self, event: &landfall::HubEvent) {
+        if self.events.len() == EVENTS_MAX {
+            self.events.pop_front();
+        }
+        self.events.push_back(json!({ "event": event.name(), "data": event.data() }));
+    }
+
+    async fn wait_hub(&mut self, command: &Json) -> Result<Json, Fault> {
+        let name = command.get("event").and_then(Json::as_str).ok_or("`waitHub` needs `event`")?;
+        let data = command.get("data").filter(|data| !data.is_null());
+        let deadline = deadline(command);
+        let mut seen = Vec::new();
+        loop {
+            self.hear();
+            while let Some(event) = self.events.pop_front() {
+                if event["event"] == name && data.is_none_or(|data| event["data"] == *data) {
+                    return Ok(event);
+                }
+                seen.push(event["event"].as_str().unwrap_or_default().to_owned());
+            }
+            match tokio::time::timeout_at(deadline, self.hub.next()).await {
+                Ok(Some(event)) => self.keep(&event),
+                Ok(None) => return Err("the store is closed".to_owned()),
+                Err(_) => return Err(format!("no {name} in time; seen were: {}", seen.join(", "))),
+            }
+        }
+    }
+
+    async fn wait_for(&self, command: &Json) -> Result<Json, Fault> {
+        let key = self.key(command)?;
+        let gone = command.get("gone").and_then(Json::as_bool).unwrap_or(false);
+        let wanted = command.get("fields").and_then(Json::as_object);
+        let deadline = deadline(command);
+        // Observed before it is looked at, so that no change falls in between.
+        let mut changes =
+            self.store.records().observe(&key.model, landfall::Predicate::All).await.map_err(text)?;
+        loop {
+            let found = self.store.records().get(&key.model, &key.id).map_err(text)?;
+            let json = found.as_ref().map(values::record_json);
+            match &json {
+                None if gone => return Ok(Json::Null),
+                Some(json) if !gone && wanted.is_none_or(|wanted| holds(json, wanted)) => return Ok(json.clone()),
+                _ => {}
+            }
+            match tokio::time::timeout_at(deadline, changes.next()).await {
+                Ok(Some(_)) => {}
+                Ok(None) => return Err("the store was cleared or closed".to_owned()),
+                Err(_) => return Err(format!("not so in time; last seen was {}", json.unwrap_or(Json::Null))),
+            }
+        }
+    }
+
+    fn outbox(&self) -> Result<Json, Fault> {
+        let pending = self.store.outbox().list(OUTBOX_MAX).map_err(text)?;
+        let list = pending.iter().map(|mutation| {
+            let stage = match &mutation.stage {
+                Stage::Queued => "queued",
+                Stage::InFlight => "inFlight",
+                Stage::Unknown => "unknown",
+                Stage::Parked(_) => "parked",
+            };
+            let id = match self.store.schema().model(mutation.model()) {
+                Some(def) => values::id_json(def, &mutation.key.id),
+                None => values::id_json_of(&mutation.key.id),
+            };
+            json!({
+                "model": mutation.model(),
+                "id": id,
+                "op": mutation.kind.verb(),
+                "stage": stage,
+                "attempts": mutation.attempts,
+            })
+        });
+        Ok(list.collect())
+    }
+
+    fn online(&self, command: &Json) -> Result<Json, Fault> {
+        let online = command.get("value").and_then(Json::as_bool).ok_or("`online` needs `value`, true or false")?;
+        self.store.set_online(online).map_err(text)?;
+        Ok(true.into())
+    }
+
+    fn model(&self, command: &Json) -> Result<std::sync::Arc<landfall::ModelDef>, Fault> {
+        let name = command.get("model").and_then(Json::as_str).ok_or("the command needs `model`")?;
+        self.store.records().def(name).map_err(text)
+    }
+
+    fn key(&self, command: &Json) -> Result<RecordKey, Fault> {
+        let def = self.model(command)?;
+        let id = values::id(&def, command.get("id").ok_or("the command needs `id`")?)?;
+        Ok(RecordKey { model: def.name.clone(), id })
+    }
+
+    fn query_of(&self, command: &Json) -> Result<Query, Fault> {
+        let def = self.model(command)?;
+        let number = |key: &str| match command.get(key) {
+            None | Some(Json::Null) => Ok(None),
+            Some(json) => json
+                .as_u64()
+                .and_then(|number| usize::try_from(number).ok())
+                .map(Some)
+                .ok_or_else(|| format!("`{key}` is a whole number, not negative")),
+        };
+        // As in the originals, a limit of 0 is no limit.
+        let limit = number("limit")?.filter(|limit| *limit > 0);
+        let page = number("page")?.unwrap_or(0);
+        if page > 0 && limit.is_none() {
+            return Err("`page` needs `limit`".to_owned());
+        }
+        Ok(Query {
+            model: def.name.clone(),
+            predicate: where_of(command)?.unwrap_or(landfall::Predicate::All),
+            sort: values::sort(command.get("sort").unwrap_or(&Json::Null))?,
+            page: Page { limit, page },
+        })
+    }
+}
+
+fn text(error: impl std::fmt::Display) -> Fault {
+    error.to_string()
+}
+
+fn fields(command: &Json) -> Result<&Map<String, Json>, Fault> {
+    command.get("fields").and_then(Json::as_object).ok_or_else(|| "the command needs `fields`, an object".to_owned())
+}
+
+fn where_of(command: &Json) -> Result<Option<landfall::Predicate>, Fault> {
+    match command.get("where") {
+        None | Some(Json::Null) => Ok(None),
+        Some(json) => values::predicate(json).map(Some),
+    }
+}
+
+fn holds(record: &Json, wanted: &Map<String, Json>) -> bool {
+    wanted.iter().all(|(name, value)| record.get(name).unwrap_or(&Json::Null) == value)
+}
+
+fn deadline(command: &Json) -> tokio::time::Instant {
+    let ms = command.get("ms").and_then(Json::as_u64).unwrap_or(WAIT_MS_DEFAULT);
+    tokio::time::Instant::now() + Duration::from_millis(ms)
+}

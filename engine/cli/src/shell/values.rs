@@ -1,0 +1,190 @@
+//! JSON of the shell to the values of the store, and back.
+//!
+//! Owns identifiers, field values, references and predicates in their JSON form.
+
+use landfall::{Direction, FieldName, Op, Predicate, Record, RecordId, Sort, Value};
+use landfall_core::{Association, FieldDef, FieldType, IdPart, ModelDef, Scalar};
+use serde_json::{Map, Value as Json};
+
+/// What is wrong with a command, in words.
+pub(crate) type Fault = String;
+
+/// An identifier: a string, or an object of field to value for a composite one.
+pub(crate) fn id(def: &ModelDef, json: &Json) -> Result<RecordId, Fault> {
+    let fields = &def.key.fields;
+    let part = |field: &FieldName, json: &Json| {
+        IdPart::from_value(&Value::from(json)).ok_or_else(|| format!("`{field}` of the id must be a scalar"))
+    };
+    match (json, fields.as_slice()) {
+        (Json::Object(members), _) => fields
+            .iter()
+            .map(|field| {
+                let json = members.get(field.as_str());
+                part(field, json.ok_or_else(|| format!("the id of `{}` needs `{field}`", def.name))?)
+            })
+            .collect::<Result<_, _>>()
+            .map(RecordId::new),
+        (scalar, [field]) => Ok(RecordId::new(vec![part(field, scalar)?])),
+        (_, fields) => {
+            let names: Vec<&str> = fields.iter().map(FieldName::as_str).collect();
+            Err(format!("the id of `{}` is an object with {}", def.name, names.join(", ")))
+        }
+    }
+}
+
+/// An identifier as JSON: a scalar if it has one part, else an object by the model's key.
+pub(crate) fn id_json(def: &ModelDef, id: &RecordId) -> Json {
+    match id.parts() {
+        [part] => Json::from(&part.to_value()),
+        parts => {
+            let members = def.key.fields.iter().zip(parts);
+            Json::Object(members.map(|(f, part)| (f.to_string(), Json::from(&part.to_value()))).collect())
+        }
+    }
+}
+
+/// An identifier as JSON where the model is not at hand: a scalar, or a list of parts.
+pub(crate) fn id_json_of(id: &RecordId) -> Json {
+    match id.parts() {
+        [part] => Json::from(&part.to_value()),
+        parts => parts.iter().map(|part| Json::from(&part.to_value())).collect(),
+    }
+}
+
+/// Sets fields of a record from JSON; relation fields take `{"$ref": [model, id]}` or null.
+pub(crate) fn set_fields(
+    record: &mut Record,
+    fields: &Map<String, Json>,
+    schema: &landfall::Schema,
+) -> Result<(), Fault> {
+    let def = std::sync::Arc::clone(record.def());
+    for (name, json) in fields {
+        let field = def.field(name).ok_or_else(|| {
+            let known: Vec<&str> = def.fields.keys().map(FieldName::as_str).collect();
+            format!("`{}` has no field `{name}`; it has {}", def.name, known.join(", "))
+        })?;
+        if field.is_stored() {
+            record.set(name, value(field, json));
+        } else {
+            set_reference(record, field, json, schema)?;
+        }
+    }
+    Ok(())
+}
+
+/// `AWSJSON` given as text is taken for what the text says, as the originals do.
+fn value(field: &FieldDef, json: &Json) -> Value {
+    if let (FieldType::Scalar(Scalar::AwsJson), Json::String(text)) = (&field.ty, json)
+        && let Ok(parsed) = serde_json::from_str::<Json>(text)
+        && (parsed.is_object() || parsed.is_array())
+    {
+        return parsed.into();
+    }
+    json.into()
+}
+
+fn set_reference(
+    record: &mut Record,
+    field: &FieldDef,
+    json: &Json,
+    schema: &landfall::Schema,
+) -> Result<(), Fault> {
+    let targets = field.association.as_ref().map(Association::targets).unwrap_or_default();
+    if targets.is_empty() {
+        return Err(format!("`{}` is set from the other side of the relation", field.name));
+    }
+    let parts: Vec<Value> = match json {
+        Json::Null => vec![Value::Null; targets.len()],
+        _ => {
+            let (model, id_json) = match json.get("$ref").and_then(Json::as_array).map(Vec::as_slice) {
+                Some([Json::String(model), id]) => (model, id),
+                _ => return Err(format!("`{}` takes {{\"$ref\":[Model,id]}} or null", field.name)),
+            };
+            let FieldType::Model(expected) = &field.ty else { return Err("no relation".to_owned()) };
+            if model != expected.as_str() {
+                return Err(format!("`{}` refers to `{expected}`, not to `{model}`", field.name));
+            }
+            let other = schema.model(model).ok_or_else(|| format!("there is no model `{model}`"))?;
+            id(other, id_json)?.parts().iter().map(IdPart::to_value).collect()
+        }
+    };
+    for (target, value) in targets.iter().zip(parts) {
+        record.set(target, value);
+    }
+    Ok(())
+}
+
+/// A record: its own fields, related records as their id under the relation's name, and the server's metadata.
+pub(crate) fn record_json(record: &Record) -> Json {
+    let mut json = landfall::record_json(record);
+    let def = record.def();
+    for (field, association) in def.relations() {
+        let targets = association.targets();
+        if targets.is_empty() {
+            continue;
+        }
+        let values: Vec<Json> =
+            targets.iter().map(|target| record.get(target).map_or(Json::Null, Json::from)).collect();
+        json[field.name.as_str()] = match values.as_slice() {
+            [only] => only.clone(),
+            many if many.iter().any(Json::is_null) => Json::Null,
+            many => Json::Array(many.to_vec()),
+        };
+    }
+    json
+}
+
+/// A predicate: `[field, op, operand...]`, `{"and": [...]}`, `{"or": [...]}`, `{"not": p}`; null selects all.
+pub(crate) fn predicate(json: &Json) -> Result<Predicate, Fault> {
+    let group = |members: &Json| -> Result<Vec<Predicate>, Fault> {
+        let members = members.as_array().ok_or("`and` and `or` take a list of predicates")?;
+        members.iter().map(predicate).collect()
+    };
+    match json {
+        Json::Null => Ok(Predicate::All),
+        Json::Array(parts) => {
+            let [Json::String(field), Json::String(op), operands @ ..] = parts.as_slice() else {
+                return Err("a comparison is [field, operator, operand...]".to_owned());
+            };
+            let values: Vec<Value> = operands.iter().map(Value::from).collect();
+            let op = Op::from_name(op, values).ok_or_else(|| {
+                format!(
+                    "`{op}` with {} operands is no comparison; the operators are eq ne le lt ge gt between \
+                     beginsWith contains notContains in",
+                    operands.len()
+                )
+            })?;
+            Ok(Predicate::field(field, op))
+        }
+        Json::Object(members) => match members.iter().next() {
+            Some((key, members)) if key == "and" => group(members).map(Predicate::And),
+            Some((key, members)) if key == "or" => group(members).map(Predicate::Or),
+            Some((key, member)) if key == "not" => Ok(Predicate::Not(Box::new(predicate(member)?))),
+            _ => Err("a group is {\"and\": [...]}, {\"or\": [...]} or {\"not\": p}".to_owned()),
+        },
+        other => Err(format!("{other} is no predicate")),
+    }
+}
+
+/// Sort keys: a list of `[field, "ASCENDING" | "DESCENDING"]`.
+pub(crate) fn sort(json: &Json) -> Result<Vec<Sort>, Fault> {
+    let keys = match json {
+        Json::Null => return Ok(Vec::new()),
+        Json::Array(keys) => keys,
+        _ => return Err("`sort` is a list of [field, direction]".to_owned()),
+    };
+    keys.iter()
+        .map(|key| {
+            let (field, direction) = match key.as_array().map(Vec::as_slice) {
+                Some([Json::String(field), Json::String(direction)]) => (field, direction.as_str()),
+                _ => return Err("a sort key is [field, \"ASCENDING\" or \"DESCENDING\"]".to_owned()),
+            };
+            let direction = match direction {
+                "ASCENDING" => Direction::Ascending,
+                "DESCENDING" => Direction::Descending,
+                other => return Err(format!("`{other}` is no direction; use ASCENDING or DESCENDING")),
+            };
+            Ok(Sort { field: field.as_str().into(), direction })
+        })
+        .collect()
+}

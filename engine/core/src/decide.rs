@@ -1,0 +1,372 @@
+//! What a save, a delete, an answer or a conflict leads to: from a request and a record's state to the change.
+//!
+//! Owns the decisions; `state.rs` carries them out. Reads nothing but its arguments.
+
+use crate::entry::{Decision, Write};
+use crate::mutation::{Mutation, MutationKind, Seq};
+use crate::names::FieldName;
+use crate::predicate::{Predicate, PredicateError};
+use crate::record::{FieldMap, RecordId, RecordKey, RecordVersion, RemoteRecord, SyncMetadata};
+use crate::schema::{FieldType, KeyKind, ModelDef, Schema};
+use crate::state::{NEVER_SEEN, RecordState, Row, is_subset};
+use crate::validate::{InvalidRecord, validate};
+use crate::value::Value;
+
+/// How often one mutation may meet a conflict before it is parked.
+pub const CONFLICT_ROUNDS_MAX: u32 = 10;
+
+/// A record to be saved.
+#[derive(Clone, Debug)]
+pub struct SaveRequest {
+    /// Its values in slot order.
+    pub values: Row,
+    /// Its values when it was read from the store; `None` if it was made by the app.
+    pub base: Option<Row>,
+    /// The server's metadata when it was read.
+    pub seen: Option<SyncMetadata>,
+    /// Condition on the stored record.
+    pub condition: Option<Predicate>,
+    /// Whether the change goes to the server.
+    pub queued: bool,
+    /// First entry of the transaction that it belongs to.
+    pub group: Option<Seq>,
+}
+
+/// Why a write was not carried out; nothing was changed.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WriteRefused {
+    /// The record does not fit its model.
+    #[error(transparent)]
+    Invalid(#[from] InvalidRecord),
+    /// The condition does not fit the model.
+    #[error(transparent)]
+    BadCondition(#[from] PredicateError),
+    /// The stored record does not satisfy the condition.
+    #[error("the stored `{key}` does not satisfy the condition; read it again and decide anew")]
+    ConditionFailed {
+        /// The record.
+        key: RecordKey,
+    },
+    /// The record was read, then deleted, and is now saved.
+    #[error("`{key}` was deleted after it was read; build a new record to make it again")]
+    Gone {
+        /// The record.
+        key: RecordKey,
+    },
+}
+
+/// Decides a save. `None` means that nothing would change, so nothing is written.
+///
+/// What is sent are the fields that differ from what the caller had read, not from what is stored: a stale copy does
+/// not undo the changes of others in fields that the caller left alone.
+///
+/// # Errors
+/// See [`WriteRefused`].
+///
+/// # Panics
+/// If the values are not those of the model's stored fields, one each: our own bug.
+pub fn decide_save(
+    schema: &Schema,
+    def: &ModelDef,
+    state: &RecordState,
+    mut request: SaveRequest,
+) -> Result<Option<Write>, WriteRefused> {
+    validate(schema, def, &mut request.values)?;
+    let id =
+        RecordId::of_values(def, &request.values).expect("validation refuses records without key fields");
+    let key = RecordKey {
+        model: def.name.clone(),
+        id,
+    };
+    let Some(row) = &state.row else {
+        if request.base.is_some() {
+            return Err(WriteRefused::Gone { key });
+        }
+        return Ok(Some(create(schema, def, key, &request)));
+    };
+    check_condition(def, row, request.condition.as_ref(), &key)?;
+    let reference = request.base.as_ref().unwrap_or(row);
+    let mut patch = difference(def, reference, &request.values);
+    if patch.is_empty() {
+        return Ok(None);
+    }
+    let base_version = base_version(def, state, &request, &patch);
+    add_sort_key_groups(def, row, &mut patch);
+    let mut merged = row.clone();
+    for (name, value) in &patch {
+        if let Some(slot) = def.slot(name) {
+            merged[slot.index()] = value.clone();
+        }
+    }
+    Ok(Some(Write {
+        base_version,
+        parents: parents(schema, def, &merged),
+        kind: MutationKind::Update,
+        condition: request.condition,
+        queued: request.queued,
+        group: request.group,
+        key,
+        patch,
+    }))
+}
+
+/// Decides a delete. `None` means that there is nothing to delete.
+///
+/// # Errors
+/// [`WriteRefused::ConditionFailed`] and [`WriteRefused::BadCondition`].
+pub fn decide_delete(
+    schema: &Schema,
+    def: &ModelDef,
+    state: &RecordState,
+    key: RecordKey,
+    condition: Option<Predicate>,
+    queued: bool,
+    group: Option<Seq>,
+) -> Result<Option<Write>, WriteRefused> {
+    let Some(row) = &state.row else { return Ok(None) };
+    check_condition(def, row, condition.as_ref(), &key)?;
+    Ok(Some(Write {
+        key,
+        kind: MutationKind::Delete,
+        patch: FieldMap::new(),
+        condition,
+        base_version: newest_version(def, state, |_| true),
+        queued,
+        parents: parents(schema, def, row),
+        group,
+    }))
+}
+
+fn create(schema: &Schema, def: &ModelDef, key: RecordKey, request: &SaveRequest) -> Write {
+    let patch = def
+        .stored_fields()
+        .zip(&request.values)
+        .filter(|(field, value)| !value.is_null() && !field.read_only)
+        .map(|(field, value)| (field.name.clone(), value.clone()))
+        .collect();
+    Write {
+        parents: parents(schema, def, &request.values),
+        key,
+        kind: MutationKind::Create,
+        patch,
+        // A condition speaks of a stored record, and there is none (as in the JavaScript client).
+        condition: None,
+        base_version: None,
+        queued: request.queued,
+        group: request.group,
+    }
+}
+
+fn check_condition(
+    def: &ModelDef,
+    row: &Row,
+    condition: Option<&Predicate>,
+    key: &RecordKey,
+) -> Result<(), WriteRefused> {
+    match condition {
+        Some(condition) if !condition.bind(def)?.matches(row) => {
+            Err(WriteRefused::ConditionFailed { key: key.clone() })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Fields of `new` that differ from `old`; neither key fields nor those that only the server writes.
+fn difference(def: &ModelDef, old: &Row, new: &Row) -> FieldMap {
+    def.stored_fields()
+        .zip(old.iter().zip(new))
+        .filter(|(field, (old, new))| {
+            !field.read_only && !def.key.fields.contains(&field.name) && old.cmp_total(new).is_ne()
+        })
+        .map(|(field, (_, new))| (field.name.clone(), new.clone()))
+        .collect()
+}
+
+/// If one field of a composite sort key changes, AppSync wants all of them, since it stores them joined.
+///
+/// The others are sent as they are stored, not as the caller read them: they are not the caller's changes.
+fn add_sort_key_groups(def: &ModelDef, stored: &Row, patch: &mut FieldMap) {
+    for index in def.indexes.iter().filter(|index| index.fields.len() > 2) {
+        let group: &[FieldName] = &index.fields[1..];
+        if group.iter().any(|field| patch.contains_key(field)) {
+            for field in group {
+                if let Some(slot) = def.slot(field) {
+                    patch
+                        .entry(field.clone())
+                        .or_insert_with(|| stored[slot.index()].clone());
+                }
+            }
+        }
+    }
+}
+
+/// The version that an update is made on.
+///
+/// Normally the newest one known. If another writer changed one of the same fields after the caller read them, it is
+/// a version from before that change, so that the server notices the conflict.
+fn base_version(
+    def: &ModelDef,
+    state: &RecordState,
+    request: &SaveRequest,
+    patch: &FieldMap,
+) -> Option<RecordVersion> {
+    if let (Some(base), Some(server), Some(newest)) = (&request.base, state.server_row(), state.sync)
+        && !is_being_made(state)
+    {
+        // A copy from before the record was known to the server, or from an earlier life, has seen nothing of it.
+        let seen = request.seen.filter(|seen| !seen.deleted && seen.version <= newest.version);
+        let seen = seen.map_or(NEVER_SEEN, |seen| seen.version);
+        let missed = seen < state.own_since.unwrap_or(newest.version);
+        let mut slots = patch.keys().filter_map(|name| def.slot(name));
+        if missed && slots.any(|slot| server[slot.index()].cmp_total(&base[slot.index()]).is_ne()) {
+            // Even the newest version is not seen as a whole while a waiting edit hides a part of it.
+            return Some(seen.min(RecordVersion(newest.version.0.saturating_sub(1))));
+        }
+    }
+    newest_version(def, state, |name| patch.contains_key(name))
+}
+
+/// The version that a change of the visible row is made on; `None` if that of an earlier change is yet to come.
+fn newest_version(
+    def: &ModelDef,
+    state: &RecordState,
+    writes: impl Fn(&FieldName) -> bool,
+) -> Option<RecordVersion> {
+    if state.pending.is_empty() {
+        return state.sync.map(|sync| sync.version);
+    }
+    // What is built on a create follows it, whatever else the server may have under the same identifier.
+    if is_being_made(state) { None } else { state.hidden_since(def, writes) }
+}
+
+/// Whether the record that the app sees is one whose create still waits.
+fn is_being_made(state: &RecordState) -> bool {
+    state.pending.iter().any(|mutation| mutation.kind == MutationKind::Create)
+}
+
+/// Records that a row refers to through foreign keys that it holds itself.
+///
+/// That is each belongs-to, and a has-one whose foreign key is on this side: the server may refuse a reference to a
+/// record that it does not have yet, whatever the relation is called.
+pub fn parents(schema: &Schema, def: &ModelDef, row: &Row) -> Vec<RecordKey> {
+    def.relations()
+        .filter_map(|(field, association)| {
+            let FieldType::Model(other) = &field.ty else {
+                return None;
+            };
+            // A has-many, or a has-one of which the other side holds the key, has no foreign key here.
+            if association.targets().is_empty() {
+                return None;
+            }
+            schema.model(other)?;
+            let parts = association.targets().iter().map(|target| {
+                let slot = def.slot(target)?;
+                crate::record::IdPart::from_value(&row[slot.index()])
+            });
+            let id = RecordId::new(parts.collect::<Option<Vec<_>>>()?);
+            Some(RecordKey {
+                model: other.clone(),
+                id,
+            })
+        })
+        .collect()
+}
+
+/// What became of a mutation whose answer was lost, judged by the server's record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// The server applied it.
+    Applied,
+    /// The server did not apply it; it may be sent again.
+    NotApplied,
+    /// Others have written the record since: to be decided like a conflict, never blindly sent again.
+    Conflict,
+}
+
+/// Judges a mutation whose answer was lost by the server's record (`None` if the server has none).
+///
+/// Sending again what may have been applied doubles lists under AUTOMERGE and resurrects overwritten values, so
+/// whatever is not certain is treated as a conflict.
+pub fn settle(def: &ModelDef, mutation: &Mutation, server: Option<&RemoteRecord>) -> Settled {
+    let Some(server) = server else {
+        return if mutation.kind == MutationKind::Delete {
+            Settled::Applied
+        } else {
+            Settled::NotApplied
+        };
+    };
+    let holds = is_subset(&mutation.patch, &server.fields);
+    match mutation.kind {
+        // Nobody else makes a record with an identifier that only this store knows.
+        MutationKind::Create if def.key.kind == KeyKind::Managed => Settled::Applied,
+        MutationKind::Create if holds && !server.sync.deleted => Settled::Applied,
+        // The server refuses a second create, also over a tombstone of an earlier life with the same values; that
+        // tells the app that the identifier was taken.
+        MutationKind::Create => Settled::NotApplied,
+        MutationKind::Delete if server.sync.deleted => Settled::Applied,
+        MutationKind::Update | MutationKind::Delete if Some(server.sync.version) == mutation.base_version => {
+            Settled::NotApplied
+        }
+        MutationKind::Update if holds && !server.sync.deleted => Settled::Applied,
+        MutationKind::Update | MutationKind::Delete => Settled::Conflict,
+    }
+}
+
+/// What a conflict handler answers.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Resolution {
+    /// The server's record stands (Amplify's `DISCARD` and `applyRemote`).
+    AcceptRemote,
+    /// The fields that were changed locally are applied to the server's record.
+    KeepLocal,
+    /// These fields are applied to the server's record.
+    Merged(FieldMap),
+}
+
+/// Turns a handler's answer into the decision that is logged.
+///
+/// A record that the server deleted cannot be updated again, so there every answer means its record stands.
+pub fn decide_conflict(mutation: &Mutation, remote: &RemoteRecord, resolution: Resolution) -> Decision {
+    if remote.sync.deleted {
+        return Decision::AcceptRemote;
+    }
+    match resolution {
+        Resolution::AcceptRemote => Decision::AcceptRemote,
+        Resolution::KeepLocal => {
+            // A create that met a record made meanwhile goes on as an update of it.
+            let kind = match mutation.kind {
+                MutationKind::Create | MutationKind::Update => MutationKind::Update,
+                MutationKind::Delete => MutationKind::Delete,
+            };
+            Decision::Retry {
+                kind,
+                patch: mutation.patch.clone(),
+            }
+        }
+        Resolution::Merged(fields) => {
+            let patch: FieldMap = fields
+                .into_iter()
+                .filter(|(name, value)| {
+                    remote
+                        .fields
+                        .get(name)
+                        .unwrap_or(&Value::Null)
+                        .cmp_total(value)
+                        .is_ne()
+                })
+                .collect();
+            if patch.is_empty() {
+                Decision::AcceptRemote
+            } else {
+                Decision::Retry {
+                    kind: MutationKind::Update,
+                    patch,
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,60 @@
+//! The pure rules of Landfall: schema, values, records, predicates, log entries, and what each of them does.
+//!
+//! Nothing here reads a clock, a file, a socket or a random number: every function is a rule that a test can call.
+//! `landfall-storage` stores what these rules decide, `landfall-actors` performs it.
+
+mod aws;
+mod decide;
+mod entry;
+mod introspection;
+pub mod keycode;
+mod model;
+mod mutation;
+mod names;
+mod outbox;
+mod predicate;
+mod record;
+mod scalar;
+mod schema;
+mod sort;
+mod state;
+mod sync_plan;
+#[cfg(test)]
+mod test_support;
+mod validate;
+mod value;
+
+pub use aws::{
+    AwsDate, AwsDateTime, AwsEmail, AwsIpAddress, AwsPhone, AwsTime, AwsTimestamp, AwsUrl, InvalidScalar,
+};
+pub use decide::{
+    CONFLICT_ROUNDS_MAX, Resolution, SaveRequest, Settled, WriteRefused, decide_conflict, decide_delete, decide_save,
+    parents, settle,
+};
+pub use entry::{
+    Acknowledged, Change, Checkpoint, Conflict, Decision, Evicted, LogEntry, MutationRef, Opaque, Origin, Quarantined,
+    Refused, Remote, SchemaChanged, Sent, Write,
+};
+pub use introspection::{IntrospectionError, from_json as schema_from_json, to_json as schema_to_json};
+pub use model::{
+    BelongsTo, BuildError, BuildFault, BuildFaults, Comparable, Containing, DecodeError, Field, FieldValue, HasMany, HasOne,
+    IntoField, Model, NonModel, Operand, Pending, Related, Textual, TypedPredicate, TypedSort,
+    UnknownEnumValue, ValueFault, embedded_schema, related, take_member, take_value,
+};
+pub use mutation::{Coalesced, Mutation, MutationKind, Refusal, Seq, Stage, coalesce};
+pub use names::{FieldName, ModelName};
+pub use outbox::{Errand, Outbox};
+pub use predicate::{BoundPredicate, FieldSource, Op, PREDICATE_DEPTH_MAX, Predicate, PredicateError};
+pub use record::{
+    Base, FieldMap, IdPart, Record, RecordId, RecordKey, RecordVersion, RemoteRecord, SyncMetadata,
+};
+pub use scalar::Scalar;
+pub use schema::{
+    Association, EnumDef, FieldDef, FieldType, IndexDef, KeyDef, KeyKind, ListDef, ModelDef, ModelParts,
+    NonModelDef, STORED_FIELDS_MAX, Schema, SchemaError, SchemaHash, SchemaParts, Slot, Timestamps,
+};
+pub use sort::{BoundSort, Direction, Page, Sort};
+pub use state::{FoldError, RecordState, Row, is_news, is_subset};
+pub use sync_plan::{Paging, SyncCursor, SyncKind, SyncPlan, plan as plan_sync};
+pub use validate::{FieldFault, InvalidRecord, VALUE_DEPTH_MAX, validate};
+pub use value::{Value, ValueRef};

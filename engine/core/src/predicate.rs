@@ -1,0 +1,406 @@
+//! Predicates: which records a query, an observer, a condition or a sync expression means.
+//!
+//! Owns the tree, its check against a model, and its evaluation with SQL's rules for null: a comparison with null is
+//! unknown, `not` of unknown is unknown, and only true selects. `eq null` and `ne null` ask for absence and presence.
+
+use std::cmp::Ordering;
+
+use serde::{Deserialize, Serialize};
+
+use crate::names::{FieldName, ModelName};
+use crate::schema::{FieldDef, FieldType, ModelDef, Slot};
+use crate::value::{Value, ValueRef};
+
+/// Deepest nesting of groups that is accepted.
+pub const PREDICATE_DEPTH_MAX: usize = 64;
+
+/// A condition on the fields of one model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Predicate {
+    /// Every record (Amplify's `Predicates.ALL`).
+    All,
+    /// One field compared.
+    Field(FieldName, Op),
+    /// All of them hold; true if empty.
+    And(Vec<Predicate>),
+    /// One of them holds; false if empty.
+    Or(Vec<Predicate>),
+    /// It does not hold.
+    Not(Box<Predicate>),
+}
+
+/// Comparison of a field (Amplify's operators).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Op {
+    /// Equal; with null: absent.
+    Eq(Value),
+    /// Not equal; with null: present.
+    Ne(Value),
+    /// Less than.
+    Lt(Value),
+    /// Less than or equal.
+    Le(Value),
+    /// Greater than.
+    Gt(Value),
+    /// Greater than or equal.
+    Ge(Value),
+    /// Between two bounds, both included.
+    Between(Value, Value),
+    /// Text that begins so; case-sensitive.
+    BeginsWith(String),
+    /// Text with this part, or list with this element; case-sensitive.
+    Contains(Value),
+    /// Text without this part, or list without this element.
+    NotContains(Value),
+    /// Equal to one of them.
+    In(Vec<Value>),
+}
+
+/// Why a predicate does not fit a model.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PredicateError {
+    /// The model has no such stored field.
+    #[error("`{model}` has no field `{field}` to compare; its fields are {known}")]
+    UnknownField {
+        /// The model.
+        model: ModelName,
+        /// The field.
+        field: FieldName,
+        /// The fields that it has.
+        known: String,
+    },
+    /// The operator does not work on the field's type.
+    #[error("`{op}` does not work on `{model}.{field}` of type {ty}")]
+    BadOperator {
+        /// The model.
+        model: ModelName,
+        /// The field.
+        field: FieldName,
+        /// The operator.
+        op: &'static str,
+        /// The field's GraphQL type.
+        ty: String,
+    },
+    /// The operand is not of the field's type.
+    #[error("`{model}.{field}` is compared with {found}, but takes {expected}")]
+    BadOperand {
+        /// The model.
+        model: ModelName,
+        /// The field.
+        field: FieldName,
+        /// What the operand is.
+        found: String,
+        /// What the field takes.
+        expected: String,
+    },
+    /// Lower bound above upper bound.
+    #[error("`between` on `{model}.{field}` has its bounds the wrong way round")]
+    BoundsReversed {
+        /// The model.
+        model: ModelName,
+        /// The field.
+        field: FieldName,
+    },
+    /// Groups nested too deeply.
+    #[error("the predicate is nested deeper than {PREDICATE_DEPTH_MAX} groups")]
+    TooDeep,
+}
+
+impl Op {
+    /// Amplify's name of the operator, such as `beginsWith`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Eq(_) => "eq",
+            Self::Ne(_) => "ne",
+            Self::Lt(_) => "lt",
+            Self::Le(_) => "le",
+            Self::Gt(_) => "gt",
+            Self::Ge(_) => "ge",
+            Self::Between(..) => "between",
+            Self::BeginsWith(_) => "beginsWith",
+            Self::Contains(_) => "contains",
+            Self::NotContains(_) => "notContains",
+            Self::In(_) => "in",
+        }
+    }
+
+    /// The operator of that name with its operands; `None` if the name or the number of operands is wrong.
+    pub fn from_name(name: &str, mut operands: Vec<Value>) -> Option<Self> {
+        if name == "in" {
+            return match (operands.pop(), operands.is_empty()) {
+                (Some(Value::List(items)), true) => Some(Self::In(items)),
+                _ => None,
+            };
+        }
+        let last = operands.pop()?;
+        if name == "between" {
+            let first = operands.pop()?;
+            return operands.is_empty().then_some(Self::Between(first, last));
+        }
+        if !operands.is_empty() {
+            return None;
+        }
+        match (name, last) {
+            ("eq", value) => Some(Self::Eq(value)),
+            ("ne", value) => Some(Self::Ne(value)),
+            ("lt", value) => Some(Self::Lt(value)),
+            ("le", value) => Some(Self::Le(value)),
+            ("gt", value) => Some(Self::Gt(value)),
+            ("ge", value) => Some(Self::Ge(value)),
+            ("beginsWith", Value::String(prefix)) => Some(Self::BeginsWith(prefix)),
+            ("contains", value) => Some(Self::Contains(value)),
+            ("notContains", value) => Some(Self::NotContains(value)),
+            _ => None,
+        }
+    }
+
+    /// Whether a value satisfies the comparison; `None` means unknown.
+    pub fn test(&self, value: &ValueRef<'_>) -> Option<bool> {
+        let order = |operand: &Value| value.partial_cmp_sql(&operand.as_ref());
+        match self {
+            Self::Eq(Value::Null) => Some(value.is_null()),
+            Self::Ne(Value::Null) => Some(!value.is_null()),
+            Self::Eq(operand) => order(operand).map(Ordering::is_eq),
+            Self::Ne(operand) => order(operand).map(Ordering::is_ne),
+            Self::Lt(operand) => order(operand).map(Ordering::is_lt),
+            Self::Le(operand) => order(operand).map(Ordering::is_le),
+            Self::Gt(operand) => order(operand).map(Ordering::is_gt),
+            Self::Ge(operand) => order(operand).map(Ordering::is_ge),
+            Self::Between(low, high) => {
+                let bounds = [order(low).map(Ordering::is_ge), order(high).map(Ordering::is_le)];
+                fold_sql(bounds.into_iter(), false)
+            }
+            Self::BeginsWith(prefix) => match value {
+                ValueRef::Str(text) => Some(text.starts_with(prefix.as_str())),
+                _ => None,
+            },
+            Self::Contains(part) => contains(value, part),
+            Self::NotContains(part) => contains(value, part).map(|found| !found),
+            // A null among the items might be any value, so it makes a miss unknown.
+            Self::In(_) if value.is_null() => None,
+            Self::In(items) => {
+                let equal = |item: &Value| {
+                    if item.is_null() {
+                        None
+                    } else {
+                        Some(order(item).is_some_and(Ordering::is_eq))
+                    }
+                };
+                fold_sql(items.iter().map(equal), true)
+            }
+        }
+    }
+
+    fn operands(&self) -> Vec<&Value> {
+        match self {
+            Self::Eq(v) | Self::Ne(v) | Self::Lt(v) | Self::Le(v) | Self::Gt(v) | Self::Ge(v) => vec![v],
+            Self::Between(low, high) => vec![low, high],
+            Self::In(items) => items.iter().collect(),
+            Self::BeginsWith(_) | Self::Contains(_) | Self::NotContains(_) => Vec::new(),
+        }
+    }
+}
+
+fn contains(value: &ValueRef<'_>, part: &Value) -> Option<bool> {
+    match (value, part) {
+        (ValueRef::Str(text), Value::String(part)) => Some(text.contains(part.as_str())),
+        (ValueRef::Compound(list), part) => match list.as_ref() {
+            Value::List(items) => Some(items.iter().any(|item| item.cmp_total(part).is_eq())),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+impl Predicate {
+    /// One field compared.
+    pub fn field(name: &str, op: Op) -> Self {
+        Self::Field(name.into(), op)
+    }
+
+    /// Both hold.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::All, other) => other,
+            (this, Self::All) => this,
+            (Self::And(mut all), Self::And(more)) => {
+                all.extend(more);
+                Self::And(all)
+            }
+            (Self::And(mut all), other) => {
+                all.push(other);
+                Self::And(all)
+            }
+            (this, other) => Self::And(vec![this, other]),
+        }
+    }
+
+    /// At least one holds.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Or(mut any), other) => {
+                any.push(other);
+                Self::Or(any)
+            }
+            (this, other) => Self::Or(vec![this, other]),
+        }
+    }
+
+    /// Checks the predicate against a model and resolves its fields to slots.
+    ///
+    /// # Errors
+    /// The first field, operator or operand that does not fit.
+    pub fn bind(&self, def: &ModelDef) -> Result<BoundPredicate, PredicateError> {
+        self.bind_at(def, 0)
+    }
+
+    fn bind_at(&self, def: &ModelDef, depth: usize) -> Result<BoundPredicate, PredicateError> {
+        if depth > PREDICATE_DEPTH_MAX {
+            return Err(PredicateError::TooDeep);
+        }
+        let group = |members: &[Self]| -> Result<Vec<_>, PredicateError> {
+            members.iter().map(|p| p.bind_at(def, depth + 1)).collect()
+        };
+        Ok(match self {
+            Self::All => BoundPredicate::All,
+            Self::Field(name, op) => {
+                let slot = def.slot(name).ok_or_else(|| unknown_field(def, name))?;
+                check_op(def, def.stored_field(slot), op)?;
+                BoundPredicate::Field(slot, op.clone())
+            }
+            Self::And(members) => BoundPredicate::And(group(members)?),
+            Self::Or(members) => BoundPredicate::Or(group(members)?),
+            Self::Not(member) => BoundPredicate::Not(Box::new(member.bind_at(def, depth + 1)?)),
+        })
+    }
+}
+
+fn unknown_field(def: &ModelDef, field: &FieldName) -> PredicateError {
+    let known: Vec<&str> = def.stored_fields().map(|f| f.name.as_str()).collect();
+    PredicateError::UnknownField {
+        model: def.name.clone(),
+        field: field.clone(),
+        known: known.join(", "),
+    }
+}
+
+fn check_op(def: &ModelDef, field: &FieldDef, op: &Op) -> Result<(), PredicateError> {
+    let textual = match &field.ty {
+        FieldType::Scalar(scalar) => {
+            use crate::scalar::Scalar::{AwsJson, AwsTimestamp, Boolean, Float, Int};
+            !matches!(scalar, Int | Float | Boolean | AwsTimestamp | AwsJson)
+        }
+        FieldType::Enum(_) => true,
+        FieldType::NonModel(_) | FieldType::Model(_) => false,
+    };
+    let fits = match op {
+        Op::Eq(_) | Op::Ne(_) => true,
+        Op::BeginsWith(_) => textual && field.list.is_none(),
+        Op::Contains(_) | Op::NotContains(_) => textual || field.list.is_some(),
+        _ => field.list.is_none() && !matches!(field.ty, FieldType::NonModel(_)),
+    };
+    if !fits {
+        return Err(PredicateError::BadOperator {
+            model: def.name.clone(),
+            field: field.name.clone(),
+            op: op.name(),
+            ty: field.to_string(),
+        });
+    }
+    if let FieldType::Scalar(scalar) = field.ty
+        && field.list.is_none()
+    {
+        for operand in op.operands() {
+            // Partial dates and the like are useful bounds, so only the kind of value must fit.
+            let fits = operand.is_null()
+                || scalar.check(operand).is_ok()
+                || (textual && matches!(operand, Value::String(_)))
+                || (matches!(operand, Value::Int(_) | Value::Float(_))
+                    && matches!(scalar, crate::scalar::Scalar::Int | crate::scalar::Scalar::Float));
+            if !fits {
+                return Err(PredicateError::BadOperand {
+                    model: def.name.clone(),
+                    field: field.name.clone(),
+                    found: format!("{} ({operand})", operand.kind()),
+                    expected: scalar.accepts().to_owned(),
+                });
+            }
+        }
+    }
+    match op {
+        Op::Between(low, high) if low.cmp_total(high).is_gt() => Err(PredicateError::BoundsReversed {
+            model: def.name.clone(),
+            field: field.name.clone(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Where a bound predicate reads the fields of a record: values in memory, or an encoded row.
+pub trait FieldSource {
+    /// The value at a slot; null if the source has none there.
+    fn value_at(&self, slot: Slot) -> ValueRef<'_>;
+}
+
+impl FieldSource for [Value] {
+    fn value_at(&self, slot: Slot) -> ValueRef<'_> {
+        self.get(slot.index()).map_or(ValueRef::Null, Value::as_ref)
+    }
+}
+
+impl FieldSource for Vec<Value> {
+    fn value_at(&self, slot: Slot) -> ValueRef<'_> {
+        self.as_slice().value_at(slot)
+    }
+}
+
+/// A predicate whose fields are resolved to slots of one model.
+#[derive(Clone, Debug, PartialEq)]
+pub enum BoundPredicate {
+    /// Every record.
+    All,
+    /// One field compared.
+    Field(Slot, Op),
+    /// All of them hold.
+    And(Vec<BoundPredicate>),
+    /// One of them holds.
+    Or(Vec<BoundPredicate>),
+    /// It does not hold.
+    Not(Box<BoundPredicate>),
+}
+
+impl BoundPredicate {
+    /// Whether the record is selected; unknown does not select.
+    pub fn matches<S: FieldSource + ?Sized>(&self, source: &S) -> bool {
+        self.test(source) == Some(true)
+    }
+
+    fn test<S: FieldSource + ?Sized>(&self, source: &S) -> Option<bool> {
+        match self {
+            Self::All => Some(true),
+            Self::Field(slot, op) => op.test(&source.value_at(*slot)),
+            // SQL's AND is false if one member is false, even if another is unknown; OR likewise with true.
+            Self::And(members) => fold_sql(members.iter().map(|m| m.test(source)), false),
+            Self::Or(members) => fold_sql(members.iter().map(|m| m.test(source)), true),
+            Self::Not(member) => member.test(source).map(|holds| !holds),
+        }
+    }
+}
+
+fn fold_sql(results: impl Iterator<Item = Option<bool>>, decisive: bool) -> Option<bool> {
+    let mut unknown = false;
+    for result in results {
+        match result {
+            Some(value) if value == decisive => return Some(decisive),
+            Some(_) => {}
+            None => unknown = true,
+        }
+    }
+    if unknown { None } else { Some(!decisive) }
+}
+
+#[cfg(test)]
+mod tests;

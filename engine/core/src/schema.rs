@@ -1,0 +1,353 @@
+//! What models exist: fields, keys, indexes and associations.
+//!
+//! Owns [`Schema`] and its parts, and the rules that make a schema sound. Does not read SDL (`landfall-codegen` does)
+//! nor introspection JSON (`introspection.rs`).
+//!
+//! Invariants of a built schema: 1. every named type exists; 2. every key, index and foreign-key field is a stored
+//! field of its model; 3. stored fields are numbered in declaration order.
+
+mod build;
+mod topology;
+
+use std::fmt;
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+pub use build::{ModelParts, STORED_FIELDS_MAX, SchemaError, SchemaParts};
+
+use crate::names::{FieldName, ModelName};
+use crate::scalar::Scalar;
+
+/// All models, enums and non-model types of an application.
+///
+/// Cheap to clone through `Arc`; immutable once built with [`Schema::build`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Schema {
+    models: IndexMap<ModelName, Arc<ModelDef>>,
+    enums: IndexMap<String, EnumDef>,
+    non_models: IndexMap<String, NonModelDef>,
+    hash: SchemaHash,
+    levels: Vec<Vec<ModelName>>,
+}
+
+/// Fingerprint of a schema: equal schemas have equal hashes; 16 hexadecimal digits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SchemaHash(pub String);
+
+/// Position of a stored field in a model's rows, from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Slot(pub u16);
+
+impl Slot {
+    /// The position as an index.
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+/// One model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelDef {
+    /// Its name, such as `Post`.
+    pub name: ModelName,
+    /// The plural that AppSync uses in `sync<Plural>` and `list<Plural>`, such as `Posts`.
+    pub plural_name: String,
+    /// Whether it takes part in sync; `false` for local-only models.
+    pub syncable: bool,
+    /// Every field in declaration order: stored ones and relations.
+    pub fields: IndexMap<FieldName, FieldDef>,
+    /// How records are identified.
+    pub key: KeyDef,
+    /// Secondary indexes.
+    pub indexes: Vec<IndexDef>,
+    /// The timestamps that the server writes.
+    pub timestamps: Timestamps,
+    /// Authorization rules as the schema gives them, in model-introspection form.
+    pub auth: Vec<serde_json::Value>,
+    pub(crate) stored: Vec<FieldName>,
+    pub(crate) key_slots: Vec<Slot>,
+}
+
+/// Names of the fields in which the server keeps creation and update times.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Timestamps {
+    /// `createdAt` unless renamed; `None` if switched off.
+    pub created_at: Option<FieldName>,
+    /// `updatedAt` unless renamed; `None` if switched off.
+    pub updated_at: Option<FieldName>,
+}
+
+impl Default for Timestamps {
+    fn default() -> Self {
+        Self { created_at: Some("createdAt".into()), updated_at: Some("updatedAt".into()) }
+    }
+}
+
+/// One field of a model or of a non-model type.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FieldDef {
+    /// Its name.
+    pub name: FieldName,
+    /// The type of the value, or of the elements if `list` is set.
+    pub ty: FieldType,
+    /// Set for lists; says whether elements may be null.
+    pub list: Option<ListDef>,
+    /// Whether the field (for a list: the list itself) must be present.
+    pub required: bool,
+    /// Whether only the server writes it (managed timestamps).
+    pub read_only: bool,
+    /// Set for relation fields.
+    pub association: Option<Association>,
+    /// Text of `@default(value:)`, if any.
+    pub default: Option<String>,
+}
+
+/// What a list field says of its elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListDef {
+    /// Whether null elements are refused.
+    pub elements_required: bool,
+}
+
+/// Type of a field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FieldType {
+    /// A GraphQL or AWS scalar.
+    Scalar(Scalar),
+    /// An enum of the schema.
+    Enum(String),
+    /// A non-model type of the schema.
+    NonModel(String),
+    /// Another model; such fields are relations.
+    Model(ModelName),
+}
+
+/// How a relation field finds the other side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Association {
+    /// This record holds the other's key in `targets`.
+    BelongsTo {
+        /// Foreign-key fields of this model, in the order of the other model's key.
+        targets: Vec<FieldName>,
+    },
+    /// At most one other record belongs to this one.
+    HasOne {
+        /// Fields of the other model that point here, or its key when this side holds `targets`.
+        associated_with: Vec<FieldName>,
+        /// Foreign-key fields of this model, if this side holds them.
+        targets: Vec<FieldName>,
+    },
+    /// Any number of other records belong to this one.
+    HasMany {
+        /// Foreign-key fields of the other model that point here, in the order of this model's key.
+        associated_with: Vec<FieldName>,
+    },
+}
+
+impl Association {
+    /// Foreign-key fields that this model itself stores for the relation.
+    pub fn targets(&self) -> &[FieldName] {
+        match self {
+            Self::BelongsTo { targets } | Self::HasOne { targets, .. } => targets,
+            Self::HasMany { .. } => &[],
+        }
+    }
+}
+
+/// Who chooses a record's identifier, and how many fields it has (Amplify's four kinds).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyKind {
+    /// Field `id`, always made by the store.
+    Managed,
+    /// Field `id` by declared primary key; made by the store unless given.
+    OptionallyManaged,
+    /// One field of the app's choosing.
+    Custom,
+    /// Several fields, all given by the app.
+    Composite,
+}
+
+/// Primary key of a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyDef {
+    /// Who chooses it.
+    pub kind: KeyKind,
+    /// Its fields: partition field first, then sort fields.
+    pub fields: Vec<FieldName>,
+    /// Whether the schema declares it (`@primaryKey`); `false` for the implicit `id`.
+    pub declared: bool,
+}
+
+/// Secondary index of a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IndexDef {
+    /// Its name, such as `byBlog`.
+    pub name: String,
+    /// Its fields: partition field first, then sort fields.
+    pub fields: Vec<FieldName>,
+    /// Name of the query field that reads it, if any.
+    pub query_field: Option<String>,
+}
+
+/// An enum of the schema.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EnumDef {
+    /// Its name.
+    pub name: String,
+    /// Its values, in declaration order.
+    pub values: Vec<String>,
+}
+
+/// A non-model type: an object stored inside a field.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NonModelDef {
+    /// Its name.
+    pub name: String,
+    /// Its fields in declaration order.
+    pub fields: IndexMap<FieldName, FieldDef>,
+}
+
+impl Schema {
+    /// The models in declaration order.
+    pub fn models(&self) -> impl ExactSizeIterator<Item = &Arc<ModelDef>> {
+        self.models.values()
+    }
+
+    /// The enums in declaration order.
+    pub fn enums(&self) -> impl ExactSizeIterator<Item = &EnumDef> {
+        self.enums.values()
+    }
+
+    /// The non-model types in declaration order.
+    pub fn non_models(&self) -> impl ExactSizeIterator<Item = &NonModelDef> {
+        self.non_models.values()
+    }
+
+    /// The model of that name.
+    pub fn model(&self, name: &str) -> Option<&Arc<ModelDef>> {
+        self.models.get(name)
+    }
+
+    /// The enum of that name.
+    pub fn enumeration(&self, name: &str) -> Option<&EnumDef> {
+        self.enums.get(name)
+    }
+
+    /// The non-model type of that name.
+    pub fn non_model(&self, name: &str) -> Option<&NonModelDef> {
+        self.non_models.get(name)
+    }
+
+    /// Fingerprint of everything that matters to stored data and to the wire.
+    pub fn hash(&self) -> &SchemaHash {
+        &self.hash
+    }
+
+    /// Syncable models in groups, parents before children; the models of one group do not depend on each other.
+    ///
+    /// A model depends on those it belongs to, itself excepted. Members of a cycle come last, in one group.
+    pub fn topological_levels(&self) -> &[Vec<ModelName>] {
+        &self.levels
+    }
+}
+
+impl ModelDef {
+    /// Stored fields in slot order: everything but relations.
+    pub fn stored_fields(&self) -> impl ExactSizeIterator<Item = &FieldDef> {
+        self.stored.iter().map(|name| &self.fields[name])
+    }
+
+    /// Number of stored fields.
+    pub fn stored_len(&self) -> usize {
+        self.stored.len()
+    }
+
+    /// The stored field at a slot.
+    ///
+    /// # Panics
+    /// If the slot is not of this model.
+    pub fn stored_field(&self, slot: Slot) -> &FieldDef {
+        &self.fields[&self.stored[slot.index()]]
+    }
+
+    /// The slot of a stored field, or `None` for relations and unknown names.
+    pub fn slot(&self, field: &str) -> Option<Slot> {
+        let position = self.stored.iter().position(|name| name == field)?;
+        u16::try_from(position).ok().map(Slot)
+    }
+
+    /// Slots of the primary-key fields, in key order.
+    pub fn key_slots(&self) -> &[Slot] {
+        &self.key_slots
+    }
+
+    /// The field of that name, stored or relation.
+    pub fn field(&self, name: &str) -> Option<&FieldDef> {
+        self.fields.get(name)
+    }
+
+    /// Relation fields in declaration order.
+    pub fn relations(&self) -> impl Iterator<Item = (&FieldDef, &Association)> {
+        self.fields.values().filter_map(|field| Some((field, field.association.as_ref()?)))
+    }
+}
+
+impl KeyDef {
+    /// The key of those fields, of the kind that Amplify gives it; `declared` as in [`KeyDef::declared`].
+    pub fn of_fields(fields: Vec<FieldName>, declared: bool) -> Self {
+        let kind = match fields.as_slice() {
+            _ if !declared => KeyKind::Managed,
+            [only] if only == "id" => KeyKind::OptionallyManaged,
+            [_] => KeyKind::Custom,
+            _ => KeyKind::Composite,
+        };
+        Self { kind, fields, declared }
+    }
+}
+
+impl FieldDef {
+    /// A plain optional field of a scalar type; adjust the rest by struct update.
+    pub fn scalar(name: &str, scalar: Scalar) -> Self {
+        Self {
+            name: name.into(),
+            ty: FieldType::Scalar(scalar),
+            list: None,
+            required: false,
+            read_only: false,
+            association: None,
+            default: None,
+        }
+    }
+
+    /// Whether the field is kept in rows (relations are not; their foreign keys are).
+    pub fn is_stored(&self) -> bool {
+        !matches!(self.ty, FieldType::Model(_))
+    }
+}
+
+impl fmt::Display for FieldType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Scalar(scalar) => write!(f, "{scalar}"),
+            Self::Enum(name) | Self::NonModel(name) => f.write_str(name),
+            Self::Model(name) => write!(f, "{name}"),
+        }
+    }
+}
+
+impl fmt::Display for FieldDef {
+    /// Writes the GraphQL type of the field, such as `[String!]!`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bang = if self.required { "!" } else { "" };
+        match self.list {
+            Some(list) => {
+                let inner = if list.elements_required { "!" } else { "" };
+                write!(f, "[{}{inner}]{bang}", self.ty)
+            }
+            None => write!(f, "{}{bang}", self.ty),
+        }
+    }
+}

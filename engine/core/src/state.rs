@@ -1,0 +1,342 @@
+//! What a change does to a record: the fold that turns the log into rows, metadata and outbox.
+//!
+//! Owns [`RecordState`] and [`RecordState::apply`]. Does not decide what to do (`decide.rs`) and does not store.
+//!
+//! Invariants, checked after each step of the model test: 1. the visible row is the server's record with the pending
+//! mutations replayed on it; 2. the version never goes down within one life of a record; 3. the server's record is
+//! kept beside the row exactly while something is pending; 4. the oldest pending mutation names a version unless it
+//! is a create, and no mutation overwrites what its author has not seen without the server noticing (`version.rs`).
+
+mod version;
+
+use self::version::{Arrival, is_all};
+pub(crate) use self::version::NEVER_SEEN;
+use crate::entry::{Acknowledged, Change, Conflict, Decision, Write};
+use crate::mutation::{Coalesced, Mutation, MutationKind, Seq, Stage, coalesce};
+use crate::record::{FieldMap, RecordVersion, RemoteRecord, SyncMetadata};
+use crate::schema::ModelDef;
+use crate::value::Value;
+
+/// The version that a create makes.
+const FIRST: RecordVersion = RecordVersion(1);
+
+/// Values of a record in slot order.
+pub type Row = Vec<Value>;
+
+/// Everything that the store knows of one record.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RecordState {
+    /// What the app sees; `None` if the record does not exist for it.
+    pub row: Option<Row>,
+    /// The server's metadata, once the server knows the record.
+    pub sync: Option<SyncMetadata>,
+    /// Every version after this one was made by this store, so whoever has seen it misses nothing of other writers.
+    /// `None` if the newest version is another writer's; above the newest if a pending edit hides a part of that.
+    pub own_since: Option<RecordVersion>,
+    /// What lies under the pending mutations: the server's record, or what only this store has if the server has none.
+    /// Under an update whose record the server deleted it is the last one before that, as long as the update waits.
+    pub shadow: Option<Row>,
+    /// Mutations that wait for the server, oldest first.
+    pub pending: Vec<Mutation>,
+}
+
+/// A change that cannot have happened to this record: the log is damaged or was written by a faulty program.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("entry {seq} ({change}) names mutation {mutation}, which is not pending for its record")]
+pub struct FoldError {
+    /// The entry.
+    pub seq: Seq,
+    /// Name of the change.
+    pub change: &'static str,
+    /// The mutation that is missing.
+    pub mutation: Seq,
+}
+
+impl RecordState {
+    /// Applies one change of this record.
+    ///
+    /// # Errors
+    /// [`FoldError`] if the change names a mutation that is not pending.
+    pub fn apply(&mut self, def: &ModelDef, seq: Seq, change: &Change) -> Result<(), FoldError> {
+        match change {
+            Change::Write(write) => self.write(def, seq, write),
+            Change::Sent(sent) => {
+                let mutation = self.pending_mut(seq, change, sent.mutation)?;
+                mutation.stage = Stage::InFlight;
+                mutation.attempts = sent.attempt;
+            }
+            Change::OutcomeUnknown(of) => self.pending_mut(seq, change, of.mutation)?.stage = Stage::Unknown,
+            Change::NotApplied(of) | Change::Retried(of) => {
+                self.pending_mut(seq, change, of.mutation)?.stage = Stage::Queued;
+            }
+            Change::Acknowledged(ack) => {
+                self.pending_mut(seq, change, ack.mutation)?;
+                self.acknowledge(def, ack);
+            }
+            Change::Conflict(conflict) => {
+                self.pending_mut(seq, change, conflict.mutation)?;
+                self.conflict(def, conflict);
+            }
+            Change::Refused(refused) => {
+                let mutation = self.pending_mut(seq, change, refused.mutation)?;
+                mutation.stage = Stage::Parked(refused.refusal.clone());
+                if let Some(remote) = &refused.remote {
+                    self.learn(def, remote, false);
+                }
+                self.replay(def);
+            }
+            Change::Discarded(of) => {
+                self.pending_mut(seq, change, of.mutation)?;
+                self.discard(def, of.mutation);
+            }
+            Change::Remote(remote) => {
+                self.learn(def, &remote.remote, false);
+                self.replay(def);
+            }
+            Change::Evicted(_) => *self = Self::default(),
+            Change::Quarantined(_)
+            | Change::Checkpoint(_)
+            | Change::SchemaChanged(_)
+            | Change::Cleared
+            | Change::Opaque(_) => {}
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, def: &ModelDef, seq: Seq, write: &Write) {
+        if write.queued {
+            if self.pending.is_empty() {
+                // From here on the row runs ahead of what lies under it, so that is kept beside it.
+                self.shadow.clone_from(&self.row);
+            }
+            let mutation = Mutation {
+                seq,
+                key: write.key.clone(),
+                kind: write.kind,
+                patch: write.patch.clone(),
+                condition: write.condition.clone(),
+                base_version: write.base_version,
+                stage: Stage::Queued,
+                attempts: 0,
+                conflict_rounds: 0,
+                parents: write.parents.clone(),
+                group: write.group,
+            };
+            match coalesce(self.pending.last_mut(), mutation) {
+                Coalesced::Append(mutation) => self.pending.push(mutation),
+                Coalesced::Folded => return self.replay(def),
+                Coalesced::Cancelled => {
+                    self.pending.pop();
+                    // Another writer may have made the record meanwhile: then the server's one shows again.
+                    return self.replay(def);
+                }
+            }
+        }
+        apply_mutation(&mut self.row, def, write.kind, &write.patch);
+    }
+
+    fn acknowledge(&mut self, def: &ModelDef, ack: &Acknowledged) {
+        let answered = |mutation: &Mutation| mutation.seq == ack.mutation;
+        let alone = self.pending.first().is_some_and(|head| answered(head) && is_all(head, &ack.remote));
+        // Learnt while it still waits, so that its own values are not taken for somebody else's.
+        self.learn(def, &ack.remote, alone);
+        if !alone {
+            self.meet(def, ack.mutation);
+        }
+        if let Some(applied) = self.remove(ack.mutation) {
+            self.hand_over_applied(&applied, &ack.remote);
+        }
+        self.replay(def);
+    }
+
+    fn conflict(&mut self, def: &ModelDef, conflict: &Conflict) {
+        self.learn(def, &conflict.remote, false);
+        self.meet(def, conflict.mutation);
+        match &conflict.decision {
+            Decision::AcceptRemote => {
+                if let Some(dropped) = self.remove(conflict.mutation) {
+                    self.hand_over_dropped(&dropped);
+                }
+            }
+            Decision::Retry { kind, patch } => {
+                if let Some(mutation) = self.pending.iter_mut().find(|m| m.seq == conflict.mutation) {
+                    mutation.kind = *kind;
+                    mutation.patch = patch.clone();
+                    mutation.conflict_rounds += 1;
+                    mutation.stage = Stage::Queued;
+                    if conflict.remote.sync.deleted {
+                        // A tombstone cannot be edited; the old version makes the server say so again.
+                        mutation.base_version.get_or_insert(NEVER_SEEN);
+                    } else {
+                        mutation.base_version = Some(conflict.remote.sync.version);
+                    }
+                }
+            }
+        }
+        self.replay(def);
+    }
+
+    /// A create turned out to be about a record that others had made: what waits behind it has seen nothing of that.
+    fn meet(&mut self, def: &ModelDef, mutation: Seq) {
+        let head = self.pending.first();
+        if self.own_since == Some(NEVER_SEEN) {
+            // It is all our own: the delete that was to make room was given up.
+            return;
+        }
+        if head.is_some_and(|head| head.seq == mutation && head.kind == MutationKind::Create) {
+            let server = self.server_row().cloned();
+            self.pin_unseen(def, None, server.as_ref());
+        }
+    }
+
+    /// Gives a mutation up. What was built on a create that is given up goes with it, up to the next create.
+    fn discard(&mut self, def: &ModelDef, mutation: Seq) {
+        let Some(dropped) = self.remove(mutation) else { return };
+        if dropped.kind == MutationKind::Create {
+            let mut built_on = true;
+            self.pending.retain(|later| {
+                built_on &= later.seq < dropped.seq || later.kind != MutationKind::Create;
+                later.seq < dropped.seq || !built_on
+            });
+        }
+        self.hand_over_dropped(&dropped);
+        self.replay(def);
+    }
+
+    /// Takes over a server record unless an equal or newer one is known; `answers` says that it is known to be the
+    /// effect of the oldest mutation alone.
+    fn learn(&mut self, def: &ModelDef, remote: &RemoteRecord, answers: bool) {
+        if !is_news(self.sync, remote.sync) {
+            return;
+        }
+        // A version that went down is of a new life, which shares nothing with the one before it.
+        let next_life = self.sync.is_some_and(|known| remote.sync.version <= known.version);
+        let before = self.server_row().filter(|_| !next_life).cloned();
+        let now = (!remote.sync.deleted).then(|| {
+            // Fields that the selection left out keep what was known of them.
+            let mut row = before.clone().unwrap_or_default();
+            row.resize(def.stored_len(), Value::Null);
+            merge(&mut row, def, &remote.fields);
+            row
+        });
+        let new_life = next_life && self.server_row().is_some();
+        let arrival = Arrival {
+            remote,
+            before: before.as_ref(),
+            now: now.as_ref(),
+            new_life,
+            answers,
+        };
+        self.take_note(def, &arrival);
+        self.sync = Some(remote.sync);
+        if self.pending.is_empty() {
+            self.row = now;
+            self.shadow = None;
+        } else if now.is_some() {
+            self.shadow = now;
+        }
+    }
+
+    /// The server's record as far as it is known; `None` if it has none or a tombstone.
+    pub(crate) fn server_row(&self) -> Option<&Row> {
+        self.sync.filter(|sync| !sync.deleted)?;
+        if self.pending.is_empty() {
+            self.row.as_ref()
+        } else {
+            self.shadow.as_ref()
+        }
+    }
+
+    /// Makes the visible row again: what lies under the pending mutations, with them on top.
+    ///
+    /// Under an update whose record the server deleted, that is the last record before: until the clash is decided the
+    /// app keeps its edit. An update with nothing under it, such as one whose create was decided away, shows nothing;
+    /// it still goes out, and its refusal tells the app.
+    fn replay(&mut self, def: &ModelDef) {
+        let edits = self.pending.first().is_some_and(|head| head.kind == MutationKind::Update);
+        if self.sync.is_some_and(|sync| sync.deleted) && !edits {
+            self.shadow = None;
+        }
+        if self.pending.is_empty() {
+            if self.shadow.is_some() || self.sync.is_none_or(|sync| sync.deleted) {
+                self.row = self.shadow.take();
+            }
+            return;
+        }
+        let mut row = self.shadow.clone();
+        for mutation in &self.pending {
+            apply_mutation(&mut row, def, mutation.kind, &mutation.patch);
+        }
+        self.row = row;
+    }
+
+    fn pending_mut(&mut self, seq: Seq, change: &Change, mutation: Seq) -> Result<&mut Mutation, FoldError> {
+        self.pending
+            .iter_mut()
+            .find(|pending| pending.seq == mutation)
+            .ok_or(FoldError {
+                seq,
+                change: change.name(),
+                mutation,
+            })
+    }
+
+    fn remove(&mut self, mutation: Seq) -> Option<Mutation> {
+        let position = self.pending.iter().position(|pending| pending.seq == mutation)?;
+        Some(self.pending.remove(position))
+    }
+}
+
+/// Whether a server record is newer than what is known.
+///
+/// Versions decide within one life of a record. A record that was purged on the server and made again starts over at
+/// version 1, which only the change time tells.
+pub fn is_news(known: Option<SyncMetadata>, remote: SyncMetadata) -> bool {
+    let Some(known) = known else { return true };
+    let later = remote.last_changed_at_ms > known.last_changed_at_ms;
+    if remote.version > known.version {
+        // A tombstone from before the newest change is of an earlier life: it must not end this one.
+        return !remote.deleted || remote.last_changed_at_ms >= known.last_changed_at_ms;
+    }
+    // After a tombstone the new life may already be over when it is first heard of, so any later change is news. If
+    // the tombstone was missed, only version 1 is sure to be a new life: the first create repeated has an earlier time.
+    let starts = remote.version == FIRST && !remote.deleted && known.version > FIRST;
+    later && (known.deleted || starts)
+}
+
+/// Whether every field of `patch` has the same value in `fields`; null and missing are the same.
+pub fn is_subset(patch: &FieldMap, fields: &FieldMap) -> bool {
+    patch.iter().all(|(name, value)| match fields.get(name) {
+        Some(theirs) => theirs.cmp_total(value).is_eq(),
+        None => value.is_null(),
+    })
+}
+
+/// Applies a create, update or delete to a visible row.
+fn apply_mutation(row: &mut Option<Row>, def: &ModelDef, kind: MutationKind, patch: &FieldMap) {
+    match kind {
+        MutationKind::Create => {
+            let mut fresh = vec![Value::Null; def.stored_len()];
+            merge(&mut fresh, def, patch);
+            *row = Some(fresh);
+        }
+        MutationKind::Update => {
+            if let Some(row) = row {
+                merge(row, def, patch);
+            }
+        }
+        MutationKind::Delete => *row = None,
+    }
+}
+
+/// Lays fields over a row; fields that the model no longer stores are passed over.
+fn merge(row: &mut Row, def: &ModelDef, fields: &FieldMap) {
+    for (name, value) in fields {
+        if let Some(slot) = def.slot(name) {
+            row[slot.index()] = value.clone();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,728 @@
+//! Tests of the fold: what each change does, and one test for each defect of Amplify's clients that these rules
+//! design away. Scripts and the text form of a state are explained in `test_support/lab.rs`.
+
+mod model;
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::entry::{Checkpoint, Opaque, Quarantined, SchemaChanged};
+use crate::outbox::{Errand, Outbox};
+use crate::record::RecordKey;
+use crate::schema::SchemaHash;
+use crate::sync_plan::SyncCursor;
+use crate::test_support::lab::{Lab, change, remote};
+use crate::test_support::{blog_model, fields, row, sync};
+
+#[track_caller]
+fn check(script: &str, expected: &str) {
+    assert_eq!(Lab::run(script).text(), expected, "after `{script}`");
+}
+
+#[track_caller]
+fn check_all(cases: &[(&str, &str)]) {
+    for (script, expected) in cases {
+        check(script, expected);
+    }
+}
+
+#[test]
+fn a_write_shows_at_once_and_waits_for_the_server() {
+    check_all(&[
+        ("", "- | - | - | -"),
+        (
+            "write create title=a",
+            "{title=a} | - | - | e1 create queued {title=a}",
+        ),
+        (
+            "remote v1 title=a; write update title=b",
+            "{title=b} | v1 | {title=a} | e2 update queued {title=b}",
+        ),
+        (
+            "remote v1 title=a; write delete",
+            "- | v1 | {title=a} | e2 delete queued",
+        ),
+        (
+            "remote v1 title=a; save title=b",
+            "{title=b} | v1 | {title=a} | e2 update queued @v1 {title=b}",
+        ),
+        (
+            "remote v1 title=a; delete",
+            "- | v1 | {title=a} | e2 delete queued @v1",
+        ),
+    ]);
+}
+
+#[test]
+fn a_local_only_write_waits_for_nobody() {
+    check_all(&[
+        ("write local create title=a", "{title=a} | - | - | -"),
+        (
+            "write local create title=a; write local update rating=3",
+            "{rating=3 title=a} | - | - | -",
+        ),
+        ("write local create title=a; write local delete", "- | - | - | -"),
+    ]);
+}
+
+#[test]
+fn fields_that_the_model_no_longer_stores_are_passed_over() {
+    check(
+        "write create title=a gone=1; write update gone=2",
+        "{title=a} | - | - | e1 create queued {gone=2 title=a}",
+    );
+    check("remote v1 title=a gone=1", "{title=a} | v1 | - | -");
+}
+
+#[test]
+fn a_mutation_goes_through_its_stages() {
+    let made = "save title=a";
+    check_all(&[
+        (
+            &format!("{made}; sent e1"),
+            "{title=a} | - | - | e1 create in flight {title=a} tries=1",
+        ),
+        (
+            &format!("{made}; sent e1; lost e1"),
+            "{title=a} | - | - | e1 create unknown {title=a} tries=1",
+        ),
+        (
+            &format!("{made}; sent e1; lost e1; not-applied e1"),
+            "{title=a} | - | - | e1 create queued {title=a} tries=1",
+        ),
+        (
+            &format!("{made}; sent e1; refused e1"),
+            "{title=a} | - | - | e1 create parked {title=a} tries=1",
+        ),
+        (
+            &format!("{made}; sent e1; refused e1; retried e1"),
+            "{title=a} | - | - | e1 create queued {title=a} tries=1",
+        ),
+        (
+            &format!("{made}; sent e1; ack e1 v1 title=a"),
+            "{title=a} | v1 own | - | -",
+        ),
+        (
+            &format!("{made}; sent e1; lost e1; ack e1 v1 title=a"),
+            "{title=a} | v1 own | - | -",
+        ),
+    ]);
+}
+
+#[test]
+fn an_acknowledgement_brings_what_the_server_added() {
+    check_all(&[
+        (
+            "save title=a; sent e1; ack e1 v1 title=a rating=3",
+            "{rating=3 title=a} | v1 own | - | -",
+        ),
+        (
+            "remote v1 title=a; delete; sent e2; ack e2 v2 deleted",
+            "- | v2 deleted own | - | -",
+        ),
+        (
+            "remote v1 title=a; save title=b; sent e2; save rating=1; ack e2 v2 title=b note=n",
+            "{note=n rating=1 title=b} | v2 own | {note=n title=b} | e4 update queued @v2 {rating=1}",
+        ),
+    ]);
+}
+
+#[test]
+fn a_conflict_is_carried_out_as_it_was_decided() {
+    let met = "remote v1 title=a; save title=b; sent e2; conflict e2 v3 title=x";
+    check_all(&[
+        (&format!("{met} -> accept"), "{title=x} | v3 | - | -"),
+        (
+            &format!("{met} -> update title=b"),
+            "{title=b} | v3 | {title=x} | e2 update queued @v3 {title=b} tries=1 rounds=1",
+        ),
+        (
+            &format!("{met} -> delete"),
+            "- | v3 | {title=x} | e2 delete queued @v3 tries=1 rounds=1",
+        ),
+        (
+            "save title=a; sent e1; conflict e1 v3 title=x note=n -> update title=a",
+            "{note=n title=a} | v3 | {note=n title=x} | e1 update queued @v3 {title=a} tries=1 rounds=1",
+        ),
+        (
+            "save title=a; sent e1; conflict e1 v3 title=x -> accept",
+            "{title=x} | v3 | - | -",
+        ),
+        (
+            "remote v1 title=a; delete; sent e2; conflict e2 v3 title=x -> accept",
+            "{title=x} | v3 | - | -",
+        ),
+        (
+            "remote v1 title=a; save title=b; sent e2; conflict e2 v3 deleted -> accept",
+            "- | v3 deleted | - | -",
+        ),
+    ]);
+}
+
+#[test]
+fn a_conflict_keeps_the_mutations_behind_it() {
+    let met = "remote v1 title=a; save title=b; sent e2; save rating=1; conflict e2 v3 title=x";
+    check_all(&[
+        (
+            &format!("{met} -> accept"),
+            "{rating=1 title=x} | v3 | {title=x} | e4 update queued @v3 {rating=1}",
+        ),
+        (
+            &format!("{met} -> update title=b"),
+            "{rating=1 title=b} | v3 | {title=x} | e2 update queued @v3 {title=b} tries=1 rounds=1, \
+             e4 update queued {rating=1}",
+        ),
+    ]);
+}
+
+#[test]
+fn a_refusal_parks_and_discarding_gives_up() {
+    let parked = "remote v1 title=a; save title=b; sent e2; refused e2";
+    check_all(&[
+        (
+            parked,
+            "{title=b} | v1 | {title=a} | e2 update parked @v1 {title=b} tries=1",
+        ),
+        (&format!("{parked}; discard e2"), "{title=a} | v1 | - | -"),
+        (
+            &format!("{parked} v2 title=x note=n"),
+            "{note=n title=b} | v2 | {note=n title=x} | e2 update parked @v1 {title=b} tries=1",
+        ),
+        (
+            &format!("{parked} v2 title=x note=n; discard e2"),
+            "{note=n title=x} | v2 | - | -",
+        ),
+        (
+            &format!("{parked} v2 deleted; discard e2"),
+            "- | v2 deleted | - | -",
+        ),
+        (
+            "remote v1 title=a; delete; sent e2; refused e2; discard e2",
+            "{title=a} | v1 | - | -",
+        ),
+    ]);
+}
+
+#[test]
+fn what_waits_behind_a_discarded_mutation_goes_on_from_the_newest_version() {
+    check(
+        "remote v1 title=a; save title=b; sent e2; save rating=1; refused e2; remote v2 title=x; discard e2",
+        "{rating=1 title=x} | v2 | {title=x} | e4 update queued @v2 {rating=1}",
+    );
+}
+
+#[test]
+fn a_server_record_replaces_what_nobody_is_editing() {
+    check_all(&[
+        ("remote v1 title=a", "{title=a} | v1 | - | -"),
+        (
+            "remote v1 title=a; remote v2 title=b rating=1",
+            "{rating=1 title=b} | v2 | - | -",
+        ),
+        ("remote v1 title=a; remote v2 deleted", "- | v2 deleted | - | -"),
+        ("remote v2 title=b; remote v2 title=c", "{title=b} | v2 | - | -"),
+        (
+            "save title=a; sent e1; ack e1 v1 title=a; remote v2 title=b",
+            "{title=b} | v2 | - | -",
+        ),
+    ]);
+}
+
+#[test]
+fn an_evicted_record_leaves_no_trace() {
+    check("remote v1 title=a; evicted", "- | - | - | -");
+    check(
+        "remote v7 title=a; evicted; remote v2 title=b",
+        "{title=b} | v2 | - | -",
+    );
+}
+
+#[test]
+fn changes_of_the_store_leave_records_alone() {
+    let changes = [
+        Change::Quarantined(Quarantined {
+            model: "Todo".into(),
+            reason: "bad".into(),
+            json: "{}".into(),
+        }),
+        Change::Checkpoint(Checkpoint {
+            model: "Todo".into(),
+            cursor: SyncCursor::default(),
+        }),
+        Change::SchemaChanged(SchemaChanged {
+            hash: SchemaHash("0".into()),
+            introspection: "{}".into(),
+        }),
+        Change::Cleared,
+        Change::Opaque(Opaque {
+            kind: 99,
+            version: 1,
+            payload: vec![1],
+        }),
+    ];
+    for change in changes {
+        let mut lab = Lab::run("remote v1 title=a; save title=b");
+        let before = lab.text();
+        lab.apply(change.clone()).expect("it names no mutation");
+        assert_eq!(lab.text(), before, "after {}", change.name());
+    }
+}
+
+#[test]
+fn a_change_of_a_mutation_that_does_not_wait_is_refused_and_changes_nothing() {
+    let changes = [
+        "sent e9",
+        "lost e9",
+        "not-applied e9",
+        "retried e9",
+        "discard e9",
+        "ack e9 v5 title=x",
+        "conflict e9 v5 title=x -> accept",
+        "conflict e9 v5 title=x -> update title=y",
+        "refused e9",
+        "refused e9 v5 title=x",
+    ];
+    for statement in changes {
+        let mut lab = Lab::run("remote v1 title=a; save title=b");
+        let before = lab.state.clone();
+        let (verb, rest) = statement.split_once(' ').expect("a verb and a mutation");
+        let change = change(verb, rest);
+        let error = FoldError {
+            seq: Seq(3),
+            change: change.name(),
+            mutation: Seq(9),
+        };
+        assert_eq!(lab.apply(change), Err(error), "{statement}");
+        assert_eq!(lab.state, before, "{statement}");
+    }
+    let error = FoldError {
+        seq: Seq(3),
+        change: "sent",
+        mutation: Seq(9),
+    };
+    assert_eq!(
+        error.to_string(),
+        "entry e3 (sent) names mutation e9, which is not pending for its record"
+    );
+}
+
+#[test]
+fn newness_goes_by_version_and_a_tombstone_ends_a_life() {
+    let live = sync;
+    let dead = |version: u64| SyncMetadata {
+        deleted: true,
+        ..sync(version)
+    };
+    let at = |meta: SyncMetadata, ms: i64| SyncMetadata {
+        last_changed_at_ms: ms,
+        ..meta
+    };
+    let cases = [
+        (None, live(1), true),
+        (None, dead(4), true),
+        (Some(live(1)), live(2), true),
+        (Some(live(2)), live(2), false),
+        (Some(live(2)), live(1), false),
+        (Some(live(1)), dead(2), true),
+        (Some(dead(2)), live(1), false),
+        (Some(dead(2)), dead(2), false),
+        // A clock that runs back does not undo a version.
+        (Some(live(2)), at(live(3), 5), true),
+        // A purged record that was made again starts at version 1.
+        (Some(dead(7)), at(live(1), 999), true),
+        (Some(dead(7)), at(dead(2), 999), true),
+        (Some(dead(7)), at(live(1), 70), false),
+    ];
+    for (known, remote, expected) in cases {
+        assert_eq!(is_news(known, remote), expected, "{known:?} then {remote:?}");
+    }
+}
+
+#[test]
+fn a_subset_has_the_same_values_and_null_is_the_same_as_missing() {
+    let cases = [
+        ("", "", true),
+        ("title=a", "title=a rating=1", true),
+        ("title=a", "title=b", false),
+        ("title=a", "rating=1", false),
+        ("title=null", "rating=1", true),
+        ("title=null", "title=null", true),
+        ("title=null", "title=a", false),
+        ("title=a", "title=null", false),
+        ("rating=1", "rating=1.0", true),
+        ("tags=[a,b]", "tags=[a,b]", true),
+        ("tags=[a,b]", "tags=[b,a]", false),
+        ("tags=[a]", "tags=[a,a]", false),
+    ];
+    for (patch, theirs, expected) in cases {
+        assert_eq!(
+            is_subset(&fields(patch), &fields(theirs)),
+            expected,
+            "{patch} in {theirs}"
+        );
+    }
+}
+
+// Defects of Amplify's clients that the rules design away.
+
+/// The JavaScript merger compares no versions: whatever arrives last wins.
+#[test]
+fn stale_echo_does_not_lower_a_version() {
+    check("remote v3 title=c; remote v2 title=b", "{title=c} | v3 | - | -");
+    check("remote v3 deleted; remote v2 title=b", "- | v3 deleted | - | -");
+    check(
+        "remote v3 title=c; save title=d; remote v2 title=b",
+        "{title=d} | v3 | {title=c} | e2 update queued @v3 {title=d}",
+    );
+    // The answer to our own write may be overtaken by what another wrote on top of it.
+    check(
+        "remote v1 title=a; save title=b; sent e2; remote v3 title=c; ack e2 v2 title=b",
+        "{title=c} | v3 | - | -",
+    );
+}
+
+/// The native clients forget a tombstone of a record that they never had, so that a late frame brings it to life.
+#[test]
+fn created_and_deleted_record_does_not_reappear() {
+    check("remote v2 deleted; remote v1 title=a", "- | v2 deleted | - | -");
+}
+
+/// A record that was purged on the server and made again starts at version 1, which no old version may hide.
+#[test]
+fn purged_and_recreated_record_starts_a_new_life() {
+    check(
+        "remote v9 deleted; remote v1@500 title=b",
+        "{title=b} | v1 | - | -",
+    );
+    check(
+        "remote v9 deleted; save title=b; sent e2; ack e2 v1@500 title=b",
+        "{title=b} | v1 own | - | -",
+    );
+    // Both frames of a short new life, the second first.
+    check(
+        "remote v9 deleted; remote v2@600 deleted; remote v1@500 title=b",
+        "- | v2 deleted | - | -",
+    );
+}
+
+/// The JavaScript client skips a remote change while a mutation waits; the native ones keep only its version.
+#[test]
+fn remote_change_under_a_pending_edit_is_kept_and_merged() {
+    let edited = "remote v1 title=a; save title=b";
+    check(
+        &format!("{edited}; remote v2 title=x rating=5"),
+        "{rating=5 title=b} | v2 | {rating=5 title=x} | e2 update queued @v1 {title=b}",
+    );
+    check(
+        &format!("{edited}; remote v2 title=x rating=5; sent e2; ack e2 v3 title=b rating=5"),
+        "{rating=5 title=b} | v3 | - | -",
+    );
+}
+
+/// A remote delete removes the row of the JavaScript client although its edit is still to be decided.
+#[test]
+fn remote_delete_under_a_pending_edit_waits_for_the_decision() {
+    let edited = "remote v1 title=a note=n; save title=b";
+    check(
+        &format!("{edited}; remote v2 deleted"),
+        "{note=n title=b} | v2 deleted | {note=n title=a} | e2 update queued @v1 {title=b}",
+    );
+    check(
+        &format!("{edited}; remote v2 deleted; sent e2; conflict e2 v2 deleted -> accept"),
+        "- | v2 deleted | - | -",
+    );
+    check(
+        &format!("{edited}; remote v2 deleted; sent e2; refused e2; discard e2"),
+        "- | v2 deleted | - | -",
+    );
+}
+
+/// Fields that a narrow selection leaves out become null in the JavaScript client.
+#[test]
+fn narrow_frame_does_not_wipe_the_fields_that_it_leaves_out() {
+    check(
+        "remote v1 title=a rating=1; remote v2 rating=2",
+        "{rating=2 title=a} | v2 | - | -",
+    );
+    check(
+        "remote v1 title=a rating=1; remote v2 rating=null",
+        "{title=a} | v2 | - | -",
+    );
+    check(
+        "remote v1 title=a rating=1; save title=b; remote v2 rating=2",
+        "{rating=2 title=b} | v2 | {rating=2 title=a} | e2 update queued @v1 {title=b}",
+    );
+}
+
+/// Rapid updates lost each other because two of them carried the same version, or changed places.
+#[test]
+fn consecutive_updates_keep_their_order_and_get_the_version_handed_over() {
+    let mut lab = Lab::run("remote v1 title=a; save title=b; sent e2; save title=c; save rating=1");
+    let waiting = "e2 update in flight @v1 {title=b} tries=1, e4 update queued {rating=1 title=c}";
+    assert_eq!(
+        lab.text(),
+        format!("{{rating=1 title=c}} | v1 | {{title=a}} | {waiting}")
+    );
+    lab.more("ack e2 v2 title=b");
+    assert_eq!(
+        lab.text(),
+        "{rating=1 title=c} | v2 own | {title=b} | e4 update queued @v2 {rating=1 title=c}"
+    );
+    lab.more("sent e4; save title=d; ack e4 v3 title=c rating=1");
+    assert_eq!(
+        lab.text(),
+        "{rating=1 title=d} | v3 own | {rating=1 title=c} | e8 update queued @v3 {title=d}"
+    );
+    lab.more("sent e8; ack e8 v4 title=d rating=1");
+    assert_eq!(lab.text(), "{rating=1 title=d} | v4 own | - | -");
+}
+
+/// An edit of a record whose create is on its way went out without a version.
+#[test]
+fn update_behind_a_create_in_flight_waits_for_its_version() {
+    check(
+        "save title=a; sent e1; save title=b",
+        "{title=b} | - | - | e1 create in flight {title=a} tries=1, e3 update queued {title=b}",
+    );
+    check(
+        "save title=a; sent e1; save title=b; ack e1 v1 title=a",
+        "{title=b} | v1 own | {title=a} | e3 update queued @v1 {title=b}",
+    );
+    check(
+        "save title=a; sent e1; delete; ack e1 v1 title=a",
+        "- | v1 own | {title=a} | e3 delete queued @v1",
+    );
+}
+
+/// The version of an answer that holds somebody else's values was taken for one that the next edit had seen.
+#[test]
+fn merged_answer_does_not_hand_the_version_over() {
+    check(
+        "remote v1 title=a; save title=b; sent e2; save title=c; ack e2 v3 title=x",
+        "{title=c} | v3 | {title=x} | e4 update queued @v1 {title=c}",
+    );
+    // A list that automerge appended to is not the list that was sent.
+    check(
+        "remote v1 tags=[a]; save tags=[a,b]; sent e2; save rating=1; ack e2 v3 tags=[a,c,a,b]",
+        "{rating=1 tags=[a,c,a,b]} | v3 | {tags=[a,c,a,b]} | e4 update queued @v1 {rating=1}",
+    );
+}
+
+/// The subscription may be faster than the answer; the version is our own all the same.
+#[test]
+fn echo_before_the_answer_is_no_foreign_change() {
+    check(
+        "remote v1 title=a; save title=b; sent e2; save title=c; remote v2 title=b; ack e2 v2 title=b",
+        "{title=c} | v2 own | {title=b} | e4 update queued @v2 {title=c}",
+    );
+    check(
+        "save title=a; sent e1; remote v1 title=a; ack e1 v1 title=a; remote v1 title=a",
+        "{title=a} | v1 own | - | -",
+    );
+}
+
+/// The JavaScript client moves an update to the end of the queue whenever another is folded in.
+#[test]
+fn folded_mutation_keeps_its_place() {
+    check(
+        "save title=a; save title=b; save rating=1",
+        "{rating=1 title=b} | - | - | e1 create queued {rating=1 title=b}",
+    );
+    check(
+        "remote v1 title=a; save title=b; save rating=1; save title=c",
+        "{rating=1 title=c} | v1 | {title=a} | e2 update queued @v1 {rating=1 title=c}",
+    );
+    check(
+        "remote v1 title=a; save title=b; delete",
+        "- | v1 | {title=a} | e2 delete queued @v1",
+    );
+}
+
+/// Nobody needs to hear of a record that came and went before it was sent.
+#[test]
+fn create_then_delete_of_an_unsent_record_sends_nothing() {
+    check("save title=a; delete", "- | - | - | -");
+    check("save title=a; save title=b; delete", "- | - | - | -");
+    // Once it may have been seen, the delete is sent as well.
+    check(
+        "save title=a; sent e1; delete",
+        "- | - | - | e1 create in flight {title=a} tries=1, e3 delete queued",
+    );
+    check(
+        "save title=a; sent e1; lost e1; delete",
+        "- | - | - | e1 create unknown {title=a} tries=1, e4 delete queued",
+    );
+}
+
+/// An undone create must not hide the record that another writer made under the same identifier.
+#[test]
+fn cancelled_create_lets_the_servers_record_show() {
+    check(
+        "save title=a; remote v1 title=x; delete",
+        "{title=x} | v1 | - | -",
+    );
+    check(
+        "remote v1 title=a; delete; sent e2; save title=b; conflict e2 v2 title=x -> accept; delete",
+        "{title=x} | v2 | - | -",
+    );
+    check(
+        "save title=a; remote v2 deleted; delete",
+        "- | v2 deleted | - | -",
+    );
+}
+
+/// The JavaScript client folds a delete and a create of the same identifier into a create with the old version.
+#[test]
+fn delete_then_create_of_the_same_id_stays_two() {
+    let both = "remote v1 title=a rating=1; delete; save title=b";
+    check(
+        both,
+        "{title=b} | v1 | {rating=1 title=a} | e2 delete queued @v1, e3 create queued {title=b}",
+    );
+    check(
+        &format!("{both}; sent e2; ack e2 v2 deleted"),
+        "{title=b} | v2 deleted own | - | e3 create queued {title=b}",
+    );
+    // A create is made on no version, whatever becomes of the delete before it.
+    check(
+        &format!("{both}; sent e2; conflict e2 v3 title=x rating=null -> accept"),
+        "{title=b} | v3 | {title=x} | e3 create queued {title=b}",
+    );
+    check(
+        &format!("{both}; sent e2; refused e2; discard e2"),
+        "{title=b} | v1 | {rating=1 title=a} | e3 create queued {title=b}",
+    );
+    // Undoing the create leaves the delete in its place.
+    check(
+        &format!("{both}; delete"),
+        "- | v1 | {rating=1 title=a} | e2 delete queued @v1",
+    );
+}
+
+/// Outbox and merger of the JavaScript client look records up by identifier alone.
+#[test]
+fn two_models_with_the_same_id_do_not_mix() {
+    let keys = [RecordKey::new("Todo", "1"), RecordKey::new("Memo", "1")];
+    let def = blog_model("Todo");
+    let mut store: BTreeMap<RecordKey, RecordState> = BTreeMap::new();
+    let mut outbox = Outbox::default();
+    for (number, key) in (1..).zip(&keys) {
+        let mut write = match change("write", "create title=a") {
+            Change::Write(write) => write,
+            other => panic!("{} is no write", other.name()),
+        };
+        write.key = key.clone();
+        let state = store.entry(key.clone()).or_default();
+        state
+            .apply(&def, Seq(number), &Change::Write(write))
+            .expect("a write always applies");
+        outbox.put(&state.pending[0]);
+    }
+    assert_eq!(store.len(), 2);
+    assert_eq!(outbox.take(9), [(Seq(1), Errand::Send), (Seq(2), Errand::Send)]);
+}
+
+/// Saving an old instance undid the changes of others in the JavaScript client, or was sent with its old version.
+#[test]
+fn stale_copy_saves_only_what_its_owner_changed() {
+    check(
+        "remote v1 title=a rating=1; copy; remote v2 title=x rating=2; save-copy note=n",
+        "{note=n rating=2 title=x} | v2 | {rating=2 title=x} | e3 update queued @v2 {note=n}",
+    );
+    check(
+        "remote v1 title=a; copy; save rating=1; sent e2; ack e2 v2 title=a rating=1; save-copy title=b",
+        "{rating=1 title=b} | v2 own | {rating=1 title=a} | e5 update queued @v2 {title=b}",
+    );
+}
+
+/// Several edits of one copy were sent with the version of the first.
+#[test]
+fn stale_copy_of_our_own_making_is_no_conflict() {
+    check(
+        "remote v1 title=a; copy; save title=b; sent e2; ack e2 v2 title=b; save-copy title=c",
+        "{title=c} | v2 own | {title=b} | e5 update queued @v2 {title=c}",
+    );
+}
+
+/// The server has to notice that the same field was written by somebody else in between.
+#[test]
+fn stale_copy_that_clashes_with_another_writer_keeps_its_version() {
+    check(
+        "remote v1 title=a; copy; remote v2 title=x; save-copy title=b",
+        "{title=b} | v2 | {title=x} | e3 update queued @v1 {title=b}",
+    );
+}
+
+/// The JavaScript client keeps a refused record for ever.
+#[test]
+fn rejected_create_discarded_restores_nothing() {
+    check("save title=a; sent e1; refused e1; discard e1", "- | - | - | -");
+    check(
+        "save title=a; sent e1; refused e1 v4 title=x; discard e1",
+        "{title=x} | v4 | - | -",
+    );
+}
+
+/// Refused edits stayed visible until a later sync overwrote them.
+#[test]
+fn parked_update_discarded_restores_the_servers_record() {
+    check(
+        "remote v1 title=a rating=1; save title=b rating=2; sent e2; refused e2; remote v2 title=a rating=7; discard e2",
+        "{rating=7 title=a} | v2 | - | -",
+    );
+}
+
+/// The Swift client drops a waiting conditional mutation when a later one without a condition replaces it.
+#[test]
+fn nothing_is_folded_across_a_condition() {
+    check(
+        "remote v1 rating=3; save title=a if rating=3; save title=b",
+        "{rating=3 title=b} | v1 | {rating=3} | e2 update queued @v1 {title=a} if, e3 update queued {title=b}",
+    );
+    check(
+        "remote v1 rating=3; save title=a; delete if rating=3",
+        "- | v1 | {rating=3} | e2 update queued @v1 {title=a}, e3 delete queued if",
+    );
+    check(
+        "save rating=3; delete if rating=3",
+        "- | - | - | e1 create queued {rating=3}, e2 delete queued if",
+    );
+}
+
+/// The default conflict handler of the JavaScript client sends all fields and wipes what others wrote.
+#[test]
+fn conflict_retry_touches_only_the_fields_that_were_changed() {
+    check(
+        "remote v1 title=a; save title=b; sent e2; conflict e2 v2 title=x note=n -> update title=b; \
+         sent e2; ack e2 v3 title=b note=n",
+        "{note=n title=b} | v3 own | - | -",
+    );
+}
+
+/// An update was replaced while it was on its way, so that the newer value was never sent.
+#[test]
+fn nothing_is_folded_into_what_may_have_been_sent() {
+    for stage in ["sent e2", "sent e2; lost e2", "sent e2; refused e2"] {
+        let lab = Lab::run(&format!("remote v1 title=a; save title=b; {stage}; save title=c"));
+        assert_eq!(lab.state.pending.len(), 2, "{stage}");
+        assert_eq!(lab.state.pending[0].patch, fields("title=b"), "{stage}");
+        assert_eq!(lab.state.pending[1].patch, fields("title=c"), "{stage}");
+    }
+    // Once it certainly was not applied it is open again.
+    let lab = Lab::run("remote v1 title=a; save title=b; sent e2; lost e2; not-applied e2; save title=c");
+    assert_eq!(
+        lab.text(),
+        "{title=c} | v1 | {title=a} | e2 update queued @v1 {title=c} tries=1"
+    );
+}
+
+#[test]
+fn the_server_row_is_kept_aside_exactly_while_something_waits() {
+    let mut lab = Lab::run("remote v1 title=a");
+    assert_eq!(lab.state.shadow, None);
+    lab.more("save title=b");
+    assert_eq!(lab.state.shadow, Some(row(&lab.def, "id=t1 title=a")));
+    lab.more("sent e2; ack e2 v2 title=b");
+    assert_eq!(lab.state.shadow, None);
+    assert_eq!(lab.state.sync, Some(remote("v2").sync));
+}

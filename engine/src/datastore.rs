@@ -1,0 +1,402 @@
+//! `DataStore`: what an app calls.
+//!
+//! Owns the typed calls; those for models known only at run time are in `records.rs`. Writes go through the storage actor and
+//! return once they are on disk; reads take a snapshot and wait for nobody.
+
+use std::marker::PhantomData;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use landfall_actors::{HubMessage, SyncSettings, SupervisorMessage};
+use landfall_core::{
+    BelongsTo, FieldType, HasMany, HasOne, IdPart, Model, Op, Page, Predicate, Record, RecordId, RecordKey,
+    Schema, Sort, TypedPredicate, TypedSort, Value,
+};
+use landfall_storage::{Query, Snapshot};
+use tokio::sync::Semaphore;
+
+use crate::assembly::Handles;
+use crate::builder::DataStoreBuilder;
+use crate::error::Error;
+use crate::gate::NetworkGate;
+use crate::observe::{Observer, QueryObserver};
+use crate::outbox::OutboxView;
+use crate::records::Records;
+use crate::runtime::Runtime;
+use crate::streams::HubEvents;
+
+/// Calls of the app that may be waiting for the storage actor at the same time; more wait for a place.
+const CALLS_MAX: usize = 4_096;
+
+/// A local-first store of typed models.
+///
+/// Cheap to clone, usable from any thread and any async runtime. The data is on disk when a write returns, whether or
+/// not there is a network; [`start`](Self::start) begins to sync. Dropping the last clone stops its threads;
+/// [`close`](Self::close) also waits until the files are free again.
+#[derive(Clone, Debug)]
+pub struct DataStore {
+    pub(crate) inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) handles: Handles,
+    pub(crate) settings: RwLock<SyncSettings>,
+    pub(crate) calls: Semaphore,
+    pub(crate) gate: Arc<NetworkGate>,
+    runtime: Mutex<Option<Runtime>>,
+}
+
+/// A query of one model: which records, in which order, how many.
+#[derive(Clone, Debug)]
+pub struct ModelQuery<M> {
+    predicate: Predicate,
+    sort: Vec<Sort>,
+    page: Page,
+    marker: PhantomData<fn() -> M>,
+}
+
+impl<M: Model> ModelQuery<M> {
+    /// All records, in the order of their identifiers.
+    pub fn all() -> Self {
+        Self { predicate: Predicate::All, sort: Vec::new(), page: Page::default(), marker: PhantomData }
+    }
+
+    /// Only those that also satisfy the predicate.
+    #[must_use]
+    pub fn filter(mut self, predicate: TypedPredicate<M>) -> Self {
+        self.predicate = self.predicate.and(predicate.into_predicate());
+        self
+    }
+
+    /// In this order; ties are in the order of identifiers.
+    #[must_use]
+    pub fn sort(mut self, keys: TypedSort<M>) -> Self {
+        self.sort.extend(keys.into_keys());
+        self
+    }
+
+    /// At most so many.
+    #[must_use]
+    pub fn limit(mut self, records: usize) -> Self {
+        self.page.limit = Some(records);
+        self
+    }
+
+    /// The page of that number, from 0; needs a [`limit`](Self::limit).
+    #[must_use]
+    pub fn page(mut self, number: usize) -> Self {
+        self.page.page = number;
+        self
+    }
+
+}
+
+impl<M: Model> From<ModelQuery<M>> for Query {
+    fn from(query: ModelQuery<M>) -> Self {
+        Self { model: M::NAME.into(), predicate: query.predicate, sort: query.sort, page: query.page }
+    }
+}
+
+impl<M: Model> From<TypedPredicate<M>> for ModelQuery<M> {
+    fn from(predicate: TypedPredicate<M>) -> Self {
+        Self::all().filter(predicate)
+    }
+}
+
+impl DataStore {
+    /// Opens a store of a schema.
+    pub fn builder(schema: &Arc<Schema>) -> DataStoreBuilder {
+        DataStoreBuilder::new(Arc::clone(schema))
+    }
+
+    pub(crate) fn new(
+        handles: Handles,
+        settings: SyncSettings,
+        runtime: Option<Runtime>,
+        gate: Arc<NetworkGate>,
+    ) -> Self {
+        let inner = Inner {
+            handles,
+            settings: RwLock::new(settings),
+            calls: Semaphore::new(CALLS_MAX),
+            gate,
+            runtime: Mutex::new(runtime),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The schema in force.
+    pub fn schema(&self) -> &Arc<Schema> {
+        &self.inner.handles.schema
+    }
+
+    /// Saves a model and queues it for the server; returns it as stored, once it is on disk, online or not.
+    ///
+    /// What is sent are the fields that were changed since the model was read.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if the model is not valid, or was deleted since it was read; [`Error::Storage`].
+    pub async fn save<M: Model>(&self, model: M) -> Result<M, Error> {
+        self.save_with(model, None).await
+    }
+
+    /// As [`save`](Self::save), if the stored record satisfies the condition; the server checks it as well.
+    ///
+    /// # Errors
+    /// As [`save`](Self::save), and [`Error::Refused`] if the condition does not hold.
+    pub async fn save_if<M: Model>(&self, model: M, condition: TypedPredicate<M>) -> Result<M, Error> {
+        self.save_with(model, Some(condition.into_predicate())).await
+    }
+
+    async fn save_with<M: Model>(&self, model: M, condition: Option<Predicate>) -> Result<M, Error> {
+        let record = self.to_record(&model)?;
+        let saved = self.records().save_if(record, condition).await?;
+        Ok(M::from_record(saved)?)
+    }
+
+    /// Deletes a model and what belongs to it, children first.
+    ///
+    /// Returns the model as it was; `None` if it was not there.
+    ///
+    /// # Errors
+    /// [`Error::CascadeTooLarge`], [`Error::Storage`].
+    pub async fn delete<M: Model>(&self, model: &M) -> Result<Option<M>, Error> {
+        self.delete_by_id(model.record_id()).await
+    }
+
+    /// As [`delete`](Self::delete), if the stored record satisfies the condition; the server checks it as well.
+    ///
+    /// # Errors
+    /// As [`delete`](Self::delete), and [`Error::Refused`] if the condition does not hold.
+    pub async fn delete_if<M: Model>(&self, model: &M, condition: TypedPredicate<M>) -> Result<Option<M>, Error> {
+        let key = RecordKey::new(M::NAME, model.record_id());
+        let deleted = self.records().delete_if(key, Some(condition.into_predicate())).await?;
+        deleted.map(M::from_record).transpose().map_err(Error::from)
+    }
+
+    /// Deletes the record of that identifier and what belongs to it.
+    ///
+    /// # Errors
+    /// As [`delete`](Self::delete).
+    pub async fn delete_by_id<M: Model>(&self, id: impl Into<RecordId>) -> Result<Option<M>, Error> {
+        let deleted = self.records().delete(RecordKey::new(M::NAME, id.into())).await?;
+        deleted.map(M::from_record).transpose().map_err(Error::from)
+    }
+
+    /// Deletes every record that satisfies the predicate, and what belongs to them. Returns those that satisfied it.
+    ///
+    /// # Errors
+    /// As [`delete`](Self::delete); [`Error::BadPredicate`].
+    pub async fn delete_where<M: Model>(&self, predicate: TypedPredicate<M>) -> Result<Vec<M>, Error> {
+        let deleted = self.records().delete_where(M::NAME, predicate.into_predicate()).await?;
+        deleted.into_iter().map(|record| M::from_record(record).map_err(Error::from)).collect()
+    }
+
+    /// The record of that identifier.
+    ///
+    /// # Errors
+    /// [`Error::Storage`], [`Error::Decode`].
+    pub fn get<M: Model>(&self, id: impl Into<RecordId>) -> Result<Option<M>, Error> {
+        let record = self.snapshot()?.get(M::NAME, &id.into())?;
+        record.map(M::from_record).transpose().map_err(Error::from)
+    }
+
+    /// The records that a predicate or a whole query selects.
+    ///
+    /// # Errors
+    /// [`Error::BadPredicate`], [`Error::Storage`], [`Error::Decode`].
+    pub fn query<M: Model>(&self, query: impl Into<ModelQuery<M>>) -> Result<Vec<M>, Error> {
+        let records = self.snapshot()?.query(&query.into().into())?;
+        records.into_iter().map(|record| M::from_record(record).map_err(Error::from)).collect()
+    }
+
+    /// The number of records that a predicate selects.
+    ///
+    /// # Errors
+    /// [`Error::BadPredicate`], [`Error::Storage`].
+    pub fn count<M: Model>(&self, predicate: TypedPredicate<M>) -> Result<u64, Error> {
+        Ok(self.snapshot()?.count(M::NAME, &predicate.into_predicate())?)
+    }
+
+    /// The record that a model belongs to; `None` if it belongs to none, or to one that is not here.
+    ///
+    /// # Errors
+    /// [`Error::Storage`], [`Error::Decode`].
+    pub fn parent<M: Model, R: Model>(&self, model: &M, relation: BelongsTo<M, R>) -> Result<Option<R>, Error> {
+        let record = self.to_record(model)?;
+        match self.related(&record, relation.name())? {
+            Some(related) => related.into_iter().next().map(R::from_record).transpose().map_err(Error::from),
+            None => Ok(None),
+        }
+    }
+
+    /// The one record that a model has.
+    ///
+    /// # Errors
+    /// [`Error::Storage`], [`Error::Decode`].
+    pub fn child<M: Model, R: Model>(&self, model: &M, relation: HasOne<M, R>) -> Result<Option<R>, Error> {
+        let record = self.to_record(model)?;
+        let related = self.related(&record, relation.name())?.unwrap_or_default();
+        related.into_iter().next().map(R::from_record).transpose().map_err(Error::from)
+    }
+
+    /// The records that a model has.
+    ///
+    /// # Errors
+    /// [`Error::Storage`], [`Error::Decode`].
+    pub fn children<M: Model, R: Model>(&self, model: &M, relation: HasMany<M, R>) -> Result<Vec<R>, Error> {
+        let record = self.to_record(model)?;
+        let related = self.related(&record, relation.name())?.unwrap_or_default();
+        related.into_iter().map(|record| R::from_record(record).map_err(Error::from)).collect()
+    }
+
+    /// The stream of changes of a model, local and remote, from here on.
+    ///
+    /// # Errors
+    /// [`Error::BadPredicate`], [`Error::Closed`].
+    pub async fn observe<M: Model>(&self, predicate: TypedPredicate<M>) -> Result<Observer<M>, Error> {
+        Observer::typed(self, predicate.into_predicate()).await
+    }
+
+    /// The result of a query, and its result again after each change.
+    ///
+    /// # Errors
+    /// [`Error::BadPredicate`], [`Error::Storage`], [`Error::Closed`].
+    pub async fn observe_query<M: Model>(&self, query: impl Into<ModelQuery<M>>) -> Result<QueryObserver<M>, Error> {
+        QueryObserver::typed(self, query.into().into()).await
+    }
+
+    /// The stream of lifecycle events (Amplify's Hub, channel `datastore`), from here on.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub async fn hub(&self) -> Result<HubEvents, Error> {
+        let listening = self.inner.handles.hub.ask(|reply| HubMessage::Listen { reply }).await?;
+        Ok(HubEvents::new(listening.events))
+    }
+
+    /// Changes that wait for the server: list them, wait for them, retry or discard refused ones.
+    pub fn outbox(&self) -> OutboxView<'_> {
+        OutboxView::new(self)
+    }
+
+    /// The store for models that are known only at run time.
+    pub fn records(&self) -> Records<'_> {
+        Records::new(self)
+    }
+
+    /// Starts to sync. Returns once the parts run; it does not wait for the network.
+    ///
+    /// Without an endpoint nothing is synced and local changes stay queued.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub async fn start(&self) -> Result<(), Error> {
+        let settings = self.inner.settings.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let settings = Box::new(settings);
+        self.inner.handles.supervisor.ask(|reply| SupervisorMessage::Start { settings, reply }).await?;
+        Ok(())
+    }
+
+    /// Waits until the store is in sync and changes flow both ways. Returns `false` as soon as it is known that this
+    /// cannot be now, because there is no network, no endpoint, or the store is stopped.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub async fn ready(&self) -> Result<bool, Error> {
+        Ok(self.inner.handles.supervisor.ask(|reply| SupervisorMessage::AwaitReady { reply }).await?)
+    }
+
+    /// Stops syncing. Local data and queued changes stay.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub async fn stop(&self) -> Result<(), Error> {
+        Ok(self.inner.handles.supervisor.ask(|reply| SupervisorMessage::Stop { reply }).await?)
+    }
+
+    /// Stops syncing and clears all data, the log and queued changes included. Streams of changes end.
+    ///
+    /// # Errors
+    /// [`Error::Storage`], [`Error::Closed`].
+    pub async fn clear(&self) -> Result<(), Error> {
+        Ok(self.inner.handles.supervisor.ask(|reply| SupervisorMessage::Clear { reply }).await??)
+    }
+
+    /// Changes how the next start syncs.
+    pub fn configure(&self, change: impl FnOnce(&mut SyncSettings)) {
+        change(&mut self.inner.settings.write().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Cuts the network as this store sees it, or restores it; for tests and demonstrations.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub fn set_online(&self, online: bool) -> Result<(), Error> {
+        self.inner.gate.set_cut(!online);
+        Ok(self.inner.handles.supervisor.tell(SupervisorMessage::ForceOffline { offline: !online })?)
+    }
+
+    /// Stops syncing, ends the store's threads and waits until its files are closed. Other clones are closed with it.
+    pub async fn close(self) {
+        // A store whose threads are gone already is as good as stopped.
+        self.stop().await.unwrap_or(());
+        let runtime = self.inner.runtime.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(runtime) = runtime {
+            runtime.close().await;
+        }
+    }
+
+    /// Ends the store's actors as a crash would; for simulators, which then take its disk away.
+    #[doc(hidden)]
+    pub fn halt(&self) {
+        // A store that is gone already needs no ending.
+        self.inner.handles.supervisor.tell(SupervisorMessage::Halt).unwrap_or(());
+    }
+
+    /// A view of the newest commit, for several reads that belong together and for the log.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    pub fn snapshot(&self) -> Result<Snapshot, Error> {
+        Ok(self.inner.handles.reader.snapshot()?)
+    }
+
+    fn to_record<M: Model>(&self, model: &M) -> Result<Record, Error> {
+        let def = self.records().def(M::NAME)?;
+        // The model's own schema may order fields differently from the one that the store was opened with.
+        let own = M::schema().model(M::NAME).filter(|own| !Arc::ptr_eq(own, &def));
+        let record = match own {
+            Some(own) if own.stored_fields().ne(def.stored_fields()) => {
+                let fields = Record::new(Arc::clone(own), model.to_values()).to_fields();
+                Record::from_fields(def, &fields)
+            }
+            _ => Record::new(def, model.to_values()),
+        };
+        Ok(record.with_sync(model.sync_metadata()).with_base(model.base().clone()))
+    }
+
+    /// Records at the other end of a relation; `None` if the model has no such relation or its keys are null.
+    pub(crate) fn related(&self, record: &Record, relation: &str) -> Result<Option<Vec<Record>>, Error> {
+        let def = record.def();
+        let Some(field) = def.field(relation) else { return Ok(None) };
+        let (Some(association), FieldType::Model(other)) = (&field.association, &field.ty) else { return Ok(None) };
+        let snapshot = self.snapshot()?;
+        let targets = association.targets();
+        if !targets.is_empty() {
+            let parts = targets.iter().map(|target| IdPart::from_value(record.get(target)?));
+            let Some(parts) = parts.collect::<Option<Vec<_>>>() else { return Ok(None) };
+            return Ok(Some(snapshot.get(other, &RecordId::new(parts))?.into_iter().collect()));
+        }
+        let (landfall_core::Association::HasMany { associated_with }
+        | landfall_core::Association::HasOne { associated_with, .. }) = association
+        else {
+            return Ok(None);
+        };
+        let Some(id) = record.id() else { return Ok(None) };
+        let values: Vec<Value> = id.parts().iter().map(IdPart::to_value).collect();
+        let equal = associated_with.iter().zip(values).map(|(f, v)| Predicate::Field(f.clone(), Op::Eq(v)));
+        let query = Query { predicate: Predicate::And(equal.collect()), ..Query::all(other.clone()) };
+        Ok(Some(snapshot.query(&query)?))
+    }
+}

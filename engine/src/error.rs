@@ -1,0 +1,90 @@
+//! What the store's calls answer when they cannot do what was asked.
+//!
+//! Owns [`Error`], the only error of the public surface.
+
+use std::sync::Arc;
+
+use landfall_actors::{Gone, WriteError};
+use landfall_core::{DecodeError, PredicateError, RecordKey, Seq, WriteRefused};
+use landfall_storage::StorageError;
+
+/// Why a call failed. Unless the variant says otherwise, nothing was changed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The record does not fit its model, or the write was refused by a condition: correct it and try again.
+    #[error(transparent)]
+    Refused(#[from] WriteRefused),
+    /// A predicate or sort key does not fit the model.
+    #[error(transparent)]
+    BadPredicate(#[from] PredicateError),
+    /// The files or the disk under them.
+    #[error(transparent)]
+    Storage(#[from] Arc<StorageError>),
+    /// The stored record is not of the shape that the Rust type expects; regenerate the models from the schema in use.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// There is no such record.
+    #[error("there is no record `{key}`")]
+    NotFound {
+        /// The record.
+        key: RecordKey,
+    },
+    /// A delete would take along too many records; delete those that belong to it in parts first.
+    #[error("deleting `{key}` would delete more than {max} records that belong to it; delete those in parts first")]
+    CascadeTooLarge {
+        /// The record.
+        key: RecordKey,
+        /// The bound.
+        max: usize,
+    },
+    /// The mutation is not parked.
+    #[error("mutation {seq} is not parked; only refused mutations can be retried or discarded")]
+    NotParked {
+        /// The mutation.
+        seq: Seq,
+    },
+    /// The endpoint or its credentials cannot work.
+    #[error("the endpoint cannot be used: {reason}")]
+    BadEndpoint {
+        /// What to correct.
+        reason: String,
+    },
+    /// The store was closed, or its threads died.
+    #[error("the store is closed")]
+    Closed,
+}
+
+impl From<StorageError> for Error {
+    fn from(error: StorageError) -> Self {
+        match error {
+            StorageError::BadQuery(error) => Self::BadPredicate(error),
+            error => Self::Storage(Arc::new(error)),
+        }
+    }
+}
+
+impl From<WriteError> for Error {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Refused(refused) => Self::Refused(refused),
+            WriteError::Storage(error) => Self::Storage(error),
+            WriteError::CascadeTooLarge { key, max } => Self::CascadeTooLarge { key, max },
+            WriteError::NotParked { seq } => Self::NotParked { seq },
+            // The enum may grow; whatever it grows by came from the store.
+            other => Self::Storage(Arc::new(StorageError::Io { cause: other.to_string() })),
+        }
+    }
+}
+
+impl From<Gone> for Error {
+    fn from(_: Gone) -> Self {
+        Self::Closed
+    }
+}
+
+impl From<landfall_netsync::NetsyncError> for Error {
+    fn from(error: landfall_netsync::NetsyncError) -> Self {
+        Self::BadEndpoint { reason: error.to_string() }
+    }
+}

@@ -1,0 +1,69 @@
+//! Landfall is Amplify DataStore for Rust: an embeddable, local-first store for typed models.
+//!
+//! Every write lands on disk first, as an entry of an event log, and makes landfall in the cloud when there is one:
+//! over GraphQL, with AWS AppSync or with Landfall's own AppSync-compatible backend.
+//!
+//! The README below is compiled by the tests, and so is every guide in `docs/guides`.
+#![doc = include_str!("../../README.md")]
+
+mod assembly;
+mod builder;
+mod datastore;
+mod error;
+mod gate;
+mod observe;
+mod os_env;
+mod outbox;
+mod records;
+mod runtime;
+mod streams;
+
+pub use builder::DataStoreBuilder;
+pub use datastore::{DataStore, ModelQuery};
+pub use error::Error;
+pub use observe::{Change, Observer, QueryObserver, QuerySnapshot};
+pub use outbox::OutboxView;
+pub use records::Records;
+pub use streams::HubEvents;
+
+pub use landfall_actors::{
+    AcceptRemote, ApplyLocalChanges, Clock, ConflictHandler, Entropy, Env, ErrorHandler, ErrorKind, HubEvent, Immediate,
+    LogErrors, NoTrace, Process, Schedule, SyncConflict, SyncError, SyncSettings, Trace, WriteDone, WriteOp, record_json,
+};
+pub use landfall_core::{
+    AwsDate, AwsDateTime, AwsEmail, AwsIpAddress, AwsPhone, AwsTime, AwsTimestamp, AwsUrl, Base, BelongsTo, BuildError,
+    BuildFault, Comparable, Containing, DecodeError, Direction, Field, FieldFault, FieldMap, FieldName, FieldValue, HasMany,
+    HasOne, IntoField, InvalidRecord, InvalidScalar, LogEntry, Model, ModelDef, ModelName, Mutation, MutationKind, NonModel,
+    Op, Origin, Page, Predicate, PredicateError, Record, RecordId, RecordKey, RecordVersion, Resolution, Schema, Seq, Sort,
+    Stage, SyncMetadata, TypedPredicate, TypedSort, UnknownEnumValue, Value, ValueFault, WriteRefused, schema_from_json,
+    schema_to_json,
+};
+pub use landfall_macros::{include_schema, inline_schema};
+pub use landfall_storage::{ChangeKind, Disk, Plan, Query, Snapshot, StorageError, Verification};
+pub use landfall_wire::{Transport, TransportError};
+
+/// The guides of `docs/guides`, so that their snippets are compiled.
+#[cfg(doctest)]
+mod guides {
+    #[doc = include_str!("../../docs/guides/embedding.md")]
+    mod embedding {}
+    #[doc = include_str!("../../docs/guides/syncing.md")]
+    mod syncing {}
+    #[doc = include_str!("../../docs/guides/simulating.md")]
+    mod simulating {}
+    #[doc = include_str!("../../docs/guides/debugging.md")]
+    mod debugging {}
+}
+
+/// What generated code names; not part of the public interface.
+#[doc(hidden)]
+pub mod __private {
+    pub use landfall_core::{BuildFaults, IdPart, Pending, embedded_schema, take_member, take_value};
+    pub use serde;
+    pub use serde_json;
+
+    /// A fresh identifier for a record that the app makes.
+    pub fn new_id() -> String {
+        crate::os_env::new_id()
+    }
+}

@@ -1,0 +1,222 @@
+//! Streams of changes, and queries whose result is kept up to date.
+//!
+//! Owns [`Observer`] and [`QueryObserver`]. Both join a snapshot and the changes after it without a gap: they listen
+//! first, then read, and skip changes that the snapshot already holds, by sequence number.
+//!
+//! A stream ends when the store is cleared or closed, and when its reader falls too far behind to be told every change;
+//! then it has to be opened anew.
+
+mod items;
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use landfall_actors::{ChangeSet, HubEvent, HubMessage, StorageMessage};
+use landfall_core::{BoundPredicate, Model, ModelDef, Origin, Predicate, Record, Seq};
+use landfall_storage::{ChangeKind, Query, VisibleChange};
+
+use crate::datastore::DataStore;
+use crate::error::Error;
+use items::Items;
+
+/// A change of a record that an observer hears of.
+#[derive(Clone, Debug)]
+pub struct Change<T> {
+    /// What happened to it.
+    pub kind: ChangeKind,
+    /// The record as it is now; as it was, for a delete.
+    pub element: T,
+    /// What brought the change about.
+    pub origin: Origin,
+    /// The log entry that made it.
+    pub seq: Seq,
+}
+
+/// The result of an observed query at one time.
+#[derive(Clone, Debug)]
+pub struct QuerySnapshot<T> {
+    /// The records, in the order of the query.
+    pub items: Vec<T>,
+    /// Whether the model was synced since the last start.
+    pub is_synced: bool,
+}
+
+/// How records become what the caller asked for.
+type Convert<T> = fn(Record) -> Result<T, Error>;
+
+/// The changes of one model.
+#[derive(Debug)]
+pub struct Observer<T> {
+    receiver: mpsc::Receiver<ChangeSet>,
+    def: Arc<ModelDef>,
+    predicate: BoundPredicate,
+    /// Changes of the set being handed out, newest last.
+    waiting: std::collections::VecDeque<VisibleChange>,
+    convert: Convert<T>,
+    marker: PhantomData<fn() -> T>,
+}
+
+impl<M: Model> Observer<M> {
+    pub(crate) async fn typed(store: &DataStore, predicate: Predicate) -> Result<Self, Error> {
+        let def = store.records().def(M::NAME)?;
+        Self::new(store, def, predicate, |record| Ok(M::from_record(record)?)).await
+    }
+}
+
+impl Observer<Record> {
+    pub(crate) async fn untyped(store: &DataStore, def: Arc<ModelDef>, predicate: Predicate) -> Result<Self, Error> {
+        Self::new(store, def, predicate, Ok).await
+    }
+}
+
+impl<T> Observer<T> {
+    async fn new(
+        store: &DataStore,
+        def: Arc<ModelDef>,
+        predicate: Predicate,
+        convert: Convert<T>,
+    ) -> Result<Self, Error> {
+        let predicate = predicate.bind(&def)?;
+        let receiver = store.inner.handles.storage.ask(|reply| StorageMessage::Observe { reply }).await?;
+        Ok(Self { receiver, def, predicate, waiting: std::collections::VecDeque::new(), convert, marker: PhantomData })
+    }
+
+    /// Waits for the next change; `None` once the stream has ended.
+    pub async fn next(&mut self) -> Option<Result<Change<T>, Error>> {
+        loop {
+            if let Some(change) = self.waiting.pop_front() {
+                return Some(self.change(change));
+            }
+            let set = self.receiver.recv().await?;
+            self.take(&set);
+        }
+    }
+
+    /// The next change, if there is one already.
+    pub fn try_next(&mut self) -> Option<Result<Change<T>, Error>> {
+        loop {
+            if let Some(change) = self.waiting.pop_front() {
+                return Some(self.change(change));
+            }
+            let set = self.receiver.try_recv().ok()?;
+            self.take(&set);
+        }
+    }
+
+    fn take(&mut self, set: &ChangeSet) {
+        let of_interest = set.iter().filter(|change| {
+            change.key.model == self.def.name && self.predicate.matches(change.record.values())
+        });
+        self.waiting.extend(of_interest.cloned());
+    }
+
+    fn change(&self, change: VisibleChange) -> Result<Change<T>, Error> {
+        Ok(Change {
+            kind: change.kind,
+            element: (self.convert)(change.record)?,
+            origin: change.origin,
+            seq: change.seq,
+        })
+    }
+}
+
+/// The result of a query, kept up to date.
+#[derive(Debug)]
+pub struct QueryObserver<T> {
+    changes: mpsc::Receiver<ChangeSet>,
+    events: mpsc::Receiver<HubEvent>,
+    items: Items,
+    /// Changes up to here are in the result already.
+    seen: Seq,
+    is_synced: bool,
+    /// Whether the first result is still to be handed out.
+    fresh: bool,
+    convert: Convert<T>,
+}
+
+impl<M: Model> QueryObserver<M> {
+    pub(crate) async fn typed(store: &DataStore, query: Query) -> Result<Self, Error> {
+        Self::new(store, query, |record| Ok(M::from_record(record)?)).await
+    }
+}
+
+impl QueryObserver<Record> {
+    pub(crate) async fn untyped(store: &DataStore, query: Query) -> Result<Self, Error> {
+        Self::new(store, query, Ok).await
+    }
+}
+
+impl<T> QueryObserver<T> {
+    async fn new(store: &DataStore, query: Query, convert: Convert<T>) -> Result<Self, Error> {
+        let def = store.records().def(&query.model)?;
+        let mut items = Items::new(&def, &query)?;
+        let listening = store.inner.handles.hub.ask(|reply| HubMessage::Listen { reply }).await?;
+        let changes = store.inner.handles.storage.ask(|reply| StorageMessage::Observe { reply }).await?;
+        let snapshot = store.snapshot()?;
+        let (_, seen) = snapshot.log_bounds()?;
+        items.fill(snapshot.query(&Query { page: landfall_core::Page::default(), ..query })?);
+        let is_synced = listening.synced.contains(&def.name);
+        Ok(Self { changes, events: listening.events, items, seen, is_synced, fresh: true, convert })
+    }
+
+    /// The result as it is at first, then waits for each next one; `None` once the stream has ended.
+    pub async fn next(&mut self) -> Option<Result<QuerySnapshot<T>, Error>> {
+        if std::mem::take(&mut self.fresh) {
+            return Some(self.snapshot());
+        }
+        loop {
+            let changed = tokio::select! {
+                biased;
+                set = self.changes.recv() => self.apply(&set?),
+                event = self.events.recv() => self.hear(&event?),
+            };
+            // What has come meanwhile belongs to the same result.
+            if self.catch_up() || changed {
+                return Some(self.snapshot());
+            }
+        }
+    }
+
+    /// The next result, if there is one already.
+    pub fn try_next(&mut self) -> Option<Result<QuerySnapshot<T>, Error>> {
+        let fresh = std::mem::take(&mut self.fresh);
+        (self.catch_up() || fresh).then(|| self.snapshot())
+    }
+
+    fn catch_up(&mut self) -> bool {
+        let mut changed = false;
+        while let Ok(set) = self.changes.try_recv() {
+            changed |= self.apply(&set);
+        }
+        while let Ok(event) = self.events.try_recv() {
+            changed |= self.hear(&event);
+        }
+        changed
+    }
+
+    fn apply(&mut self, set: &ChangeSet) -> bool {
+        let mut changed = false;
+        for change in set.iter().filter(|change| change.seq > self.seen) {
+            changed |= self.items.apply(change);
+        }
+        changed
+    }
+
+    fn hear(&mut self, event: &HubEvent) -> bool {
+        match event {
+            HubEvent::ModelSynced { model, .. } if *model == *self.items.model() && !self.is_synced => {
+                self.is_synced = true;
+                true
+            }
+            HubEvent::StorageSubscribed => std::mem::take(&mut self.is_synced),
+            _ => false,
+        }
+    }
+
+    fn snapshot(&self) -> Result<QuerySnapshot<T>, Error> {
+        let items = self.items.page().map(|record| (self.convert)(record.clone())).collect::<Result<_, _>>()?;
+        Ok(QuerySnapshot { items, is_synced: self.is_synced })
+    }
+}

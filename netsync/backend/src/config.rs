@@ -1,0 +1,334 @@
+//! What can be set on a backend, with AppSync's and Amplify's values as defaults.
+//!
+//! Owns [`BackendConfig`], [`Limits`] and [`Switches`]. A switch exists where the behaviour of the real service is not
+//! settled by evidence; its default is the reading that the evidence favours, and clients must be right under both.
+
+use std::collections::BTreeMap;
+
+use landfall_core::ModelName;
+
+use crate::auth::ApiKey;
+use crate::conflict::ConflictStrategy;
+use crate::hash::HashKey;
+
+/// Settings of a backend.
+#[derive(Clone, Debug)]
+pub struct BackendConfig {
+    /// Keys that callers may present; without any, no call is let in.
+    pub api_keys: Vec<ApiKey>,
+    /// How conflicts are resolved where `model_conflicts` says nothing.
+    pub conflict: ConflictStrategy,
+    /// How conflicts of single models are resolved.
+    pub model_conflicts: BTreeMap<ModelName, ConflictStrategy>,
+    /// How long a deleted record stays as a tombstone, in minutes; 0 keeps none.
+    pub base_ttl_minutes: u32,
+    /// How long a change stays in the delta table, and how old a `lastSync` is answered from it, in minutes.
+    pub delta_ttl_minutes: u32,
+    /// Key that binds page tokens; tokens of another key are refused.
+    pub token_key: HashKey,
+    /// Bounds on what callers may ask.
+    pub limits: Limits,
+    /// Readings of what is not known of the real service.
+    pub switches: Switches,
+}
+
+impl BackendConfig {
+    /// Settings with one API key that never expires.
+    pub fn with_api_key(key: impl Into<String>) -> Self {
+        Self {
+            api_keys: vec![ApiKey::new(key)],
+            ..Self::default()
+        }
+    }
+}
+
+impl Default for BackendConfig {
+    fn default() -> Self {
+        Self {
+            api_keys: Vec::new(),
+            conflict: ConflictStrategy::Automerge,
+            model_conflicts: BTreeMap::new(),
+            base_ttl_minutes: 43_200,
+            delta_ttl_minutes: 30,
+            token_key: *b"landfall-backend",
+            limits: Limits::default(),
+            switches: Switches::default(),
+        }
+    }
+}
+
+/// Bounds on what callers may ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Longest body of a request, in bytes. AppSync takes operations up to 1 MiB.
+    pub body_bytes_max: usize,
+    /// Deepest nesting of fields in a document; the hardest setting of AppSync's depth limit is looser.
+    pub query_depth_max: usize,
+    /// Most fields that a document selects after its fragments are unfolded, against documents that grow when executed.
+    pub query_fields_max: usize,
+    /// Most root fields of one document; each may read a thousand rows.
+    pub root_fields_max: usize,
+    /// Most reads of relations within one request (AppSync: 10,000 resolvers).
+    pub resolvers_max: usize,
+    /// Most documents whose parsed form is kept.
+    pub documents_cached_max: usize,
+    /// Rows that a page evaluates when the caller names no limit.
+    pub page_default: usize,
+    /// Most rows that a page evaluates.
+    pub page_max: usize,
+    /// Most subscriptions of one connection (AppSync: 200, earlier 100 and 50).
+    pub subscriptions_max: usize,
+    /// Most realtime connections at once; each holds buffers.
+    pub connections_max: usize,
+    /// Longest realtime message in either direction, in bytes (AppSync: 240 KB).
+    pub frame_bytes_max: usize,
+    /// Most messages that wait for a slow connection before it is cut.
+    pub outgoing_frames_max: usize,
+    /// Most bytes that wait for a slow connection before it is cut.
+    pub outgoing_bytes_max: usize,
+    /// How long a realtime connection may last, in milliseconds (AppSync: 24 hours).
+    pub connection_age_ms_max: i64,
+    /// Time between two keep-alive messages, in milliseconds.
+    pub keep_alive_ms: i64,
+    /// What clients are told to wait for a message before they give a connection up, in milliseconds.
+    pub connection_timeout_ms: i64,
+    /// Most OR-ed combinations that a subscription filter unfolds to.
+    pub filter_combinations_max: usize,
+    /// Most different fields in a subscription filter.
+    pub filter_attributes_max: usize,
+    /// Most values of `in` and `notIn` in a subscription filter.
+    pub filter_values_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_bytes_max: 1024 * 1024,
+            query_depth_max: 50,
+            query_fields_max: 20_000,
+            root_fields_max: 100,
+            resolvers_max: 10_000,
+            documents_cached_max: 512,
+            page_default: 100,
+            page_max: 1_000,
+            subscriptions_max: 200,
+            connections_max: 10_000,
+            frame_bytes_max: 240 * 1024,
+            outgoing_frames_max: 4_096,
+            outgoing_bytes_max: 16 * 1024 * 1024,
+            connection_age_ms_max: 24 * 60 * 60 * 1_000,
+            keep_alive_ms: 60_000,
+            connection_timeout_ms: 300_000,
+            filter_combinations_max: 10,
+            filter_attributes_max: 5,
+            filter_values_max: 5,
+        }
+    }
+}
+
+macro_rules! switch {
+    ($(#[$doc:meta])* $name:ident { $(#[$default_doc:meta])* $default:ident, $($(#[$other_doc:meta])* $other:ident,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub enum $name {
+            $(#[$default_doc])*
+            #[default]
+            $default,
+            $($(#[$other_doc])* $other,)+
+        }
+
+        impl $name {
+            /// Every reading, the default first.
+            pub const ALL: &'static [Self] = &[Self::$default, $(Self::$other),+];
+        }
+    };
+}
+
+/// Readings of what is not known of the real service; the defaults are those the evidence favours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Switches {
+    /// An update whose `_version` is above the stored one.
+    pub higher_version: HigherVersion,
+    /// Which is looked at first, version or condition.
+    pub condition_order: ConditionOrder,
+    /// An update of a tombstone with its right version.
+    pub tombstone_update: TombstoneUpdate,
+    /// A `_version` in the input of a create.
+    pub version_in_create: VersionInCreate,
+    /// Lists on both sides of a merge.
+    pub list_merge: ListMerge,
+    /// Values of different kinds on the two sides of a merge.
+    pub kind_mismatch: KindMismatch,
+    /// A merge that leaves the record as it was.
+    pub idle_merge: IdleMerge,
+    /// The managed `updatedAt` after a merge.
+    pub merged_updated_at: MergedUpdatedAt,
+    /// An explicit null in the input of a create.
+    pub null_in_create: NullInCreate,
+    /// Changes of the very millisecond of `lastSync`.
+    pub delta_boundary: DeltaBoundary,
+    /// A `lastSync` that lies ahead of the server's clock.
+    pub future_last_sync: FutureLastSync,
+    /// A page limit of 0 or above the maximum.
+    pub bad_limit: BadLimit,
+    /// Tombstones whose time to live is over but which are not purged yet.
+    pub expired_tombstones: ExpiredTombstones,
+    /// `stop` for a subscription that does not exist.
+    pub unknown_stop: UnknownStop,
+    /// The form of `payload.errors` in error messages about limits.
+    pub limit_errors: LimitErrors,
+}
+
+switch! {
+    /// See [`Switches::higher_version`].
+    HigherVersion {
+        /// Differs, so it is a conflict.
+        Conflict,
+        /// Taken under automerge; the next version is above both.
+        Accepted,
+    }
+}
+
+switch! {
+    /// See [`Switches::condition_order`].
+    ConditionOrder {
+        /// A stale write is a conflict even if its condition fails too.
+        VersionFirst,
+        /// A failed condition is reported even if the write is stale too.
+        ConditionFirst,
+        /// As `VersionFirst`, and a merge goes through without its condition being looked at.
+        VersionOnly,
+    }
+}
+
+switch! {
+    /// See [`Switches::tombstone_update`].
+    TombstoneUpdate {
+        /// Written; the record stays deleted.
+        StaysDeleted,
+        /// Refused as a conflict.
+        Conflict,
+    }
+}
+
+switch! {
+    /// See [`Switches::version_in_create`].
+    VersionInCreate {
+        /// Refused as an edit of sync metadata.
+        BadRequest,
+        /// Left out of the record.
+        Ignored,
+    }
+}
+
+switch! {
+    /// See [`Switches::list_merge`]; all but `Append` are extensions that users of AppSync have asked for.
+    ListMerge {
+        /// The incoming elements go behind the stored ones, duplicates included.
+        Append,
+        /// The incoming list takes the place of the stored one.
+        Replace,
+        /// Incoming elements that are not stored yet go behind the stored ones.
+        Union,
+    }
+}
+
+switch! {
+    /// See [`Switches::kind_mismatch`].
+    KindMismatch {
+        /// The stored value stays, as for two scalars.
+        StoredWins,
+        /// The incoming value is taken.
+        IncomingWins,
+    }
+}
+
+switch! {
+    /// See [`Switches::idle_merge`].
+    IdleMerge {
+        /// Written all the same: next version, delta row, subscription message.
+        Written,
+        /// Answered with the stored record; nothing is written.
+        Skipped,
+    }
+}
+
+switch! {
+    /// See [`Switches::merged_updated_at`].
+    MergedUpdatedAt {
+        /// The stored time stays, as for any scalar.
+        Kept,
+        /// The time of the merge.
+        Renewed,
+    }
+}
+
+switch! {
+    /// See [`Switches::null_in_create`].
+    NullInCreate {
+        /// Stored as a null that exists.
+        Stored,
+        /// Left out of the record.
+        Omitted,
+    }
+}
+
+switch! {
+    /// See [`Switches::delta_boundary`].
+    DeltaBoundary {
+        /// Sent again; nothing can be missed.
+        Included,
+        /// Not sent again.
+        Excluded,
+    }
+}
+
+switch! {
+    /// See [`Switches::future_last_sync`].
+    FutureLastSync {
+        /// Answered with an empty delta.
+        EmptyDelta,
+        /// Answered with a base sync.
+        Base,
+    }
+}
+
+switch! {
+    /// See [`Switches::bad_limit`].
+    BadLimit {
+        /// Refused.
+        Refused,
+        /// Moved to the nearest limit that is allowed.
+        Clamped,
+    }
+}
+
+switch! {
+    /// See [`Switches::expired_tombstones`].
+    ExpiredTombstones {
+        /// Gone the moment their time is over.
+        Gone,
+        /// There until they are purged, as DynamoDB does for up to two days.
+        UntilPurged,
+    }
+}
+
+switch! {
+    /// See [`Switches::unknown_stop`].
+    UnknownStop {
+        /// Passed over.
+        Ignored,
+        /// Answered with `complete`.
+        Completed,
+    }
+}
+
+switch! {
+    /// See [`Switches::limit_errors`].
+    LimitErrors {
+        /// A list of errors, as in every other message.
+        List,
+        /// One error object, as seen on the real service.
+        Object,
+    }
+}

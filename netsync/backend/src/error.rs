@@ -1,0 +1,44 @@
+//! What can go wrong when a backend is made or asked from inside the process.
+//!
+//! Owns [`BackendError`]. What clients are told travels as AppSync's error entries (`execute/errors.rs`), not as this.
+
+use landfall_storage::kv::KvError;
+
+/// A fault of the backend itself, as against one of a request.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BackendError {
+    /// The models do not make a GraphQL schema.
+    #[error("the models make no valid GraphQL schema; rename what collides:\n{faults}")]
+    Schema {
+        /// What the validation of the schema said.
+        faults: String,
+    },
+    /// The rows could not be read or written.
+    #[error(transparent)]
+    Store(#[from] KvError),
+    /// A stored row cannot be read.
+    #[error("a row of `{table}` is damaged ({cause}); restore a backup of the backend's directory")]
+    BadRow {
+        /// The table.
+        table: &'static str,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// The model is not served.
+    #[error("there is no model `{model}` on this backend; it serves {known}")]
+    UnknownModel {
+        /// The name.
+        model: String,
+        /// The models it serves.
+        known: String,
+    },
+    /// The server could not listen on its address.
+    #[error("cannot listen on {address}: {cause}; choose another address")]
+    Listen {
+        /// The address.
+        address: String,
+        /// What the system said.
+        cause: String,
+    },
+}

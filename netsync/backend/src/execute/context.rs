@@ -1,0 +1,165 @@
+//! What every resolver of one request shares: the rows, the variables, the faults found so far.
+//!
+//! Owns the side table of faults (the executor carries only a message) and the count of reads. Invariant: a fault of
+//! the store itself ends the request as a whole, never as a field that is quietly null.
+
+use std::cell::{Cell, RefCell};
+use std::sync::{Mutex, PoisonError};
+
+use apollo_compiler::resolvers::{FieldError, ResolveInfo};
+use apollo_compiler::response::JsonMap;
+use landfall_core::Schema;
+
+use super::coerce;
+use super::errors::Fault;
+use crate::compile::{CompiledSchema, ModelPlan};
+use crate::config::BackendConfig;
+use crate::conflict::Write;
+use crate::entropy::{Entropy, uuid_v4};
+use crate::error::BackendError;
+use crate::filter::Filter;
+use crate::item::Attributes;
+use crate::store::{Outcome, Reading, Session};
+
+/// Writes records; what a mutation has and a query has not.
+pub(super) trait RecordWriter {
+    fn write(
+        &self,
+        plan: &ModelPlan,
+        key: &Attributes,
+        write: &Write,
+        condition: Option<&Filter>,
+    ) -> Result<Outcome, BackendError>;
+}
+
+impl RecordWriter for Session<'_, '_> {
+    fn write(
+        &self,
+        plan: &ModelPlan,
+        key: &Attributes,
+        write: &Write,
+        condition: Option<&Filter>,
+    ) -> Result<Outcome, BackendError> {
+        Session::write(self, plan, key, write, condition)
+    }
+}
+
+/// Shared by the resolvers of one request.
+pub(crate) struct Context<'c> {
+    pub(super) compiled: &'c CompiledSchema,
+    pub(super) config: &'c BackendConfig,
+    pub(super) reading: Reading<'c>,
+    pub(super) writer: Option<&'c dyn RecordWriter>,
+    pub(super) variables: &'c JsonMap,
+    entropy: &'c Mutex<Box<dyn Entropy>>,
+    faults: RefCell<Vec<Fault>>,
+    fatal: RefCell<Option<BackendError>>,
+    reads_left: Cell<usize>,
+    /// Response keys of root fields whose answer is not told to subscribers.
+    silent: RefCell<Vec<String>>,
+}
+
+impl<'c> Context<'c> {
+    pub(super) fn new(
+        compiled: &'c CompiledSchema,
+        config: &'c BackendConfig,
+        entropy: &'c Mutex<Box<dyn Entropy>>,
+        reading: Reading<'c>,
+        writer: Option<&'c dyn RecordWriter>,
+        variables: &'c JsonMap,
+    ) -> Self {
+        Self {
+            compiled,
+            config,
+            reading,
+            writer,
+            variables,
+            entropy,
+            faults: RefCell::default(),
+            fatal: RefCell::default(),
+            reads_left: Cell::new(config.limits.resolvers_max),
+            silent: RefCell::default(),
+        }
+    }
+
+    pub(super) fn schema(&self) -> &'c Schema {
+        self.compiled.models()
+    }
+
+    /// The arguments of a field with variables put in; those that are absent stay absent.
+    pub(super) fn arguments(&self, info: &ResolveInfo<'_>) -> JsonMap {
+        let mut arguments = JsonMap::new();
+        for argument in &info.field_selections()[0].arguments {
+            if let Some(value) = coerce::with_variables(&argument.value, self.variables) {
+                arguments.insert(argument.name.as_str(), value);
+            }
+        }
+        arguments
+    }
+
+    /// Notes a fault and makes the error that leads back to it.
+    pub(super) fn fault(&self, fault: Fault) -> FieldError {
+        let mut faults = self.faults.borrow_mut();
+        faults.push(fault);
+        FieldError {
+            message: (faults.len() - 1).to_string(),
+        }
+    }
+
+    /// The fault that an error of the executor leads back to.
+    pub(super) fn fault_of(&self, message: &str) -> Option<Fault> {
+        let index: usize = message.strip_prefix("resolver error: ")?.parse().ok()?;
+        self.faults.borrow().get(index).cloned()
+    }
+
+    /// Reads rows, as far as the request may.
+    pub(super) fn read<T>(
+        &self,
+        read: impl FnOnce(&Reading<'c>) -> Result<T, BackendError>,
+    ) -> Result<T, FieldError> {
+        match self.reads_left.get().checked_sub(1) {
+            Some(left) => self.reads_left.set(left),
+            None => {
+                let most = self.config.limits.resolvers_max;
+                let message = format!(
+                    "Request runs more than {most} resolvers; select fewer relations or a smaller page."
+                );
+                return Err(self.fault(Fault::new("ResolverLimitExceeded", message)));
+            }
+        }
+        read(&self.reading).map_err(|error| self.die(error))
+    }
+
+    /// Ends the request.
+    pub(super) fn die(&self, error: BackendError) -> FieldError {
+        self.fatal.borrow_mut().get_or_insert(error);
+        FieldError {
+            message: "the store failed".to_owned(),
+        }
+    }
+
+    /// The fault that ended the request, if one did.
+    pub(super) fn take_fatal(&self) -> Option<BackendError> {
+        self.fatal.borrow_mut().take()
+    }
+
+    /// A random identifier.
+    pub(super) fn uuid(&self) -> String {
+        uuid_v4(
+            self.entropy
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .as_mut(),
+        )
+    }
+
+    /// Keeps a root field's answer from subscribers.
+    pub(super) fn keep_silent(&self, response_key: &str) {
+        self.silent.borrow_mut().push(response_key.to_owned());
+    }
+
+    /// Whether a root field's answer is kept from subscribers.
+    pub(super) fn is_silent(&self, response_key: &str) -> bool {
+        self.silent.borrow().iter().any(|key| key == response_key)
+    }
+}

@@ -1,0 +1,237 @@
+//! Documents: parsed and validated once, kept by their text, bounded.
+//!
+//! Owns [`Document`], the cache of documents and the bounds on what a document may ask. Invariant: what is in the cache
+//! is valid and within the bounds, whichever of its operations is run.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use apollo_compiler::ExecutableDocument;
+use apollo_compiler::executable::{Operation, OperationType, Selection, SelectionSet};
+use apollo_compiler::parser::Parser;
+use apollo_compiler::response::JsonMap;
+use apollo_compiler::validation::Valid;
+use indexmap::IndexMap;
+
+use super::coerce;
+use super::errors::ErrorEntry;
+use super::validation;
+use crate::compile::CompiledSchema;
+use crate::config::Limits;
+
+/// Most tokens of a document: some hundred times what clients send, and parsed in milliseconds.
+const TOKENS_MAX: usize = 50_000;
+
+/// Longest document that is kept, in bytes; longer ones carry data and do not come again.
+const DOCUMENT_CACHED_BYTES_MAX: usize = 32 * 1024;
+
+/// A request that is not executed.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum RequestFault {
+    /// Not GraphQL at all.
+    Malformed,
+    /// GraphQL, but it cannot be told what to run.
+    BadRequest(String),
+    /// Does not fit the schema or the bounds.
+    Invalid(Vec<ErrorEntry>),
+}
+
+/// A valid document.
+#[derive(Debug)]
+pub(crate) struct Document {
+    pub(super) executable: Valid<ExecutableDocument>,
+}
+
+/// One operation of a document with its variables, ready to run.
+#[derive(Clone, Debug)]
+pub(crate) struct Prepared {
+    pub(super) document: Arc<Document>,
+    operation_name: Option<String>,
+    pub(super) variables: Arc<Valid<JsonMap>>,
+}
+
+impl Prepared {
+    /// The operation.
+    pub(super) fn operation(&self) -> &Operation {
+        self.document
+            .executable
+            .operations
+            .get(self.operation_name.as_deref())
+            .expect("the operation was found when the request was prepared")
+    }
+
+    /// Equal for requests whose answers over the same data are equal, as long as both are alive.
+    pub(crate) fn render_key(&self) -> (usize, String) {
+        let variables = serde_json::to_string(&**self.variables).expect("variables can be written to memory");
+        let name = self.operation_name.as_deref().unwrap_or_default();
+        (Arc::as_ptr(&self.document).addr(), format!("{name} {variables}"))
+    }
+
+    /// Whether it is a query, a mutation or a subscription.
+    pub(crate) fn kind(&self) -> OperationType {
+        self.operation().operation_type
+    }
+}
+
+/// Documents by their text.
+pub(crate) struct Documents {
+    compiled: Arc<CompiledSchema>,
+    limits: Limits,
+    cached: Mutex<IndexMap<String, Arc<Document>>>,
+}
+
+impl Documents {
+    pub(crate) fn new(compiled: Arc<CompiledSchema>, limits: Limits) -> Self {
+        Self {
+            compiled,
+            limits,
+            cached: Mutex::default(),
+        }
+    }
+
+    /// Makes a request ready to run.
+    pub(crate) fn prepare(
+        &self,
+        text: &str,
+        operation_name: Option<&str>,
+        variables: &JsonMap,
+    ) -> Result<Prepared, RequestFault> {
+        let document = self.document(text)?;
+        let executable = &document.executable;
+        let operation = executable.operations.get(operation_name).map_err(|_| {
+            RequestFault::BadRequest(match operation_name {
+                Some(name) => format!("Unknown operation named '{name}'."),
+                None => "Must provide operation name if query contains multiple operations.".to_owned(),
+            })
+        })?;
+        let variables = coerce::variables(self.compiled.graphql(), operation, variables, &executable.sources)
+            .map_err(|entry| RequestFault::Invalid(vec![*entry]))?;
+        let operation_name = operation.name.as_ref().map(ToString::to_string);
+        Ok(Prepared {
+            operation_name,
+            variables: Arc::new(variables),
+            document,
+        })
+    }
+
+    /// How many documents are kept.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.cached.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    fn document(&self, text: &str) -> Result<Arc<Document>, RequestFault> {
+        if let Some(document) = self
+            .cached
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(text)
+        {
+            return Ok(Arc::clone(document));
+        }
+        // Parsed without the lock: a hard document does not hold up the others.
+        let document = Arc::new(self.parse(text)?);
+        if text.len() > DOCUMENT_CACHED_BYTES_MAX {
+            return Ok(document);
+        }
+        let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
+        while cached.len() >= self.limits.documents_cached_max.max(1) {
+            cached.shift_remove_index(0);
+        }
+        cached.insert(text.to_owned(), Arc::clone(&document));
+        Ok(document)
+    }
+
+    fn parse(&self, text: &str) -> Result<Document, RequestFault> {
+        let schema = self.compiled.graphql();
+        let source = Parser::new()
+            .token_limit(TOKENS_MAX)
+            .parse_ast(text, "request")
+            .map_err(|_| RequestFault::Malformed)?;
+        let executable = source
+            .to_executable_validate(schema)
+            .map_err(|faults| RequestFault::Invalid(validation::entries(schema, &source, &faults.errors)))?;
+        if executable.operations.is_empty() {
+            return Err(RequestFault::Malformed);
+        }
+        let literals = validation::literal_faults(schema, &source, &executable);
+        if !literals.is_empty() {
+            return Err(RequestFault::Invalid(literals));
+        }
+        for operation in executable.operations.iter() {
+            check_bounds(&executable, operation, &self.limits)?;
+        }
+        Ok(Document { executable })
+    }
+}
+
+/// What a selection costs once its fragments are unfolded.
+#[derive(Clone, Copy, Default)]
+struct Cost {
+    depth: usize,
+    fields: usize,
+}
+
+fn check_bounds(
+    document: &Valid<ExecutableDocument>,
+    operation: &Operation,
+    limits: &Limits,
+) -> Result<(), RequestFault> {
+    let refuse = |message: String| RequestFault::Invalid(vec![ErrorEntry::of_request(message, None)]);
+    let cost = cost(document, &operation.selection_set, &mut BTreeMap::new());
+    if cost.depth > limits.query_depth_max {
+        return Err(refuse(format!(
+            "Query depth limit exceeded: {} levels, the most is {}.",
+            cost.depth, limits.query_depth_max
+        )));
+    }
+    if cost.fields > limits.query_fields_max {
+        return Err(refuse(format!(
+            "Query selects too many fields; the most is {}.",
+            limits.query_fields_max
+        )));
+    }
+    if operation.root_fields(document).count() > limits.root_fields_max {
+        return Err(refuse(format!(
+            "Query has too many root fields; the most is {}.",
+            limits.root_fields_max
+        )));
+    }
+    apollo_compiler::introspection::check_max_depth(document, operation)
+        .map_err(|fault| refuse(fault.message().to_string()))
+}
+
+/// Fragments are counted once and remembered, so that unfolding costs no more than the document is long.
+fn cost<'d>(
+    document: &'d ExecutableDocument,
+    set: &'d SelectionSet,
+    fragments: &mut BTreeMap<&'d str, Cost>,
+) -> Cost {
+    let mut total = Cost::default();
+    for selection in &set.selections {
+        let one = match selection {
+            Selection::Field(field) => {
+                let inner = cost(document, &field.selection_set, fragments);
+                Cost {
+                    depth: inner.depth + 1,
+                    fields: inner.fields.saturating_add(1),
+                }
+            }
+            Selection::InlineFragment(fragment) => cost(document, &fragment.selection_set, fragments),
+            Selection::FragmentSpread(spread) => match fragments.get(spread.fragment_name.as_str()) {
+                Some(known) => *known,
+                None => match document.fragments.get(&spread.fragment_name) {
+                    Some(fragment) => {
+                        let inner = cost(document, &fragment.selection_set, fragments);
+                        fragments.insert(spread.fragment_name.as_str(), inner);
+                        inner
+                    }
+                    None => Cost::default(),
+                },
+            },
+        };
+        total.depth = total.depth.max(one.depth);
+        total.fields = total.fields.saturating_add(one.fields);
+    }
+    total
+}

@@ -1,0 +1,297 @@
+//! Root fields that write: create, update, delete.
+//!
+//! Owns the step from an input to a write (identifiers, defaults, timestamps) and from its outcome to an answer or to
+//! AppSync's error.
+
+use std::borrow::Cow;
+
+use apollo_compiler::executable::{Field, Selection, SelectionSet};
+use apollo_compiler::resolvers::{FieldError, ObjectValue, ResolveInfo, ResolvedValue};
+use apollo_compiler::response::{JsonMap, JsonValue};
+use landfall_core::{FieldDef, FieldType, MutationKind, Value};
+
+use super::context::Context;
+use super::errors::Fault;
+use super::input;
+use super::objects::{RecordObject, leaf, metadata};
+use crate::compile::{ModelPlan, RootField, made_by_server};
+use crate::config::{NullInCreate, VersionInCreate};
+use crate::conflict::{Changes, Write};
+use crate::filter::Filter;
+use crate::item::{Attributes, Item, VERSION};
+use crate::store::Outcome;
+
+/// The root of mutations.
+pub(super) struct MutationRoot<'c> {
+    pub(super) ctx: &'c Context<'c>,
+}
+
+impl ObjectValue for MutationRoot<'_> {
+    fn type_name(&self) -> &str {
+        "Mutation"
+    }
+
+    fn resolve_field<'a>(&'a self, info: &'a ResolveInfo<'a>) -> Result<ResolvedValue<'a>, FieldError> {
+        let ctx = self.ctx;
+        let Some(RootField::Mutate(model, kind)) = ctx.compiled.root(info.field_name()) else {
+            return Err(self.unknown_field_error(info));
+        };
+        let plan = ctx.compiled.model(model);
+        let arguments = ctx.arguments(info);
+        let empty = JsonMap::new();
+        let given = arguments
+            .get("input")
+            .and_then(JsonValue::as_object)
+            .unwrap_or(&empty);
+        let condition = arguments
+            .get("condition")
+            .map_or(Ok(None), Filter::read)
+            .map_err(|_| {
+                ctx.fault(Fault::new(
+                    "Unrecognized Filter",
+                    "Unable to process the filter expression",
+                ))
+            })?;
+        let (key, write) = plan_write(ctx, plan, *kind, given)?;
+        let writer = ctx.writer.expect("mutations run inside a write transaction");
+        let outcome = writer
+            .write(plan, &key, &write, condition.as_ref())
+            .map_err(|error| ctx.die(error))?;
+        self.answer(plan, outcome, info)
+    }
+}
+
+impl<'c> MutationRoot<'c> {
+    fn answer<'a>(
+        &'a self,
+        plan: &'c ModelPlan,
+        outcome: Outcome,
+        info: &'a ResolveInfo<'a>,
+    ) -> Result<ResolvedValue<'a>, FieldError> {
+        let ctx = self.ctx;
+        match outcome {
+            Outcome::Written(item) => Ok(ResolvedValue::object(RecordObject {
+                ctx,
+                plan,
+                item: Cow::Owned(item),
+            })),
+            Outcome::Kept(item) => {
+                ctx.keep_silent(info.field_selections()[0].response_key());
+                Ok(ResolvedValue::object(RecordObject {
+                    ctx,
+                    plan,
+                    item: Cow::Owned(item),
+                }))
+            }
+            Outcome::ConditionFailed => {
+                let message = dynamodb_message(ctx, "The conditional request failed");
+                Err(ctx.fault(Fault::new("ConditionalCheckFailedException", message)))
+            }
+            Outcome::TooLarge => {
+                let message = dynamodb_message(ctx, "Item size has exceeded the maximum allowed size");
+                Err(ctx.fault(Fault::new("DynamoDbException", message)))
+            }
+            Outcome::Conflict(item) => {
+                let sets = info.field_selections().iter().map(|field| &field.selection_set);
+                let mut data = JsonMap::new();
+                sets.for_each(|set| cut(ctx, plan, &item, info, set, &mut data));
+                let fault = Fault::new("ConflictUnhandled", "Conflict resolver rejects mutation.");
+                Err(ctx.fault(Fault {
+                    data: JsonValue::Object(data),
+                    ..fault
+                }))
+            }
+        }
+    }
+}
+
+fn dynamodb_message(ctx: &Context<'_>, what: &str) -> String {
+    let request = ctx.uuid().replace('-', "").to_uppercase();
+    format!("{what} (Service: DynamoDb, Status Code: 400, Request ID: {request})")
+}
+
+/// The stored record cut down to the selection. Relations are not followed: AppSync filters the bare item.
+fn cut(
+    ctx: &Context<'_>,
+    plan: &ModelPlan,
+    item: &Item,
+    info: &ResolveInfo<'_>,
+    set: &SelectionSet,
+    data: &mut JsonMap,
+) {
+    selected_fields(info, set, &mut |field| {
+        let name = field.name.as_str();
+        let value = match plan.attributes.get(name) {
+            Some(def) => {
+                let value = item.attributes.get(name).unwrap_or(&Value::Null);
+                cut_value(ctx, def, value, info, &field.selection_set)
+            }
+            None if name == "__typename" => JsonValue::from(plan.name().as_str()),
+            None => metadata(item, name).unwrap_or(JsonValue::Null),
+        };
+        data.insert(field.response_key().as_str(), value);
+    });
+}
+
+fn cut_value(
+    ctx: &Context<'_>,
+    def: &FieldDef,
+    value: &Value,
+    info: &ResolveInfo<'_>,
+    set: &SelectionSet,
+) -> JsonValue {
+    match (&def.ty, value) {
+        (_, Value::List(items)) if def.list.is_some() => JsonValue::Array(
+            items
+                .iter()
+                .map(|item| cut_value(ctx, def, item, info, set))
+                .collect(),
+        ),
+        (FieldType::NonModel(name), Value::Object(members)) => {
+            let mut data = JsonMap::new();
+            if let Some(embedded) = ctx.schema().non_model(name) {
+                selected_fields(info, set, &mut |field| {
+                    let value = members.get(field.name.as_str()).unwrap_or(&Value::Null);
+                    let value = embedded
+                        .fields
+                        .get(field.name.as_str())
+                        .map_or(JsonValue::Null, |def| {
+                            cut_value(ctx, def, value, info, &field.selection_set)
+                        });
+                    data.insert(field.response_key().as_str(), value);
+                });
+            }
+            JsonValue::Object(data)
+        }
+        (_, value) => leaf(def, value),
+    }
+}
+
+fn selected_fields(info: &ResolveInfo<'_>, set: &SelectionSet, each: &mut dyn FnMut(&Field)) {
+    for selection in &set.selections {
+        match selection {
+            Selection::Field(field) => each(field),
+            Selection::InlineFragment(fragment) => selected_fields(info, &fragment.selection_set, each),
+            Selection::FragmentSpread(spread) => {
+                if let Some(fragment) = spread.fragment_def(info.document()) {
+                    selected_fields(info, &fragment.selection_set, each);
+                }
+            }
+        }
+    }
+}
+
+/// The key and the write that an input asks for.
+fn plan_write(
+    ctx: &Context<'_>,
+    plan: &ModelPlan,
+    kind: MutationKind,
+    given: &JsonMap,
+) -> Result<(Attributes, Write), FieldError> {
+    let mut values = Attributes::new();
+    for (name, json) in given {
+        if let Some(field) = plan.attributes.get(name.as_str()) {
+            values.insert(name.as_str().to_owned(), input::stored(ctx.schema(), field, json));
+        }
+    }
+    // No version counts as version 0, which no stored record has.
+    let version = given.get(VERSION).and_then(JsonValue::as_i64);
+    let known_version = version
+        .and_then(|version| u64::try_from(version).ok())
+        .unwrap_or(0);
+    let now = iso_time(ctx.reading.now_ms);
+    match kind {
+        MutationKind::Create => {
+            if version.is_some() && ctx.config.switches.version_in_create == VersionInCreate::BadRequest {
+                let message = "Sync metadata must not be part of the input of a create.";
+                return Err(ctx.fault(Fault::new("BadRequest", message)));
+            }
+            let attributes = complete(ctx, plan, values, &now);
+            Ok((key_of(plan, &attributes), Write::Create { attributes }))
+        }
+        MutationKind::Update => {
+            let key = key_of(plan, &values);
+            values.retain(|name, _| !plan.is_key(name));
+            let mut changes: Changes = values
+                .into_iter()
+                .map(|(name, value)| (name, (!value.is_null()).then_some(value)))
+                .collect();
+            if let Some(field) = &plan.def.timestamps.updated_at {
+                changes
+                    .entry(field.to_string())
+                    .or_insert_with(|| Some(now.into()));
+            }
+            Ok((
+                key,
+                Write::Update {
+                    changes,
+                    version: known_version,
+                },
+            ))
+        }
+        MutationKind::Delete => Ok((
+            key_of(plan, &values),
+            Write::Delete {
+                version: known_version,
+            },
+        )),
+    }
+}
+
+fn key_of(plan: &ModelPlan, values: &Attributes) -> Attributes {
+    let field =
+        |name: &landfall_core::FieldName| Some((name.to_string(), values.get(name.as_str())?.clone()));
+    plan.key.fields().filter_map(field).collect()
+}
+
+/// A create's attributes with what the server adds.
+fn complete(ctx: &Context<'_>, plan: &ModelPlan, mut values: Attributes, now: &str) -> Attributes {
+    for field in plan.attributes.values() {
+        let name = field.name.as_str();
+        let absent = values.get(name).is_none_or(Value::is_null);
+        if absent && plan.is_key(name) && made_by_server(plan, field) {
+            values.insert(name.to_owned(), ctx.uuid().into());
+        } else if absent && let Some(default) = input::default_value(field) {
+            values.insert(name.to_owned(), default);
+        }
+    }
+    let timestamps = &plan.def.timestamps;
+    for field in [&timestamps.created_at, &timestamps.updated_at]
+        .into_iter()
+        .flatten()
+    {
+        if values.get(field.as_str()).is_none_or(Value::is_null) {
+            values.insert(field.to_string(), now.into());
+        }
+    }
+    let indexed = |name: &str| {
+        plan.indexes
+            .iter()
+            .any(|index| index.key.fields().any(|field| field == name))
+    };
+    let nulls_stored = ctx.config.switches.null_in_create == NullInCreate::Stored;
+    // DynamoDB takes no null in a field of an index.
+    values.retain(|name, value| !value.is_null() || (nulls_stored && !indexed(name)));
+    values
+}
+
+/// A time as the managed timestamps have it: UTC, three digits of fraction.
+fn iso_time(ms: i64) -> String {
+    match jiff::Timestamp::from_millisecond(ms) {
+        Ok(time) => time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string(),
+        // Ten thousand years off: the clock is wrong, and no text can say it.
+        Err(_) => "1970-01-01T00:00:00.000Z".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn managed_timestamps_have_three_digits_of_fraction() {
+        assert_eq!(iso_time(1_700_000_000_123), "2023-11-14T22:13:20.123Z");
+        assert_eq!(iso_time(1_700_000_000_000), "2023-11-14T22:13:20.000Z");
+        assert_eq!(iso_time(i64::MAX), "1970-01-01T00:00:00.000Z");
+    }
+}

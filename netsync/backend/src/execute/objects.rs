@@ -1,0 +1,210 @@
+//! What the GraphQL executor walks over: records, connections, embedded objects.
+//!
+//! Owns the resolution of their fields and the form of values on their way out. Reading goes through the context, which
+//! counts it.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use apollo_compiler::resolvers::{FieldError, ObjectValue, ResolveInfo, ResolvedValue};
+use apollo_compiler::response::JsonValue;
+use landfall_core::{FieldDef, FieldType, NonModelDef, Scalar, Schema, Value};
+
+use super::context::Context;
+use super::input;
+use super::query;
+use crate::compile::{ModelPlan, RelationPlan};
+use crate::item::{Attributes, DELETED, Item, LAST_CHANGED_AT, VERSION};
+use crate::json::json_of;
+
+/// A record of a model.
+pub(super) struct RecordObject<'c> {
+    pub(super) ctx: &'c Context<'c>,
+    pub(super) plan: &'c ModelPlan,
+    pub(super) item: Cow<'c, Item>,
+}
+
+/// A page of records.
+pub(super) struct ConnectionObject<'c> {
+    pub(super) ctx: &'c Context<'c>,
+    pub(super) plan: &'c ModelPlan,
+    pub(super) type_name: String,
+    pub(super) items: Vec<Item>,
+    pub(super) next_token: Option<String>,
+    pub(super) started_at_ms: Option<i64>,
+}
+
+/// An object of a non-model type.
+struct EmbeddedObject<'c> {
+    schema: &'c Schema,
+    def: &'c NonModelDef,
+    members: &'c BTreeMap<String, Value>,
+}
+
+impl ObjectValue for RecordObject<'_> {
+    fn type_name(&self) -> &str {
+        self.plan.name()
+    }
+
+    fn resolve_field<'a>(&'a self, info: &'a ResolveInfo<'a>) -> Result<ResolvedValue<'a>, FieldError> {
+        let name = info.field_name();
+        if let Some(field) = self.plan.attributes.get(name) {
+            let value = self.item.attributes.get(name).unwrap_or(&Value::Null);
+            return Ok(resolved(self.ctx.schema(), field, value));
+        }
+        if let Some(leaf) = metadata(&self.item, name) {
+            return Ok(ResolvedValue::Leaf(leaf));
+        }
+        match self.plan.relations.get(name) {
+            Some(relation) => self.follow(relation, info),
+            None => Err(self.unknown_field_error(info)),
+        }
+    }
+}
+
+/// A metadata field; `_deleted` is null on live records.
+pub(super) fn metadata(item: &Item, name: &str) -> Option<JsonValue> {
+    Some(match name {
+        VERSION => JsonValue::from(item.version),
+        LAST_CHANGED_AT => JsonValue::from(item.last_changed_at_ms),
+        DELETED if item.deleted => JsonValue::from(true),
+        DELETED => JsonValue::Null,
+        _ => return None,
+    })
+}
+
+impl<'c> RecordObject<'c> {
+    fn follow<'a>(
+        &'a self,
+        relation: &RelationPlan,
+        info: &'a ResolveInfo<'a>,
+    ) -> Result<ResolvedValue<'a>, FieldError> {
+        let ctx = self.ctx;
+        let own_key = || -> Option<Vec<Value>> {
+            self.plan
+                .key
+                .fields()
+                .map(|field| self.item.attributes.get(field.as_str()).cloned())
+                .collect()
+        };
+        match relation {
+            RelationPlan::ByKey { model, sources } => {
+                let other = ctx.compiled.model(model);
+                let mut key = Attributes::new();
+                for (source, field) in sources.iter().zip(other.key.fields()) {
+                    match self.item.attributes.get(source.as_str()) {
+                        None | Some(Value::Null) => return Ok(ResolvedValue::null()),
+                        Some(value) => key.insert(field.to_string(), value.clone()),
+                    };
+                }
+                let item = ctx.read(|reading| reading.get(other, &key))?;
+                Ok(record(ctx, other, item))
+            }
+            RelationPlan::OneByIndex { model, index } => {
+                let other = ctx.compiled.model(model);
+                let index = other
+                    .index(index)
+                    .expect("relations name indexes that are planned");
+                let condition =
+                    own_key().and_then(|values| input::foreign_key_condition(&index.key, &values));
+                let Some(condition) = condition else {
+                    return Ok(ResolvedValue::null());
+                };
+                let page =
+                    ctx.read(|reading| reading.query(other, Some(index), &condition, &query::first(1)))?;
+                Ok(record(ctx, other, page.items.into_iter().next()))
+            }
+            RelationPlan::ManyByIndex { model, index } => {
+                let other = ctx.compiled.model(model);
+                let index = other
+                    .index(index)
+                    .expect("relations name indexes that are planned");
+                let condition =
+                    own_key().and_then(|values| input::foreign_key_condition(&index.key, &values));
+                query::related(ctx, other, index, condition, info)
+            }
+        }
+    }
+}
+
+fn record<'c>(ctx: &'c Context<'c>, plan: &'c ModelPlan, item: Option<Item>) -> ResolvedValue<'c> {
+    ResolvedValue::nullable_object(item.map(|item| RecordObject {
+        ctx,
+        plan,
+        item: Cow::Owned(item),
+    }))
+}
+
+impl ObjectValue for ConnectionObject<'_> {
+    fn type_name(&self) -> &str {
+        &self.type_name
+    }
+
+    fn resolve_field<'a>(&'a self, info: &'a ResolveInfo<'a>) -> Result<ResolvedValue<'a>, FieldError> {
+        match info.field_name() {
+            "items" => Ok(ResolvedValue::list(self.items.iter().map(|item| {
+                ResolvedValue::object(RecordObject {
+                    ctx: self.ctx,
+                    plan: self.plan,
+                    item: Cow::Borrowed(item),
+                })
+            }))),
+            "nextToken" => Ok(self
+                .next_token
+                .as_deref()
+                .map_or_else(ResolvedValue::null, ResolvedValue::leaf)),
+            "startedAt" => Ok(self
+                .started_at_ms
+                .map_or_else(ResolvedValue::null, ResolvedValue::leaf)),
+            _ => Err(self.unknown_field_error(info)),
+        }
+    }
+}
+
+impl ObjectValue for EmbeddedObject<'_> {
+    fn type_name(&self) -> &str {
+        &self.def.name
+    }
+
+    fn resolve_field<'a>(&'a self, info: &'a ResolveInfo<'a>) -> Result<ResolvedValue<'a>, FieldError> {
+        match self.def.fields.get(info.field_name()) {
+            Some(field) => {
+                let value = self.members.get(info.field_name()).unwrap_or(&Value::Null);
+                Ok(resolved(self.schema, field, value))
+            }
+            None => Err(self.unknown_field_error(info)),
+        }
+    }
+}
+
+/// A stored value as the executor takes it.
+fn resolved<'c>(schema: &'c Schema, field: &'c FieldDef, value: &'c Value) -> ResolvedValue<'c> {
+    match value {
+        Value::Null => ResolvedValue::null(),
+        Value::List(items) if field.list.is_some() => {
+            ResolvedValue::list(items.iter().map(move |item| resolved_one(schema, field, item)))
+        }
+        value => resolved_one(schema, field, value),
+    }
+}
+
+fn resolved_one<'c>(schema: &'c Schema, field: &'c FieldDef, value: &'c Value) -> ResolvedValue<'c> {
+    match (&field.ty, value) {
+        (FieldType::NonModel(name), Value::Object(members)) => match schema.non_model(name) {
+            Some(def) => ResolvedValue::object(EmbeddedObject { schema, def, members }),
+            None => ResolvedValue::null(),
+        },
+        (_, value) => ResolvedValue::Leaf(leaf(field, value)),
+    }
+}
+
+/// A scalar on its way out: `AWSJSON` is printed as a string, whole floats stay floats.
+pub(super) fn leaf(field: &FieldDef, value: &Value) -> JsonValue {
+    match (&field.ty, value) {
+        (_, Value::Null) => JsonValue::Null,
+        (FieldType::Scalar(Scalar::AwsJson), value) => JsonValue::from(value.to_string()),
+        #[allow(clippy::cast_precision_loss)] // GraphQL's Float is a double.
+        (FieldType::Scalar(Scalar::Float), Value::Int(int)) => JsonValue::from(*int as f64),
+        (_, value) => json_of(value),
+    }
+}

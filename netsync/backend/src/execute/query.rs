@@ -1,0 +1,331 @@
+//! Root fields that read: get, list, sync, index queries; and the pages of relations.
+//!
+//! Owns paging with tokens and the choice of an index for sync queries.
+
+use std::borrow::Cow;
+
+use apollo_compiler::resolvers::{FieldError, ObjectValue, ResolveInfo, ResolvedValue};
+use apollo_compiler::response::{JsonMap, JsonValue};
+use landfall_core::Value;
+
+use super::context::Context;
+use super::errors::Fault;
+use super::input;
+use super::objects::{ConnectionObject, RecordObject};
+use crate::compile::{IndexPlan, KeyPlan, ModelPlan, RootField, sort_argument_name};
+use crate::filter::Filter;
+use crate::item::Attributes;
+use crate::store::{KeyCondition, PageOf, PageRequest, Reading};
+use crate::sync::{PageToken, SyncSource, choose_source, page_limit};
+
+/// The root of queries.
+pub(super) struct QueryRoot<'c> {
+    pub(super) ctx: &'c Context<'c>,
+    /// `startedAt` of syncs that begin with this request.
+    pub(super) started_at_ms: i64,
+}
+
+impl ObjectValue for QueryRoot<'_> {
+    fn type_name(&self) -> &str {
+        "Query"
+    }
+
+    fn resolve_field<'a>(&'a self, info: &'a ResolveInfo<'a>) -> Result<ResolvedValue<'a>, FieldError> {
+        let ctx = self.ctx;
+        let arguments = ctx.arguments(info);
+        match ctx.compiled.root(info.field_name()) {
+            Some(RootField::Get(model)) => get(ctx, ctx.compiled.model(model), &arguments),
+            Some(RootField::List(model)) => {
+                list(ctx, ctx.compiled.model(model), info.field_name(), &arguments)
+            }
+            Some(RootField::Sync(model)) => {
+                self.sync(ctx.compiled.model(model), info.field_name(), &arguments)
+            }
+            Some(RootField::IndexQuery(model, index)) => {
+                let plan = ctx.compiled.model(model);
+                let index = plan
+                    .index(index)
+                    .expect("query fields name indexes that are planned");
+                index_query(ctx, plan, index, info.field_name(), &arguments)
+            }
+            _ => Err(self.unknown_field_error(info)),
+        }
+    }
+}
+
+fn get<'c>(
+    ctx: &'c Context<'c>,
+    plan: &'c ModelPlan,
+    arguments: &JsonMap,
+) -> Result<ResolvedValue<'c>, FieldError> {
+    let mut key = Attributes::new();
+    for field in plan.key.fields() {
+        let Some(value) = input::key_value(ctx.schema(), plan, field, arguments) else {
+            return Ok(ResolvedValue::null());
+        };
+        key.insert(field.to_string(), value);
+    }
+    let item = ctx.read(|reading| reading.get(plan, &key))?;
+    Ok(ResolvedValue::nullable_object(item.map(|item| RecordObject {
+        ctx,
+        plan,
+        item: Cow::Owned(item),
+    })))
+}
+
+fn list<'c>(
+    ctx: &'c Context<'c>,
+    plan: &'c ModelPlan,
+    field: &str,
+    arguments: &JsonMap,
+) -> Result<ResolvedValue<'c>, FieldError> {
+    let given = |name: &str| arguments.get(name).is_some_and(|value| !value.is_null());
+    if given("filter") && is_blank(arguments) {
+        return Err(ctx.fault(Fault::new(
+            "Unrecognized Filter",
+            "Unable to process the filter expression",
+        )));
+    }
+    let mut paging = Paging::read(ctx, field, "", arguments)?;
+    let Some(condition) = key_condition(ctx, plan, &plan.key, arguments) else {
+        let partition = &plan.key.partition;
+        for dependent in sort_argument_name(&plan.key)
+            .iter()
+            .map(String::as_str)
+            .chain(["sortDirection"])
+        {
+            if given(dependent) {
+                let message = format!(
+                    "When providing argument '{dependent}' you must also provide arguments '{partition}'."
+                );
+                return Err(ctx.fault(Fault::new("InvalidArgumentsError", message)));
+            }
+        }
+        paging.descending = false;
+        return paging.connection(ctx, plan, |reading, request| reading.scan(plan, request));
+    };
+    paging.connection(ctx, plan, |reading, request| {
+        reading.query(plan, None, &condition, request)
+    })
+}
+
+/// Whether the filter has members but compares nothing.
+fn is_blank(arguments: &JsonMap) -> bool {
+    let filter = arguments.get("filter");
+    filter
+        .and_then(JsonValue::as_object)
+        .is_some_and(|filter| !filter.is_empty())
+        && filter.is_some_and(|filter| Filter::read(filter) == Ok(None))
+}
+
+fn index_query<'c>(
+    ctx: &'c Context<'c>,
+    plan: &'c ModelPlan,
+    index: &'c IndexPlan,
+    field: &str,
+    arguments: &JsonMap,
+) -> Result<ResolvedValue<'c>, FieldError> {
+    let paging = Paging::read(ctx, field, "", arguments)?;
+    let Some(condition) = key_condition(ctx, plan, &index.key, arguments) else {
+        return Ok(ResolvedValue::null());
+    };
+    paging.connection(ctx, plan, |reading, request| {
+        reading.query(plan, Some(index), &condition, request)
+    })
+}
+
+/// The page of a has-many relation.
+pub(super) fn related<'c>(
+    ctx: &'c Context<'c>,
+    plan: &'c ModelPlan,
+    index: &'c IndexPlan,
+    condition: Option<KeyCondition>,
+    info: &ResolveInfo<'_>,
+) -> Result<ResolvedValue<'c>, FieldError> {
+    let arguments = ctx.arguments(info);
+    let scope = format!("{}.{} {condition:?}", plan.name(), index.name);
+    let paging = Paging::read(ctx, info.field_name(), &scope, &arguments)?;
+    let Some(mut condition) = condition else {
+        return paging.connection(ctx, plan, |_, _| Ok(PageOf::default()));
+    };
+    // With a foreign key of one field the index's sort key is the caller's to choose.
+    condition.sort = condition
+        .sort
+        .or_else(|| input::sort_condition(ctx.schema(), plan, &index.key, &arguments));
+    paging.connection(ctx, plan, |reading, request| {
+        reading.query(plan, Some(index), &condition, request)
+    })
+}
+
+fn key_condition(
+    ctx: &Context<'_>,
+    plan: &ModelPlan,
+    key: &KeyPlan,
+    arguments: &JsonMap,
+) -> Option<KeyCondition> {
+    let partition = input::key_value(ctx.schema(), plan, &key.partition, arguments)?;
+    Some(KeyCondition {
+        partition,
+        sort: input::sort_condition(ctx.schema(), plan, key, arguments),
+    })
+}
+
+/// The first rows, all of them wanted.
+pub(super) fn first(limit: usize) -> PageRequest<'static> {
+    PageRequest {
+        after: None,
+        limit,
+        filter: None,
+        descending: false,
+    }
+}
+
+impl<'c> QueryRoot<'c> {
+    fn sync(
+        &self,
+        plan: &'c ModelPlan,
+        field: &str,
+        arguments: &JsonMap,
+    ) -> Result<ResolvedValue<'c>, FieldError> {
+        let ctx = self.ctx;
+        let mut paging = Paging::read(ctx, field, "", arguments)?;
+        let last_sync_ms = arguments.get("lastSync").and_then(JsonValue::as_i64);
+        let (source, started_at_ms) = match &paging.token {
+            Some(token) => match (token.source, token.started_at_ms) {
+                (Some(source), Some(started_at_ms)) => (source, started_at_ms),
+                _ => return Err(bad_token(ctx)),
+            },
+            None => {
+                let ttl = ctx.config.delta_ttl_minutes;
+                (
+                    choose_source(last_sync_ms, self.started_at_ms, ttl, &ctx.config.switches),
+                    self.started_at_ms,
+                )
+            }
+        };
+        paging.sync = Some((source, started_at_ms));
+        let filter = arguments.get("filter");
+        match source {
+            SyncSource::Delta { since_ms } => paging.connection(ctx, plan, |reading, request| {
+                reading.changes(plan, since_ms, request)
+            }),
+            SyncSource::Base => match filter.and_then(|filter| leading_index(plan, filter)) {
+                Some((index, partition)) => paging.connection(ctx, plan, |reading, request| {
+                    reading.partition(plan, index, &partition, request)
+                }),
+                None => paging.connection(ctx, plan, |reading, request| reading.scan(plan, request)),
+            },
+        }
+    }
+}
+
+/// The index whose partition the filter demands outright: the table's own first, as it needs no second look-up.
+fn leading_index<'p>(plan: &'p ModelPlan, filter: &JsonValue) -> Option<(Option<&'p IndexPlan>, Value)> {
+    let (field, value) = Filter::leading_equality(filter)?;
+    if *plan.key.partition == *field {
+        return Some((None, value));
+    }
+    let index = plan.indexes.iter().find(|index| *index.key.partition == *field)?;
+    Some((Some(index), value))
+}
+
+/// The paging arguments of a field.
+struct Paging {
+    scope: String,
+    limit: usize,
+    filter: Option<Filter>,
+    descending: bool,
+    token: Option<PageToken>,
+    /// Source and `startedAt`, for sync queries.
+    sync: Option<(SyncSource, i64)>,
+}
+
+impl Paging {
+    fn read(ctx: &Context<'_>, field: &str, detail: &str, arguments: &JsonMap) -> Result<Self, FieldError> {
+        let asked = arguments.get("limit").and_then(JsonValue::as_i64);
+        let limit = page_limit(asked, &ctx.config.limits, &ctx.config.switches).ok_or_else(|| {
+            let most = ctx.config.limits.page_max;
+            ctx.fault(Fault::new(
+                "BadRequest",
+                format!("Value for field '$[limit]' must be between 1 and {most}."),
+            ))
+        })?;
+        let filter = arguments
+            .get("filter")
+            .map_or(Ok(None), Filter::read)
+            .map_err(|_| {
+                ctx.fault(Fault::new(
+                    "Unrecognized Filter",
+                    "Unable to process the filter expression",
+                ))
+            })?;
+        let scope = scope(field, detail, arguments);
+        let token = match arguments.get("nextToken").and_then(JsonValue::as_str) {
+            Some(text) => {
+                let token = PageToken::open(text, &scope, &ctx.config.token_key, ctx.reading.now_ms);
+                Some(token.ok_or_else(|| bad_token(ctx))?)
+            }
+            None => None,
+        };
+        let descending = arguments.get("sortDirection").and_then(JsonValue::as_str) == Some("DESC");
+        Ok(Self {
+            scope,
+            limit,
+            filter,
+            descending,
+            token,
+            sync: None,
+        })
+    }
+
+    fn connection<'c>(
+        self,
+        ctx: &'c Context<'c>,
+        plan: &'c ModelPlan,
+        read: impl FnOnce(&Reading<'c>, &PageRequest<'_>) -> Result<PageOf, crate::error::BackendError>,
+    ) -> Result<ResolvedValue<'c>, FieldError> {
+        let request = PageRequest {
+            after: self.token.as_ref().map(|token| token.position.as_slice()),
+            limit: self.limit,
+            filter: self.filter.as_ref(),
+            descending: self.descending,
+        };
+        let page = ctx.read(|reading| read(reading, &request))?;
+        let started_at_ms = self.sync.map(|(_, started_at_ms)| started_at_ms);
+        let next_token = page.next.map(|position| {
+            let token = PageToken {
+                position,
+                source: self.sync.map(|(source, _)| source),
+                started_at_ms,
+            };
+            token.seal(&self.scope, &ctx.config.token_key)
+        });
+        let type_name = format!("Model{}Connection", plan.name());
+        let connection = ConnectionObject {
+            ctx,
+            plan,
+            type_name,
+            items: page.items,
+            next_token,
+            started_at_ms,
+        };
+        Ok(ResolvedValue::object(connection))
+    }
+}
+
+/// What a token is bound to: everything that decides which rows come in which order.
+fn scope(field: &str, detail: &str, arguments: &JsonMap) -> String {
+    let mut bound = JsonMap::new();
+    for (name, value) in arguments.iter().filter(|(_, value)| !value.is_null()) {
+        if !matches!(name.as_str(), "limit" | "nextToken" | "lastSync") {
+            bound.insert(name.as_str(), value.clone());
+        }
+    }
+    bound.sort_keys();
+    format!("{field} {detail} {}", JsonValue::Object(bound))
+}
+
+fn bad_token(ctx: &Context<'_>) -> FieldError {
+    let message = "com.amazonaws.deepdish.common.pagination.InvalidPaginationTokenException: Invalid pagination token given.";
+    ctx.fault(Fault::new("UserIllegalArgumentException", message))
+}

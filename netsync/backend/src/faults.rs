@@ -1,0 +1,107 @@
+//! Faults that tests and simulations inject.
+//!
+//! Owns [`Faults`]: counters that the service asks at the places where the real service can fail. All are off until set,
+//! and none of them can be set over the network.
+
+/// What goes wrong with the next calls; set through [`Backend::faults`](crate::Backend::faults).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Faults {
+    failing: Option<(u32, u16)>,
+    lost_replies: u32,
+    lost_requests: u32,
+    field_errors: Option<(u32, FieldError)>,
+    dropped_messages: u32,
+    pub(crate) fan_out_paused: bool,
+}
+
+/// An error of the service that a mutation is answered with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FieldError {
+    /// `DeltaSyncWriteError`: the mutation took effect and yet is answered with an error.
+    DeltaSyncWrite,
+    /// `MaxConflicts`: nothing was written.
+    MaxConflicts,
+}
+
+impl Faults {
+    /// Answers the next calls with a status, such as 401, 429 or 500, without running them.
+    pub fn fail_next(&mut self, calls: u32, status: u16) {
+        self.failing = Some((calls, status));
+    }
+
+    /// Runs the next calls and loses their replies: what they wrote is there.
+    pub fn lose_replies(&mut self, calls: u32) {
+        self.lost_replies = calls;
+    }
+
+    /// Loses the next calls before they run.
+    pub fn lose_requests(&mut self, calls: u32) {
+        self.lost_requests = calls;
+    }
+
+    /// Answers the next requests with mutations with an error of the service.
+    pub fn fail_fields(&mut self, requests: u32, error: FieldError) {
+        self.field_errors = Some((requests, error));
+    }
+
+    /// Loses the next subscription messages, one for each subscriber.
+    pub fn drop_messages(&mut self, messages: u32) {
+        self.dropped_messages = messages;
+    }
+
+    /// Holds subscription messages back until [`Backend::resume_fan_out`](crate::Backend::resume_fan_out).
+    pub fn pause_fan_out(&mut self) {
+        self.fan_out_paused = true;
+    }
+
+    pub(crate) fn take_status(&mut self) -> Option<u16> {
+        let (left, status) = self.failing.as_mut()?;
+        let status = *status;
+        take(left).then_some(status)
+    }
+
+    pub(crate) fn take_lost_reply(&mut self) -> bool {
+        take(&mut self.lost_replies)
+    }
+
+    pub(crate) fn take_lost_request(&mut self) -> bool {
+        take(&mut self.lost_requests)
+    }
+
+    pub(crate) fn take_field_error(&mut self) -> Option<FieldError> {
+        let (left, error) = self.field_errors.as_mut()?;
+        let error = *error;
+        take(left).then_some(error)
+    }
+
+    pub(crate) fn take_dropped_message(&mut self) -> bool {
+        take(&mut self.dropped_messages)
+    }
+}
+
+fn take(left: &mut u32) -> bool {
+    let some = *left > 0;
+    *left = left.saturating_sub(1);
+    some
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_happens_as_often_as_it_was_set() {
+        let mut faults = Faults::default();
+        assert_eq!((faults.take_status(), faults.take_lost_reply()), (None, false));
+        faults.fail_next(2, 429);
+        faults.lose_replies(1);
+        assert_eq!(
+            [faults.take_status(), faults.take_status(), faults.take_status()],
+            [Some(429), Some(429), None]
+        );
+        assert_eq!(
+            [faults.take_lost_reply(), faults.take_lost_reply()],
+            [true, false]
+        );
+    }
+}

@@ -1,0 +1,45 @@
+//! A backend that speaks AWS AppSync's protocol with conflict detection: versioned records, base and delta sync,
+//! automerge, subscriptions.
+//!
+//! [`Backend`] is a state machine without sockets or clocks: every entry point is given the time, so that a simulation
+//! can run it in process. [`serve`] puts it behind HTTP and WebSocket.
+
+mod auth;
+mod compile;
+mod config;
+mod conflict;
+mod entropy;
+mod error;
+mod execute;
+mod faults;
+mod filter;
+#[cfg(test)]
+mod fixtures;
+mod hash;
+mod http;
+mod item;
+mod json;
+mod realtime;
+mod serve;
+mod service;
+mod store;
+mod subscription_filter;
+mod sync;
+
+pub use auth::ApiKey;
+pub use compile::CompiledSchema;
+pub use config::{
+    BackendConfig, BadLimit, ConditionOrder, DeltaBoundary, ExpiredTombstones, FutureLastSync, HigherVersion,
+    IdleMerge, KindMismatch, LimitErrors, Limits, ListMerge, MergedUpdatedAt, NullInCreate, Switches,
+    TombstoneUpdate, UnknownStop, VersionInCreate,
+};
+pub use conflict::ConflictStrategy;
+pub use entropy::{Entropy, SeededEntropy};
+pub use error::BackendError;
+pub use faults::{Faults, FieldError};
+pub use hash::HashKey;
+pub use http::{HttpCall, HttpReply};
+pub use realtime::{ConnectionId, Doorbell, Out};
+pub use serve::{ServerHandle, os_entropy, serve, serve_on};
+pub use service::{Backend, Job};
+pub use store::PurgeReport;

@@ -1,0 +1,326 @@
+//! Realtime connections: handshake, subscriptions, keep-alive, fan-out.
+//!
+//! Owns the state of every connection as a machine without sockets: messages and the time come in, messages queue up
+//! to be taken out. Does not execute mutations; it is told of them in the order of their commits.
+//!
+//! Invariants: 1. a connection's queue is bounded, and one that does not keep up is cut; 2. messages of one connection
+//! are in the order of the mutations; 3. a closed connection gets nothing more.
+
+mod connection;
+mod frames;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use apollo_compiler::response::JsonMap;
+use landfall_core::{ModelName, MutationKind};
+use serde_json::json;
+
+use crate::auth::{AuthRefused, Credentials, authenticate};
+use crate::compile::CompiledSchema;
+use crate::config::{BackendConfig, UnknownStop};
+use crate::execute::{Documents, Event, Prepared, Subscribed, message};
+use crate::faults::Faults;
+use crate::http::body_of;
+
+use connection::{Connection, RenderKey};
+use frames::Incoming;
+
+/// Most events held back while fan-out is paused; beyond that the oldest are lost, as on a service that was cut off.
+const PAUSED_EVENTS_MAX: usize = 10_000;
+
+/// Close code of a connection that reached its age.
+const CLOSE_GOING_AWAY: u16 = 1001;
+/// Close code of a connection that was refused.
+const CLOSE_POLICY: u16 = 1008;
+/// Close code after a message that is too long.
+const CLOSE_TOO_BIG: u16 = 1009;
+/// Close code of a connection that does not keep up.
+const CLOSE_TRY_LATER: u16 = 1013;
+
+/// A realtime connection of a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId(u64);
+
+/// What a connection is to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Out {
+    /// A text message.
+    Frame(String),
+    /// Close with a code; nothing follows.
+    Close {
+        /// WebSocket close code.
+        code: u16,
+        /// Why, in words.
+        reason: &'static str,
+    },
+}
+
+/// Called when a connection has something to send; must return at once.
+pub type Doorbell = Arc<dyn Fn() + Send + Sync>;
+
+/// What is needed to judge a `start`.
+#[derive(Clone, Copy)]
+pub(crate) struct Judge<'a> {
+    pub(crate) compiled: &'a CompiledSchema,
+    pub(crate) config: &'a BackendConfig,
+    pub(crate) documents: &'a Documents,
+}
+
+/// All realtime connections.
+#[derive(Default)]
+pub(crate) struct Hub {
+    opened: u64,
+    connections: BTreeMap<ConnectionId, Connection>,
+    /// Who listens to what.
+    listeners: BTreeMap<(ModelName, MutationKind), BTreeSet<(ConnectionId, String)>>,
+    paused: VecDeque<Event>,
+    oversize: u64,
+}
+
+impl Hub {
+    /// Opens a connection; one that is refused is told so and closed.
+    pub(crate) fn open(
+        &mut self,
+        now_ms: i64,
+        credentials: &Credentials,
+        config: &BackendConfig,
+        doorbell: Doorbell,
+    ) -> ConnectionId {
+        let id = ConnectionId(self.opened);
+        self.opened += 1;
+        let mut connection = Connection::new(now_ms, config, doorbell);
+        if let Err(refused) = authenticate(credentials, &config.api_keys, now_ms) {
+            connection.send(
+                frames::connection_error(AuthRefused::TYPE, 401, &refused.to_string()),
+                config,
+            );
+            connection.close(CLOSE_POLICY, "unauthorized");
+        } else if self.connections.len() >= config.limits.connections_max {
+            connection.send(
+                frames::connection_error("LimitExceededError", 429, "Rate limit exceeded"),
+                config,
+            );
+            connection.close(CLOSE_TRY_LATER, "too many connections");
+        }
+        self.connections.insert(id, connection);
+        id
+    }
+
+    /// Forgets a connection whose socket is gone.
+    pub(crate) fn close(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.remove(&id) {
+            for (subscription, of) in &connection.subscriptions {
+                self.unlisten(id, subscription, &of.to);
+            }
+        }
+    }
+
+    /// Takes what a connection is to send.
+    pub(crate) fn take_outgoing(&mut self, id: ConnectionId) -> Vec<Out> {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return Vec::new();
+        };
+        connection.out_bytes = 0;
+        connection.out.drain(..).collect()
+    }
+
+    /// The connections that have something to send.
+    pub(crate) fn waiting(&self) -> Vec<ConnectionId> {
+        self.connections
+            .iter()
+            .filter(|(_, connection)| !connection.out.is_empty())
+            .map(|(id, _)| *id)
+            .collect()
+    }
+
+    /// Messages that were too long to be sent.
+    pub(crate) fn oversize(&self) -> u64 {
+        self.oversize
+    }
+
+    /// Handles a message of a client.
+    pub(crate) fn frame(&mut self, now_ms: i64, id: ConnectionId, text: &str, judge: Judge<'_>) {
+        let config = judge.config;
+        let Some(connection) = self
+            .connections
+            .get_mut(&id)
+            .filter(|connection| !connection.closing)
+        else {
+            return;
+        };
+        if text.len() > config.limits.frame_bytes_max {
+            return self.cut(id, CLOSE_TOO_BIG, "message too long");
+        }
+        match Incoming::read(text) {
+            Incoming::ConnectionInit => {
+                connection.keep_alive_at_ms = now_ms + config.limits.keep_alive_ms;
+                connection.send(
+                    frames::connection_ack(config.limits.connection_timeout_ms),
+                    config,
+                );
+                connection.send(frames::keep_alive(), config);
+            }
+            Incoming::Start {
+                id: subscription,
+                data,
+                authorization,
+            } => {
+                let answer = match connection.admit(now_ms, &subscription, &data, &authorization, judge) {
+                    Ok(admitted) => {
+                        let key = (admitted.to.model.clone(), admitted.to.kind);
+                        connection.subscriptions.insert(subscription.clone(), admitted);
+                        self.listeners
+                            .entry(key)
+                            .or_default()
+                            .insert((id, subscription.clone()));
+                        frames::start_ack(&subscription)
+                    }
+                    Err(errors) => frames::error(Some(&subscription), &errors),
+                };
+                connection.send(answer, config);
+            }
+            Incoming::Stop { id: subscription } => {
+                let stopped = connection.subscriptions.remove(&subscription);
+                if stopped.is_some() || config.switches.unknown_stop == UnknownStop::Completed {
+                    connection.send(frames::complete(&subscription), config);
+                }
+                if let Some(stopped) = stopped {
+                    self.unlisten(id, &subscription, &stopped.to);
+                }
+            }
+            Incoming::Unknown { id: subscription } => {
+                let message = "unknown not supported through the realtime channel";
+                let errors = json!([{"errorType": "UnsupportedOperation", "message": message}]);
+                connection.send(frames::error(subscription.as_deref(), &errors), config);
+            }
+        }
+        self.cut_if_slow(id, config);
+    }
+
+    /// Sends what is due: keep-alives, and the end of connections that are old.
+    pub(crate) fn tick(&mut self, now_ms: i64, config: &BackendConfig) {
+        let limits = &config.limits;
+        let mut old = Vec::new();
+        for (id, connection) in self
+            .connections
+            .iter_mut()
+            .filter(|(_, connection)| !connection.closing)
+        {
+            if connection.ends_at_ms(config) <= now_ms {
+                old.push(*id);
+            } else if connection.keep_alive_at_ms <= now_ms {
+                connection.keep_alive_at_ms = now_ms + limits.keep_alive_ms.max(1);
+                connection.send(frames::keep_alive(), config);
+            }
+        }
+        for id in old {
+            self.cut(id, CLOSE_GOING_AWAY, "connection reached its age");
+        }
+        let open: Vec<ConnectionId> = self.connections.keys().copied().collect();
+        for id in open {
+            self.cut_if_slow(id, config);
+        }
+    }
+
+    /// When [`Hub::tick`] has something to do next.
+    pub(crate) fn next_deadline_ms(&self, config: &BackendConfig) -> Option<i64> {
+        let open = self.connections.values().filter(|connection| !connection.closing);
+        open.map(|connection| connection.keep_alive_at_ms.min(connection.ends_at_ms(config)))
+            .min()
+    }
+
+    /// Tells subscribers of mutations, in the order given.
+    pub(crate) fn publish(&mut self, events: Vec<Event>, judge: Judge<'_>, faults: &mut Faults) {
+        if faults.fan_out_paused {
+            self.paused.extend(events);
+            let excess = self.paused.len().saturating_sub(PAUSED_EVENTS_MAX);
+            self.paused.drain(..excess);
+            return;
+        }
+        for event in self.paused.drain(..).chain(events).collect::<Vec<_>>() {
+            self.publish_one(&event, judge, faults);
+        }
+    }
+
+    fn publish_one(&mut self, event: &Event, judge: Judge<'_>, faults: &mut Faults) {
+        let Some(listeners) = self.listeners.get(&(event.model.clone(), event.kind)) else {
+            return;
+        };
+        // Many clients subscribe with the same document, whose message is the same for all of them.
+        let mut payloads: BTreeMap<RenderKey, Arc<str>> = BTreeMap::new();
+        let mut slow = Vec::new();
+        for (id, subscription_id) in listeners {
+            let Some(connection) = self.connections.get_mut(id) else {
+                continue;
+            };
+            let Some(subscription) = connection.subscriptions.get(subscription_id) else {
+                continue;
+            };
+            if !subscription.wants(&event.record) || faults.take_dropped_message() {
+                continue;
+            }
+            let payload = match payloads.get(&subscription.render_key) {
+                Some(payload) => Arc::clone(payload),
+                None => {
+                    let payload: Arc<str> =
+                        payload_text(&subscription.prepared, &event.record, judge.compiled).into();
+                    payloads.insert(subscription.render_key.clone(), Arc::clone(&payload));
+                    payload
+                }
+            };
+            let frame = frames::data(subscription_id, &payload);
+            if frame.len() > judge.config.limits.frame_bytes_max {
+                self.oversize += 1;
+                continue;
+            }
+            connection.send(frame, judge.config);
+            if connection.is_slow(judge.config) {
+                slow.push(*id);
+            }
+        }
+        for id in slow {
+            self.cut_if_slow(id, judge.config);
+        }
+    }
+
+    fn unlisten(&mut self, id: ConnectionId, subscription: &str, to: &Subscribed) {
+        let key = (to.model.clone(), to.kind);
+        if let Some(listeners) = self.listeners.get_mut(&key) {
+            listeners.remove(&(id, subscription.to_owned()));
+            if listeners.is_empty() {
+                self.listeners.remove(&key);
+            }
+        }
+    }
+
+    fn cut_if_slow(&mut self, id: ConnectionId, config: &BackendConfig) {
+        if self
+            .connections
+            .get(&id)
+            .is_some_and(|connection| connection.is_slow(config))
+        {
+            if let Some(connection) = self.connections.get_mut(&id) {
+                connection.out.clear();
+                connection.out_bytes = 0;
+            }
+            self.cut(id, CLOSE_TRY_LATER, "connection does not keep up");
+        }
+    }
+
+    fn cut(&mut self, id: ConnectionId, code: u16, reason: &'static str) {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        connection.close(code, reason);
+        let subscriptions = std::mem::take(&mut connection.subscriptions);
+        for (subscription, of) in &subscriptions {
+            self.unlisten(id, subscription, &of.to);
+        }
+    }
+}
+
+fn payload_text(prepared: &Prepared, record: &JsonMap, compiled: &CompiledSchema) -> String {
+    let body = body_of(&message(compiled, prepared, record));
+    String::from_utf8(body).expect("JSON is UTF-8")
+}

@@ -1,0 +1,343 @@
+//! The backend as a whole: calls and realtime messages in, replies and messages out.
+//!
+//! Owns [`Backend`]. Every entry point is given the time in milliseconds since 1970; nothing here reads a clock, opens a
+//! socket or spawns a task. All methods may be called from several threads: queries run beside each other and beside the
+//! one writer.
+//!
+//! Invariants: 1. subscribers hear of mutations in the order of their commits; 2. a mutation is answered after its commit.
+
+mod inspect;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use apollo_compiler::executable::OperationType;
+use landfall_core::Schema;
+use landfall_storage::kv::KvStore;
+
+use crate::auth::{Credentials, authenticate};
+use crate::compile::CompiledSchema;
+use crate::config::BackendConfig;
+use crate::entropy::{Entropy, uuid_v4};
+use crate::error::BackendError;
+use crate::execute::{Documents, Environment, ErrorEntry, Executed, Prepared, run_mutation, run_query};
+use crate::faults::{Faults, FieldError};
+use crate::http::{GraphqlRequest, HttpCall, HttpReply, Refusal, refuse, reply_of};
+use crate::realtime::{ConnectionId, Doorbell, Hub, Judge, Out};
+use crate::store::{PurgeReport, Reading, Session, Store};
+
+/// An AppSync-compatible backend.
+pub struct Backend {
+    compiled: Arc<CompiledSchema>,
+    config: Arc<BackendConfig>,
+    store: Store,
+    documents: Documents,
+    entropy: Mutex<Box<dyn Entropy>>,
+    hub: Mutex<Hub>,
+    faults: Mutex<Faults>,
+}
+
+/// A call that was let in and understood, ready to run.
+#[derive(Clone, Debug)]
+pub struct Job {
+    prepared: Prepared,
+    request_id: String,
+    lost: bool,
+}
+
+impl Job {
+    /// Whether it writes; such jobs may be run together, in one commit.
+    pub fn is_mutation(&self) -> bool {
+        self.prepared.kind() == OperationType::Mutation
+    }
+}
+
+impl Backend {
+    /// A backend for the models of a schema over a store; `entropy` gives the identifiers of records made without one.
+    ///
+    /// # Errors
+    /// [`BackendError::Schema`] if the models make no GraphQL schema, [`BackendError::Store`] if the rows cannot be read.
+    pub fn new(
+        schema: Arc<Schema>,
+        config: BackendConfig,
+        kv: KvStore,
+        entropy: impl Entropy + 'static,
+    ) -> Result<Self, BackendError> {
+        let compiled = Arc::new(CompiledSchema::compile(schema)?);
+        let config = Arc::new(config);
+        Ok(Self {
+            store: Store::open(kv, Arc::clone(&compiled), Arc::clone(&config))?,
+            documents: Documents::new(Arc::clone(&compiled), config.limits.clone()),
+            compiled,
+            config,
+            entropy: Mutex::new(Box::new(entropy)),
+            hub: Mutex::default(),
+            faults: Mutex::default(),
+        })
+    }
+
+    /// The GraphQL schema that is served.
+    pub fn compiled(&self) -> &CompiledSchema {
+        &self.compiled
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &BackendConfig {
+        &self.config
+    }
+
+    /// Handles one call from beginning to end.
+    pub fn handle_http(&self, now_ms: i64, call: &HttpCall) -> HttpReply {
+        match self.prepare(now_ms, call) {
+            Ok(job) if job.is_mutation() => {
+                let mut replies = self.run_mutations(now_ms, std::slice::from_ref(&job));
+                replies
+                    .pop()
+                    .unwrap_or_else(|| refuse(Refusal::Internal, &job.request_id))
+            }
+            Ok(job) => self.run_query(now_ms, &job),
+            Err(reply) => *reply,
+        }
+    }
+
+    /// Lets a call in and understands it, without running it.
+    ///
+    /// # Errors
+    /// The reply, if the call is refused.
+    pub fn prepare(&self, now_ms: i64, call: &HttpCall) -> Result<Job, Box<HttpReply>> {
+        let request_id = self.uuid();
+        let refused = |refusal| Box::new(refuse(refusal, &request_id));
+        let lost = {
+            let mut faults = self.faults();
+            if let Some(status) = faults.take_status() {
+                return Err(refused(Refusal::Status(status)));
+            }
+            if faults.take_lost_request() {
+                return Err(Box::new(HttpReply {
+                    lost: true,
+                    ..refuse(Refusal::Internal, &request_id)
+                }));
+            }
+            faults.take_lost_reply()
+        };
+        self.understand(now_ms, call)
+            .map(|prepared| Job {
+                prepared,
+                request_id: request_id.clone(),
+                lost,
+            })
+            .map_err(refused)
+    }
+
+    fn understand(&self, now_ms: i64, call: &HttpCall) -> Result<Prepared, Refusal> {
+        let credentials = Credentials::of_headers(&call.headers);
+        let caller =
+            authenticate(&credentials, &self.config.api_keys, now_ms).map_err(Refusal::Unauthorized)?;
+        let request = GraphqlRequest::of_call(call, self.config.limits.body_bytes_max)?;
+        let prepared = self.documents.prepare(
+            &request.query,
+            request.operation_name.as_deref(),
+            &request.variables,
+        )?;
+        tracing::debug!(?caller, kind = %prepared.kind(), "request");
+        match prepared.kind() {
+            OperationType::Subscription => {
+                let message = "Subscription operations are only supported through the realtime channel.";
+                Err(Refusal::Invalid(vec![ErrorEntry::of_request(message, None)]))
+            }
+            OperationType::Mutation if call.get => Err(Refusal::BadRequest(
+                "Mutations must be sent with POST.".to_owned(),
+            )),
+            _ => Ok(prepared),
+        }
+    }
+
+    /// Runs a job that does not write.
+    ///
+    /// # Panics
+    /// If the job is a mutation.
+    pub fn run_query(&self, now_ms: i64, job: &Job) -> HttpReply {
+        assert!(!job.is_mutation(), "a mutation was run as a query");
+        let run = || {
+            let (snapshot, started_at_ms) = self.store.snapshot_at(now_ms)?;
+            let reading = Reading {
+                store: &self.store,
+                rows: &snapshot,
+                now_ms: started_at_ms,
+            };
+            run_query(self.environment(), &job.prepared, reading, started_at_ms)
+        };
+        self.reply(job, run().as_ref())
+    }
+
+    /// Runs jobs that write, in their order and in one commit; tells subscribers; gives a reply for each.
+    ///
+    /// If the store fails, none of them took effect, or all of them did: every reply says that the service failed.
+    ///
+    /// # Panics
+    /// If a job is no mutation.
+    pub fn run_mutations(&self, now_ms: i64, jobs: &[Job]) -> Vec<HttpReply> {
+        assert!(jobs.iter().all(Job::is_mutation), "a query was run as a mutation");
+        // Held until subscribers were told, so that they hear of commits in order.
+        let mut writer = self.store.writer();
+        let done = writer.transaction(now_ms, |session| {
+            jobs.iter()
+                .map(|job| self.run_mutation(session, job))
+                .collect::<Result<Vec<_>, _>>()
+        });
+        match done {
+            Ok(mut executed) => {
+                let events = executed
+                    .iter_mut()
+                    .flat_map(|one| std::mem::take(&mut one.events))
+                    .collect();
+                self.hub().publish(events, self.judge(), &mut self.faults());
+                drop(writer);
+                jobs.iter()
+                    .zip(&executed)
+                    .map(|(job, one)| self.reply(job, Ok(one)))
+                    .collect()
+            }
+            Err(error) => {
+                drop(writer);
+                jobs.iter().map(|job| self.reply(job, Err(&error))).collect()
+            }
+        }
+    }
+
+    fn run_mutation(&self, session: &Session<'_, '_>, job: &Job) -> Result<Executed, BackendError> {
+        let field_error = self.faults().take_field_error();
+        let refusal = |error_type: &str| Executed {
+            errors: vec![ErrorEntry::of_injected(error_type)],
+            ..Executed::default()
+        };
+        match field_error {
+            Some(FieldError::MaxConflicts) => Ok(refusal("MaxConflicts")),
+            Some(FieldError::DeltaSyncWrite) => {
+                let executed = run_mutation(self.environment(), &job.prepared, session)?;
+                Ok(Executed {
+                    events: executed.events,
+                    ..refusal("DeltaSyncWriteError")
+                })
+            }
+            None => run_mutation(self.environment(), &job.prepared, session),
+        }
+    }
+
+    fn reply(&self, job: &Job, executed: Result<&Executed, &BackendError>) -> HttpReply {
+        let reply = match executed {
+            Ok(executed) => reply_of(executed, &job.request_id),
+            Err(error) => {
+                tracing::error!(%error, "the store failed");
+                refuse(Refusal::Internal, &job.request_id)
+            }
+        };
+        HttpReply {
+            lost: job.lost,
+            ..reply
+        }
+    }
+
+    /// Opens a realtime connection from the headers and the query string of its handshake.
+    ///
+    /// A connection that is refused is opened all the same, told why, and closed. `doorbell` is called whenever
+    /// [`Backend::take_outgoing`] has something for it.
+    pub fn open_connection(
+        &self,
+        now_ms: i64,
+        headers: &[(String, String)],
+        query: Option<&str>,
+        doorbell: Doorbell,
+    ) -> ConnectionId {
+        let credentials = Credentials::of_handshake(headers, query);
+        self.hub().open(now_ms, &credentials, &self.config, doorbell)
+    }
+
+    /// Handles a text message of a realtime client.
+    pub fn frame_in(&self, now_ms: i64, id: ConnectionId, text: &str) {
+        self.hub().frame(now_ms, id, text, self.judge());
+    }
+
+    /// Takes what a realtime connection is to send, in order. After [`Out::Close`] nothing follows; call
+    /// [`Backend::close_connection`] then.
+    pub fn take_outgoing(&self, id: ConnectionId) -> Vec<Out> {
+        self.hub().take_outgoing(id)
+    }
+
+    /// The realtime connections that have something to send, in the order in which they were opened.
+    pub fn waiting_connections(&self) -> Vec<ConnectionId> {
+        self.hub().waiting()
+    }
+
+    /// Forgets a realtime connection.
+    pub fn close_connection(&self, id: ConnectionId) {
+        self.hub().close(id);
+    }
+
+    /// Sends keep-alives that are due and ends connections that reached their age.
+    pub fn tick(&self, now_ms: i64) {
+        self.hub().tick(now_ms, &self.config);
+    }
+
+    /// When [`Backend::tick`] has something to do next, in milliseconds since 1970.
+    pub fn next_deadline_ms(&self) -> Option<i64> {
+        self.hub().next_deadline_ms(&self.config)
+    }
+
+    /// Subscription messages that were not sent because they were too long.
+    pub fn oversize_messages(&self) -> u64 {
+        self.hub().oversize()
+    }
+
+    /// Removes tombstones whose time is over and changes that no delta sync can ask for any more.
+    ///
+    /// # Errors
+    /// [`BackendError::Store`] if the disk fails; what was removed before stays removed.
+    pub fn purge(&self, now_ms: i64) -> Result<PurgeReport, BackendError> {
+        self.store.purge(now_ms)
+    }
+
+    /// Faults to inject.
+    pub fn faults(&self) -> MutexGuard<'_, Faults> {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends the subscription messages that were held back, and no longer holds any back.
+    pub fn resume_fan_out(&self) {
+        let mut hub = self.hub();
+        let mut faults = self.faults();
+        faults.fan_out_paused = false;
+        hub.publish(Vec::new(), self.judge(), &mut faults);
+    }
+
+    fn environment(&self) -> Environment<'_> {
+        Environment {
+            compiled: &self.compiled,
+            config: &self.config,
+            entropy: &self.entropy,
+        }
+    }
+
+    fn judge(&self) -> Judge<'_> {
+        Judge {
+            compiled: &self.compiled,
+            config: &self.config,
+            documents: &self.documents,
+        }
+    }
+
+    fn hub(&self) -> MutexGuard<'_, Hub> {
+        self.hub.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn uuid(&self) -> String {
+        uuid_v4(
+            self.entropy
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .as_mut(),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests;

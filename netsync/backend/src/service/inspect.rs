@@ -1,0 +1,100 @@
+//! Looking at what a backend has stored, from inside the process.
+//!
+//! Owns the reading of whole tables for tests, simulations and tools. Nothing here can be asked over the network.
+
+use landfall_core::{FieldMap, RecordId, RecordVersion, RemoteRecord, SyncMetadata};
+
+use super::Backend;
+use crate::compile::ModelPlan;
+use crate::error::BackendError;
+use crate::item::Item;
+use crate::store::{PageRequest, Reading};
+
+/// Rows that are read at a time.
+const INSPECT_PAGE_ROWS: usize = 1_000;
+
+/// What is read.
+#[derive(Clone, Copy)]
+enum Table {
+    Records,
+    Changes,
+}
+
+impl Backend {
+    /// Every record of a model in key order, tombstones included, as they are stored.
+    ///
+    /// # Errors
+    /// [`BackendError::UnknownModel`], or what the disk says.
+    pub fn records(&self, model: &str) -> Result<Vec<RemoteRecord>, BackendError> {
+        self.inspect(model, Table::Records)
+    }
+
+    /// Every change of a model that the delta table still holds, oldest first.
+    ///
+    /// # Errors
+    /// [`BackendError::UnknownModel`], or what the disk says.
+    pub fn changes(&self, model: &str) -> Result<Vec<RemoteRecord>, BackendError> {
+        self.inspect(model, Table::Changes)
+    }
+
+    fn inspect(&self, model: &str, table: Table) -> Result<Vec<RemoteRecord>, BackendError> {
+        let plan = self
+            .compiled
+            .find_model(model)
+            .ok_or_else(|| BackendError::UnknownModel {
+                model: model.to_owned(),
+                known: self
+                    .compiled
+                    .plans()
+                    .map(|plan| plan.name().to_string())
+                    .collect::<Vec<_>>()
+                    .join(", "),
+            })?;
+        let snapshot = self.store.snapshot()?;
+        // At the beginning of time no tombstone is expired, so all that is stored is seen.
+        let reading = Reading {
+            store: &self.store,
+            rows: &snapshot,
+            now_ms: i64::MIN,
+        };
+        let mut records = Vec::new();
+        let mut after = None;
+        loop {
+            let request = PageRequest {
+                after: after.as_deref(),
+                limit: INSPECT_PAGE_ROWS,
+                filter: None,
+                descending: false,
+            };
+            let page = match table {
+                Table::Records => reading.scan(plan, &request)?,
+                Table::Changes => reading.changes(plan, i64::MIN, &request)?,
+            };
+            for item in page.items {
+                records.push(remote_record(plan, item)?);
+            }
+            match page.next {
+                Some(next) => after = Some(next),
+                None => return Ok(records),
+            }
+        }
+    }
+}
+
+fn remote_record(plan: &ModelPlan, item: Item) -> Result<RemoteRecord, BackendError> {
+    let fields: FieldMap = item
+        .attributes
+        .into_iter()
+        .map(|(name, value)| (name.into(), value))
+        .collect();
+    let id = RecordId::of_fields(&plan.def, &fields).ok_or_else(|| BackendError::BadRow {
+        table: "base-1",
+        cause: "a key field is missing".to_owned(),
+    })?;
+    let sync = SyncMetadata {
+        version: RecordVersion(item.version),
+        last_changed_at_ms: item.last_changed_at_ms,
+        deleted: item.deleted,
+    };
+    Ok(RemoteRecord { id, fields, sync })
+}

@@ -1,0 +1,566 @@
+//! Realtime connections: handshake, subscriptions, what subscribers hear.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::*;
+use crate::config::{IdleMerge, LimitErrors, Limits, Switches, UnknownStop};
+
+const ON_CREATE: &str = "subscription { onCreatePost { id } }";
+
+fn silent() -> Doorbell {
+    Arc::new(|| {})
+}
+
+fn key_header() -> [(String, String); 1] {
+    [("x-api-key".to_owned(), KEY.to_owned())]
+}
+
+fn bench_with_limits(limits: Limits) -> Bench {
+    bench_with(
+        fixtures::blog(),
+        BackendConfig {
+            limits,
+            ..BackendConfig::with_api_key(KEY)
+        },
+    )
+}
+
+fn bench_with_switches(switches: Switches) -> Bench {
+    bench_with(
+        fixtures::blog(),
+        BackendConfig {
+            switches,
+            ..BackendConfig::with_api_key(KEY)
+        },
+    )
+}
+
+impl Bench {
+    fn connect(&self) -> ConnectionId {
+        self.backend
+            .open_connection(self.now_ms.get(), &key_header(), None, silent())
+    }
+
+    fn send(&self, id: ConnectionId, frame: &Json) -> Vec<Json> {
+        self.backend.frame_in(self.now_ms.get(), id, &frame.to_string());
+        self.frames(id)
+    }
+
+    /// Frames as JSON; a close as `{"close": code}`.
+    fn frames(&self, id: ConnectionId) -> Vec<Json> {
+        let json = |out| match out {
+            Out::Frame(text) => serde_json::from_str(&text).unwrap(),
+            Out::Close { code, .. } => json!({"close": code}),
+        };
+        self.backend.take_outgoing(id).into_iter().map(json).collect()
+    }
+
+    /// The records of data messages of one subscription field.
+    fn heard(&self, id: ConnectionId, field: &str) -> Vec<Json> {
+        self.frames(id)
+            .into_iter()
+            .map(|mut frame| frame["payload"]["data"][field].take())
+            .collect()
+    }
+
+    fn start(&self, connection: ConnectionId, id: &str, query: &str, variables: Json) -> Json {
+        let mut request = json!({"query": query});
+        request["variables"] = variables;
+        let data = request.to_string();
+        let authorization =
+            json!({"host": "localhost", "x-api-key": KEY, "x-amz-user-agent": "aws-amplify/6"});
+        let payload = json!({"data": data, "extensions": {"authorization": authorization}});
+        let mut frames = self.send(
+            connection,
+            &json!({"id": id, "type": "start", "payload": payload}),
+        );
+        assert_eq!(frames.len(), 1, "{frames:?}");
+        frames.remove(0)
+    }
+
+    fn subscribe(&self, query: &str) -> ConnectionId {
+        let connection = self.connect();
+        assert_eq!(
+            self.start(connection, "1", query, Json::Null),
+            json!({"id": "1", "type": "start_ack"})
+        );
+        connection
+    }
+}
+
+fn error_of(frame: &Json) -> (String, String) {
+    assert_eq!(frame["type"], "error", "{frame}");
+    let errors = &frame["payload"]["errors"];
+    let error = errors.get(0).unwrap_or(errors);
+    let text = |name: &str| error[name].as_str().unwrap_or_default().to_owned();
+    (text("errorType"), text("message"))
+}
+
+#[test]
+fn the_transcript_of_the_contract_is_followed() {
+    let bench = bench();
+    let connection = bench.connect();
+    let ack = json!({"type": "connection_ack", "payload": {"connectionTimeoutMs": 300_000}});
+    assert_eq!(
+        bench.send(connection, &json!({"type": "connection_init"})),
+        [ack, json!({"type": "ka"})]
+    );
+    let query = "subscription operation { onCreatePost { id title _version _lastChangedAt _deleted } }";
+    assert_eq!(
+        bench.start(connection, "1", query, json!({})),
+        json!({"id": "1", "type": "start_ack"})
+    );
+    bench.create(json!({"id": "p9", "title": "t"}));
+    let record =
+        json!({"id": "p9", "title": "t", "_version": 1, "_lastChangedAt": START_MS + 1, "_deleted": null});
+    let message = json!({"id": "1", "type": "data", "payload": {"data": {"onCreatePost": record}}});
+    assert_eq!(bench.frames(connection), [message]);
+    let complete = json!({"id": "1", "type": "complete"});
+    assert_eq!(
+        bench.send(connection, &json!({"type": "stop", "id": "1"})),
+        [complete]
+    );
+    bench.create(json!({"id": "p10", "title": "t"}));
+    assert_eq!(bench.frames(connection), [] as [Json; 0]);
+}
+
+#[test]
+fn unauthorized_connections_are_told_so_and_closed() {
+    let bench = bench();
+    for headers in [vec![], vec![("x-api-key".to_owned(), "wrong".to_owned())]] {
+        let id = bench.backend.open_connection(START_MS, &headers, None, silent());
+        let frames = bench.frames(id);
+        assert_eq!(frames[0]["type"], "connection_error");
+        let error = &frames[0]["payload"]["errors"][0];
+        assert_eq!(
+            (&error["errorType"], &error["errorCode"]),
+            (&json!("UnauthorizedException"), &json!(401))
+        );
+        assert_eq!(frames[1], json!({"close": 1008}));
+        assert_eq!(
+            bench.send(id, &json!({"type": "connection_init"})),
+            [] as [Json; 0]
+        );
+    }
+}
+
+#[test]
+fn starts_that_cannot_be_served_are_answered_with_an_error() {
+    let bench = bench();
+    let connection = bench.connect();
+    let error = |query: &str, variables: Json| error_of(&bench.start(connection, "1", query, variables));
+    let unsupported = (
+        "UnsupportedOperation".to_owned(),
+        " not supported through the realtime channel".to_owned(),
+    );
+    assert_eq!(error("{ listPosts { nextToken } }", Json::Null), unsupported);
+    for (selection, text) in [
+        ("onCreatePost { nope }", "Validation error of type FieldUndefined"),
+        (
+            "onCreatePost { id } onUpdatePost { id }",
+            "Validation error of type",
+        ),
+        (
+            "onCreatePost(owner: \"a\") { id }",
+            "UnknownArgument: Unknown field argument owner",
+        ),
+    ] {
+        let (_, message) = error(&format!("subscription {{ {selection} }}"), Json::Null);
+        assert!(message.contains(text), "{message}");
+    }
+    assert_eq!(
+        error("subscription {", Json::Null).0,
+        "MalformedHttpRequestException"
+    );
+    // None of them took the id.
+    assert_eq!(
+        bench.start(connection, "1", ON_CREATE, Json::Null)["type"],
+        "start_ack"
+    );
+    assert_eq!(error(ON_CREATE, Json::Null).0, "DuplicatedOperationError");
+}
+
+#[test]
+fn filters_that_the_service_refuses_are_refused_with_its_texts() {
+    let bench = bench();
+    let connection = bench.connect();
+    let query = "subscription($f: ModelSubscriptionPostFilterInput) { onCreatePost(filter: $f) { id } }";
+    let many: Vec<Json> = (0..11).map(|n| json!({"rating": {"eq": n}})).collect();
+    let wide = json!({
+        "title": {"eq": "a"}, "rating": {"eq": 1}, "score": {"eq": 1.0}, "live": {"eq": true}, "at": {"eq": "x"},
+        "blogId": {"eq": "b"}
+    });
+    for (filter, expected) in [
+        (
+            json!({"not": {"id": {"eq": "a"}}}),
+            "The variables input contains a field name 'not'",
+        ),
+        (
+            json!({"and": [{"rating": {"gt": 1}}, {"rating": {"lt": 5}}]}),
+            "filter uses same fieldName multiple time",
+        ),
+        (json!({"or": many}), "Filters combination exceed maximum limit"),
+        (wide, "Filters exceed maximum attributes limit"),
+    ] {
+        let (_, message) = error_of(&bench.start(connection, "1", query, json!({"f": filter})));
+        assert!(message.contains(expected), "{message}");
+    }
+}
+
+#[test]
+fn each_start_has_credentials_of_its_own() {
+    let bench = bench();
+    let connection = bench.connect();
+    for authorization in [json!({}), json!({"x-api-key": "wrong"})] {
+        let data = json!({"query": ON_CREATE}).to_string();
+        let payload = json!({"data": data, "extensions": {"authorization": authorization}});
+        let frames = bench.send(
+            connection,
+            &json!({"id": "1", "type": "start", "payload": payload}),
+        );
+        assert_eq!(error_of(&frames[0]).0, "UnauthorizedException");
+    }
+}
+
+#[test]
+fn junk_is_answered_and_the_connection_lives_on() {
+    let bench = bench();
+    let connection = bench.connect();
+    for junk in ["", "{", "[1]", "{\"type\":\"nope\"}"] {
+        bench.backend.frame_in(START_MS, connection, junk);
+        let frames = bench.frames(connection);
+        assert_eq!(
+            error_of(&frames[0]).1,
+            "unknown not supported through the realtime channel",
+            "{junk}"
+        );
+        assert!(frames[0].get("id").is_none());
+    }
+    assert_eq!(
+        bench.send(connection, &json!({"type": "connection_init"})).len(),
+        2
+    );
+}
+
+#[test]
+fn the_two_hundred_and_first_subscription_is_refused() {
+    let full = bench();
+    let connection = full.connect();
+    for n in 0..200 {
+        assert_eq!(
+            full.start(connection, &n.to_string(), ON_CREATE, Json::Null)["type"],
+            "start_ack"
+        );
+    }
+    let refused = full.start(connection, "200", ON_CREATE, Json::Null);
+    let text = "Max number of 200 subscriptions reached".to_owned();
+    assert_eq!(
+        error_of(&refused),
+        ("MaxSubscriptionsReachedError".to_owned(), text)
+    );
+    assert!(refused["payload"]["errors"].is_array());
+    // A stop makes room.
+    full.send(connection, &json!({"type": "stop", "id": "7"}));
+    assert_eq!(
+        full.start(connection, "200", ON_CREATE, Json::Null)["type"],
+        "start_ack"
+    );
+    let config = BackendConfig {
+        limits: Limits {
+            subscriptions_max: 0,
+            ..Limits::default()
+        },
+        switches: Switches {
+            limit_errors: LimitErrors::Object,
+            ..Switches::default()
+        },
+        ..BackendConfig::with_api_key(KEY)
+    };
+    let bench = bench_with(fixtures::blog(), config);
+    let refused = bench.start(bench.connect(), "1", ON_CREATE, Json::Null);
+    assert_eq!(
+        refused["payload"]["errors"]["errorType"], "MaxSubscriptionsReachedError",
+        "as seen on the service"
+    );
+}
+
+#[test]
+fn stopping_what_is_not_there_is_passed_over_unless_switched() {
+    let stop = json!({"type": "stop", "id": "none"});
+    let ignoring = bench();
+    assert_eq!(ignoring.send(ignoring.connect(), &stop), [] as [Json; 0]);
+    let completing = bench_with_switches(Switches {
+        unknown_stop: UnknownStop::Completed,
+        ..Switches::default()
+    });
+    assert_eq!(
+        completing.send(completing.connect(), &stop),
+        [json!({"id": "none", "type": "complete"})]
+    );
+}
+
+#[test]
+fn subscribers_hear_the_mutations_own_selection_and_null_for_the_rest() {
+    let bench = bench();
+    bench.create(json!({"id": "p", "title": "a"}));
+    let full = bench.subscribe("subscription { onUpdatePost { id rating _version } }");
+    let strict = bench.subscribe("subscription { onUpdatePost { id title } }");
+    let payload = |connection| bench.frames(connection)[0]["payload"].clone();
+    let update = |version: u64, selection: &str| {
+        let input = format!("{{id: \"p\", rating: {version}, _version: {version}}}");
+        let query = format!(
+            "mutation {{ updatePost(input: {input}) {{ {selection} ...R }} }} fragment R on Post {{ stars: rating }}"
+        );
+        bench.data(&query, Json::Null);
+    };
+    // The mutation selects under other names, through a fragment, and leaves title and version out.
+    update(1, "key: id");
+    let missing = payload(full);
+    assert_eq!(
+        missing["data"],
+        json!({"onUpdatePost": null}),
+        "a field that must not be null is missing"
+    );
+    assert_eq!(
+        missing["errors"][0]["message"],
+        "Cannot return null for non-nullable type: 'Int' within parent 'Post' (/onUpdatePost/_version)"
+    );
+    assert_eq!(payload(strict)["data"], json!({"onUpdatePost": null}));
+    update(2, "key: id _version");
+    assert_eq!(
+        payload(full),
+        json!({"data": {"onUpdatePost": {"id": "p", "rating": 2, "_version": 3}}})
+    );
+}
+
+#[test]
+fn relations_reach_subscribers_as_far_as_the_mutation_selected_them() {
+    let bench = bench();
+    bench.create(json!({"id": "p", "title": "a"}));
+    let connection = bench.subscribe("subscription { onCreateComment { id post { id _deleted } } }");
+    let create = |id: &str, selection: &str| {
+        let input = format!("{{id: \"{id}\", content: \"c\", postCommentsId: \"p\"}}");
+        bench.data(
+            &format!("mutation {{ createComment(input: {input}) {{ {selection} }} }}"),
+            Json::Null,
+        );
+        bench.heard(connection, "onCreateComment")
+    };
+    assert_eq!(
+        create("c1", "id post { id _deleted }"),
+        [json!({"id": "c1", "post": {"id": "p", "_deleted": null}})]
+    );
+    assert_eq!(create("c2", "id"), [json!({"id": "c2", "post": null})]);
+}
+
+#[test]
+fn subscribers_hear_merges_and_deletes_but_no_refusals() {
+    let bench = bench();
+    bench.create(json!({"id": "p", "title": "a", "rating": 1}));
+    let all = bench.subscribe("subscription { onUpdatePost { id title _version } }");
+    let narrow = bench.subscribe("subscription { onUpdatePost { id } }");
+    let low = bench.subscribe("subscription { onUpdatePost(filter: {rating: {lt: 5}}) { id } }");
+    let deletes = bench.subscribe("subscription { onDeletePost { id _deleted } }");
+    // The old record matches the filter and the new one does not: nothing is told.
+    bench.update(json!({"id": "p", "rating": 9, "_version": 1}));
+    assert_eq!(
+        (
+            bench.frames(all).len(),
+            bench.frames(narrow).len(),
+            bench.frames(low).len()
+        ),
+        (1, 1, 0)
+    );
+    bench.update(json!({"id": "p", "title": "mine", "_version": 1}));
+    assert_eq!(
+        bench.heard(all, "onUpdatePost"),
+        [json!({"id": "p", "title": "a", "_version": 3})]
+    );
+    assert_eq!(bench.frames(narrow).len(), 1);
+    bench.delete(json!({"id": "p", "_version": 1}));
+    bench.update(json!({"id": "none", "_version": 1}));
+    assert_eq!((bench.frames(all).len(), bench.frames(deletes).len()), (0, 0));
+    bench.delete(json!({"id": "p", "_version": 3}));
+    assert_eq!(
+        bench.heard(deletes, "onDeletePost"),
+        [json!({"id": "p", "_deleted": true})]
+    );
+    assert_eq!(bench.frames(all).len(), 0);
+}
+
+#[test]
+fn a_merge_that_writes_nothing_tells_nothing() {
+    let bench = bench_with_switches(Switches {
+        idle_merge: IdleMerge::Skipped,
+        ..Switches::default()
+    });
+    bench.create(json!({"id": "p", "title": "a"}));
+    let connection = bench.subscribe("subscription { onUpdatePost { id } }");
+    bench.update(json!({"id": "p", "title": "b"}));
+    assert_eq!(bench.frames(connection).len(), 0);
+}
+
+#[test]
+fn filters_see_what_the_mutation_selected() {
+    let bench = bench();
+    let connection = bench.subscribe("subscription { onCreatePost(filter: {rating: {ge: 3}}) { id } }");
+    let create = |id: &str, selection: &str| {
+        let input = format!("{{id: \"{id}\", title: \"t\", rating: 5}}");
+        bench.data(
+            &format!("mutation {{ createPost(input: {input}) {{ {selection} }} }}"),
+            Json::Null,
+        );
+        bench.heard(connection, "onCreatePost")
+    };
+    assert_eq!(create("p1", "id"), [] as [Json; 0], "the rating was not selected");
+    assert_eq!(create("p2", "id rating"), [json!({"id": "p2"})]);
+}
+
+#[test]
+fn keep_alives_come_every_minute_and_the_connection_ends_after_a_day() {
+    const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
+    let bench = bench();
+    let connection = bench.connect();
+    assert_eq!(bench.backend.next_deadline_ms(), Some(START_MS + 60_000));
+    bench.backend.tick(START_MS + 59_999);
+    assert_eq!(bench.frames(connection), [] as [Json; 0]);
+    let mut beats = 0;
+    while let Some(at_ms) = bench.backend.next_deadline_ms() {
+        bench.backend.tick(at_ms);
+        let frames = bench.frames(connection);
+        if frames == [json!({"close": 1001})] {
+            assert_eq!(at_ms, START_MS + DAY_MS);
+            break;
+        }
+        assert_eq!(frames, [json!({"type": "ka"})]);
+        beats += 1;
+    }
+    assert_eq!(beats, 24 * 60 - 1);
+    assert_eq!(bench.backend.next_deadline_ms(), None);
+    bench.create(json!({"title": "t"}));
+    assert_eq!(
+        bench.frames(connection),
+        [] as [Json; 0],
+        "a closed connection gets nothing more"
+    );
+}
+
+#[test]
+fn a_connection_that_does_not_keep_up_is_cut_and_the_others_are_not() {
+    let bench = bench_with_limits(Limits {
+        outgoing_frames_max: 3,
+        ..Limits::default()
+    });
+    let slow = bench.subscribe(ON_CREATE);
+    let quick = bench.subscribe(ON_CREATE);
+    for n in 0..10 {
+        bench.create(json!({"id": format!("p{n}"), "title": "t"}));
+        assert_eq!(bench.frames(quick).len(), 1);
+    }
+    assert_eq!(bench.frames(slow), [json!({"close": 1013})]);
+}
+
+#[test]
+fn messages_that_are_too_long_are_not_sent_and_counted() {
+    let bench = bench();
+    let connection = bench.subscribe("subscription { onCreatePost { title } }");
+    bench.create(json!({"title": "x".repeat(241 * 1024)}));
+    assert_eq!(
+        (bench.frames(connection).len(), bench.backend.oversize_messages()),
+        (0, 1)
+    );
+    bench
+        .backend
+        .frame_in(START_MS, connection, &"x".repeat(241 * 1024));
+    assert_eq!(bench.frames(connection), [json!({"close": 1009})]);
+}
+
+#[test]
+fn the_doorbell_rings_when_there_is_something_to_send() {
+    let bench = bench();
+    let rings = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&rings);
+    let doorbell = Arc::new(move || {
+        counted.fetch_add(1, Ordering::SeqCst);
+    });
+    let connection = bench
+        .backend
+        .open_connection(START_MS, &key_header(), None, doorbell);
+    assert_eq!(
+        bench.start(connection, "1", ON_CREATE, Json::Null)["type"],
+        "start_ack"
+    );
+    let before = rings.load(Ordering::SeqCst);
+    assert_eq!(bench.backend.waiting_connections(), []);
+    bench.create(json!({"title": "t"}));
+    assert_eq!(rings.load(Ordering::SeqCst), before + 1);
+    assert_eq!(bench.backend.waiting_connections(), [connection]);
+    bench.backend.close_connection(connection);
+    bench.create(json!({"title": "t"}));
+    assert_eq!(
+        (rings.load(Ordering::SeqCst), bench.frames(connection).len()),
+        (before + 1, 0)
+    );
+}
+
+#[test]
+fn paused_messages_are_held_back_and_dropped_ones_lost() {
+    let bench = bench();
+    let connection = bench.subscribe(ON_CREATE);
+    let create = |id: &str| bench.create(json!({"id": id, "title": "t"}));
+    bench.backend.faults().pause_fan_out();
+    create("p1");
+    create("p2");
+    assert_eq!(bench.frames(connection).len(), 0);
+    bench.backend.resume_fan_out();
+    assert_eq!(
+        bench.heard(connection, "onCreatePost"),
+        [json!({"id": "p1"}), json!({"id": "p2"})]
+    );
+    bench.backend.faults().drop_messages(1);
+    create("p3");
+    create("p4");
+    assert_eq!(bench.heard(connection, "onCreatePost"), [json!({"id": "p4"})]);
+}
+
+#[test]
+fn too_many_connections_are_turned_away() {
+    let bench = bench_with_limits(Limits {
+        connections_max: 1,
+        ..Limits::default()
+    });
+    let first = bench.connect();
+    let second = bench.connect();
+    assert_eq!(
+        bench.frames(second)[0]["payload"]["errors"][0]["errorType"],
+        "LimitExceededError"
+    );
+    assert_eq!(bench.frames(first), [] as [Json; 0]);
+}
+
+#[test]
+fn subscribers_hear_versions_in_order_however_many_write() {
+    let bench = bench();
+    bench.create(json!({"id": "p", "title": "t"}));
+    let connection = bench.subscribe("subscription { onUpdatePost { _version } }");
+    let backend = &bench.backend;
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..20 {
+                    let query = "mutation { updatePost(input: {id: \"p\", rating: 1}) { _version } }";
+                    backend.handle_http(
+                        START_MS,
+                        &HttpCall::post(KEY, json!({"query": query}).to_string()),
+                    );
+                }
+            });
+        }
+    });
+    let heard: Vec<u64> = bench
+        .heard(connection, "onUpdatePost")
+        .iter()
+        .map(|record| record["_version"].as_u64().unwrap())
+        .collect();
+    assert_eq!(heard, (2..=161).collect::<Vec<u64>>());
+}

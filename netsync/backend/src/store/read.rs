@@ -1,0 +1,170 @@
+//! Reading records: one by key, pages by scan, by index, and of changes.
+//!
+//! Owns [`Reading`]. A page holds at most as many records as it evaluated; nothing else is kept in memory.
+
+use std::ops::{Bound, ControlFlow};
+
+use landfall_core::Value;
+use landfall_storage::kv::{KvRange, KvRead, KvTable};
+
+use super::key::{self, KeyCondition};
+use super::{Store, tables};
+use crate::compile::{IndexPlan, ModelPlan};
+use crate::error::BackendError;
+use crate::filter::Filter;
+use crate::item::{Attributes, Item};
+
+/// A way to read records: a snapshot or a transaction, at a time that decides which tombstones are gone.
+#[derive(Clone, Copy)]
+pub(crate) struct Reading<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) rows: &'a dyn KvRead,
+    pub(crate) now_ms: i64,
+}
+
+/// A page of records.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct PageOf {
+    /// Those that the filter lets through.
+    pub(crate) items: Vec<Item>,
+    /// Key of the last row that was evaluated, if there are more rows behind it.
+    pub(crate) next: Option<Vec<u8>>,
+}
+
+/// How a page is read.
+pub(crate) struct PageRequest<'a> {
+    /// Key of the last row of the page before.
+    pub(crate) after: Option<&'a [u8]>,
+    /// Rows to evaluate, at least 1.
+    pub(crate) limit: usize,
+    /// Which of them to return.
+    pub(crate) filter: Option<&'a Filter>,
+    /// From the greatest key to the smallest.
+    pub(crate) descending: bool,
+}
+
+impl Reading<'_> {
+    /// The record with these key fields, live or tombstone.
+    pub(crate) fn get(
+        &self,
+        plan: &ModelPlan,
+        key_fields: &Attributes,
+    ) -> Result<Option<Item>, BackendError> {
+        let Some(key) = key::base_key(plan, key_fields) else {
+            return Ok(None);
+        };
+        let item = self.base_row(&key)?;
+        Ok(item.filter(|item| !self.store.is_gone(item, self.now_ms)))
+    }
+
+    /// A page of all records of a model.
+    pub(crate) fn scan(&self, plan: &ModelPlan, request: &PageRequest<'_>) -> Result<PageOf, BackendError> {
+        let range = KvRange::prefix(&tables::model_prefix(plan.name()));
+        self.page(tables::BASE, range, request, &|_, value| decode("base-1", value))
+    }
+
+    /// A page of the records that a key condition selects.
+    pub(crate) fn query(
+        &self,
+        plan: &ModelPlan,
+        index: Option<&IndexPlan>,
+        condition: &KeyCondition,
+        request: &PageRequest<'_>,
+    ) -> Result<PageOf, BackendError> {
+        self.indexed(index, key::range(plan, index, condition), request)
+    }
+
+    /// A page of every record with this partition value, those without a sort value included.
+    pub(crate) fn partition(
+        &self,
+        plan: &ModelPlan,
+        index: Option<&IndexPlan>,
+        partition: &Value,
+        request: &PageRequest<'_>,
+    ) -> Result<PageOf, BackendError> {
+        self.indexed(index, key::partition_range(plan, index, partition), request)
+    }
+
+    /// A page of changes at or after a time, in their order.
+    pub(crate) fn changes(
+        &self,
+        plan: &ModelPlan,
+        since_ms: i64,
+        request: &PageRequest<'_>,
+    ) -> Result<PageOf, BackendError> {
+        let from = Bound::Included(tables::delta_prefix(plan.name(), since_ms));
+        let range = KvRange::between(from, KvRange::prefix(&tables::model_prefix(plan.name())).end());
+        self.page(tables::DELTA, range, request, &|_, value| {
+            decode("delta-1", value)
+        })
+    }
+
+    fn indexed(
+        &self,
+        index: Option<&IndexPlan>,
+        range: KvRange,
+        request: &PageRequest<'_>,
+    ) -> Result<PageOf, BackendError> {
+        if index.is_none() {
+            return self.page(tables::BASE, range, request, &|_, value| decode("base-1", value));
+        }
+        self.page(tables::INDEX, range, request, &|_, base_key| {
+            self.base_row(base_key)?.ok_or_else(|| BackendError::BadRow {
+                table: "index-1",
+                cause: "an entry names a record that is not there".to_owned(),
+            })
+        })
+    }
+
+    fn base_row(&self, key: &[u8]) -> Result<Option<Item>, BackendError> {
+        self.rows
+            .get(tables::BASE, key)?
+            .map(|value| decode("base-1", &value))
+            .transpose()
+    }
+
+    fn page(
+        &self,
+        table: KvTable,
+        mut range: KvRange,
+        request: &PageRequest<'_>,
+        item_of: &dyn Fn(&[u8], &[u8]) -> Result<Item, BackendError>,
+    ) -> Result<PageOf, BackendError> {
+        if request.descending {
+            range = range.descending();
+        }
+        if let Some(after) = request.after {
+            range = range.after(after);
+        }
+        let mut page = PageOf::default();
+        let (mut evaluated, mut last, mut fault) = (0, Vec::new(), None);
+        self.rows.scan(table, &range, &mut |key, value| {
+            let item = match item_of(key, value) {
+                Ok(item) => item,
+                Err(error) => {
+                    fault = Some(error);
+                    return ControlFlow::Break(());
+                }
+            };
+            if table != tables::DELTA && self.store.is_gone(&item, self.now_ms) {
+                return ControlFlow::Continue(());
+            }
+            if evaluated == request.limit {
+                page.next = Some(std::mem::take(&mut last));
+                return ControlFlow::Break(());
+            }
+            evaluated += 1;
+            last.clear();
+            last.extend_from_slice(key);
+            if request.filter.is_none_or(|filter| filter.matches(&item)) {
+                page.items.push(item);
+            }
+            ControlFlow::Continue(())
+        })?;
+        fault.map_or(Ok(page), Err)
+    }
+}
+
+pub(super) fn decode(table: &'static str, value: &[u8]) -> Result<Item, BackendError> {
+    Item::decode(value).map_err(|cause| BackendError::BadRow { table, cause })
+}

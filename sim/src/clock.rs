@@ -1,0 +1,49 @@
+//! Virtual time: the paused clock of the runtime, as every part of a simulation sees it.
+//!
+//! Owns [`SimClock`]. The only place that asks the runtime for its time.
+#![allow(clippy::disallowed_methods, reason = "this file is the simulated clock; the runtime's time is paused")]
+
+use std::time::Duration;
+
+use landfall::Clock;
+
+/// Where the wall clock of a simulation starts: 1 January 2026.
+pub const WALL_START_MS: i64 = 1_767_225_600_000;
+
+/// The clock of a simulation.
+#[derive(Clone, Copy, Debug)]
+pub struct SimClock {
+    start: tokio::time::Instant,
+}
+
+impl SimClock {
+    /// A clock that starts now; to be made inside the paused runtime.
+    pub fn start() -> Self {
+        Self { start: tokio::time::Instant::now() }
+    }
+
+    /// Milliseconds since the start.
+    pub fn elapsed_ms(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Milliseconds since 1970.
+    pub fn unix_ms(&self) -> i64 {
+        WALL_START_MS.saturating_add(i64::try_from(self.elapsed_ms()).unwrap_or(i64::MAX))
+    }
+}
+
+impl Clock for SimClock {
+    fn now_ms(&self) -> u64 {
+        self.elapsed_ms()
+    }
+
+    fn wall_ms(&self) -> i64 {
+        self.unix_ms()
+    }
+}
+
+/// Lets virtual time pass.
+pub async fn pass(ms: u64) {
+    tokio::time::sleep(Duration::from_millis(ms)).await;
+}

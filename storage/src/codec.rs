@@ -1,0 +1,5 @@
+//! Bytes of rows, heads and entries: one place through which everything that is stored passes.
+
+pub(crate) mod entry;
+pub(crate) mod head;
+pub(crate) mod row;

@@ -1,0 +1,186 @@
+//! Where a store's bytes live: a directory, memory, or a disk that a simulator makes.
+//!
+//! Owns opening and locking of the database file. Which file is ours is `disk/contents.rs`; what is remembered of a
+//! fault is `disk/faults.rs`.
+//!
+//! Invariants: 1. a file that is not ours is never written to; 2. a file that a crash left half made is made anew,
+//! since nothing was acknowledged from it; 3. a new file's name is on disk before anything in it is acknowledged.
+
+mod contents;
+mod faults;
+
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use redb::Database;
+use redb::backends::FileBackend;
+
+use crate::error::StorageError;
+use contents::Contents;
+pub(crate) use faults::Faults;
+use faults::Watched;
+
+/// The storage backend of the database, for disks that live elsewhere than in a file.
+pub use redb::StorageBackend;
+/// A backend in memory.
+pub use redb::backends::InMemoryBackend;
+
+/// Name of the database file inside a store's directory.
+pub const FILE_NAME: &str = "landfall.redb";
+
+/// Opens a backend anew each time the store is opened or reopened.
+pub type OpenBackend = Arc<dyn Fn() -> io::Result<Box<dyn StorageBackend>> + Send + Sync>;
+
+/// Where a store's bytes live.
+#[derive(Clone)]
+pub enum Disk {
+    /// In the file `landfall.redb` of this directory, which is made if missing.
+    Directory(PathBuf),
+    /// In memory; gone when the store is closed.
+    Memory,
+    /// Wherever this function says; for simulated disks.
+    Custom(OpenBackend),
+}
+
+impl fmt::Debug for Disk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory(path) => write!(f, "Directory({})", path.display()),
+            Self::Memory => f.write_str("Memory"),
+            Self::Custom(_) => f.write_str("Custom"),
+        }
+    }
+}
+
+impl Disk {
+    /// Opens the database, making it if there is none. What the disk does from here on is noted in `faults`.
+    pub(crate) fn open(&self, cache_bytes: usize, faults: &Arc<Faults>) -> Result<Database, StorageError> {
+        let path = self.place();
+        let backend: Box<dyn StorageBackend> = match self {
+            Self::Directory(directory) => {
+                let file = open_file(directory, &path)?;
+                Box::new(FileBackend::new(file).map_err(|error| translate(error, &path))?)
+            }
+            Self::Memory => Box::new(InMemoryBackend::new()),
+            Self::Custom(open) => open()?,
+        };
+        open_backend(backend, &path, cache_bytes, faults)
+    }
+
+    /// Where it is, for messages.
+    pub(crate) fn place(&self) -> PathBuf {
+        match self {
+            Self::Directory(directory) => directory.join(FILE_NAME),
+            Self::Memory => "memory".into(),
+            Self::Custom(_) => "the disk".into(),
+        }
+    }
+
+    /// Whether the bytes outlive the database that was opened on them.
+    pub(crate) fn can_reopen(&self) -> bool {
+        !matches!(self, Self::Memory)
+    }
+}
+
+fn open_backend(
+    backend: Box<dyn StorageBackend>,
+    path: &Path,
+    cache_bytes: usize,
+    faults: &Arc<Faults>,
+) -> Result<Database, StorageError> {
+    match contents::examine(&*backend)? {
+        Contents::Empty | Contents::Database => {}
+        Contents::Unfinished => alone(&*backend, path, || match contents::examine(&*backend)? {
+            // Looked at again, since somebody else may have been making it a moment ago.
+            Contents::Unfinished => backend.set_len(0),
+            _ => Ok(()),
+        })?,
+        Contents::Foreign => return Err(StorageError::Foreign { path: path.to_owned() }),
+    }
+    if faults.have_unsynced() {
+        alone(&*backend, path, || faults.write_again(&*backend))?;
+    }
+    Database::builder()
+        .set_cache_size(cache_bytes)
+        .create_with_backend(Watched::new(backend, Arc::clone(faults)))
+        .map_err(|error| translate(error, path))
+}
+
+/// Does something to a file that is not open as a database, while nobody else can open it.
+fn alone(
+    backend: &dyn StorageBackend,
+    path: &Path,
+    work: impl FnOnce() -> io::Result<()>,
+) -> Result<(), StorageError> {
+    let locked = match backend.try_lock_range(Bound::Unbounded, Bound::Unbounded) {
+        Ok(true) => true,
+        Ok(false) => return Err(StorageError::Locked { path: path.to_owned() }),
+        // A disk without locks has a single owner.
+        Err(redb::BackendError::Unsupported) => false,
+        Err(error) => return Err(io::Error::from(error).into()),
+    };
+    let worked = work();
+    if locked {
+        backend.unlock_range(Bound::Unbounded, Bound::Unbounded).map_err(io::Error::from)?;
+    }
+    Ok(worked?)
+}
+
+/// Opens the file, or makes it and its directory.
+fn open_file(directory: &Path, path: &Path) -> Result<File, StorageError> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true);
+    let said = |error: io::Error| StorageError::at_path(path, &error);
+    match std::fs::metadata(path) {
+        // Opening a pipe or a directory blocks, or fails in words that help nobody.
+        Ok(metadata) if !metadata.is_file() => Err(StorageError::Foreign { path: path.to_owned() }),
+        Ok(_) => options.open(path).map_err(said),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let existing = directory.ancestors().find(|ancestor| ancestor.is_dir()).map(Path::to_owned);
+            std::fs::create_dir_all(directory).map_err(said)?;
+            let file = options.create(true).truncate(false).open(path).map_err(said)?;
+            sync_names(directory, existing.as_deref()).map_err(said)?;
+            Ok(file)
+        }
+        Err(error) => Err(said(error)),
+    }
+}
+
+/// Brings the names of a new file and of the new directories above it to disk: syncing a file does not sync its name.
+#[cfg(unix)]
+fn sync_names(directory: &Path, existing: Option<&Path>) -> io::Result<()> {
+    for ancestor in directory.ancestors() {
+        let ancestor = if ancestor.as_os_str().is_empty() { Path::new(".") } else { ancestor };
+        File::open(ancestor)?.sync_all()?;
+        if existing.is_none_or(|existing| existing == ancestor) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Elsewhere names are on disk as soon as they are given, or directories cannot be opened to sync them.
+#[cfg(not(unix))]
+fn sync_names(_: &Path, _: Option<&Path>) -> io::Result<()> {
+    Ok(())
+}
+
+fn translate(error: redb::DatabaseError, path: &Path) -> StorageError {
+    match error {
+        redb::DatabaseError::DatabaseAlreadyOpen => StorageError::Locked { path: path.to_owned() },
+        redb::DatabaseError::Storage(redb::StorageError::Io(error))
+            if error.kind() == io::ErrorKind::InvalidData =>
+        {
+            StorageError::corrupt(format!("{}: {error}", path.display()))
+        }
+        redb::DatabaseError::Storage(error) => error.into(),
+        other => StorageError::corrupt(format!("{}: {other}", path.display())),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,179 @@
+//! What a store remembers of its disk: whether it failed, and what a failed sync may have lost.
+//!
+//! Owns [`Faults`] and [`Watched`], through which every byte of a store passes.
+//!
+//! After a failed sync a system may drop what was to be written and still show it to those who read, so that a later
+//! sync succeeds without it. Therefore what was written since the last sync is known by position, and is written
+//! again from what can be read before the database is opened anew. What is lost by then is found by the database's
+//! checksums; what is not is on disk for sure once the next sync succeeds.
+
+use std::io;
+use std::ops::Bound;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use redb::{BackendError, StorageBackend};
+
+/// Most ranges that are remembered between two syncs; beyond it they are joined into one. Each takes 16 bytes.
+const RANGES_MAX: usize = 65_536;
+
+/// How much is copied at once when ranges are written again.
+const COPY_BYTES: usize = 1024 * 1024;
+
+/// Outlives the databases that are opened on one disk, one after the other.
+#[derive(Debug, Default)]
+pub(crate) struct Faults {
+    suspected: AtomicBool,
+    unsynced: Mutex<Vec<Range>>,
+}
+
+/// Bytes from `start` up to `end`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Range {
+    start: u64,
+    end: u64,
+}
+
+impl Faults {
+    /// Whether the disk failed since the database was last known to be well.
+    pub(crate) fn suspected(&self) -> bool {
+        self.suspected.load(Ordering::Acquire)
+    }
+
+    /// Notes that the disk failed, or may have.
+    pub(crate) fn suspect(&self) {
+        self.suspected.store(true, Ordering::Release);
+    }
+
+    /// Notes that the database is well.
+    pub(crate) fn clear(&self) {
+        self.suspected.store(false, Ordering::Release);
+    }
+
+    /// Whether something was written that no sync has covered.
+    pub(super) fn have_unsynced(&self) -> bool {
+        !self.unsynced().is_empty()
+    }
+
+    /// Writes again what a failed sync may have lost, and syncs it.
+    pub(super) fn write_again(&self, backend: &dyn StorageBackend) -> io::Result<()> {
+        let ranges = self.unsynced().clone();
+        let length = backend.len()?;
+        // The length may be among what was lost.
+        backend.set_len(length)?;
+        for range in &ranges {
+            let mut at = range.start;
+            while at < range.end.min(length) {
+                let count = usize::try_from(range.end.min(length) - at).unwrap_or(COPY_BYTES).min(COPY_BYTES);
+                let mut bytes = vec![0; count];
+                backend.read(at, &mut bytes)?;
+                backend.write(at, &bytes)?;
+                at += count as u64;
+            }
+        }
+        backend.sync_data()?;
+        self.unsynced().clear();
+        Ok(())
+    }
+
+    fn unsynced(&self) -> MutexGuard<'_, Vec<Range>> {
+        self.unsynced.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn will_write(&self, start: u64, length: usize) {
+        let end = start.saturating_add(length as u64);
+        let mut ranges = self.unsynced();
+        match ranges.last_mut() {
+            Some(last) if last.end == start => last.end = end,
+            _ => ranges.push(Range { start, end }),
+        }
+        if ranges.len() > RANGES_MAX {
+            join(&mut ranges);
+        }
+    }
+
+    fn note<T, E>(&self, result: Result<T, E>) -> Result<T, E> {
+        if result.is_err() {
+            self.suspect();
+        }
+        result
+    }
+}
+
+fn join(ranges: &mut Vec<Range>) {
+    let start = ranges.iter().map(|range| range.start).min().unwrap_or(0);
+    let end = ranges.iter().map(|range| range.end).max().unwrap_or(0);
+    *ranges = vec![Range { start, end }];
+}
+
+/// A backend whose faults are noted.
+#[derive(Debug)]
+pub(super) struct Watched {
+    inner: Box<dyn StorageBackend>,
+    faults: Arc<Faults>,
+}
+
+impl Watched {
+    pub(super) fn new(inner: Box<dyn StorageBackend>, faults: Arc<Faults>) -> Self {
+        Self { inner, faults }
+    }
+}
+
+impl StorageBackend for Watched {
+    fn len(&self) -> io::Result<u64> {
+        self.faults.note(self.inner.len())
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.faults.note(self.inner.read(offset, out))
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.faults.note(self.inner.set_len(len))
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        // What is written while the sync runs may not be part of it.
+        let before = std::mem::take(&mut *self.faults.unsynced());
+        let synced = self.inner.sync_data();
+        if synced.is_err() {
+            let mut ranges = self.faults.unsynced();
+            let since = std::mem::replace(&mut *ranges, before);
+            ranges.extend(since);
+        }
+        self.faults.note(synced)
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.faults.will_write(offset, data.len());
+        self.faults.note(self.inner.write(offset, data))
+    }
+
+    fn close(&self) -> io::Result<()> {
+        self.inner.close()
+    }
+
+    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.inner.try_lock_range(start, end)
+    }
+
+    fn try_lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.inner.try_lock_shared_range(start, end)
+    }
+
+    fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.inner.lock_range(start, end)
+    }
+
+    fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.inner.lock_shared_range(start, end)
+    }
+
+    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.inner.unlock_range(start, end)
+    }
+
+    fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.inner.query_lock_range(start, end)
+    }
+}

@@ -1,0 +1,169 @@
+//! What can go wrong with a store, split by what the caller can do.
+//!
+//! Owns [`StorageError`] and the translation of the database's own errors.
+
+use std::path::{Path, PathBuf};
+
+use landfall_core::Seq;
+
+/// A fault of a store's files or of the machine under them.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StorageError {
+    /// The disk is full. Nothing was lost; free some space, the store goes on by itself.
+    #[error("the disk is full; free some space and try again")]
+    Full,
+    /// Another process, or another store in this one, has the directory open.
+    #[error("{path} is in use by another process; close it there, or use another directory", path = path.display())]
+    Locked {
+        /// The database file.
+        path: PathBuf,
+    },
+    /// The file is not a Landfall store.
+    #[error("{path} is not a Landfall store; choose another directory, nothing was changed", path = path.display())]
+    Foreign {
+        /// The database file.
+        path: PathBuf,
+    },
+    /// The store was written by a newer version.
+    #[error("the store has format {found}, this version reads up to {known}; update Landfall, nothing was changed")]
+    TooNew {
+        /// Format of the file.
+        found: u32,
+        /// Newest format that this version reads.
+        known: u32,
+    },
+    /// The schema changed in a way that would lose data.
+    #[error("the schema changed in a way that would lose data: {}; nothing was changed", reasons.join("; "))]
+    SchemaIncompatible {
+        /// What cannot be kept, and why.
+        reasons: Vec<String>,
+    },
+    /// The contents contradict themselves.
+    #[error("the store is damaged ({what}); restore a backup, or rebuild it from its log")]
+    Corrupt {
+        /// What was found.
+        what: String,
+    },
+    /// The write may or may not be on disk; the store could not be reopened to find out.
+    #[error("the outcome of the write is unknown until the disk answers again: {cause}")]
+    OutcomeUnknown {
+        /// The first fault.
+        cause: String,
+    },
+    /// The files could not be read or written; nothing of the failed call is on disk.
+    #[error("the disk failed: {cause}")]
+    Io {
+        /// What the system said.
+        cause: String,
+    },
+    /// The model is not in the schema.
+    #[error("there is no model `{model}`; the schema has {known}")]
+    UnknownModel {
+        /// The name.
+        model: String,
+        /// The models that there are.
+        known: String,
+    },
+    /// The change names a mutation that no longer waits. The transaction it was meant for can go on without it.
+    #[error("{0}; read the record again and decide anew")]
+    Misfit(landfall_core::FoldError),
+    /// The query does not fit its model.
+    #[error(transparent)]
+    BadQuery(#[from] landfall_core::PredicateError),
+    /// The log was trimmed past the entry.
+    #[error("entry {seq} is no longer in the log, which starts at {start}")]
+    Trimmed {
+        /// The entry asked for.
+        seq: Seq,
+        /// The first entry that is left.
+        start: Seq,
+    },
+}
+
+impl StorageError {
+    pub(crate) fn corrupt(what: impl Into<String>) -> Self {
+        Self::Corrupt { what: what.into() }
+    }
+
+    /// A fault that says nothing of the file it happened to.
+    pub(crate) fn at_path(path: &Path, error: &std::io::Error) -> Self {
+        match Self::io(error) {
+            Self::Io { cause } => Self::Io { cause: format!("{}: {cause}", path.display()) },
+            other => other,
+        }
+    }
+
+    fn io(error: &std::io::Error) -> Self {
+        use std::io::ErrorKind;
+        match error.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Self::Full,
+            ErrorKind::UnexpectedEof => Self::corrupt("the file ends before its contents do"),
+            _ => Self::Io { cause: error.to_string() },
+        }
+    }
+}
+
+impl From<redb::StorageError> for StorageError {
+    fn from(error: redb::StorageError) -> Self {
+        match error {
+            redb::StorageError::Io(error) => Self::io(&error),
+            redb::StorageError::Corrupted(what) => Self::Corrupt { what },
+            redb::StorageError::PreviousIo | redb::StorageError::DatabaseClosed => Self::Io {
+                cause: "the database was closed after an earlier fault; try again, or take a new snapshot".to_owned(),
+            },
+            other => Self::Io { cause: other.to_string() },
+        }
+    }
+}
+
+impl From<redb::TableError> for StorageError {
+    fn from(error: redb::TableError) -> Self {
+        match error {
+            redb::TableError::Storage(error) => error.into(),
+            other => Self::corrupt(other.to_string()),
+        }
+    }
+}
+
+impl From<redb::TransactionError> for StorageError {
+    fn from(error: redb::TransactionError) -> Self {
+        match error {
+            redb::TransactionError::Storage(error) => error.into(),
+            other => Self::Io { cause: other.to_string() },
+        }
+    }
+}
+
+impl From<redb::CommitError> for StorageError {
+    fn from(error: redb::CommitError) -> Self {
+        match error {
+            redb::CommitError::Storage(error) => error.into(),
+            other => Self::Io { cause: other.to_string() },
+        }
+    }
+}
+
+impl From<std::io::Error> for StorageError {
+    fn from(error: std::io::Error) -> Self {
+        Self::io(&error)
+    }
+}
+
+impl From<landfall_core::FoldError> for StorageError {
+    fn from(error: landfall_core::FoldError) -> Self {
+        Self::corrupt(error.to_string())
+    }
+}
+
+impl From<rmp_serde::decode::Error> for StorageError {
+    fn from(error: rmp_serde::decode::Error) -> Self {
+        Self::corrupt(format!("unreadable MessagePack: {error}"))
+    }
+}
+
+impl From<landfall_core::keycode::BadKey> for StorageError {
+    fn from(error: landfall_core::keycode::BadKey) -> Self {
+        Self::corrupt(error.to_string())
+    }
+}

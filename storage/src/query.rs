@@ -1,0 +1,242 @@
+//! Queries on a snapshot: which way to the records is shortest, and walking it.
+//!
+//! Owns [`Query`], the plan and its execution. Predicates are tested on encoded rows; only what is returned is decoded.
+//!
+//! Invariant: whatever the plan, the result is that of a full scan. Without sort keys records come in the order of
+//! their identifiers; ties of a sort as well.
+
+mod operand;
+mod plan;
+mod top;
+
+use redb::ReadableTable;
+
+use landfall_core::{
+    BoundPredicate, BoundSort, FieldSource, FieldType, ModelDef, ModelName, Op, Page, Predicate, Record, RecordId,
+    Scalar, Slot, Sort, Value, keycode,
+};
+
+use crate::catalog::{Catalog, ModelEntry};
+use crate::codec::head::HeadRef;
+use crate::codec::row::{EncodedRow, layout_of};
+use crate::error::StorageError;
+use crate::snapshot::Snapshot;
+use crate::tables::{INDEX, index_prefix, model_prefix, record_key_of};
+
+pub use plan::Plan;
+use plan::KeyRange;
+use top::Top;
+
+/// Which records are wanted, in which order, and how many.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Query {
+    /// The model.
+    pub model: ModelName,
+    /// Which of its records.
+    pub predicate: Predicate,
+    /// In which order; by identifier if empty.
+    pub sort: Vec<Sort>,
+    /// Which part of them.
+    pub page: Page,
+}
+
+impl Query {
+    /// All records of a model.
+    pub fn all(model: impl Into<ModelName>) -> Self {
+        Self { model: model.into(), predicate: Predicate::All, sort: Vec::new(), page: Page::default() }
+    }
+}
+
+impl Snapshot {
+    /// The records that a query asks for.
+    ///
+    /// # Errors
+    /// [`StorageError::UnknownModel`], [`StorageError::BadQuery`] and the disk's faults.
+    pub fn query(&self, query: &Query) -> Result<Vec<Record>, StorageError> {
+        let model = self.catalog().model(&query.model)?;
+        let predicate = query.predicate.bind(&model.def)?;
+        let sort = BoundSort::bind(&query.sort, &model.def)?;
+        let plan = plan::choose(model, &predicate);
+        let offset = query.page.offset();
+        let wanted = query.page.limit.map_or(usize::MAX, |limit| offset.saturating_add(limit));
+        if wanted == 0 {
+            return Ok(Vec::new());
+        }
+        if sort.is_empty() && plan.is_in_key_order() {
+            let mut records = Vec::new();
+            let mut seen = 0;
+            self.walk(model, &plan, &predicate, |_, head| {
+                seen += 1;
+                if seen > offset {
+                    records.extend(self.record(&model.def, head)?);
+                }
+                Ok(seen < wanted)
+            })?;
+            return Ok(records);
+        }
+        self.sorted(model, &plan, &predicate, sort, offset, wanted)
+    }
+
+    /// Number of records that satisfy a predicate.
+    ///
+    /// # Errors
+    /// As [`Snapshot::query`].
+    pub fn count(&self, model: &str, predicate: &Predicate) -> Result<u64, StorageError> {
+        let model = self.catalog().model(model)?;
+        let predicate = predicate.bind(&model.def)?;
+        let plan = plan::choose(model, &predicate);
+        let mut count = 0;
+        self.walk(model, &plan, &predicate, |_, _| {
+            count += 1;
+            Ok(true)
+        })?;
+        Ok(count)
+    }
+
+    /// How a query would be carried out.
+    ///
+    /// # Errors
+    /// As [`Snapshot::query`].
+    pub fn explain(&self, query: &Query) -> Result<Plan, StorageError> {
+        let model = self.catalog().model(&query.model)?;
+        let predicate = query.predicate.bind(&model.def)?;
+        BoundSort::bind(&query.sort, &model.def)?;
+        Ok(plan::choose(model, &predicate))
+    }
+
+    fn sorted(
+        &self,
+        model: &ModelEntry,
+        plan: &Plan,
+        predicate: &BoundPredicate,
+        sort: BoundSort,
+        offset: usize,
+        wanted: usize,
+    ) -> Result<Vec<Record>, StorageError> {
+        let mut top = Top::new(sort, wanted);
+        self.walk(model, plan, predicate, |key, head| {
+            if let Some(row) = head.row {
+                top.offer(key, &EncodedRow { reader: self.catalog().reader(layout_of(row)?)?, bytes: row });
+            }
+            Ok(true)
+        })?;
+        top.into_keys()
+            .into_iter()
+            .skip(offset)
+            .map(|key| {
+                let guard = self.records().get(key.as_slice())?;
+                let guard = guard.ok_or_else(|| StorageError::corrupt("a record vanished from a snapshot"))?;
+                self.record(&model.def, &HeadRef::parse(guard.value())?)?
+                    .ok_or_else(|| StorageError::corrupt("a record vanished from a snapshot"))
+            })
+            .collect()
+    }
+
+    /// Calls `found` with each matching record until it returns `false`.
+    fn walk(
+        &self,
+        model: &ModelEntry,
+        plan: &Plan,
+        predicate: &BoundPredicate,
+        mut found: impl FnMut(&[u8], &HeadRef<'_>) -> Result<bool, StorageError>,
+    ) -> Result<(), StorageError> {
+        let catalog = self.catalog();
+        let mut visit = |key: &[u8], bytes: &[u8]| -> Result<bool, StorageError> {
+            let head = HeadRef::parse(bytes)?;
+            let Some(row) = head.row else { return Ok(true) };
+            let row = EncodedRow { reader: catalog.reader(layout_of(row)?)?, bytes: row };
+            if predicate.matches(&row) { found(key, &head) } else { Ok(true) }
+        };
+        match plan {
+            Plan::Key(id) => {
+                let key = record_key_of(&model.def.name, id);
+                if let Some(head) = self.records().get(key.as_slice())? {
+                    visit(&key, head.value())?;
+                }
+            }
+            // A range that ends before it begins; the database need not be asked.
+            Plan::Index { range, .. } if range.is_empty() => {}
+            Plan::Index { name, range } => {
+                let index = self.transaction().open_table(INDEX)?;
+                let prefix = index_prefix(&model.def.name, name);
+                let columns = model.indexes.iter().find(|i| i.name == *name).map_or(0, |i| i.slots.len());
+                for item in index.range::<&[u8]>(range.bounds(&prefix).as_bounds())? {
+                    let (entry, _) = item?;
+                    let id = &entry.value()[prefix.len()..];
+                    let id = keycode::skip(id, columns)?;
+                    let mut key = model_prefix(&model.def.name);
+                    key.extend_from_slice(id);
+                    let head = self.records().get(key.as_slice())?;
+                    let head = head.ok_or_else(|| StorageError::corrupt("an index entry names no record"))?;
+                    if !visit(&key, head.value())? {
+                        break;
+                    }
+                }
+            }
+            Plan::Scan => {
+                let prefix = model_prefix(&model.def.name);
+                for item in self.records().range::<&[u8]>(KeyRange::default().bounds(&prefix).as_bounds())? {
+                    let (key, head) = item?;
+                    if !visit(key.value(), head.value())? {
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Identifiers of visible records whose fields hold the parts of an identifier; see `Txn::referring`.
+pub(crate) fn referring(
+    catalog: &Catalog,
+    records: &impl ReadableTable<&'static [u8], &'static [u8]>,
+    index: &impl ReadableTable<&'static [u8], ()>,
+    model: &ModelName,
+    fields: &[&str],
+    values: &[Value],
+) -> Result<Vec<RecordId>, StorageError> {
+    assert_eq!(fields.len(), values.len(), "a reference has one value for each of its fields");
+    let model = catalog.model(model)?;
+    // An unknown field must not be passed over: without it the others would select too many records.
+    Predicate::And(fields.iter().map(|field| Predicate::field(field, Op::Ne(Value::Null))).collect()).bind(&model.def)?;
+    let slots: Vec<Slot> = fields.iter().filter_map(|field| model.def.slot(field)).collect();
+    let values: Vec<Value> = slots.iter().zip(values).map(|(slot, value)| as_stored(&model.def, *slot, value)).collect();
+    let mut ids = Vec::new();
+    if slots.is_empty() || values.iter().any(Value::is_null) {
+        return Ok(ids);
+    }
+    if let Some(found) = model.indexes.iter().find(|index| index.slots.starts_with(&slots)) {
+        let prefix = index_prefix(&model.def.name, &found.name);
+        let mut start = prefix.clone();
+        for value in &values {
+            keycode::encode_value(&mut start, value);
+        }
+        for item in index.range::<&[u8]>(KeyRange::default().bounds(&start).as_bounds())? {
+            let (entry, _) = item?;
+            ids.push(keycode::decode_id(keycode::skip(&entry.value()[prefix.len()..], found.slots.len())?)?);
+        }
+        return Ok(ids);
+    }
+    let prefix = model_prefix(&model.def.name);
+    for item in records.range::<&[u8]>(KeyRange::default().bounds(&prefix).as_bounds())? {
+        let (key, head) = item?;
+        let Some(row) = HeadRef::parse(head.value())?.row else { continue };
+        let row = EncodedRow { reader: catalog.reader(layout_of(row)?)?, bytes: row };
+        if slots.iter().zip(&values).all(|(slot, value)| row.value_at(*slot).cmp_total(&value.as_ref()).is_eq()) {
+            ids.push(keycode::decode_id(&key.value()[prefix.len()..])?);
+        }
+    }
+    Ok(ids)
+}
+
+/// A part of an identifier as a field holds it that refers to it: identifiers keep floats as text.
+fn as_stored(def: &ModelDef, slot: Slot, value: &Value) -> Value {
+    match (&def.stored_field(slot).ty, value) {
+        (FieldType::Scalar(Scalar::Float), Value::String(text)) => text.parse().map_or(Value::Null, Value::Float),
+        _ => value.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

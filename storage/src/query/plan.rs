@@ -1,0 +1,184 @@
+//! The shortest way to the records of a predicate: by identifier, by an index range, or by a scan.
+//!
+//! Owns [`Plan`] and [`choose`]. A plan may find too many records, never too few: the predicate is tested on each.
+
+use std::fmt;
+use std::ops::Bound;
+
+use landfall_core::{BoundPredicate, IdPart, ModelDef, Op, RecordId, Slot, Value, keycode};
+
+use super::operand::Kind;
+use crate::catalog::{IndexEntry, ModelEntry};
+use crate::tables::prefix_end;
+
+/// How a query finds its records.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Plan {
+    /// One record by its identifier.
+    Key(RecordId),
+    /// A range of an index.
+    Index {
+        /// The index.
+        name: String,
+        /// Which of its entries.
+        range: KeyRange,
+    },
+    /// All records of the model.
+    Scan,
+}
+
+/// A range of keys that begin with the same encoded values.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct KeyRange {
+    /// Encoded values that all keys begin with.
+    prefix: Vec<u8>,
+    /// What comes next is not before this.
+    start: Option<Vec<u8>>,
+    /// What comes next is before this.
+    end: Option<Vec<u8>>,
+}
+
+/// Bounds of a key range as owned bytes.
+pub(super) struct Bounds {
+    start: Vec<u8>,
+    end: Option<Vec<u8>>,
+}
+
+impl Bounds {
+    pub(super) fn as_bounds(&self) -> (Bound<&[u8]>, Bound<&[u8]>) {
+        (Bound::Included(&self.start), self.end.as_deref().map_or(Bound::Unbounded, Bound::Excluded))
+    }
+}
+
+impl KeyRange {
+    /// The bounds behind a table's own prefix.
+    pub(super) fn bounds(&self, table_prefix: &[u8]) -> Bounds {
+        let prefix = [table_prefix, &self.prefix].concat();
+        let end = match &self.end {
+            Some(end) => Some([prefix.as_slice(), end].concat()),
+            None => prefix_end(&prefix),
+        };
+        let mut start = prefix;
+        start.extend_from_slice(self.start.as_deref().unwrap_or_default());
+        Bounds { start, end }
+    }
+
+    /// Whether nothing can lie in the range.
+    pub(super) fn is_empty(&self) -> bool {
+        matches!((&self.start, &self.end), (Some(start), Some(end)) if start >= end)
+    }
+
+    fn narrow(&mut self, start: Option<Vec<u8>>, end: Option<Vec<u8>>) {
+        // No start sorts before every start, but no end sorts before every end as well.
+        self.start = self.start.take().max(start);
+        self.end = match (self.end.take(), end) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+    }
+}
+
+impl Plan {
+    /// Whether records come in the order of their identifiers.
+    pub(super) fn is_in_key_order(&self) -> bool {
+        !matches!(self, Self::Index { .. })
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key(id) => write!(f, "by identifier {id}"),
+            Self::Index { name, .. } => write!(f, "by a range of the index `{name}`"),
+            Self::Scan => f.write_str("by a scan of all records"),
+        }
+    }
+}
+
+/// Chooses the way: identifier, else the index that more conditions narrow, else a scan.
+pub(super) fn choose(model: &ModelEntry, predicate: &BoundPredicate) -> Plan {
+    let mut conditions = Vec::new();
+    collect(predicate, &mut conditions);
+    if let Some(id) = identifier(model, &conditions) {
+        return Plan::Key(id);
+    }
+    model
+        .indexes
+        .iter()
+        .filter_map(|index| narrow(&model.def, index, &conditions).map(|(range, narrowed)| (narrowed, index, range)))
+        // The first of equals, so that the plan does not depend on anything but the schema.
+        .max_by(|(a, first, _), (b, second, _)| a.cmp(b).then_with(|| second.name.cmp(&first.name)))
+        .map_or(Plan::Scan, |(_, index, range)| Plan::Index { name: index.name.clone(), range })
+}
+
+/// Conditions that every record of the result satisfies.
+fn collect<'a>(predicate: &'a BoundPredicate, conditions: &mut Vec<(Slot, &'a Op)>) {
+    match predicate {
+        BoundPredicate::Field(slot, op) => conditions.push((*slot, op)),
+        BoundPredicate::And(members) => members.iter().for_each(|member| collect(member, conditions)),
+        BoundPredicate::All | BoundPredicate::Or(_) | BoundPredicate::Not(_) => {}
+    }
+}
+
+fn identifier(model: &ModelEntry, conditions: &[(Slot, &Op)]) -> Option<RecordId> {
+    let part = |slot: &Slot| IdPart::from_value(&equal_to(&model.def, conditions, *slot)?);
+    model.def.key_slots().iter().map(part).collect::<Option<Vec<_>>>().map(RecordId::new)
+}
+
+/// The value that a field must have.
+fn equal_to(def: &ModelDef, conditions: &[(Slot, &Op)], slot: Slot) -> Option<Value> {
+    let kind = Kind::of(def, slot)?;
+    conditions.iter().find_map(|(other, op)| match op {
+        Op::Eq(value) if *other == slot => kind.equal(value),
+        _ => None,
+    })
+}
+
+/// The range of an index that the conditions leave, and how strongly they narrow it; `None` if not at all.
+fn narrow(def: &ModelDef, index: &IndexEntry, conditions: &[(Slot, &Op)]) -> Option<(KeyRange, usize)> {
+    let mut range = KeyRange::default();
+    let mut narrowed = 0;
+    for slot in &index.slots {
+        if let Some(value) = equal_to(def, conditions, *slot) {
+            keycode::encode_value(&mut range.prefix, &value);
+            narrowed += 2;
+            continue;
+        }
+        if Kind::of(def, *slot).is_some_and(|kind| bound(&mut range, kind, *slot, conditions)) {
+            narrowed += 1;
+        }
+        break;
+    }
+    (narrowed > 0).then_some((range, narrowed))
+}
+
+/// Narrows by comparisons on one field. Returns whether there were any.
+fn bound(range: &mut KeyRange, kind: Kind, slot: Slot, conditions: &[(Slot, &Op)]) -> bool {
+    let mut narrowed = false;
+    for (_, op) in conditions.iter().filter(|(other, _)| *other == slot) {
+        let (start, end) = match op {
+            Op::Eq(value) => (kind.start(value, true), kind.end(value, true)),
+            Op::Gt(value) => (kind.start(value, false), None),
+            Op::Ge(value) => (kind.start(value, true), None),
+            Op::Lt(value) => (None, kind.end(value, false)),
+            Op::Le(value) => (None, kind.end(value, true)),
+            Op::Between(low, high) => (kind.start(low, true), kind.end(high, true)),
+            Op::BeginsWith(prefix) if kind == Kind::Text => {
+                let (start, end) = Kind::beginning(prefix);
+                (Some(start), end)
+            }
+            _ => continue,
+        };
+        narrowed |= start.is_some() || end.is_some();
+        range.narrow(start, end);
+    }
+    if narrowed {
+        // A comparison holds for no null.
+        let (start, end) = kind.limits();
+        range.narrow(Some(start), Some(end));
+    }
+    narrowed
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,86 @@
+//! The first records of a sort order, kept while the others go by.
+//!
+//! Owns [`Top`]. Keeps only as many sort keys as are wanted, so a limit on a large model needs little memory.
+
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+
+use landfall_core::{BoundSort, Direction, FieldSource, Value};
+
+/// The smallest `wanted` records so far, by sort keys, then by record key.
+pub(super) struct Top {
+    sort: BoundSort,
+    wanted: usize,
+    heap: BinaryHeap<Candidate>,
+}
+
+struct Candidate {
+    values: Vec<(Value, Direction)>,
+    key: Vec<u8>,
+}
+
+impl Top {
+    pub(super) fn new(sort: BoundSort, wanted: usize) -> Self {
+        Self { sort, wanted, heap: BinaryHeap::new() }
+    }
+
+    /// Takes a record in if it is among the first ones.
+    pub(super) fn offer(&mut self, key: &[u8], source: &impl FieldSource) {
+        if self.heap.len() >= self.wanted {
+            let worst = self.heap.peek().expect("`wanted` is positive, so a full heap has a greatest element");
+            // Compared before anything is copied: nearly all records of a large model end here.
+            if self.compare(key, source, worst).is_ge() {
+                return;
+            }
+            self.heap.pop();
+        }
+        let values = self.sort.keys().iter().map(|(slot, d)| (source.value_at(*slot).to_value(), *d)).collect();
+        self.heap.push(Candidate { values, key: key.to_vec() });
+    }
+
+    fn compare(&self, key: &[u8], source: &impl FieldSource, other: &Candidate) -> Ordering {
+        for ((slot, direction), (value, _)) in self.sort.keys().iter().zip(&other.values) {
+            let order = directed(source.value_at(*slot).cmp_total(&value.as_ref()), *direction);
+            if order.is_ne() {
+                return order;
+            }
+        }
+        key.cmp(&other.key)
+    }
+
+    /// Keys of the records, in order.
+    pub(super) fn into_keys(self) -> Vec<Vec<u8>> {
+        self.heap.into_sorted_vec().into_iter().map(|candidate| candidate.key).collect()
+    }
+}
+
+fn directed(order: Ordering, direction: Direction) -> Ordering {
+    match direction {
+        Direction::Ascending => order,
+        Direction::Descending => order.reverse(),
+    }
+}
+
+impl Ord for Candidate {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let by_values = self.values.iter().zip(&other.values);
+        by_values
+            .map(|((a, direction), (b, _))| directed(a.cmp_total(b), *direction))
+            .find(|order| order.is_ne())
+            .unwrap_or_else(|| self.key.cmp(&other.key))
+    }
+}
+
+impl PartialOrd for Candidate {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Candidate {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Candidate {}

@@ -1,0 +1,260 @@
+//! Projections from the log alone: made again, or compared with those in force.
+//!
+//! Owns [`rebuild`], [`rebuild_indexes`] and [`verify`].
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use redb::{Database, Key, ReadOnlyTable, ReadableDatabase, ReadableTable, WriteTransaction};
+use serde::de::DeserializeOwned;
+
+use landfall_core::{Mutation, Seq, SyncCursor, keycode};
+
+use crate::catalog::Catalog;
+use crate::codec::{self, head::HeadRef};
+use crate::error::StorageError;
+use crate::index;
+use crate::snapshot::Snapshot;
+use crate::store::CACHE_BYTES_DEFAULT;
+use crate::tables::{CURSORS, INDEX, LOG, META, OUTBOX, RECORDS, meta, model_prefix, prefix_end};
+use crate::txn::Projections;
+
+/// What [`verify`] found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verification {
+    /// Entries replayed.
+    pub entries: u64,
+    /// Records compared.
+    pub records: u64,
+    /// Differences between the projections in force and those replayed, at most [`DIFFERENCES_MAX`]; empty if they agree.
+    pub differences: Vec<String>,
+}
+
+/// Most differences that are listed; one is enough to know that something is wrong, a few help to see what.
+pub const DIFFERENCES_MAX: usize = 20;
+
+/// Replays the log into emptied projections, in one transaction. Returns the number of entries.
+pub(crate) fn rebuild(transaction: WriteTransaction, catalog: &Arc<Catalog>) -> Result<u64, StorageError> {
+    let count = {
+        transaction.delete_table(RECORDS)?;
+        transaction.delete_table(OUTBOX)?;
+        transaction.delete_table(INDEX)?;
+        transaction.delete_table(CURSORS)?;
+        let mut projections = Projections::open(&transaction)?;
+        let log = transaction.open_table(LOG)?;
+        let start = chain_start(&transaction.open_table(META)?)?;
+        replay(&log, start, |seq, bytes| projections.project(catalog, &codec::entry::decode(seq, bytes)?))?
+    };
+    transaction.commit()?;
+    Ok(count)
+}
+
+/// Makes all index entries again from the rows.
+pub(crate) fn rebuild_indexes(transaction: &WriteTransaction, catalog: &Catalog) -> Result<(), StorageError> {
+    transaction.delete_table(INDEX)?;
+    let mut table = transaction.open_table(INDEX)?;
+    let records = transaction.open_table(RECORDS)?;
+    for model in catalog.models() {
+        let prefix = model_prefix(&model.def.name);
+        let end = prefix_end(&prefix).expect("a model name ends with a zero byte, so its prefix has a successor");
+        for item in records.range(prefix.as_slice()..end.as_slice())? {
+            let (key, head) = item?;
+            let Some(row) = HeadRef::parse(head.value())?.row else { continue };
+            let values = catalog.reader(codec::row::layout_of(row)?)?.decode(row)?;
+            let id = keycode::decode_id(&key.value()[prefix.len()..])?;
+            for (_, new) in index::changes(&model.def.name, &model.indexes, &id, None, Some(&values)) {
+                if let Some(new) = new {
+                    table.insert(new.as_slice(), ())?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Replays the log of a snapshot into a scratch store in memory and compares.
+///
+/// Needs memory for a second copy of the projections.
+///
+/// # Errors
+/// [`StorageError::Corrupt`] if the log itself is damaged.
+pub fn verify(snapshot: &Snapshot) -> Result<Verification, StorageError> {
+    let catalog = snapshot.catalog();
+    let scratch = Database::builder()
+        .set_cache_size(CACHE_BYTES_DEFAULT)
+        .create_with_backend(redb::backends::InMemoryBackend::new())
+        .map_err(|error| StorageError::Io { cause: error.to_string() })?;
+    let transaction = scratch.begin_write()?;
+    let mut found = Verification::default();
+    {
+        let mut projections = Projections::open(&transaction)?;
+        let start = chain_start(&snapshot.transaction().open_table(META)?)?;
+        found.entries = replay(&snapshot.transaction().open_table(LOG)?, start, |seq, bytes| {
+            projections.project(catalog, &codec::entry::decode(seq, bytes)?)
+        })?;
+    }
+    transaction.commit()?;
+    let replayed = Snapshot::new(scratch.begin_read()?, Arc::clone(catalog))?;
+    compare_all(snapshot, &replayed, &mut found)?;
+    Ok(found)
+}
+
+fn compare_all(ours: &Snapshot, theirs: &Snapshot, found: &mut Verification) -> Result<(), StorageError> {
+    let (our, their) = (ours.transaction(), theirs.transaction());
+    let mut records = 0;
+    // Rows are compared by value, since their layouts may differ.
+    walk_both(&our.open_table(RECORDS)?, &their.open_table(RECORDS)?, |key, side, _| {
+        records += 1;
+        let name = || format!("record {}", text(key));
+        match side {
+            Side::Both => compare_states(key, ours, theirs, name, found)?,
+            alone => note(found, || alone.tell(&name())),
+        }
+        Ok(())
+    })?;
+    found.records = records;
+    walk_both(&our.open_table(INDEX)?, &their.open_table(INDEX)?, |key, side, _| {
+        if side != Side::Both {
+            note(found, || side.tell(&format!("index entry {}", text(key))));
+        }
+        Ok(())
+    })?;
+    walk_both(&our.open_table(OUTBOX)?, &their.open_table(OUTBOX)?, |seq, side, values| {
+        compare_decoded::<Mutation>(&format!("pending mutation {}", Seq(seq)), side, values, found);
+        Ok(())
+    })?;
+    walk_both(&our.open_table(CURSORS)?, &their.open_table(CURSORS)?, |model, side, values| {
+        compare_decoded::<SyncCursor>(&format!("sync cursor of {model}"), side, values, found);
+        Ok(())
+    })
+}
+
+/// Where an entry of a projection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Store,
+    Log,
+    Both,
+}
+
+impl Side {
+    fn tell(self, what: &str) -> String {
+        match self {
+            Self::Store => format!("{what} is in the store, but the log does not make it"),
+            Self::Log => format!("{what} is made by the log, but is not in the store"),
+            Self::Both => format!("{what} is in the store, but the log makes another"),
+        }
+    }
+}
+
+/// Visits the keys of two tables in order, each key once, with the values at it.
+fn walk_both<K: Key + 'static, V: redb::Value + 'static>(
+    ours: &ReadOnlyTable<K, V>,
+    theirs: &ReadOnlyTable<K, V>,
+    mut visit: impl for<'a> FnMut(K::SelfType<'a>, Side, [Option<V::SelfType<'a>>; 2]) -> Result<(), StorageError>,
+) -> Result<(), StorageError> {
+    let (mut ours, mut theirs) = (ours.iter()?, theirs.iter()?);
+    let (mut our, mut their) = (ours.next().transpose()?, theirs.next().transpose()?);
+    loop {
+        let order = match (&our, &their) {
+            (None, None) => return Ok(()),
+            (Some((a, _)), Some((b, _))) => {
+                K::compare(K::as_bytes(&a.value()).as_ref(), K::as_bytes(&b.value()).as_ref())
+            }
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+        };
+        {
+            let values = [our.as_ref(), their.as_ref()].map(|item| item.map(|(_, value)| value.value()));
+            match (&our, &their, order) {
+                (Some((key, _)), _, Ordering::Less) => visit(key.value(), Side::Store, values)?,
+                (Some((key, _)), _, Ordering::Equal) => visit(key.value(), Side::Both, values)?,
+                (_, Some((key, _)), _) => visit(key.value(), Side::Log, values)?,
+                (_, None, _) => {}
+            }
+        }
+        if order.is_le() {
+            our = ours.next().transpose()?;
+        }
+        if order.is_ge() {
+            their = theirs.next().transpose()?;
+        }
+    }
+}
+
+fn compare_states(
+    key: &[u8],
+    ours: &Snapshot,
+    theirs: &Snapshot,
+    name: impl Fn() -> String,
+    found: &mut Verification,
+) -> Result<(), StorageError> {
+    match (ours.state_at(key), theirs.state_at(key)) {
+        (Ok(in_force), Ok(replayed)) if in_force == replayed => {}
+        (Ok(in_force), Ok(replayed)) => {
+            note(found, || format!("{} is {in_force:?} in the store and {replayed:?} by the log", name()));
+        }
+        (Err(StorageError::Corrupt { what }), _) => note(found, || format!("{} cannot be read: {what}", name())),
+        (Err(error), _) | (_, Err(error)) => return Err(error),
+    }
+    Ok(())
+}
+
+/// Compares values by what they mean, since an older version may have written them in another form.
+fn compare_decoded<T: DeserializeOwned + PartialEq>(
+    what: &str,
+    side: Side,
+    [ours, theirs]: [Option<&[u8]>; 2],
+    found: &mut Verification,
+) {
+    let decode = |bytes: Option<&[u8]>| bytes.and_then(|bytes| rmp_serde::from_slice::<T>(bytes).ok());
+    let same = side == Side::Both && (ours == theirs || decode(ours).is_some_and(|ours| Some(ours) == decode(theirs)));
+    if !same {
+        note(found, || side.tell(what));
+    }
+}
+
+fn note(found: &mut Verification, difference: impl FnOnce() -> String) {
+    if found.differences.len() < DIFFERENCES_MAX {
+        found.differences.push(difference());
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    bytes.escape_ascii().to_string()
+}
+
+/// First entry of the log and the check of the one before it.
+pub(crate) fn chain_start(meta_table: &impl ReadableTable<&'static str, &'static [u8]>) -> Result<(Seq, u32), StorageError> {
+    let Some(value) = meta_table.get(meta::LOG_START)? else { return Ok((Seq::ZERO.next(), 0)) };
+    let value = value.value();
+    match (value.first_chunk::<8>(), value.get(8..).and_then(|rest| rest.first_chunk::<4>())) {
+        (Some(seq), Some(check)) => Ok((Seq(u64::from_le_bytes(*seq)), u32::from_le_bytes(*check))),
+        _ => Err(StorageError::corrupt("the start of the log is cut short")),
+    }
+}
+
+/// Hands every entry to `each`, in order, after checking that it follows the one before.
+fn replay(
+    log: &impl ReadableTable<u64, &'static [u8]>,
+    (start, mut check): (Seq, u32),
+    mut each: impl FnMut(Seq, &[u8]) -> Result<(), StorageError>,
+) -> Result<u64, StorageError> {
+    let mut expected = start;
+    let mut count = 0;
+    for item in log.iter()? {
+        let (seq, bytes) = item?;
+        let seq = Seq(seq.value());
+        if seq != expected {
+            return Err(StorageError::corrupt(format!("entry {expected} is missing; the log goes on with {seq}")));
+        }
+        check = codec::entry::verify(seq, bytes.value(), check)?;
+        each(seq, bytes.value())?;
+        expected = seq.next();
+        count += 1;
+    }
+    Ok(count)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,184 @@
+//! A view of one commit: records, mutations, cursors and the log as they were then.
+//!
+//! Owns [`Snapshot`]. Queries are in `query.rs`. Later commits do not change a snapshot, and it does not hold them up;
+//! but pages that it still sees are not reused, so it should not be kept for long.
+
+use std::ops::{Bound, RangeBounds};
+use std::sync::Arc;
+
+use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata};
+
+use landfall_core::{
+    Base, LogEntry, ModelName, Mutation, Record, RecordId, RecordKey, RecordState, Schema, Seq, SyncCursor,
+};
+
+use crate::catalog::Catalog;
+use crate::codec::{self, head::HeadRef};
+use crate::error::StorageError;
+use crate::rebuild::chain_start;
+use crate::tables::{CURSORS, LOG, META, OUTBOX, RECORDS, record_key, record_key_of};
+
+/// A consistent view of the newest commit at the time it was taken.
+pub struct Snapshot {
+    transaction: ReadTransaction,
+    catalog: Arc<Catalog>,
+    records: ReadOnlyTable<&'static [u8], &'static [u8]>,
+}
+
+impl std::fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Snapshot")
+    }
+}
+
+impl Snapshot {
+    pub(crate) fn new(transaction: ReadTransaction, catalog: Arc<Catalog>) -> Result<Self, StorageError> {
+        let records = transaction.open_table(RECORDS)?;
+        Ok(Self { transaction, catalog, records })
+    }
+
+    pub(crate) fn transaction(&self) -> &ReadTransaction {
+        &self.transaction
+    }
+
+    pub(crate) fn catalog(&self) -> &Arc<Catalog> {
+        &self.catalog
+    }
+
+    pub(crate) fn records(&self) -> &ReadOnlyTable<&'static [u8], &'static [u8]> {
+        &self.records
+    }
+
+    /// The schema in force.
+    pub fn schema(&self) -> &Arc<Schema> {
+        &self.catalog.schema
+    }
+
+    /// The record of that identifier, if the app sees one.
+    ///
+    /// # Errors
+    /// [`StorageError::UnknownModel`] and the disk's faults.
+    pub fn get(&self, model: &str, id: &RecordId) -> Result<Option<Record>, StorageError> {
+        let model = self.catalog.model(model)?;
+        let key = record_key_of(&model.def.name, id);
+        match self.records.get(key.as_slice())? {
+            Some(guard) => self.record(&model.def, &HeadRef::parse(guard.value())?),
+            None => Ok(None),
+        }
+    }
+
+    /// The visible record of a head, with the row it was read from.
+    pub(crate) fn record(
+        &self,
+        def: &Arc<landfall_core::ModelDef>,
+        head: &HeadRef<'_>,
+    ) -> Result<Option<Record>, StorageError> {
+        let Some(row) = head.row else { return Ok(None) };
+        let values = self.catalog.reader(codec::row::layout_of(row)?)?.decode(row)?;
+        let base = Base::of_row(codec::row::share(row));
+        Ok(Some(Record::new(Arc::clone(def), values).with_sync(head.sync).with_base(base)))
+    }
+
+    /// Everything that is known of a record: what the app sees, the server's record, pending mutations.
+    ///
+    /// # Errors
+    /// [`StorageError::UnknownModel`] and the disk's faults.
+    pub fn state(&self, key: &RecordKey) -> Result<RecordState, StorageError> {
+        self.catalog.model(&key.model)?;
+        self.state_at(&record_key(key))
+    }
+
+    pub(crate) fn state_at(&self, encoded_key: &[u8]) -> Result<RecordState, StorageError> {
+        let Some(guard) = self.records.get(encoded_key)? else { return Ok(RecordState::default()) };
+        let head = HeadRef::parse(guard.value())?;
+        let decode = |row: &[u8]| self.catalog.reader(codec::row::layout_of(row)?)?.decode(row);
+        let pending = head
+            .pending()
+            .map(|seq| {
+                self.mutation(seq)?.ok_or_else(|| {
+                    StorageError::corrupt(format!("mutation {seq} is missing from the outbox"))
+                })
+            })
+            .collect::<Result<_, StorageError>>()?;
+        Ok(RecordState {
+            row: head.row.map(decode).transpose()?,
+            sync: head.sync,
+            own_since: head.own_since,
+            shadow: head.shadow.map(decode).transpose()?,
+            pending,
+        })
+    }
+
+    /// A pending mutation.
+    ///
+    /// # Errors
+    /// The disk's faults.
+    pub fn mutation(&self, seq: Seq) -> Result<Option<Mutation>, StorageError> {
+        match self.transaction.open_table(OUTBOX)?.get(seq.0)? {
+            Some(bytes) => Ok(Some(rmp_serde::from_slice(bytes.value())?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Up to `limit` pending mutations after a position, oldest first.
+    ///
+    /// # Errors
+    /// The disk's faults.
+    pub fn pending(&self, after: Seq, limit: usize) -> Result<Vec<Mutation>, StorageError> {
+        let outbox = self.transaction.open_table(OUTBOX)?;
+        let range = (Bound::Excluded(after.0), Bound::Unbounded);
+        outbox.range::<u64>(range)?.take(limit).map(|item| Ok(rmp_serde::from_slice(item?.1.value())?)).collect()
+    }
+
+    /// Number of pending mutations, parked ones included.
+    ///
+    /// # Errors
+    /// The disk's faults.
+    pub fn pending_len(&self) -> Result<u64, StorageError> {
+        Ok(self.transaction.open_table(OUTBOX)?.len()?)
+    }
+
+    /// Where sync of a model has got.
+    ///
+    /// # Errors
+    /// The disk's faults.
+    pub fn cursor(&self, model: &ModelName) -> Result<SyncCursor, StorageError> {
+        match self.transaction.open_table(CURSORS)?.get(model.as_str())? {
+            Some(bytes) => Ok(rmp_serde::from_slice(bytes.value())?),
+            None => Ok(SyncCursor::default()),
+        }
+    }
+
+    /// Up to `limit` log entries from the given positions, oldest first.
+    ///
+    /// # Errors
+    /// [`StorageError::Corrupt`] for an unreadable entry, and the disk's faults.
+    pub fn log(&self, range: impl RangeBounds<u64>, limit: usize) -> Result<Vec<LogEntry>, StorageError> {
+        let log = self.transaction.open_table(LOG)?;
+        log.range::<u64>(range)?
+            .take(limit)
+            .map(|item| {
+                let (seq, bytes) = item?;
+                codec::entry::decode(Seq(seq.value()), bytes.value())
+            })
+            .collect()
+    }
+
+    /// Position of the first and of the newest entry in the log; the newest is [`Seq::ZERO`] in an empty one.
+    ///
+    /// # Errors
+    /// The disk's faults.
+    pub fn log_bounds(&self) -> Result<(Seq, Seq), StorageError> {
+        let (start, _) = chain_start(&self.transaction.open_table(META)?)?;
+        let newest = self.transaction.open_table(LOG)?.last()?.map_or(Seq::ZERO, |(seq, _)| Seq(seq.value()));
+        Ok((start, newest))
+    }
+
+    /// Replays the log beside the store and compares; see [`crate::verify`].
+    ///
+    /// # Errors
+    /// [`StorageError::Corrupt`] if the log itself is damaged.
+    pub fn verify(&self) -> Result<crate::Verification, StorageError> {
+        crate::rebuild::verify(self)
+    }
+}

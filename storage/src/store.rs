@@ -1,0 +1,431 @@
+//! A store: the one writer, its readers, and recovery after the disk failed.
+//!
+//! Owns [`Store`] (the writer) and [`Reader`] (any number, on any thread). What a write transaction does is `txn.rs`.
+//!
+//! Invariants: 1. a write is acknowledged only after its commit; 2. after an error of the disk the database is closed
+//! and opened again before anything else is written, and the log's head tells whether the failed commit is there;
+//! 3. a log that ends neither where it was acknowledged nor where the failed commit would end is never written to;
+//! 4. readers never wait for the writer, except while the database is being reopened.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, TryLockError};
+
+use redb::{Database, ReadableDatabase, ReadableTable, WriteTransaction};
+
+use landfall_core::{Schema, Seq};
+
+use crate::catalog::Catalog;
+use crate::codec;
+use crate::disk::{Disk, Faults};
+use crate::error::StorageError;
+use crate::{open, rebuild};
+use crate::snapshot::Snapshot;
+use crate::tables::LOG;
+use crate::txn::Txn;
+
+/// Page cache by default, in bytes.
+pub const CACHE_BYTES_DEFAULT: usize = 64 * 1024 * 1024;
+
+/// How a store is opened.
+#[derive(Clone, Debug)]
+pub struct StoreOptions {
+    /// Where its bytes live.
+    pub disk: Disk,
+    /// The models.
+    pub schema: Arc<Schema>,
+    /// Size of the page cache in bytes.
+    pub cache_bytes: usize,
+    /// Whether to give up stored data that a changed schema cannot keep.
+    pub incompatible: OnIncompatible,
+    /// Wall-clock time of opening in milliseconds since 1970, for the entries that opening itself makes.
+    pub now_ms: i64,
+}
+
+/// What to do if the stored data does not fit the schema.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnIncompatible {
+    /// Refuse to open; nothing is changed.
+    #[default]
+    Refuse,
+    /// Clear all data, unsent mutations included.
+    Wipe,
+}
+
+/// Head of the log: the newest entry and its check.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LogHead {
+    pub(crate) seq: Seq,
+    pub(crate) check: u32,
+}
+
+/// The writer of a store. There is one; it belongs to the storage actor.
+#[derive(Debug)]
+pub struct Store {
+    shared: Arc<Shared>,
+    /// The newest entry that is known to be on disk.
+    head: LogHead,
+    /// Where the log ends if a commit that failed is on disk after all.
+    unsure: Option<LogHead>,
+    /// The opening of the database whose log `head` was read from.
+    opening: u64,
+    /// Whether something was written since the database was last made quick to open.
+    restless: bool,
+}
+
+/// Reads a store from any thread, beside the writer.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    disk: Disk,
+    cache_bytes: usize,
+    catalog: Arc<Catalog>,
+    faults: Arc<Faults>,
+    /// `None` only while the database could not be reopened.
+    database: RwLock<Option<Database>>,
+    /// How often it was reopened.
+    reopened: AtomicU64,
+}
+
+/// What a write transaction yields.
+#[derive(Debug)]
+pub struct Written<R> {
+    /// What the closure returned.
+    pub value: R,
+    /// The newest entry after the transaction.
+    pub head: Seq,
+}
+
+/// How often a transaction is begun before the disk counts as failing: a fault that a reader met earlier shows only
+/// when a transaction begins, and must not fail a write that has not touched the disk yet.
+const BEGIN_TRIES: usize = 3;
+
+impl Store {
+    /// Opens the store, makes it if there is none, takes on the schema, and settles what a crash left open.
+    ///
+    /// # Errors
+    /// [`StorageError::Locked`], [`StorageError::Foreign`], [`StorageError::TooNew`],
+    /// [`StorageError::SchemaIncompatible`] and the disk's own faults; nothing is changed then.
+    pub fn open(options: StoreOptions) -> Result<Self, StorageError> {
+        let faults = Arc::new(Faults::default());
+        let open = || {
+            unless_it_panics(|| {
+                let database = options.disk.open(options.cache_bytes, &faults)?;
+                let (catalog, head) = open::prepare(&database, &options)?;
+                Ok((database, catalog, head))
+            })
+        };
+        let (database, catalog, head) = match open() {
+            // If a sync failed, only this call knows what has to be written again.
+            Err(error) if faults.suspected() => {
+                tracing::warn!(%error, "the disk failed while the store was opened; trying once more");
+                open()?
+            }
+            other => other?,
+        };
+        faults.clear();
+        let shared = Shared {
+            disk: options.disk,
+            cache_bytes: options.cache_bytes,
+            catalog: Arc::new(catalog),
+            faults,
+            database: RwLock::new(Some(database)),
+            reopened: AtomicU64::new(0),
+        };
+        Ok(Self { shared: Arc::new(shared), head, unsure: None, opening: 0, restless: true })
+    }
+
+    /// A reader, which may be cloned and sent to other threads.
+    pub fn reader(&self) -> Reader {
+        Reader { shared: Arc::clone(&self.shared) }
+    }
+
+    /// The schema in force.
+    pub fn schema(&self) -> Arc<Schema> {
+        Arc::clone(&self.shared.catalog.schema)
+    }
+
+    /// The newest entry of the log.
+    pub fn head(&self) -> Seq {
+        self.head.seq
+    }
+
+    /// How often the database had to be reopened after an error of the disk.
+    pub fn reopened(&self) -> u64 {
+        self.shared.reopened()
+    }
+
+    /// Runs one write transaction: everything that `work` appends is on disk when this returns, or nothing of it.
+    ///
+    /// # Errors
+    /// What `work` returned, in which case nothing was written; or the fault of the disk. Whatever the error is but
+    /// [`StorageError::OutcomeUnknown`], nothing of the transaction is on disk.
+    pub fn write<R>(
+        &mut self,
+        now_ms: i64,
+        work: impl FnOnce(&mut Txn<'_>) -> Result<R, StorageError>,
+    ) -> Result<Written<R>, StorageError> {
+        let shared = Arc::clone(&self.shared);
+        let (guard, transaction) = self.begin(&shared)?;
+        let tried = attempt(transaction, &shared.catalog, self.head, now_ms, work);
+        drop(guard);
+        match tried {
+            Tried::Committed { value, planned } => {
+                self.head = planned;
+                self.restless = true;
+                Ok(Written { value, head: planned.seq })
+            }
+            Tried::Unwritten(result) => {
+                self.recover_quietly();
+                result.map(|value| Written { value, head: self.head.seq })
+            }
+            Tried::Unsure { value, planned, error } => self.find_out(planned, error, value),
+        }
+    }
+
+    /// Drops all projections and makes them again from the log.
+    ///
+    /// # Errors
+    /// [`StorageError::Corrupt`] if the log itself is damaged, and the disk's faults. Both the old and the new
+    /// projections are those of the log as far as it is sound, so nothing is lost either way.
+    pub fn rebuild(&mut self) -> Result<u64, StorageError> {
+        let shared = Arc::clone(&self.shared);
+        let (guard, transaction) = self.begin(&shared)?;
+        let rebuilt = rebuild::rebuild(transaction, &shared.catalog);
+        drop(guard);
+        self.restless = true;
+        self.recover_quietly();
+        rebuilt
+    }
+
+    /// Makes the next opening quick even if it comes after a kill; worth a call when nothing was written for a while.
+    ///
+    /// Otherwise opening after a kill reads the whole file to find its free pages, about a second for each gigabyte.
+    /// Costs a commit of a few milliseconds, or nothing if nothing was written since the last call. Returns whether
+    /// there was something to do.
+    ///
+    /// # Errors
+    /// The disk's faults; nothing is lost then.
+    pub fn rest(&mut self) -> Result<bool, StorageError> {
+        if !self.restless {
+            return Ok(false);
+        }
+        let shared = Arc::clone(&self.shared);
+        let (guard, mut transaction) = self.begin(&shared)?;
+        transaction.set_quick_repair(true);
+        let rested = transaction.commit();
+        drop(guard);
+        if rested.is_err() {
+            shared.faults.suspect();
+            self.recover_quietly();
+        }
+        rested?;
+        self.restless = false;
+        Ok(true)
+    }
+
+    /// Begins a transaction, on a database that is reopened if need be and kept open by the guard.
+    fn begin<'s>(
+        &mut self,
+        shared: &'s Shared,
+    ) -> Result<(RwLockReadGuard<'s, Option<Database>>, WriteTransaction), StorageError> {
+        let mut failed = closed();
+        for _ in 0..BEGIN_TRIES {
+            self.ensure_open()?;
+            let guard = shared.database();
+            if shared.reopened() != self.opening {
+                // A reader reopened the database just now, so its log has to be looked at.
+                continue;
+            }
+            match guard.as_ref().map(Database::begin_write) {
+                Some(Ok(transaction)) => return Ok((guard, transaction)),
+                Some(Err(error)) => failed = error.into(),
+                None => {}
+            }
+            shared.faults.suspect();
+        }
+        Err(failed)
+    }
+
+    /// Reopens the database if the disk failed, and sees to it that `head` is where its log ends.
+    fn ensure_open(&mut self) -> Result<(), StorageError> {
+        self.shared.heal()?;
+        if self.shared.reopened() == self.opening && self.unsure.is_none() {
+            return Ok(());
+        }
+        let guard = self.shared.database();
+        let opening = self.shared.reopened();
+        let found = read_head(guard.as_ref().ok_or_else(closed)?)?;
+        if found != self.head && Some(found) != self.unsure {
+            let (found, head) = (found.seq, self.head.seq);
+            let what = format!("the log ends with another entry {found} than {head}, which was acknowledged");
+            return Err(StorageError::Corrupt { what });
+        }
+        drop(guard);
+        (self.head, self.unsure, self.opening) = (found, None, opening);
+        Ok(())
+    }
+
+    /// Reopens the database if the disk failed in a call that has its answer already; if that fails the next call
+    /// tries again.
+    fn recover_quietly(&mut self) {
+        if self.shared.faults.suspected()
+            && let Err(error) = self.ensure_open()
+        {
+            tracing::warn!(%error, "the database could not be reopened");
+        }
+    }
+
+    /// After a failed commit the database is reopened, and the log says what became of the commit.
+    fn find_out<R>(&mut self, planned: LogHead, error: StorageError, value: R) -> Result<Written<R>, StorageError> {
+        tracing::warn!(%error, "a commit failed; reopening the database");
+        self.shared.faults.suspect();
+        self.unsure = Some(planned);
+        self.restless = true;
+        match self.ensure_open() {
+            Ok(()) if self.head == planned => Ok(Written { value, head: planned.seq }),
+            Ok(()) => Err(error),
+            Err(second) => {
+                Err(StorageError::OutcomeUnknown { cause: format!("{error}; reopening failed: {second}") })
+            }
+        }
+    }
+}
+
+/// What became of a transaction.
+enum Tried<R> {
+    /// It is on disk.
+    Committed { value: R, planned: LogHead },
+    /// It is not on disk: `work` failed, or appended nothing.
+    Unwritten(Result<R, StorageError>),
+    /// Its commit failed, which leaves open whether it is on disk.
+    Unsure { value: R, planned: LogHead, error: StorageError },
+}
+
+fn attempt<R>(
+    transaction: WriteTransaction,
+    catalog: &Arc<Catalog>,
+    head: LogHead,
+    now_ms: i64,
+    work: impl FnOnce(&mut Txn<'_>) -> Result<R, StorageError>,
+) -> Tried<R> {
+    let worked = Txn::open(&transaction, catalog, head, now_ms).and_then(|mut txn| {
+        let value = work(&mut txn)?;
+        Ok((value, txn.finish()?))
+    });
+    match worked {
+        // Dropping the transaction undoes it. If nothing was appended there is nothing to wait for the disk for.
+        Err(error) => Tried::Unwritten(Err(error)),
+        Ok((value, planned)) if planned == head => Tried::Unwritten(Ok(value)),
+        Ok((value, planned)) => match transaction.commit() {
+            Ok(()) => Tried::Committed { value, planned },
+            Err(error) => Tried::Unsure { value, planned, error: error.into() },
+        },
+    }
+}
+
+impl Reader {
+    /// A view of the newest commit, untouched by later ones.
+    ///
+    /// # Errors
+    /// The disk's faults. A snapshot that was taken before the disk failed may fail as well; a new one does not, once
+    /// the disk is well.
+    pub fn snapshot(&self) -> Result<Snapshot, StorageError> {
+        self.shared.try_heal();
+        let guard = self.shared.database();
+        let database = guard.as_ref().ok_or_else(closed)?;
+        Snapshot::new(database.begin_read()?, Arc::clone(&self.shared.catalog))
+    }
+
+    /// The schema in force.
+    pub fn schema(&self) -> Arc<Schema> {
+        Arc::clone(&self.shared.catalog.schema)
+    }
+}
+
+impl Shared {
+    fn database(&self) -> RwLockReadGuard<'_, Option<Database>> {
+        self.database.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn reopened(&self) -> u64 {
+        self.reopened.load(Ordering::Acquire)
+    }
+
+    /// Reopens the database if the disk failed.
+    fn heal(&self) -> Result<(), StorageError> {
+        if !self.faults.suspected() {
+            return Ok(());
+        }
+        self.heal_in(&mut self.database.write().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The same on behalf of a reader, which leaves it to the others if they are using the database.
+    fn try_heal(&self) {
+        if !self.faults.suspected() {
+            return;
+        }
+        let mut database = match self.database.try_write() {
+            Ok(database) => database,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        if let Err(error) = self.heal_in(&mut database) {
+            tracing::warn!(%error, "the database could not be reopened");
+        }
+    }
+
+    fn heal_in(&self, database: &mut Option<Database>) -> Result<(), StorageError> {
+        if let Some(open) = database {
+            match open.begin_write() {
+                // It was a fault that the database got over by itself.
+                Ok(_undone_by_drop) => {
+                    self.faults.clear();
+                    return Ok(());
+                }
+                Err(error) if !self.disk.can_reopen() => return Err(error.into()),
+                Err(_) => {}
+            }
+        }
+        // The file is locked as long as the old database lives.
+        *database = None;
+        self.reopened.fetch_add(1, Ordering::AcqRel);
+        *database = Some(unless_it_panics(|| self.disk.open(self.cache_bytes, &self.faults))?);
+        self.faults.clear();
+        Ok(())
+    }
+}
+
+/// Opening is where damage of a file shows, and for some of it the database library panics instead of saying so.
+/// What `open` was making is dropped then, so nothing half made is left.
+fn unless_it_panics<T>(open: impl FnOnce() -> Result<T, StorageError>) -> Result<T, StorageError> {
+    std::panic::catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|panic| {
+        let said = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+        Err(StorageError::corrupt(format!("opening it failed: {}", said.unwrap_or("no reason was given"))))
+    })
+}
+
+fn closed() -> StorageError {
+    StorageError::Io { cause: "the database could not be reopened".to_owned() }
+}
+
+/// The newest entry in the log.
+pub(crate) fn read_head(database: &Database) -> Result<LogHead, StorageError> {
+    let transaction = database.begin_read()?;
+    let log = match transaction.open_table(LOG) {
+        Ok(log) => log,
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(LogHead::default()),
+        Err(error) => return Err(error.into()),
+    };
+    let Some((seq, entry)) = log.last()? else { return Ok(LogHead::default()) };
+    let check = codec::entry::stored_check(entry.value())
+        .ok_or_else(|| StorageError::corrupt("the newest entry is cut short"))?;
+    Ok(LogHead { seq: Seq(seq.value()), check })
+}
+
+#[cfg(test)]
+mod tests;

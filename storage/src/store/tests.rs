@@ -1,0 +1,299 @@
+use landfall_core::{Change, Mutation, Origin, RecordKey, Stage};
+
+use super::*;
+use crate::test_support::{
+    all, append, arrived, assert_sound, everything, in_directory, in_memory, options, post, put, remove, save, sent,
+    snapshot,
+};
+use crate::{ChangeKind, OutboxChange, Query};
+
+fn titles(snapshot: &Snapshot) -> Vec<String> {
+    let posts = all(snapshot, "Post");
+    posts.iter().map(|post| post.get("title").and_then(|title| title.as_str()).unwrap_or("-").to_owned()).collect()
+}
+
+fn stages(store: &Store) -> Vec<(Seq, Stage)> {
+    let pending: Vec<Mutation> = snapshot(store).pending(Seq::ZERO, 100).unwrap();
+    pending.into_iter().map(|mutation| (mutation.seq, mutation.stage)).collect()
+}
+
+#[test]
+fn what_was_written_is_read_back() {
+    let mut store = in_memory();
+    let applied = save(&mut store, "Post", "id=p1 title=a rating=3 tags=[x,y] status=LIVE score=2.5");
+    let visible = applied.visible.expect("it appeared");
+    assert_eq!((visible.kind, visible.seq), (ChangeKind::Insert, store.head()));
+    assert!(matches!(applied.outbox.as_slice(), [OutboxChange::Put(mutation)] if mutation.seq == store.head()));
+    let record = snapshot(&store).get("Post", &"p1".into()).unwrap().expect("it is there");
+    assert_eq!(record.get("rating"), Some(&3.into()));
+    assert_eq!(record.get("tags"), Some(&crate::test_support::value("[x,y]")));
+    assert!(record.base().row().is_some(), "it tells what it was read from");
+    assert_eq!(snapshot(&store).get("Post", &"p2".into()).unwrap(), None);
+    assert!(matches!(snapshot(&store).get("Nothing", &"p1".into()), Err(StorageError::UnknownModel { .. })));
+    assert_sound(&store);
+}
+
+#[test]
+fn updates_and_deletes_say_what_they_changed() {
+    let mut store = in_memory();
+    save(&mut store, "Post", "id=p1 title=a");
+    let updated = save(&mut store, "Post", "id=p1 title=b").visible.expect("it changed");
+    assert_eq!((updated.kind, updated.record.get("title")), (ChangeKind::Update, Some(&"b".into())));
+    let unchanged = store.write(5, |txn| put(txn, "Post", "id=p1 title=b")).unwrap();
+    assert!(unchanged.value.is_none() && unchanged.head == updated.seq, "saving the same again writes nothing");
+    let removed = store.write(5, |txn| remove(txn, &post("p1"))).unwrap().value.expect("it was there");
+    let gone = removed.visible.expect("it went");
+    assert_eq!((gone.kind, gone.record.get("title")), (ChangeKind::Delete, Some(&"b".into())));
+    assert!(matches!(removed.outbox.as_slice(), [OutboxChange::Removed(_)]), "the server never saw it");
+    assert_sound(&store);
+}
+
+#[test]
+fn many_appends_are_one_transaction() {
+    let mut store = in_memory();
+    let before = store.head();
+    let written = store.write(5, |txn| {
+        for number in 0..50 {
+            put(txn, "Post", &format!("id=p{number} title=t{number}"))?;
+        }
+        assert_eq!(txn.next_seq(), Seq(before.0 + 51));
+        assert!(txn.state(&post("p7"))?.row.is_some(), "the transaction sees what it did");
+        Ok(())
+    });
+    assert_eq!(written.unwrap().head, Seq(before.0 + 50));
+    assert_eq!(all(&snapshot(&store), "Post").len(), 50);
+    assert_sound(&store);
+}
+
+#[test]
+fn a_transaction_that_fails_leaves_nothing() {
+    let mut store = in_memory();
+    save(&mut store, "Post", "id=p1 title=a");
+    let before = everything(&store);
+    let failed: Result<Written<()>, _> = store.write(5, |txn| {
+        put(txn, "Post", "id=p2 title=b")?;
+        Err(StorageError::Full)
+    });
+    assert!(matches!(failed, Err(StorageError::Full)));
+    assert_eq!(everything(&store), before);
+    assert_eq!(store.reopened(), 0, "the disk did nothing wrong");
+    save(&mut store, "Post", "id=p2 title=b");
+    assert_sound(&store);
+}
+
+#[test]
+fn a_change_that_does_not_fit_does_not_harm_the_others() {
+    let mut store = in_memory();
+    save(&mut store, "Post", "id=p1 title=a");
+    let missing = Seq(99);
+    store
+        .write(5, |txn| {
+            put(txn, "Post", "id=p2 title=b")?;
+            let misfit = txn.append(Origin::Outbox, None, sent(&post("p1"), missing));
+            assert!(matches!(misfit, Err(StorageError::Misfit(error)) if error.mutation == missing));
+            let unknown = txn.append(Origin::App, None, arrived(&RecordKey::new("Nothing", "x"), 1, "id=x"));
+            assert!(matches!(unknown, Err(StorageError::UnknownModel { .. })));
+            put(txn, "Post", "id=p3 title=c").map(drop)
+        })
+        .unwrap();
+    assert_eq!(titles(&snapshot(&store)), ["a", "b", "c"]);
+    assert_sound(&store);
+}
+
+#[test]
+fn snapshots_do_not_move() {
+    let mut store = in_memory();
+    save(&mut store, "Post", "id=p1 title=a");
+    let before = snapshot(&store);
+    save(&mut store, "Post", "id=p1 title=b");
+    save(&mut store, "Post", "id=p2 title=c");
+    append(&mut store, Change::Cleared).unwrap();
+    assert_eq!(titles(&before), ["a"]);
+    assert_eq!(before.pending_len().unwrap(), 1);
+    assert_eq!(before.log_bounds().unwrap(), (Seq(1), Seq(2)));
+    assert_eq!(titles(&snapshot(&store)), [] as [String; 0]);
+}
+
+#[test]
+fn a_reader_may_be_used_while_a_transaction_is_under_way() {
+    let mut store = in_memory();
+    let reader = store.reader();
+    store
+        .write(5, |txn| {
+            put(txn, "Post", "id=p1 title=a")?;
+            assert_eq!(titles(&reader.snapshot()?), [] as [String; 0], "not committed, not seen");
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(titles(&reader.snapshot().unwrap()), ["a"]);
+}
+
+#[test]
+fn everything_is_there_after_reopening() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = in_directory(directory.path());
+    save(&mut store, "Blog", "id=b1 name=n");
+    save(&mut store, "Post", "id=p1 title=a blogId=b1");
+    append(&mut store, arrived(&post("p2"), 4, "id=p2 title=s")).unwrap();
+    let before = everything(&store);
+    let head = store.head();
+    drop(store);
+    let store = in_directory(directory.path());
+    assert_eq!(everything(&store), before);
+    assert_eq!(store.head(), head, "opening again makes no entry");
+    assert_sound(&store);
+}
+
+#[test]
+fn a_mutation_on_its_way_has_an_unknown_outcome_after_reopening() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = in_directory(directory.path());
+    let first = save(&mut store, "Post", "id=p1 title=a").seq;
+    let second = save(&mut store, "Post", "id=p2 title=b").seq;
+    append(&mut store, sent(&post("p1"), first)).unwrap();
+    assert_eq!(stages(&store), [(first, Stage::InFlight), (second, Stage::Queued)]);
+    drop(store);
+    let store = in_directory(directory.path());
+    assert_eq!(stages(&store), [(first, Stage::Unknown), (second, Stage::Queued)]);
+    let last = snapshot(&store).log(store.head().0.., 1).unwrap().remove(0);
+    assert_eq!((last.origin, last.cause), (Origin::Recovery, Some(first)));
+    assert_sound(&store);
+    let head = store.head();
+    drop(store);
+    assert_eq!(in_directory(directory.path()).head(), head, "it is said once");
+}
+
+#[test]
+fn clearing_leaves_nothing_of_the_past() {
+    let mut store = in_memory();
+    for number in 0..20 {
+        save(&mut store, "Post", &format!("id=p{number} title=secret rating=1"));
+    }
+    let checkpoint = landfall_core::Checkpoint {
+        model: "Post".into(),
+        cursor: landfall_core::SyncCursor { last_sync_ms: Some(7), ..Default::default() },
+    };
+    append(&mut store, Change::Checkpoint(checkpoint)).unwrap();
+    store
+        .write(5, |txn| {
+            put(txn, "Post", "id=p1 title=secret-too")?;
+            txn.append(Origin::App, None, Change::Cleared)?;
+            put(txn, "Post", "id=new title=fresh")
+        })
+        .unwrap();
+    let now = snapshot(&store);
+    assert_eq!(titles(&now), ["fresh"]);
+    assert_eq!(now.pending_len().unwrap(), 1);
+    assert_eq!(now.cursor(&"Post".into()).unwrap(), landfall_core::SyncCursor::default());
+    assert!(!everything(&store).contains("secret"));
+    let (start, newest) = now.log_bounds().unwrap();
+    assert_eq!(newest, store.head());
+    let log = now.log(.., 100).unwrap();
+    assert_eq!(log.iter().map(|entry| entry.change.name()).collect::<Vec<_>>(), ["cleared", "write"]);
+    assert_eq!(log[0].seq, start);
+    assert_sound(&store);
+    store.rebuild().unwrap();
+    assert_eq!(titles(&snapshot(&store)), ["fresh"]);
+}
+
+#[test]
+fn unknown_kinds_of_entries_are_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = in_directory(directory.path());
+    let opaque = Change::Opaque(landfall_core::Opaque { kind: 900, version: 7, payload: vec![1, 2, 3] });
+    let seq = append(&mut store, opaque.clone()).unwrap().seq;
+    save(&mut store, "Post", "id=p1 title=a");
+    drop(store);
+    let mut store = in_directory(directory.path());
+    store.rebuild().unwrap();
+    assert_eq!(snapshot(&store).log(seq.0..=seq.0, 1).unwrap().remove(0).change, opaque);
+    assert_sound(&store);
+}
+
+#[test]
+fn a_second_opening_of_a_directory_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = in_directory(directory.path());
+    let second = Store::open(options(Disk::Directory(directory.path().to_owned())));
+    assert!(matches!(second, Err(StorageError::Locked { path }) if path.ends_with(crate::FILE_NAME)));
+    drop(store);
+    in_directory(directory.path());
+}
+
+#[test]
+fn a_store_that_rests_opens_without_a_repair() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = in_directory(directory.path());
+    save(&mut store, "Post", "id=p1 title=a");
+    assert!(store.rest().unwrap());
+    assert!(!store.rest().unwrap(), "nothing was written since");
+    // A copy of the file is what a kill leaves behind.
+    let killed = tempfile::tempdir().unwrap();
+    let copy = killed.path().join(crate::FILE_NAME);
+    std::fs::copy(directory.path().join(crate::FILE_NAME), &copy).unwrap();
+    let repaired = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&repaired);
+    let mut builder = Database::builder();
+    builder.set_repair_callback(move |_| {
+        counted.fetch_add(1, Ordering::Relaxed);
+    });
+    drop(builder.open(&copy).unwrap());
+    assert_eq!(repaired.load(Ordering::Relaxed), 0);
+    assert_eq!(titles(&snapshot(&in_directory(killed.path()))), ["a"]);
+    save(&mut store, "Post", "id=p2 title=b");
+    assert!(store.rest().unwrap());
+    assert_sound(&store);
+}
+
+#[test]
+fn references_are_found_with_and_without_an_index() {
+    let mut store = in_memory();
+    for (id, blog) in [("p1", "b1"), ("p2", "b2"), ("p3", "b1"), ("p4", "null")] {
+        save(&mut store, "Post", &format!("id={id} title=t blogId={blog}"));
+        save(&mut store, "Order", &format!("customer=c number={} blogId={blog}", &id[1..]));
+    }
+    store
+        .write(5, |txn| {
+            let found = |txn: &Txn<'_>, model: &str, field: &str, value: &str| {
+                let ids = txn.referring(&model.into(), &[field], &[crate::test_support::value(value)])?;
+                Ok::<_, StorageError>(ids.iter().map(ToString::to_string).collect::<Vec<_>>())
+            };
+            assert_eq!(found(txn, "Post", "blogId", "b1")?, ["p1", "p3"], "by the index of the relation");
+            assert_eq!(found(txn, "Order", "blogId", "b1")?, ["c#1", "c#3"], "by a scan");
+            assert_eq!(found(txn, "Post", "blogId", "null")?, [] as [&str; 0], "null refers to nothing");
+            assert_eq!(found(txn, "Order", "blogId", "null")?, [] as [&str; 0]);
+            let unknown = found(txn, "Post", "nothing", "b1");
+            assert!(matches!(unknown, Err(StorageError::BadQuery(_))), "never everything: {unknown:?}");
+            Ok(())
+        })
+        .unwrap();
+}
+
+#[test]
+fn queries_name_what_they_ask_wrongly() {
+    let store = in_memory();
+    let bad = Query { sort: vec![landfall_core::Sort::ascending("nothing")], ..Query::all("Post") };
+    assert!(matches!(snapshot(&store).query(&bad), Err(StorageError::BadQuery(_))));
+    assert!(matches!(snapshot(&store).explain(&bad), Err(StorageError::BadQuery(_))));
+    let unknown = snapshot(&store).count("Nothing", &landfall_core::Predicate::All);
+    assert!(matches!(unknown, Err(StorageError::UnknownModel { .. })));
+}
+
+impl Store {
+    /// The index entries that the rows make, without changing anything.
+    pub(crate) fn index_from_rows(&mut self) -> Vec<Vec<u8>> {
+        let shared = Arc::clone(&self.shared);
+        let (_guard, transaction) = self.begin(&shared).unwrap();
+        rebuild::rebuild_indexes(&transaction, &shared.catalog).unwrap();
+        let table = transaction.open_table(crate::tables::INDEX).unwrap();
+        table.iter().unwrap().map(|item| item.unwrap().0.value().to_vec()).collect()
+    }
+
+    /// Changes tables behind the back of the log.
+    pub(crate) fn tamper(&mut self, change: impl FnOnce(&WriteTransaction)) {
+        let shared = Arc::clone(&self.shared);
+        let (_guard, transaction) = self.begin(&shared).unwrap();
+        change(&transaction);
+        transaction.commit().unwrap();
+    }
+}

@@ -1,0 +1,71 @@
+//! A running `landfall serve`.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::landfall::landfall;
+use super::process::Process;
+
+/// The key that every client of these tests uses.
+pub(crate) const API_KEY: &str = "da2-interop";
+
+/// What the server says before its address, once it accepts connections.
+const LISTENING: &str = "listening on ";
+
+/// The slowest start on a machine that runs all tests at once.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Lines before the address: a banner may be there, an endless log may not.
+const LINES_BEFORE_ADDRESS_MAX: usize = 100;
+
+/// A server on a port of its own; it ends when dropped.
+pub(crate) struct ServeProcess {
+    _process: Process,
+    /// Its GraphQL endpoint.
+    pub(crate) url: String,
+}
+
+impl ServeProcess {
+    /// Starts a server of `schema` with further `args`.
+    ///
+    /// # Panics
+    /// If it does not say where it listens.
+    pub(crate) fn start(schema: &Path, args: &[&str]) -> Self {
+        let mut command = landfall();
+        command
+            .args(["serve", "--port", "0", "--api-key", API_KEY, "--schema"])
+            .arg(schema)
+            .args(args);
+        let mut process = Process::spawn("the server", &mut command);
+        let url = (0..LINES_BEFORE_ADDRESS_MAX).find_map(|_| {
+            let line = process
+                .read_line(PATIENCE)
+                .unwrap_or_else(|error| panic!("{error}"));
+            address(&line).map(str::to_owned)
+        });
+        Self {
+            _process: process,
+            url: url.expect("the server says where it listens in its first lines"),
+        }
+    }
+}
+
+/// The address in a line such as `listening on http://127.0.0.1:20002/graphql`.
+fn address(line: &str) -> Option<&str> {
+    let (_, rest) = line.split_once(LISTENING)?;
+    rest.split_whitespace()
+        .next()
+        .filter(|url| url.starts_with("http://"))
+}
+
+#[test]
+fn the_address_is_found_in_its_line_only() {
+    let url = "http://127.0.0.1:4000/graphql";
+    assert_eq!(address(&format!("listening on {url}")), Some(url));
+    assert_eq!(
+        address(&format!("  landfall listening on {url} (automerge)")),
+        Some(url)
+    );
+    assert_eq!(address("listening on nothing"), None);
+    assert_eq!(address("starting"), None);
+}

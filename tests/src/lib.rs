@@ -1,0 +1,1 @@
+//! Cross-crate behaviour of Landfall; the tests are in `it/`.
