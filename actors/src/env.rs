@@ -51,7 +51,9 @@ pub struct Env {
 
 impl fmt::Debug for Env {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Env").field("online", &self.transport.is_some()).finish_non_exhaustive()
+        f.debug_struct("Env")
+            .field("online", &self.transport.is_some())
+            .finish_non_exhaustive()
     }
 }
 

@@ -185,7 +185,14 @@ impl HubEvent {
             | Self::Ready => Json::Null,
             Self::SyncQueriesStarted { models } => json!({ "models": models }),
             Self::SyncProgress { model, received } => json!({ "model": model, "received": received }),
-            Self::ModelSynced { model, is_full_sync, is_delta_sync, new, updated, deleted } => json!({
+            Self::ModelSynced {
+                model,
+                is_full_sync,
+                is_delta_sync,
+                new,
+                updated,
+                deleted,
+            } => json!({
                 "model": model,
                 "isFullSync": is_full_sync,
                 "isDeltaSync": is_delta_sync,
@@ -195,10 +202,16 @@ impl HubEvent {
             | Self::RecordQuarantined { model, reason }
             | Self::SubscriptionFailed { model, reason } => json!({ "model": model, "reason": reason }),
             Self::SyncTruncated { model, received } => json!({ "model": model, "received": received }),
-            Self::OutboxMutationEnqueued { kind, record } | Self::OutboxMutationProcessed { kind, record } => {
+            Self::OutboxMutationEnqueued { kind, record }
+            | Self::OutboxMutationProcessed { kind, record } => {
                 json!({ "model": record.def().name, "operation": kind.op_type(), "element": record_json(record) })
             }
-            Self::OutboxMutationFailed { key, kind, error_type, message } => json!({
+            Self::OutboxMutationFailed {
+                key,
+                kind,
+                error_type,
+                message,
+            } => json!({
                 "model": key.model,
                 "id": key.id,
                 "operation": kind.op_type(),
@@ -210,7 +223,9 @@ impl HubEvent {
             Self::ConflictResolved { key, accepted_remote } => {
                 json!({ "model": key.model, "id": key.id, "acceptedRemote": accepted_remote })
             }
-            Self::NonApplicableDataReceived { model, errors } => json!({ "modelName": model, "errors": errors }),
+            Self::NonApplicableDataReceived { model, errors } => {
+                json!({ "modelName": model, "errors": errors })
+            }
             Self::Lagged { lost } => json!({ "lost": lost }),
         }
     }
@@ -227,7 +242,10 @@ pub fn record_json(record: &Record) -> Json {
     if let Some(sync) = record.sync() {
         json.insert("_version".to_owned(), sync.version.0.into());
         json.insert("_lastChangedAt".to_owned(), sync.last_changed_at_ms.into());
-        json.insert("_deleted".to_owned(), if sync.deleted { true.into() } else { Json::Null });
+        json.insert(
+            "_deleted".to_owned(),
+            if sync.deleted { true.into() } else { Json::Null },
+        );
     }
     Json::Object(json)
 }
@@ -285,7 +303,11 @@ struct Listener {
 impl Hub {
     /// A hub without listeners.
     pub fn new(env: Env) -> Self {
-        Self { env, listeners: Vec::new(), synced: BTreeSet::new() }
+        Self {
+            env,
+            listeners: Vec::new(),
+            synced: BTreeSet::new(),
+        }
     }
 }
 
@@ -310,7 +332,10 @@ impl Handle for Hub {
             HubMessage::Listen { reply } => {
                 let (sender, events) = mpsc::channel(LISTENER_BACKLOG_MAX);
                 self.listeners.push(Listener { sender, lost: 0 });
-                reply.send(Listening { events, synced: self.synced.clone() });
+                reply.send(Listening {
+                    events,
+                    synced: self.synced.clone(),
+                });
             }
             HubMessage::Halt => ctx.stop(),
         }

@@ -58,7 +58,7 @@ pub enum MutationMessage {
 
 /// What a [`MutationProcessor`] waited for.
 #[derive(Debug)]
-pub struct MutationNews(Input);
+pub struct MutationNews(Box<Input>);
 
 impl Message for MutationMessage {
     const ACTOR: &'static str = "MutationProcessor";
@@ -362,7 +362,7 @@ impl MutationProcessor {
 
 /// Has the actor hear of something in its turn, so that the trace shows it.
 fn hear(ctx: &mut Context<MutationProcessor>, input: Input) {
-    ctx.notify(Envelope(MutationMessage::Heard(MutationNews(input))));
+    ctx.notify(Envelope(MutationMessage::Heard(MutationNews(Box::new(input)))));
 }
 
 fn not_sent(mutation: &Mutation, unsendable: Unsendable) -> Input {
@@ -422,7 +422,7 @@ impl Handle for MutationProcessor {
         match message {
             MutationMessage::Wake => self.step(Input::Wake, ctx),
             MutationMessage::Pause => self.step(Input::Pause, ctx),
-            MutationMessage::Heard(MutationNews(input)) => self.step(input, ctx),
+            MutationMessage::Heard(MutationNews(input)) => self.step(*input, ctx),
             MutationMessage::Stop => ctx.stop(),
         }
     }

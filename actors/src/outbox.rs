@@ -107,7 +107,11 @@ impl OutboxActor {
             return;
         }
         let after = self.window.last().unwrap_or(Seq::ZERO);
-        match self.reader.snapshot().and_then(|snapshot| snapshot.pending(after, room)) {
+        match self
+            .reader
+            .snapshot()
+            .and_then(|snapshot| snapshot.pending(after, room))
+        {
             Ok(waiting) => {
                 self.complete = waiting.len() < room;
                 for mutation in &waiting {
@@ -139,7 +143,9 @@ impl OutboxActor {
         let is_empty = self.complete && self.window.is_empty();
         if self.told_empty != Some(is_empty) {
             self.told_empty = Some(is_empty);
-            self.hub.tell(HubMessage::Publish(HubEvent::OutboxStatus { is_empty })).unwrap_or(());
+            self.hub
+                .tell(HubMessage::Publish(HubEvent::OutboxStatus { is_empty }))
+                .unwrap_or(());
         }
         if is_empty {
             self.draining.drain(..).for_each(|reply| reply.send(()));
@@ -169,7 +175,11 @@ impl Handle for OutboxActor {
             }
             OutboxMessage::Pause => self.processor = None,
             OutboxMessage::Take { max, reply } => {
-                let taken = if self.processor.is_some() { self.window.take(max) } else { Vec::new() };
+                let taken = if self.processor.is_some() {
+                    self.window.take(max)
+                } else {
+                    Vec::new()
+                };
                 reply.send(taken);
             }
             OutboxMessage::GiveBack(mutations) => {

@@ -69,7 +69,11 @@ impl<M: Message> Port<M> {
     where
         A: Actor<Context = Context<A>> + Handler<Envelope<M>>,
     {
-        Self { recipient: address.clone().recipient(), env, held_until_ms: Arc::default() }
+        Self {
+            recipient: address.clone().recipient(),
+            env,
+            held_until_ms: Arc::default(),
+        }
     }
 
     /// Sends a message.

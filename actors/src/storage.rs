@@ -16,10 +16,10 @@ use actix::prelude::*;
 use tokio::sync::mpsc;
 
 use landfall_core::{
-    Decision, ModelName, Mutation, Origin, Quarantined, Record, RecordKey, Refusal, RemoteRecord, Row, Seq, SyncCursor,
-    SyncMetadata, WriteRefused,
+    Decision, ModelName, Mutation, Origin, Quarantined, Record, RecordKey, Refusal, RemoteRecord, Row, Seq,
+    SyncCursor, SyncMetadata, WriteRefused,
 };
-use landfall_storage::{Store, StorageError, VisibleChange};
+use landfall_storage::{StorageError, Store, VisibleChange};
 
 use crate::actor;
 use crate::env::Env;
@@ -84,7 +84,9 @@ pub enum WriteError {
     #[error(transparent)]
     Storage(Arc<StorageError>),
     /// A delete would take along more records than one transaction may hold.
-    #[error("deleting `{key}` would delete more than {max} records that belong to it; delete those in parts first")]
+    #[error(
+        "deleting `{key}` would delete more than {max} records that belong to it; delete those in parts first"
+    )]
     CascadeTooLarge {
         /// The record.
         key: RecordKey,
@@ -281,7 +283,15 @@ impl StorageActor {
     /// The writer of a store. `queue_changes` is false for a store that never syncs.
     pub fn new(env: Env, store: Store, queue_changes: bool) -> Self {
         let listeners = notice::Listeners::default();
-        Self { env, store, queue_changes, epoch: Epoch::default(), stale: 0, collected: Vec::new(), listeners }
+        Self {
+            env,
+            store,
+            queue_changes,
+            epoch: Epoch::default(),
+            stale: 0,
+            collected: Vec::new(),
+            listeners,
+        }
     }
 
     /// Tells it who is to hear of commits; done once, before it starts.
@@ -308,7 +318,10 @@ impl StorageActor {
         if commands.is_empty() {
             return;
         }
-        let rules = write::Rules { queue_changes: self.queue_changes, epoch: self.epoch };
+        let rules = write::Rules {
+            queue_changes: self.queue_changes,
+            epoch: self.epoch,
+        };
         let mut batch = write::Batch::default();
         let written = self.store.write(self.env.clock.wall_ms(), |txn| {
             for command in commands {

@@ -204,16 +204,26 @@ impl Supervisor {
 
     /// A part that is gone has stopped with its run, so what it would have been told no longer matters.
     fn perform(&mut self, effect: Effect) {
-        let Some(parts) = &self.parts else { return self.publish(effect) };
+        let Some(parts) = &self.parts else {
+            return self.publish(effect);
+        };
         match effect {
-            Effect::Subscribe => parts.subscription.tell(SubscriptionMessage::Connect).unwrap_or(()),
-            Effect::Unsubscribe => parts.subscription.tell(SubscriptionMessage::Disconnect).unwrap_or(()),
+            Effect::Subscribe => parts
+                .subscription
+                .tell(SubscriptionMessage::Connect)
+                .unwrap_or(()),
+            Effect::Unsubscribe => parts
+                .subscription
+                .tell(SubscriptionMessage::Disconnect)
+                .unwrap_or(()),
             Effect::DrainBuffer => parts.subscription.tell(SubscriptionMessage::Drain).unwrap_or(()),
             Effect::Sync => parts.sync.tell(SyncMessage::Start).unwrap_or(()),
             Effect::CancelSync => parts.sync.tell(SyncMessage::Cancel).unwrap_or(()),
             Effect::ResumeOutbox => {
                 let processor = parts.mutation.clone();
-                self.outbox.tell(OutboxMessage::Resume { processor }).unwrap_or(());
+                self.outbox
+                    .tell(OutboxMessage::Resume { processor })
+                    .unwrap_or(());
             }
             Effect::PauseOutbox => {
                 self.outbox.tell(OutboxMessage::Pause).unwrap_or(());
@@ -267,7 +277,9 @@ impl Supervisor {
             sync: Port::new(&sync, self.env.clone()),
             mutation: Port::new(&mutation, self.env.clone()),
         });
-        self.hub.tell(HubMessage::Publish(HubEvent::StorageSubscribed)).unwrap_or(());
+        self.hub
+            .tell(HubMessage::Publish(HubEvent::StorageSubscribed))
+            .unwrap_or(());
     }
 
     /// Ends the run: its parts stop, and what they still send is of an older epoch.
@@ -285,7 +297,12 @@ impl Supervisor {
 
     /// Has the writer ignore what an ended run still sends; answers once that is certain.
     fn begin_epoch(&self, reply: Reply<()>) {
-        self.storage.tell(StorageMessage::BeginEpoch { epoch: self.epoch, reply }).unwrap_or(());
+        self.storage
+            .tell(StorageMessage::BeginEpoch {
+                epoch: self.epoch,
+                reply,
+            })
+            .unwrap_or(());
     }
 
     fn of_this_run(&self, epoch: Epoch, input: Input) -> Input {
@@ -321,7 +338,12 @@ impl Handle for Supervisor {
             }
             SupervisorMessage::Clear { reply } => {
                 self.end_run();
-                self.storage.tell(StorageMessage::Clear { epoch: self.epoch, reply }).unwrap_or(());
+                self.storage
+                    .tell(StorageMessage::Clear {
+                        epoch: self.epoch,
+                        reply,
+                    })
+                    .unwrap_or(());
             }
             SupervisorMessage::AwaitReady { reply } => match self.phase.readiness() {
                 Some(ready) => reply.send(ready),
@@ -330,7 +352,10 @@ impl Handle for Supervisor {
             SupervisorMessage::ForceOffline { offline } => {
                 self.forced_offline = offline;
                 if let Some(parts) = &self.parts {
-                    parts.reachability.tell(ReachabilityMessage::ForceOffline { offline }).unwrap_or(());
+                    parts
+                        .reachability
+                        .tell(ReachabilityMessage::ForceOffline { offline })
+                        .unwrap_or(());
                 }
             }
             SupervisorMessage::Halt => {

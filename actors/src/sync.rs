@@ -60,7 +60,7 @@ pub enum SyncMessage {
 
 /// What a [`SyncProcessor`] waited for.
 #[derive(Debug)]
-pub struct SyncNews(Input);
+pub struct SyncNews(Box<Input>);
 
 impl Message for SyncMessage {
     const ACTOR: &'static str = "SyncProcessor";
@@ -260,7 +260,7 @@ impl SyncProcessor {
 
 /// Has the actor hear of something in its turn, so that the trace shows it.
 fn hear(ctx: &mut Context<SyncProcessor>, input: Input) {
-    ctx.notify(Envelope(SyncMessage::Heard(SyncNews(input))));
+    ctx.notify(Envelope(SyncMessage::Heard(SyncNews(Box::new(input)))));
 }
 
 /// An error about one item of a page.
@@ -325,7 +325,7 @@ impl Handle for SyncProcessor {
         match message {
             SyncMessage::Start => self.step(Input::Start, ctx),
             SyncMessage::Cancel => self.step(Input::Cancel, ctx),
-            SyncMessage::Heard(SyncNews(input)) => self.step(input, ctx),
+            SyncMessage::Heard(SyncNews(input)) => self.step(*input, ctx),
             SyncMessage::Stop => ctx.stop(),
         }
     }

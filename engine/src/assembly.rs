@@ -7,7 +7,8 @@ use std::sync::Arc;
 use actix::prelude::*;
 
 use landfall_actors::{
-    Env, Hub, HubMessage, OutboxActor, OutboxMessage, Port, StorageActor, StorageMessage, Supervisor, SupervisorMessage,
+    Env, Hub, HubMessage, OutboxActor, OutboxMessage, Port, StorageActor, StorageMessage, Supervisor,
+    SupervisorMessage,
 };
 use landfall_core::Schema;
 use landfall_storage::{Reader, Store};
@@ -27,12 +28,18 @@ pub(crate) struct Handles {
 /// Starts the actors of a store on the current actix arbiter; the storage actor on `storage_thread`, if one is given.
 ///
 /// `queue_changes` says whether local changes are kept for the server.
-pub(crate) fn assemble(env: Env, store: Store, queue_changes: bool, storage_thread: Option<&ArbiterHandle>) -> Handles {
+pub(crate) fn assemble(
+    env: Env,
+    store: Store,
+    queue_changes: bool,
+    storage_thread: Option<&ArbiterHandle>,
+) -> Handles {
     let (schema, reader) = (store.schema(), store.reader());
     let hub = Port::new(&Hub::new(env.clone()).start(), env.clone());
     let outbox = OutboxActor::new(env.clone(), reader.clone(), hub.clone()).start();
     let outbox = Port::new(&outbox, env.clone());
-    let storage = StorageActor::new(env.clone(), store, queue_changes).with_listeners(outbox.clone(), hub.clone());
+    let storage =
+        StorageActor::new(env.clone(), store, queue_changes).with_listeners(outbox.clone(), hub.clone());
     let storage = match storage_thread {
         Some(thread) => StorageActor::start_in_arbiter(thread, move |_| storage),
         None => storage.start(),
@@ -47,5 +54,13 @@ pub(crate) fn assemble(env: Env, store: Store, queue_changes: bool, storage_thre
         hub.clone(),
     );
     let supervisor = Port::new(&supervisor.start(), env.clone());
-    Handles { env, schema, reader, storage, outbox, hub, supervisor }
+    Handles {
+        env,
+        schema,
+        reader,
+        storage,
+        outbox,
+        hub,
+        supervisor,
+    }
 }

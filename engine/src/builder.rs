@@ -6,9 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use landfall_actors::{
-    ConflictHandler, Env, ErrorHandler, Immediate, NoTrace, SyncSettings,
-};
+use landfall_actors::{ConflictHandler, Env, ErrorHandler, Immediate, NoTrace, SyncSettings};
 use landfall_core::{Model, ModelName, Predicate, Schema, TypedPredicate};
 use landfall_netsync::{Authorization, Endpoint, HttpTransport};
 use landfall_storage::{CACHE_BYTES_DEFAULT, Disk, OnIncompatible, Store, StoreOptions};
@@ -184,9 +182,9 @@ impl DataStoreBuilder {
     pub async fn open(self) -> Result<DataStore, Error> {
         self.check_expressions()?;
         let gate = Arc::new(NetworkGate::default());
-        let transport = self.way_to_server()?.map(|inner| {
-            Arc::new(GatedTransport::new(inner, Arc::clone(&gate))) as Arc<dyn Transport>
-        });
+        let transport = self
+            .way_to_server()?
+            .map(|inner| Arc::new(GatedTransport::new(inner, Arc::clone(&gate))) as Arc<dyn Transport>);
         let env = Env {
             clock: Arc::new(OsClock::new()),
             entropy: Arc::new(OsEntropy),
@@ -224,7 +222,9 @@ impl DataStoreBuilder {
         if let Some(transport) = &self.transport {
             return Ok(Some(Arc::clone(transport)));
         }
-        let Some((url, api_key)) = &self.endpoint else { return Ok(None) };
+        let Some((url, api_key)) = &self.endpoint else {
+            return Ok(None);
+        };
         let mut endpoint = Endpoint::new(url, Authorization::api_key(api_key.as_str()))?;
         if let Some(realtime_url) = &self.realtime_url {
             endpoint = endpoint.with_realtime_url(realtime_url)?;

@@ -6,7 +6,7 @@
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use landfall_actors::{HubMessage, SyncSettings, SupervisorMessage};
+use landfall_actors::{HubMessage, SupervisorMessage, SyncSettings};
 use landfall_core::{
     BelongsTo, FieldType, HasMany, HasOne, IdPart, Model, Op, Page, Predicate, Record, RecordId, RecordKey,
     Schema, Sort, TypedPredicate, TypedSort, Value,
@@ -58,7 +58,12 @@ pub struct ModelQuery<M> {
 impl<M: Model> ModelQuery<M> {
     /// All records, in the order of their identifiers.
     pub fn all() -> Self {
-        Self { predicate: Predicate::All, sort: Vec::new(), page: Page::default(), marker: PhantomData }
+        Self {
+            predicate: Predicate::All,
+            sort: Vec::new(),
+            page: Page::default(),
+            marker: PhantomData,
+        }
     }
 
     /// Only those that also satisfy the predicate.
@@ -88,12 +93,16 @@ impl<M: Model> ModelQuery<M> {
         self.page.page = number;
         self
     }
-
 }
 
 impl<M: Model> From<ModelQuery<M>> for Query {
     fn from(query: ModelQuery<M>) -> Self {
-        Self { model: M::NAME.into(), predicate: query.predicate, sort: query.sort, page: query.page }
+        Self {
+            model: M::NAME.into(),
+            predicate: query.predicate,
+            sort: query.sort,
+            page: query.page,
+        }
     }
 }
 
@@ -122,7 +131,9 @@ impl DataStore {
             gate,
             runtime: Mutex::new(runtime),
         };
-        Self { inner: Arc::new(inner) }
+        Self {
+            inner: Arc::new(inner),
+        }
     }
 
     /// The schema in force.
@@ -168,9 +179,16 @@ impl DataStore {
     ///
     /// # Errors
     /// As [`delete`](Self::delete), and [`Error::Refused`] if the condition does not hold.
-    pub async fn delete_if<M: Model>(&self, model: &M, condition: TypedPredicate<M>) -> Result<Option<M>, Error> {
+    pub async fn delete_if<M: Model>(
+        &self,
+        model: &M,
+        condition: TypedPredicate<M>,
+    ) -> Result<Option<M>, Error> {
         let key = RecordKey::new(M::NAME, model.record_id());
-        let deleted = self.records().delete_if(key, Some(condition.into_predicate())).await?;
+        let deleted = self
+            .records()
+            .delete_if(key, Some(condition.into_predicate()))
+            .await?;
         deleted.map(M::from_record).transpose().map_err(Error::from)
     }
 
@@ -188,8 +206,14 @@ impl DataStore {
     /// # Errors
     /// As [`delete`](Self::delete); [`Error::BadPredicate`].
     pub async fn delete_where<M: Model>(&self, predicate: TypedPredicate<M>) -> Result<Vec<M>, Error> {
-        let deleted = self.records().delete_where(M::NAME, predicate.into_predicate()).await?;
-        deleted.into_iter().map(|record| M::from_record(record).map_err(Error::from)).collect()
+        let deleted = self
+            .records()
+            .delete_where(M::NAME, predicate.into_predicate())
+            .await?;
+        deleted
+            .into_iter()
+            .map(|record| M::from_record(record).map_err(Error::from))
+            .collect()
     }
 
     /// The record of that identifier.
@@ -207,7 +231,10 @@ impl DataStore {
     /// [`Error::BadPredicate`], [`Error::Storage`], [`Error::Decode`].
     pub fn query<M: Model>(&self, query: impl Into<ModelQuery<M>>) -> Result<Vec<M>, Error> {
         let records = self.snapshot()?.query(&query.into().into())?;
-        records.into_iter().map(|record| M::from_record(record).map_err(Error::from)).collect()
+        records
+            .into_iter()
+            .map(|record| M::from_record(record).map_err(Error::from))
+            .collect()
     }
 
     /// The number of records that a predicate selects.
@@ -222,10 +249,19 @@ impl DataStore {
     ///
     /// # Errors
     /// [`Error::Storage`], [`Error::Decode`].
-    pub fn parent<M: Model, R: Model>(&self, model: &M, relation: BelongsTo<M, R>) -> Result<Option<R>, Error> {
+    pub fn parent<M: Model, R: Model>(
+        &self,
+        model: &M,
+        relation: BelongsTo<M, R>,
+    ) -> Result<Option<R>, Error> {
         let record = self.to_record(model)?;
         match self.related(&record, relation.name())? {
-            Some(related) => related.into_iter().next().map(R::from_record).transpose().map_err(Error::from),
+            Some(related) => related
+                .into_iter()
+                .next()
+                .map(R::from_record)
+                .transpose()
+                .map_err(Error::from),
             None => Ok(None),
         }
     }
@@ -237,7 +273,12 @@ impl DataStore {
     pub fn child<M: Model, R: Model>(&self, model: &M, relation: HasOne<M, R>) -> Result<Option<R>, Error> {
         let record = self.to_record(model)?;
         let related = self.related(&record, relation.name())?.unwrap_or_default();
-        related.into_iter().next().map(R::from_record).transpose().map_err(Error::from)
+        related
+            .into_iter()
+            .next()
+            .map(R::from_record)
+            .transpose()
+            .map_err(Error::from)
     }
 
     /// The records that a model has.
@@ -247,7 +288,10 @@ impl DataStore {
     pub fn children<M: Model, R: Model>(&self, model: &M, relation: HasMany<M, R>) -> Result<Vec<R>, Error> {
         let record = self.to_record(model)?;
         let related = self.related(&record, relation.name())?.unwrap_or_default();
-        related.into_iter().map(|record| R::from_record(record).map_err(Error::from)).collect()
+        related
+            .into_iter()
+            .map(|record| R::from_record(record).map_err(Error::from))
+            .collect()
     }
 
     /// The stream of changes of a model, local and remote, from here on.
@@ -262,7 +306,10 @@ impl DataStore {
     ///
     /// # Errors
     /// [`Error::BadPredicate`], [`Error::Storage`], [`Error::Closed`].
-    pub async fn observe_query<M: Model>(&self, query: impl Into<ModelQuery<M>>) -> Result<QueryObserver<M>, Error> {
+    pub async fn observe_query<M: Model>(
+        &self,
+        query: impl Into<ModelQuery<M>>,
+    ) -> Result<QueryObserver<M>, Error> {
         QueryObserver::typed(self, query.into().into()).await
     }
 
@@ -271,7 +318,12 @@ impl DataStore {
     /// # Errors
     /// [`Error::Closed`].
     pub async fn hub(&self) -> Result<HubEvents, Error> {
-        let listening = self.inner.handles.hub.ask(|reply| HubMessage::Listen { reply }).await?;
+        let listening = self
+            .inner
+            .handles
+            .hub
+            .ask(|reply| HubMessage::Listen { reply })
+            .await?;
         Ok(HubEvents::new(listening.events))
     }
 
@@ -292,9 +344,18 @@ impl DataStore {
     /// # Errors
     /// [`Error::Closed`].
     pub async fn start(&self) -> Result<(), Error> {
-        let settings = self.inner.settings.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let settings = self
+            .inner
+            .settings
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         let settings = Box::new(settings);
-        self.inner.handles.supervisor.ask(|reply| SupervisorMessage::Start { settings, reply }).await?;
+        self.inner
+            .handles
+            .supervisor
+            .ask(|reply| SupervisorMessage::Start { settings, reply })
+            .await?;
         Ok(())
     }
 
@@ -304,7 +365,12 @@ impl DataStore {
     /// # Errors
     /// [`Error::Closed`].
     pub async fn ready(&self) -> Result<bool, Error> {
-        Ok(self.inner.handles.supervisor.ask(|reply| SupervisorMessage::AwaitReady { reply }).await?)
+        Ok(self
+            .inner
+            .handles
+            .supervisor
+            .ask(|reply| SupervisorMessage::AwaitReady { reply })
+            .await?)
     }
 
     /// Stops syncing. Local data and queued changes stay.
@@ -312,7 +378,12 @@ impl DataStore {
     /// # Errors
     /// [`Error::Closed`].
     pub async fn stop(&self) -> Result<(), Error> {
-        Ok(self.inner.handles.supervisor.ask(|reply| SupervisorMessage::Stop { reply }).await?)
+        Ok(self
+            .inner
+            .handles
+            .supervisor
+            .ask(|reply| SupervisorMessage::Stop { reply })
+            .await?)
     }
 
     /// Stops syncing and clears all data, the log and queued changes included. Streams of changes end.
@@ -320,12 +391,23 @@ impl DataStore {
     /// # Errors
     /// [`Error::Storage`], [`Error::Closed`].
     pub async fn clear(&self) -> Result<(), Error> {
-        Ok(self.inner.handles.supervisor.ask(|reply| SupervisorMessage::Clear { reply }).await??)
+        Ok(self
+            .inner
+            .handles
+            .supervisor
+            .ask(|reply| SupervisorMessage::Clear { reply })
+            .await??)
     }
 
     /// Changes how the next start syncs.
     pub fn configure(&self, change: impl FnOnce(&mut SyncSettings)) {
-        change(&mut self.inner.settings.write().unwrap_or_else(PoisonError::into_inner));
+        change(
+            &mut self
+                .inner
+                .settings
+                .write()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
     }
 
     /// Cuts the network as this store sees it, or restores it; for tests and demonstrations.
@@ -334,14 +416,23 @@ impl DataStore {
     /// [`Error::Closed`].
     pub fn set_online(&self, online: bool) -> Result<(), Error> {
         self.inner.gate.set_cut(!online);
-        Ok(self.inner.handles.supervisor.tell(SupervisorMessage::ForceOffline { offline: !online })?)
+        Ok(self
+            .inner
+            .handles
+            .supervisor
+            .tell(SupervisorMessage::ForceOffline { offline: !online })?)
     }
 
     /// Stops syncing, ends the store's threads and waits until its files are closed. Other clones are closed with it.
     pub async fn close(self) {
         // A store whose threads are gone already is as good as stopped.
         self.stop().await.unwrap_or(());
-        let runtime = self.inner.runtime.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let runtime = self
+            .inner
+            .runtime
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(runtime) = runtime {
             runtime.close().await;
         }
@@ -351,7 +442,11 @@ impl DataStore {
     #[doc(hidden)]
     pub fn halt(&self) {
         // A store that is gone already needs no ending.
-        self.inner.handles.supervisor.tell(SupervisorMessage::Halt).unwrap_or(());
+        self.inner
+            .handles
+            .supervisor
+            .tell(SupervisorMessage::Halt)
+            .unwrap_or(());
     }
 
     /// A view of the newest commit, for several reads that belong together and for the log.
@@ -373,20 +468,32 @@ impl DataStore {
             }
             _ => Record::new(def, model.to_values()),
         };
-        Ok(record.with_sync(model.sync_metadata()).with_base(model.base().clone()))
+        Ok(record
+            .with_sync(model.sync_metadata())
+            .with_base(model.base().clone()))
     }
 
     /// Records at the other end of a relation; `None` if the model has no such relation or its keys are null.
     pub(crate) fn related(&self, record: &Record, relation: &str) -> Result<Option<Vec<Record>>, Error> {
         let def = record.def();
-        let Some(field) = def.field(relation) else { return Ok(None) };
-        let (Some(association), FieldType::Model(other)) = (&field.association, &field.ty) else { return Ok(None) };
+        let Some(field) = def.field(relation) else {
+            return Ok(None);
+        };
+        let (Some(association), FieldType::Model(other)) = (&field.association, &field.ty) else {
+            return Ok(None);
+        };
         let snapshot = self.snapshot()?;
         let targets = association.targets();
         if !targets.is_empty() {
-            let parts = targets.iter().map(|target| IdPart::from_value(record.get(target)?));
-            let Some(parts) = parts.collect::<Option<Vec<_>>>() else { return Ok(None) };
-            return Ok(Some(snapshot.get(other, &RecordId::new(parts))?.into_iter().collect()));
+            let parts = targets
+                .iter()
+                .map(|target| IdPart::from_value(record.get(target)?));
+            let Some(parts) = parts.collect::<Option<Vec<_>>>() else {
+                return Ok(None);
+            };
+            return Ok(Some(
+                snapshot.get(other, &RecordId::new(parts))?.into_iter().collect(),
+            ));
         }
         let (landfall_core::Association::HasMany { associated_with }
         | landfall_core::Association::HasOne { associated_with, .. }) = association
@@ -395,8 +502,14 @@ impl DataStore {
         };
         let Some(id) = record.id() else { return Ok(None) };
         let values: Vec<Value> = id.parts().iter().map(IdPart::to_value).collect();
-        let equal = associated_with.iter().zip(values).map(|(f, v)| Predicate::Field(f.clone(), Op::Eq(v)));
-        let query = Query { predicate: Predicate::And(equal.collect()), ..Query::all(other.clone()) };
+        let equal = associated_with
+            .iter()
+            .zip(values)
+            .map(|(f, v)| Predicate::Field(f.clone(), Op::Eq(v)));
+        let query = Query {
+            predicate: Predicate::And(equal.collect()),
+            ..Query::all(other.clone())
+        };
         Ok(Some(snapshot.query(&query)?))
     }
 }

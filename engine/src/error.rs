@@ -31,7 +31,9 @@ pub enum Error {
         key: RecordKey,
     },
     /// A delete would take along too many records; delete those that belong to it in parts first.
-    #[error("deleting `{key}` would delete more than {max} records that belong to it; delete those in parts first")]
+    #[error(
+        "deleting `{key}` would delete more than {max} records that belong to it; delete those in parts first"
+    )]
     CascadeTooLarge {
         /// The record.
         key: RecordKey,
@@ -72,7 +74,9 @@ impl From<WriteError> for Error {
             WriteError::CascadeTooLarge { key, max } => Self::CascadeTooLarge { key, max },
             WriteError::NotParked { seq } => Self::NotParked { seq },
             // The enum may grow; whatever it grows by came from the store.
-            other => Self::Storage(Arc::new(StorageError::Io { cause: other.to_string() })),
+            other => Self::Storage(Arc::new(StorageError::Io {
+                cause: other.to_string(),
+            })),
         }
     }
 }
@@ -85,6 +89,8 @@ impl From<Gone> for Error {
 
 impl From<landfall_netsync::NetsyncError> for Error {
     fn from(error: landfall_netsync::NetsyncError) -> Self {
-        Self::BadEndpoint { reason: error.to_string() }
+        Self::BadEndpoint {
+            reason: error.to_string(),
+        }
     }
 }

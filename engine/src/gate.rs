@@ -47,14 +47,18 @@ impl NetworkGate {
         work: impl Future<Output = Result<T, TransportError>>,
     ) -> Result<T, TransportError> {
         match select(Box::pin(self.wait_for_cut()), Box::pin(work)).await {
-            Either::Left(_) => Err(TransportError::Interrupted { reason: "the network is cut".to_owned() }),
+            Either::Left(_) => Err(TransportError::Interrupted {
+                reason: "the network is cut".to_owned(),
+            }),
             Either::Right((result, _)) => result,
         }
     }
 
     fn refuse(&self) -> Result<(), TransportError> {
         if self.is_cut() {
-            Err(TransportError::Unreachable { reason: "the network is cut".to_owned() })
+            Err(TransportError::Unreachable {
+                reason: "the network is cut".to_owned(),
+            })
         } else {
             Ok(())
         }
@@ -91,7 +95,10 @@ impl Transport for GatedTransport {
         let work = self.inner.connect();
         Box::pin(async move {
             let socket = gate.unless_cut(work).await?;
-            Ok(Box::new(GatedSocket { inner: socket, gate: Arc::clone(&gate) }) as Box<dyn Socket>)
+            Ok(Box::new(GatedSocket {
+                inner: socket,
+                gate: Arc::clone(&gate),
+            }) as Box<dyn Socket>)
         })
     }
 
@@ -112,7 +119,13 @@ struct GatedSocket {
 impl Socket for GatedSocket {
     fn split(self: Box<Self>) -> (Box<dyn SocketSink>, Box<dyn SocketStream>) {
         let (sink, stream) = self.inner.split();
-        (sink, Box::new(GatedStream { inner: stream, gate: self.gate }))
+        (
+            sink,
+            Box::new(GatedStream {
+                inner: stream,
+                gate: self.gate,
+            }),
+        )
     }
 }
 
@@ -127,9 +140,9 @@ impl SocketStream for GatedStream {
         let next = self.inner.next();
         Box::pin(async move {
             match select(Box::pin(gate.wait_for_cut()), next).await {
-                Either::Left(_) => {
-                    Some(Err(TransportError::Interrupted { reason: "the network is cut".to_owned() }))
-                }
+                Either::Left(_) => Some(Err(TransportError::Interrupted {
+                    reason: "the network is cut".to_owned(),
+                })),
                 Either::Right((frame, _)) => frame,
             }
         })

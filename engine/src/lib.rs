@@ -27,15 +27,17 @@ pub use records::Records;
 pub use streams::HubEvents;
 
 pub use landfall_actors::{
-    AcceptRemote, ApplyLocalChanges, Clock, ConflictHandler, Entropy, Env, ErrorHandler, ErrorKind, HubEvent, Immediate,
-    LogErrors, NoTrace, Process, Schedule, SyncConflict, SyncError, SyncSettings, Trace, WriteDone, WriteOp, record_json,
+    AcceptRemote, ApplyLocalChanges, Clock, ConflictHandler, Entropy, Env, ErrorHandler, ErrorKind, HubEvent,
+    Immediate, LogErrors, NoTrace, Process, Schedule, SyncConflict, SyncError, SyncSettings, Trace,
+    WriteDone, WriteOp, record_json,
 };
 pub use landfall_core::{
-    AwsDate, AwsDateTime, AwsEmail, AwsIpAddress, AwsPhone, AwsTime, AwsTimestamp, AwsUrl, Base, BelongsTo, BuildError,
-    BuildFault, Comparable, Containing, DecodeError, Direction, Field, FieldFault, FieldMap, FieldName, FieldValue, HasMany,
-    HasOne, IntoField, InvalidRecord, InvalidScalar, LogEntry, Model, ModelDef, ModelName, Mutation, MutationKind, NonModel,
-    Op, Origin, Page, Predicate, PredicateError, Record, RecordId, RecordKey, RecordVersion, Resolution, Schema, Seq, Sort,
-    Stage, SyncMetadata, TypedPredicate, TypedSort, UnknownEnumValue, Value, ValueFault, WriteRefused, schema_from_json,
+    AwsDate, AwsDateTime, AwsEmail, AwsIpAddress, AwsPhone, AwsTime, AwsTimestamp, AwsUrl, Base, BelongsTo,
+    BuildError, BuildFault, Comparable, Containing, DecodeError, Direction, Field, FieldFault, FieldMap,
+    FieldName, FieldValue, HasMany, HasOne, IntoField, InvalidRecord, InvalidScalar, LogEntry, Model,
+    ModelDef, ModelName, Mutation, MutationKind, NonModel, Op, Origin, Page, Predicate, PredicateError,
+    Record, RecordId, RecordKey, RecordVersion, Resolution, Schema, Seq, Sort, Stage, SyncMetadata,
+    TypedPredicate, TypedSort, UnknownEnumValue, Value, ValueFault, WriteRefused, schema_from_json,
     schema_to_json,
 };
 pub use landfall_macros::{include_schema, inline_schema};

@@ -66,7 +66,11 @@ impl<M: Model> Observer<M> {
 }
 
 impl Observer<Record> {
-    pub(crate) async fn untyped(store: &DataStore, def: Arc<ModelDef>, predicate: Predicate) -> Result<Self, Error> {
+    pub(crate) async fn untyped(
+        store: &DataStore,
+        def: Arc<ModelDef>,
+        predicate: Predicate,
+    ) -> Result<Self, Error> {
         Self::new(store, def, predicate, Ok).await
     }
 }
@@ -79,8 +83,20 @@ impl<T> Observer<T> {
         convert: Convert<T>,
     ) -> Result<Self, Error> {
         let predicate = predicate.bind(&def)?;
-        let receiver = store.inner.handles.storage.ask(|reply| StorageMessage::Observe { reply }).await?;
-        Ok(Self { receiver, def, predicate, waiting: std::collections::VecDeque::new(), convert, marker: PhantomData })
+        let receiver = store
+            .inner
+            .handles
+            .storage
+            .ask(|reply| StorageMessage::Observe { reply })
+            .await?;
+        Ok(Self {
+            receiver,
+            def,
+            predicate,
+            waiting: std::collections::VecDeque::new(),
+            convert,
+            marker: PhantomData,
+        })
     }
 
     /// Waits for the next change; `None` once the stream has ended.
@@ -152,13 +168,34 @@ impl<T> QueryObserver<T> {
     async fn new(store: &DataStore, query: Query, convert: Convert<T>) -> Result<Self, Error> {
         let def = store.records().def(&query.model)?;
         let mut items = Items::new(&def, &query)?;
-        let listening = store.inner.handles.hub.ask(|reply| HubMessage::Listen { reply }).await?;
-        let changes = store.inner.handles.storage.ask(|reply| StorageMessage::Observe { reply }).await?;
+        let listening = store
+            .inner
+            .handles
+            .hub
+            .ask(|reply| HubMessage::Listen { reply })
+            .await?;
+        let changes = store
+            .inner
+            .handles
+            .storage
+            .ask(|reply| StorageMessage::Observe { reply })
+            .await?;
         let snapshot = store.snapshot()?;
         let (_, seen) = snapshot.log_bounds()?;
-        items.fill(snapshot.query(&Query { page: landfall_core::Page::default(), ..query })?);
+        items.fill(snapshot.query(&Query {
+            page: landfall_core::Page::default(),
+            ..query
+        })?);
         let is_synced = listening.synced.contains(&def.name);
-        Ok(Self { changes, events: listening.events, items, seen, is_synced, fresh: true, convert })
+        Ok(Self {
+            changes,
+            events: listening.events,
+            items,
+            seen,
+            is_synced,
+            fresh: true,
+            convert,
+        })
     }
 
     /// The result as it is at first, then waits for each next one; `None` once the stream has ended.
@@ -216,7 +253,14 @@ impl<T> QueryObserver<T> {
     }
 
     fn snapshot(&self) -> Result<QuerySnapshot<T>, Error> {
-        let items = self.items.page().map(|record| (self.convert)(record.clone())).collect::<Result<_, _>>()?;
-        Ok(QuerySnapshot { items, is_synced: self.is_synced })
+        let items = self
+            .items
+            .page()
+            .map(|record| (self.convert)(record.clone()))
+            .collect::<Result<_, _>>()?;
+        Ok(QuerySnapshot {
+            items,
+            is_synced: self.is_synced,
+        })
     }
 }

@@ -1,7 +1,10 @@
 //! The real world: the system's clocks and its source of chance.
 //!
 //! The only place of the engine that reads them; everything else goes through `Env`.
-#![allow(clippy::disallowed_methods, reason = "this file is the way to the operating system")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "this file is the way to the operating system"
+)]
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -15,7 +18,9 @@ pub(crate) struct OsClock {
 
 impl OsClock {
     pub(crate) fn new() -> Self {
-        Self { start: Instant::now() }
+        Self {
+            start: Instant::now(),
+        }
     }
 }
 

@@ -48,7 +48,13 @@ impl<'a> OutboxView<'a> {
     /// # Errors
     /// [`Error::Closed`].
     pub async fn drained(&self) -> Result<(), Error> {
-        Ok(self.store.inner.handles.outbox.ask(|reply| OutboxMessage::Drained { reply }).await?)
+        Ok(self
+            .store
+            .inner
+            .handles
+            .outbox
+            .ask(|reply| OutboxMessage::Drained { reply })
+            .await?)
     }
 
     /// Sends a refused change again.
@@ -57,7 +63,9 @@ impl<'a> OutboxView<'a> {
     /// [`Error::NotParked`], [`Error::Storage`], [`Error::Closed`].
     pub async fn retry(&self, mutation: Seq) -> Result<(), Error> {
         let storage = &self.store.inner.handles.storage;
-        Ok(storage.ask(|reply| StorageMessage::RetryParked { mutation, reply }).await??)
+        Ok(storage
+            .ask(|reply| StorageMessage::RetryParked { mutation, reply })
+            .await??)
     }
 
     /// Gives a refused change up: the server's record is back, or the record is gone if the server has none.
@@ -66,6 +74,8 @@ impl<'a> OutboxView<'a> {
     /// [`Error::NotParked`], [`Error::Storage`], [`Error::Closed`].
     pub async fn discard(&self, mutation: Seq) -> Result<(), Error> {
         let storage = &self.store.inner.handles.storage;
-        Ok(storage.ask(|reply| StorageMessage::DiscardParked { mutation, reply }).await??)
+        Ok(storage
+            .ask(|reply| StorageMessage::DiscardParked { mutation, reply })
+            .await??)
     }
 }

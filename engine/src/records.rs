@@ -31,7 +31,11 @@ impl<'a> Records<'a> {
         let schema = self.store.schema();
         schema.model(model).cloned().ok_or_else(|| {
             let known: Vec<&str> = schema.models().map(|def| def.name.as_str()).collect();
-            StorageError::UnknownModel { model: model.to_owned(), known: known.join(", ") }.into()
+            StorageError::UnknownModel {
+                model: model.to_owned(),
+                known: known.join(", "),
+            }
+            .into()
         })
     }
 
@@ -55,7 +59,13 @@ impl<'a> Records<'a> {
         };
         let key = key_of(&record);
         let (values, seen, base) = record.into_parts();
-        let op = WriteOp::Save { model, values, base, seen, condition };
+        let op = WriteOp::Save {
+            model,
+            values,
+            base,
+            seen,
+            condition,
+        };
         let done = self.write(vec![op]).await?.pop().unwrap_or_default();
         done.record.ok_or(Error::NotFound { key })
     }
@@ -72,9 +82,20 @@ impl<'a> Records<'a> {
     ///
     /// # Errors
     /// As [`DataStore::delete_if`].
-    pub async fn delete_if(&self, key: RecordKey, condition: Option<Predicate>) -> Result<Option<Record>, Error> {
+    pub async fn delete_if(
+        &self,
+        key: RecordKey,
+        condition: Option<Predicate>,
+    ) -> Result<Option<Record>, Error> {
         self.def(&key.model)?;
-        let done = self.write(vec![WriteOp::Delete { key, condition, guard: None }]).await?.pop();
+        let done = self
+            .write(vec![WriteOp::Delete {
+                key,
+                condition,
+                guard: None,
+            }])
+            .await?
+            .pop();
         Ok(done.and_then(|done| done.record))
     }
 
@@ -84,19 +105,34 @@ impl<'a> Records<'a> {
     /// As [`DataStore::delete_where`].
     pub async fn delete_where(&self, model: &str, predicate: Predicate) -> Result<Vec<Record>, Error> {
         let model = self.def(model)?.name.clone();
-        let found = self.store.snapshot()?.query(&Query { predicate: predicate.clone(), ..Query::all(model) })?;
+        let found = self.store.snapshot()?.query(&Query {
+            predicate: predicate.clone(),
+            ..Query::all(model)
+        })?;
         let ops = found
             .into_iter()
             .filter_map(|record| {
-                let key = RecordKey { model: record.def().name.clone(), id: record.id()? };
+                let key = RecordKey {
+                    model: record.def().name.clone(),
+                    id: record.id()?,
+                };
                 // Checked again when it is carried out: the record may have changed since it was found.
-                Some(WriteOp::Delete { key, condition: None, guard: Some(predicate.clone()) })
+                Some(WriteOp::Delete {
+                    key,
+                    condition: None,
+                    guard: Some(predicate.clone()),
+                })
             })
             .collect::<Vec<_>>();
         if ops.is_empty() {
             return Ok(Vec::new());
         }
-        Ok(self.write(ops).await?.into_iter().filter_map(|done| done.record).collect())
+        Ok(self
+            .write(ops)
+            .await?
+            .into_iter()
+            .filter_map(|done| done.record)
+            .collect())
     }
 
     /// Carries out several writes in one transaction: all or none, one commit, sent in order.
@@ -106,7 +142,11 @@ impl<'a> Records<'a> {
     pub async fn write(&self, ops: Vec<WriteOp>) -> Result<Vec<WriteDone>, Error> {
         let inner = &self.store.inner;
         let _place = inner.calls.acquire().await.map_err(|_| Error::Closed)?;
-        Ok(inner.handles.storage.ask(|reply| StorageMessage::Write { ops, reply }).await??)
+        Ok(inner
+            .handles
+            .storage
+            .ask(|reply| StorageMessage::Write { ops, reply })
+            .await??)
     }
 
     /// The record of that identifier.
@@ -159,6 +199,9 @@ impl<'a> Records<'a> {
 
     /// A fresh identifier, for models whose identifiers the store makes.
     pub fn new_id(&self, model: impl Into<ModelName>) -> RecordKey {
-        RecordKey { model: model.into(), id: RecordId::text(self.store.inner.handles.env.new_id().to_string()) }
+        RecordKey {
+            model: model.into(),
+            id: RecordId::text(self.store.inner.handles.env.new_id().to_string()),
+        }
     }
 }

@@ -32,9 +32,17 @@ impl Runtime {
         let thread = std::thread::Builder::new()
             .name("landfall".to_owned())
             .spawn(move || run(env, options, queue_changes, sender))
-            .map_err(|error| landfall_storage::StorageError::Io { cause: error.to_string() })?;
+            .map_err(|error| landfall_storage::StorageError::Io {
+                cause: error.to_string(),
+            })?;
         let (system, handles) = receiver.await.map_err(|_| Error::Closed)??;
-        Ok((Self { system, thread: Some(thread) }, handles))
+        Ok((
+            Self {
+                system,
+                thread: Some(thread),
+            },
+            handles,
+        ))
     }
 
     /// Ends the threads and waits until the files are closed.
@@ -43,11 +51,13 @@ impl Runtime {
         let Some(thread) = self.thread.take() else { return };
         let (sender, receiver) = oneshot::channel();
         // Joining blocks, so a thread of its own does it: the caller's executor may have only one.
-        let joining = std::thread::Builder::new().name("landfall-close".to_owned()).spawn(move || {
-            // A thread that panicked is gone as well, and its files with it.
-            thread.join().unwrap_or(());
-            sender.send(()).unwrap_or(());
-        });
+        let joining = std::thread::Builder::new()
+            .name("landfall-close".to_owned())
+            .spawn(move || {
+                // A thread that panicked is gone as well, and its files with it.
+                thread.join().unwrap_or(());
+                sender.send(()).unwrap_or(());
+            });
         if joining.is_ok() {
             receiver.await.unwrap_or(());
         }

@@ -41,7 +41,15 @@ impl SimClient {
     /// A client that is switched off.
     pub fn new(name: &str, schema: Arc<Schema>, network: Network, seed: Seed) -> Self {
         let disk = SimDisk::new(seed.stream(&format!("disk {name}")).bits());
-        Self { name: name.to_owned(), schema, network, seed, disk, incarnation: 0, store: None }
+        Self {
+            name: name.to_owned(),
+            schema,
+            network,
+            seed,
+            disk,
+            incarnation: 0,
+            store: None,
+        }
     }
 
     /// Its name.
@@ -76,7 +84,10 @@ impl SimClient {
             transport: Some(self.network.transport(&self.name)),
             trace: Arc::new(self.network.trace.of_client(&of_this_life)),
             // On every other seed messages pass at once, which is an order worth trying as well.
-            schedule: Arc::new(Turnstile { hold_ms_max: turnstile.below(2) * turnstile.below(4), chance: turnstile }),
+            schedule: Arc::new(Turnstile {
+                hold_ms_max: turnstile.below(2) * turnstile.below(4),
+                chance: turnstile,
+            }),
         };
         let builder = DataStore::builder(&self.schema).disk(Disk::Custom(self.disk.opener()));
         let store = builder.open_in(env)?;
@@ -87,7 +98,9 @@ impl SimClient {
 
     /// Takes the power away: what was not synced to disk may be gone.
     pub async fn crash(&mut self) {
-        self.network.trace.note(self.network.clock.elapsed_ms(), &self.name, "crash");
+        self.network
+            .trace
+            .note(self.network.clock.elapsed_ms(), &self.name, "crash");
         self.disk.crash();
         if let Some(store) = self.store.take() {
             store.halt();

@@ -1,7 +1,10 @@
 //! Virtual time: the paused clock of the runtime, as every part of a simulation sees it.
 //!
 //! Owns [`SimClock`]. The only place that asks the runtime for its time.
-#![allow(clippy::disallowed_methods, reason = "this file is the simulated clock; the runtime's time is paused")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "this file is the simulated clock; the runtime's time is paused"
+)]
 
 use std::time::Duration;
 
@@ -19,7 +22,9 @@ pub struct SimClock {
 impl SimClock {
     /// A clock that starts now; to be made inside the paused runtime.
     pub fn start() -> Self {
-        Self { start: tokio::time::Instant::now() }
+        Self {
+            start: tokio::time::Instant::now(),
+        }
     }
 
     /// Milliseconds since the start.

@@ -90,7 +90,10 @@ pub struct Platter {
 impl Platter {
     /// A disk with these bytes, all of them durable.
     pub fn of(durable: Vec<u8>) -> Self {
-        Self { durable, unsynced: Vec::new() }
+        Self {
+            durable,
+            unsynced: Vec::new(),
+        }
     }
 
     /// Takes an operation. A sync makes all before it durable.
@@ -221,7 +224,13 @@ struct State {
 
 impl std::fmt::Debug for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} bytes after {} operations and {} reads", self.cache.len(), self.ops, self.reads)
+        write!(
+            f,
+            "{} bytes after {} operations and {} reads",
+            self.cache.len(),
+            self.ops,
+            self.reads
+        )
     }
 }
 
@@ -261,7 +270,10 @@ impl SimDisk {
 
     /// The file, opened by the program that runs now.
     pub fn backend(&self) -> SimFile {
-        SimFile { boot: self.state().boot, disk: self.clone() }
+        SimFile {
+            boot: self.state().boot,
+            disk: self.clone(),
+        }
     }
 
     /// Operations so far that change the disk, failed ones included.
@@ -365,11 +377,18 @@ impl State {
     fn read(&mut self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let number = self.reads;
         self.reads += 1;
-        if self.faults.iter().any(|fault| fault.kind == FaultKind::Read && fault.at.contains(&number)) {
+        if self
+            .faults
+            .iter()
+            .any(|fault| fault.kind == FaultKind::Read && fault.at.contains(&number))
+        {
             return Err(io::Error::other(format!("simulated fault of read {number}")));
         }
         let start = index(offset);
-        let bytes = self.cache.get(start..start + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+        let bytes = self
+            .cache
+            .get(start..start + out.len())
+            .ok_or(io::ErrorKind::UnexpectedEof)?;
         out.copy_from_slice(bytes);
         Ok(())
     }
@@ -377,7 +396,10 @@ impl State {
     fn perform(&mut self, op: DiskOp) -> io::Result<()> {
         let number = self.ops;
         self.ops += 1;
-        let fault = self.faults.iter().find(|fault| fault.kind != FaultKind::Read && fault.at.contains(&number));
+        let fault = self
+            .faults
+            .iter()
+            .find(|fault| fault.kind != FaultKind::Read && fault.at.contains(&number));
         if let Some(kind) = fault.map(|fault| fault.kind) {
             self.spoil(&op, kind);
             return Err(match kind {
@@ -413,7 +435,10 @@ impl State {
                 }
             }
             (FaultKind::Halved, DiskOp::Write { offset, data }) => {
-                self.carry_out(DiskOp::Write { offset: *offset, data: data[..data.len() / 2].into() });
+                self.carry_out(DiskOp::Write {
+                    offset: *offset,
+                    data: data[..data.len() / 2].into(),
+                });
             }
             _ => {}
         }
@@ -421,7 +446,9 @@ impl State {
 
     /// Whether an operation needs a block that a full disk cannot give. The file's own blocks can be written again.
     fn lacks_room(&self, op: &DiskOp) -> bool {
-        let Some(blocks) = self.blocks_when_full else { return false };
+        let Some(blocks) = self.blocks_when_full else {
+            return false;
+        };
         match op {
             DiskOp::Write { offset, data } => (offset + data.len() as u64).div_ceil(BLOCK) > blocks,
             DiskOp::SetLen(length) => length.div_ceil(BLOCK) > blocks,
@@ -466,7 +493,10 @@ impl StorageBackend for SimFile {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.state()?.perform(DiskOp::Write { offset, data: data.into() })
+        self.state()?.perform(DiskOp::Write {
+            offset,
+            data: data.into(),
+        })
     }
 }
 
@@ -502,7 +532,10 @@ mod tests {
                 Survival::Everything => assert_eq!(after, [1, 2, 2]),
                 Survival::Some | Survival::Torn => {}
             }
-            assert!(file.read(0, &mut [0]).is_err() && file.write(0, &[9]).is_err(), "the program is gone");
+            assert!(
+                file.read(0, &mut [0]).is_err() && file.write(0, &[9]).is_err(),
+                "the program is gone"
+            );
             assert!(disk.backend().read(0, &mut [0]).is_ok());
         }
     }
@@ -513,7 +546,10 @@ mod tests {
             let mut platter = Platter::default();
             platter.take(&DiskOp::SetLen(8_192));
             platter.take(&DiskOp::Sync);
-            platter.take(&DiskOp::Write { offset: 256, data: [7; 7_000].into() });
+            platter.take(&DiskOp::Write {
+                offset: 256,
+                data: [7; 7_000].into(),
+            });
             platter.image(Survival::Torn, &mut Dice::new(seed))
         };
         assert_eq!(torn(5), torn(5));
@@ -527,7 +563,10 @@ mod tests {
     fn a_failed_sync_may_lose_what_a_later_one_does_not_bring_back() {
         let (disk, file) = disk();
         // Both halves are lost by chance sooner or later.
-        disk.fail(Fault { at: disk.ops()..disk.ops() + 1, kind: FaultKind::SyncLost });
+        disk.fail(Fault {
+            at: disk.ops()..disk.ops() + 1,
+            kind: FaultKind::SyncLost,
+        });
         assert!(file.sync_data().is_err());
         file.sync_data().expect("later syncs succeed");
         assert_eq!(bytes(&disk), [1, 2, 2], "readers still see it");
@@ -537,7 +576,10 @@ mod tests {
             file.set_len(512).expect("there is room");
             file.sync_data().expect("healthy");
             file.write(0, &[3; 512]).expect("healthy");
-            disk.fail(Fault { at: disk.ops()..disk.ops() + 1, kind: FaultKind::SyncLost });
+            disk.fail(Fault {
+                at: disk.ops()..disk.ops() + 1,
+                kind: FaultKind::SyncLost,
+            });
             assert!(file.sync_data().is_err());
             file.sync_data().expect("later syncs succeed");
             disk.cut_power(Survival::Everything);
@@ -549,12 +591,21 @@ mod tests {
     #[test]
     fn faults_come_when_they_are_due_and_only_then() {
         let (disk, file) = disk();
-        disk.fail(Fault { at: disk.ops() + 1..disk.ops() + 3, kind: FaultKind::Full });
+        disk.fail(Fault {
+            at: disk.ops() + 1..disk.ops() + 3,
+            kind: FaultKind::Full,
+        });
         assert!(file.write(0, &[5]).is_ok());
-        assert!(file.write(0, &[6]).is_err_and(|error| error.kind() == io::ErrorKind::StorageFull));
+        assert!(
+            file.write(0, &[6])
+                .is_err_and(|error| error.kind() == io::ErrorKind::StorageFull)
+        );
         assert!(file.set_len(9_000).is_err());
         assert!(file.write(0, &[7]).is_ok());
-        disk.fail(Fault { at: disk.reads()..disk.reads() + 1, kind: FaultKind::Read });
+        disk.fail(Fault {
+            at: disk.reads()..disk.reads() + 1,
+            kind: FaultKind::Read,
+        });
         assert!(file.read(0, &mut [0]).is_err());
         assert!(file.read(0, &mut [0]).is_ok());
     }
@@ -590,6 +641,9 @@ mod tests {
         for op in disk.recorded() {
             platter.take(&op);
         }
-        assert_eq!(platter.image(Survival::Nothing, &mut Dice::new(0)), disk.contents());
+        assert_eq!(
+            platter.image(Survival::Nothing, &mut Dice::new(0)),
+            disk.contents()
+        );
     }
 }

@@ -93,7 +93,13 @@ pub struct Link {
 impl Network {
     /// A network around a backend.
     pub fn new(backend: Arc<Backend>, clock: SimClock, trace: TraceLog, seed: Seed) -> Self {
-        Self { backend, clock, trace, seed, links: Arc::default() }
+        Self {
+            backend,
+            clock,
+            trace,
+            seed,
+            links: Arc::default(),
+        }
     }
 
     /// The link of a client; made at first use.
@@ -114,11 +120,15 @@ impl Network {
 
     /// A client's way to the backend.
     pub fn transport(&self, client: &str) -> Arc<dyn Transport> {
-        Arc::new(SimTransport { network: self.clone(), link: self.link(client) })
+        Arc::new(SimTransport {
+            network: self.clone(),
+            link: self.link(client),
+        })
     }
 
     pub(crate) fn note(&self, link: &Link, what: &str) {
-        self.trace.note(self.clock.elapsed_ms(), &format!("{} network", link.name), what);
+        self.trace
+            .note(self.clock.elapsed_ms(), &format!("{} network", link.name), what);
     }
 }
 
@@ -172,7 +182,10 @@ impl Link {
     /// How long one way takes this time.
     pub(crate) fn delay_ms(&self) -> u64 {
         let faults = self.faults();
-        faults.delay_ms_min + self.chance.below(faults.delay_ms_max.saturating_sub(faults.delay_ms_min) + 1)
+        faults.delay_ms_min
+            + self
+                .chance
+                .below(faults.delay_ms_max.saturating_sub(faults.delay_ms_min) + 1)
     }
 
     pub(crate) fn happens(&self, per_mille: u32) -> bool {
@@ -209,15 +222,23 @@ impl Transport for SimTransport {
 }
 
 pub(crate) fn unreachable() -> TransportError {
-    TransportError::Unreachable { reason: "the link is cut".to_owned() }
+    TransportError::Unreachable {
+        reason: "the link is cut".to_owned(),
+    }
 }
 
 async fn interrupted(link: &Link) -> TransportError {
     pass(link.faults().timeout_ms).await;
-    TransportError::Interrupted { reason: "no reply in time".to_owned() }
+    TransportError::Interrupted {
+        reason: "no reply in time".to_owned(),
+    }
 }
 
-async fn execute(network: &Network, link: &Link, request: HttpRequest) -> Result<HttpResponse, TransportError> {
+async fn execute(
+    network: &Network,
+    link: &Link,
+    request: HttpRequest,
+) -> Result<HttpResponse, TransportError> {
     if link.is_cut() {
         network.note(link, &format!("{} not sent", request.operation));
         return Err(unreachable());

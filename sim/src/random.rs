@@ -33,9 +33,11 @@ impl Seed {
     /// The stream of that name.
     pub fn stream(self, name: &str) -> Stream {
         // FNV-1a spreads similar names over the whole range.
-        let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64 ^ self.0, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        });
+        let hash = name
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64 ^ self.0, |hash, byte| {
+                (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+            });
         Stream(Arc::new(Mutex::new(ChaCha8Rng::seed_from_u64(hash))))
     }
 }

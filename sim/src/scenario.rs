@@ -97,7 +97,8 @@ async fn run(options: Options, trace: &TraceLog) -> Report {
     let kv = KvStore::in_memory().expect("memory can be written to");
     let config = BackendConfig::with_api_key(API_KEY);
     let entropy = SeededEntropy::new(seed.stream("backend").bits());
-    let backend = Backend::new(Arc::clone(schema()), config, kv, entropy).expect("the scenario's schema is sound");
+    let backend =
+        Backend::new(Arc::clone(schema()), config, kv, entropy).expect("the scenario's schema is sound");
     let backend = Arc::new(backend);
     let network = Network::new(Arc::clone(&backend), clock, trace.clone(), seed);
     let ticking = Arc::clone(&backend);
@@ -154,10 +155,16 @@ async fn heal(clients: &[SimClient], backend: &Backend, clock: SimClock) -> Vec<
 }
 
 fn check_replay(client: &SimClient) -> Vec<String> {
-    let verified = client.store().snapshot().and_then(|snapshot| Ok(snapshot.verify()?));
+    let verified = client
+        .store()
+        .snapshot()
+        .and_then(|snapshot| Ok(snapshot.verify()?));
     let found = match verified {
         Ok(verification) => verification.differences,
         Err(error) => vec![error.to_string()],
     };
-    found.into_iter().map(|difference| format!("{}: the log does not replay: {difference}", client.name())).collect()
+    found
+        .into_iter()
+        .map(|difference| format!("{}: the log does not replay: {difference}", client.name()))
+        .collect()
 }

@@ -25,7 +25,13 @@ struct Inner {
 
 impl Default for Inner {
     fn default() -> Self {
-        Self { hash: 0xcbf2_9ce4_8422_2325, count: 0, recent: VecDeque::new(), echo: false, closed: false }
+        Self {
+            hash: 0xcbf2_9ce4_8422_2325,
+            count: 0,
+            recent: VecDeque::new(),
+            echo: false,
+            closed: false,
+        }
     }
 }
 
@@ -62,7 +68,10 @@ impl TraceLog {
 
     /// Hash of all lines, 16 hexadecimal digits.
     pub fn hash(&self) -> String {
-        format!("{:016x}", self.0.lock().unwrap_or_else(PoisonError::into_inner).hash)
+        format!(
+            "{:016x}",
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).hash
+        )
     }
 
     /// Number of lines.
@@ -77,12 +86,21 @@ impl TraceLog {
 
     /// The newest lines, oldest first.
     pub fn recent(&self) -> Vec<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).recent.iter().cloned().collect()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .recent
+            .iter()
+            .cloned()
+            .collect()
     }
 
     /// A trace of one client's actors.
     pub fn of_client(&self, name: &str) -> ClientTrace {
-        ClientTrace { log: self.clone(), name: name.to_owned() }
+        ClientTrace {
+            log: self.clone(),
+            name: name.to_owned(),
+        }
     }
 }
 

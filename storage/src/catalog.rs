@@ -50,32 +50,54 @@ impl Catalog {
             let id = match known {
                 Some(id) => id,
                 None => {
-                    let next = all.last_key_value().map_or(Some(0), |(last, _)| last.0.checked_add(1));
+                    let next = all
+                        .last_key_value()
+                        .map_or(Some(0), |(last, _)| last.0.checked_add(1));
                     let next = next.ok_or_else(|| {
-                        StorageError::corrupt("the schema changed 65,536 times; export the data into a new store")
+                        StorageError::corrupt(
+                            "the schema changed 65,536 times; export the data into a new store",
+                        )
                     })?;
                     all.insert(LayoutId(next), layout.clone());
                     fresh.push((LayoutId(next), layout));
                     LayoutId(next)
                 }
             };
-            let entry = ModelEntry { def: Arc::clone(def), layout: id, indexes: indexes(def) };
+            let entry = ModelEntry {
+                def: Arc::clone(def),
+                layout: id,
+                indexes: indexes(def),
+            };
             models.insert(def.name.clone(), entry);
         }
         let layouts = all
             .into_iter()
             .map(|(id, layout)| {
-                let reader = schema.model(&layout.model).map(|def| RowReader::new(&layout, def));
+                let reader = schema
+                    .model(&layout.model)
+                    .map(|def| RowReader::new(&layout, def));
                 (id, (layout.model, reader))
             })
             .collect();
-        Ok((Self { schema, models, layouts }, fresh))
+        Ok((
+            Self {
+                schema,
+                models,
+                layouts,
+            },
+            fresh,
+        ))
     }
 
     pub(crate) fn model(&self, name: &str) -> Result<&ModelEntry, StorageError> {
         self.models.get(name).ok_or_else(|| StorageError::UnknownModel {
             model: name.to_owned(),
-            known: self.models.keys().map(ModelName::as_str).collect::<Vec<_>>().join(", "),
+            known: self
+                .models
+                .keys()
+                .map(ModelName::as_str)
+                .collect::<Vec<_>>()
+                .join(", "),
         })
     }
 
@@ -109,7 +131,10 @@ fn indexes(def: &ModelDef) -> Vec<IndexEntry> {
         };
         let slots: Vec<Slot> = targets.iter().filter_map(|target| def.slot(target)).collect();
         if !slots.is_empty() && !indexes.iter().any(|index| index.slots.starts_with(&slots)) {
-            indexes.push(IndexEntry { name: format!("relation {}", field.name), slots });
+            indexes.push(IndexEntry {
+                name: format!("relation {}", field.name),
+                slots,
+            });
         }
     }
     // The other side of a has-many without a belongs-to back: its foreign keys are plain fields with an index of the

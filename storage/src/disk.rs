@@ -99,7 +99,11 @@ fn open_backend(
             Contents::Unfinished => backend.set_len(0),
             _ => Ok(()),
         })?,
-        Contents::Foreign => return Err(StorageError::Foreign { path: path.to_owned() }),
+        Contents::Foreign => {
+            return Err(StorageError::Foreign {
+                path: path.to_owned(),
+            });
+        }
     }
     if faults.have_unsynced() {
         alone(&*backend, path, || faults.write_again(&*backend))?;
@@ -118,14 +122,20 @@ fn alone(
 ) -> Result<(), StorageError> {
     let locked = match backend.try_lock_range(Bound::Unbounded, Bound::Unbounded) {
         Ok(true) => true,
-        Ok(false) => return Err(StorageError::Locked { path: path.to_owned() }),
+        Ok(false) => {
+            return Err(StorageError::Locked {
+                path: path.to_owned(),
+            });
+        }
         // A disk without locks has a single owner.
         Err(redb::BackendError::Unsupported) => false,
         Err(error) => return Err(io::Error::from(error).into()),
     };
     let worked = work();
     if locked {
-        backend.unlock_range(Bound::Unbounded, Bound::Unbounded).map_err(io::Error::from)?;
+        backend
+            .unlock_range(Bound::Unbounded, Bound::Unbounded)
+            .map_err(io::Error::from)?;
     }
     Ok(worked?)
 }
@@ -137,10 +147,15 @@ fn open_file(directory: &Path, path: &Path) -> Result<File, StorageError> {
     let said = |error: io::Error| StorageError::at_path(path, &error);
     match std::fs::metadata(path) {
         // Opening a pipe or a directory blocks, or fails in words that help nobody.
-        Ok(metadata) if !metadata.is_file() => Err(StorageError::Foreign { path: path.to_owned() }),
+        Ok(metadata) if !metadata.is_file() => Err(StorageError::Foreign {
+            path: path.to_owned(),
+        }),
         Ok(_) => options.open(path).map_err(said),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let existing = directory.ancestors().find(|ancestor| ancestor.is_dir()).map(Path::to_owned);
+            let existing = directory
+                .ancestors()
+                .find(|ancestor| ancestor.is_dir())
+                .map(Path::to_owned);
             std::fs::create_dir_all(directory).map_err(said)?;
             let file = options.create(true).truncate(false).open(path).map_err(said)?;
             sync_names(directory, existing.as_deref()).map_err(said)?;
@@ -154,7 +169,11 @@ fn open_file(directory: &Path, path: &Path) -> Result<File, StorageError> {
 #[cfg(unix)]
 fn sync_names(directory: &Path, existing: Option<&Path>) -> io::Result<()> {
     for ancestor in directory.ancestors() {
-        let ancestor = if ancestor.as_os_str().is_empty() { Path::new(".") } else { ancestor };
+        let ancestor = if ancestor.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            ancestor
+        };
         File::open(ancestor)?.sync_all()?;
         if existing.is_none_or(|existing| existing == ancestor) {
             break;
@@ -171,7 +190,9 @@ fn sync_names(_: &Path, _: Option<&Path>) -> io::Result<()> {
 
 fn translate(error: redb::DatabaseError, path: &Path) -> StorageError {
     match error {
-        redb::DatabaseError::DatabaseAlreadyOpen => StorageError::Locked { path: path.to_owned() },
+        redb::DatabaseError::DatabaseAlreadyOpen => StorageError::Locked {
+            path: path.to_owned(),
+        },
         redb::DatabaseError::Storage(redb::StorageError::Io(error))
             if error.kind() == io::ErrorKind::InvalidData =>
         {

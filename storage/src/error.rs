@@ -26,7 +26,9 @@ pub enum StorageError {
         path: PathBuf,
     },
     /// The store was written by a newer version.
-    #[error("the store has format {found}, this version reads up to {known}; update Landfall, nothing was changed")]
+    #[error(
+        "the store has format {found}, this version reads up to {known}; update Landfall, nothing was changed"
+    )]
     TooNew {
         /// Format of the file.
         found: u32,
@@ -89,7 +91,9 @@ impl StorageError {
     /// A fault that says nothing of the file it happened to.
     pub(crate) fn at_path(path: &Path, error: &std::io::Error) -> Self {
         match Self::io(error) {
-            Self::Io { cause } => Self::Io { cause: format!("{}: {cause}", path.display()) },
+            Self::Io { cause } => Self::Io {
+                cause: format!("{}: {cause}", path.display()),
+            },
             other => other,
         }
     }
@@ -99,7 +103,9 @@ impl StorageError {
         match error.kind() {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Self::Full,
             ErrorKind::UnexpectedEof => Self::corrupt("the file ends before its contents do"),
-            _ => Self::Io { cause: error.to_string() },
+            _ => Self::Io {
+                cause: error.to_string(),
+            },
         }
     }
 }
@@ -110,9 +116,12 @@ impl From<redb::StorageError> for StorageError {
             redb::StorageError::Io(error) => Self::io(&error),
             redb::StorageError::Corrupted(what) => Self::Corrupt { what },
             redb::StorageError::PreviousIo | redb::StorageError::DatabaseClosed => Self::Io {
-                cause: "the database was closed after an earlier fault; try again, or take a new snapshot".to_owned(),
+                cause: "the database was closed after an earlier fault; try again, or take a new snapshot"
+                    .to_owned(),
             },
-            other => Self::Io { cause: other.to_string() },
+            other => Self::Io {
+                cause: other.to_string(),
+            },
         }
     }
 }
@@ -130,7 +139,9 @@ impl From<redb::TransactionError> for StorageError {
     fn from(error: redb::TransactionError) -> Self {
         match error {
             redb::TransactionError::Storage(error) => error.into(),
-            other => Self::Io { cause: other.to_string() },
+            other => Self::Io {
+                cause: other.to_string(),
+            },
         }
     }
 }
@@ -139,7 +150,9 @@ impl From<redb::CommitError> for StorageError {
     fn from(error: redb::CommitError) -> Self {
         match error {
             redb::CommitError::Storage(error) => error.into(),
-            other => Self::Io { cause: other.to_string() },
+            other => Self::Io {
+                cause: other.to_string(),
+            },
         }
     }
 }

@@ -10,7 +10,12 @@ use crate::catalog::IndexEntry;
 use crate::tables::index_prefix;
 
 /// Key of a row's entry in an index; `None` if the row has none there.
-pub(crate) fn entry_key(model: &ModelName, index: &IndexEntry, values: &[Value], id: &RecordId) -> Option<Vec<u8>> {
+pub(crate) fn entry_key(
+    model: &ModelName,
+    index: &IndexEntry,
+    values: &[Value],
+    id: &RecordId,
+) -> Option<Vec<u8>> {
     if values[index.slots.first()?.index()].is_null() {
         return None;
     }
@@ -33,9 +38,10 @@ pub(crate) fn changes(
     indexes
         .iter()
         .filter(|index| match (old, new) {
-            (Some(old), Some(new)) => {
-                index.slots.iter().any(|slot| old[slot.index()].cmp_total(&new[slot.index()]).is_ne())
-            }
+            (Some(old), Some(new)) => index
+                .slots
+                .iter()
+                .any(|slot| old[slot.index()].cmp_total(&new[slot.index()]).is_ne()),
             (None, None) => false,
             _ => true,
         })
@@ -51,28 +57,36 @@ mod tests {
     use super::*;
     use landfall_core::Slot;
 
-    fn changed(old: Option<[Value; 2]>, new: Option<[Value; 2]>) -> [bool; 2] {
-        let index = IndexEntry { name: "i".into(), slots: vec![Slot(0), Slot(1)] };
-        let old = old.as_ref().map(<[Value; 2]>::as_slice);
-        let new = new.as_ref().map(<[Value; 2]>::as_slice);
+    fn changed(old: Option<&[Value]>, new: Option<&[Value]>) -> [bool; 2] {
+        let index = IndexEntry {
+            name: "i".into(),
+            slots: vec![Slot(0), Slot(1)],
+        };
         let pairs = changes(&"M".into(), &[index], &"id".into(), old, new);
-        [pairs.iter().any(|(old, _)| old.is_some()), pairs.iter().any(|(_, new)| new.is_some())]
+        [
+            pairs.iter().any(|(old, _)| old.is_some()),
+            pairs.iter().any(|(_, new)| new.is_some()),
+        ]
+    }
+
+    fn row(first: impl Into<Value>, second: i64) -> [Value; 2] {
+        [first.into(), second.into()]
     }
 
     #[test]
     fn entries_come_and_go_with_the_values_that_they_hold() {
-        let row = |first: Value, second: i64| Some([first, Value::Int(second)]);
-        assert_eq!(changed(None, row("a".into(), 1)), [false, true]);
-        assert_eq!(changed(row("a".into(), 1), row("a".into(), 2)), [true, true]);
-        assert_eq!(changed(row("a".into(), 1), row("a".into(), 1)), [false, false]);
-        assert_eq!(changed(row("a".into(), 1), None), [true, false]);
+        let (one, two) = (row("a", 1), row("a", 2));
+        assert_eq!(changed(None, Some(&one)), [false, true]);
+        assert_eq!(changed(Some(&one), Some(&two)), [true, true]);
+        assert_eq!(changed(Some(&one), Some(&one)), [false, false]);
+        assert_eq!(changed(Some(&one), None), [true, false]);
     }
 
     #[test]
     fn a_row_without_a_first_value_has_no_entry() {
-        let row = |first: Value| Some([first, Value::Int(1)]);
-        assert_eq!(changed(None, row(Value::Null)), [false, false]);
-        assert_eq!(changed(row(Value::Null), row("a".into())), [false, true]);
-        assert_eq!(changed(row("a".into()), row(Value::Null)), [true, false]);
+        let (without, with) = (row(Value::Null, 1), row("a", 1));
+        assert_eq!(changed(None, Some(&without)), [false, false]);
+        assert_eq!(changed(Some(&without), Some(&with)), [false, true]);
+        assert_eq!(changed(Some(&with), Some(&without)), [true, false]);
     }
 }

@@ -11,6 +11,7 @@ mod error;
 mod index;
 pub mod kv;
 mod open;
+mod projections;
 mod query;
 mod rebuild;
 mod schema_diff;

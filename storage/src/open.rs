@@ -22,7 +22,10 @@ use crate::txn::Txn;
 const FORMAT: u32 = 1;
 
 /// Makes a database ready: checks its format, takes on the schema, settles what a crash left open.
-pub(crate) fn prepare(database: &Database, options: &StoreOptions) -> Result<(Catalog, LogHead), StorageError> {
+pub(crate) fn prepare(
+    database: &Database,
+    options: &StoreOptions,
+) -> Result<(Catalog, LogHead), StorageError> {
     let transaction = database.begin_write()?;
     check_format(&transaction, options)?;
     let head = read_head(database)?;
@@ -42,7 +45,10 @@ pub(crate) fn prepare(database: &Database, options: &StoreOptions) -> Result<(Ca
         if wipe {
             txn.append(Origin::App, None, Change::Cleared)?;
         }
-        if stored.as_ref().is_none_or(|stored| stored.hash() != options.schema.hash()) {
+        if stored
+            .as_ref()
+            .is_none_or(|stored| stored.hash() != options.schema.hash())
+        {
             let changed = SchemaChanged {
                 hash: options.schema.hash().clone(),
                 introspection: schema_to_json(&options.schema).to_string(),
@@ -72,7 +78,12 @@ fn losses(transaction: &WriteTransaction, diff: &SchemaDiff) -> Result<Vec<Strin
         for model in &loss.models {
             let prefix = model_prefix(model);
             let end = prefix_end(&prefix).expect("a prefix that ends with a zero byte has a successor");
-            if records.range(prefix.as_slice()..end.as_slice())?.next().transpose()?.is_some() {
+            if records
+                .range(prefix.as_slice()..end.as_slice())?
+                .next()
+                .transpose()?
+                .is_some()
+            {
                 reasons.push(loss.reason.clone());
                 break;
             }
@@ -86,27 +97,45 @@ fn check_format(transaction: &WriteTransaction, options: &StoreOptions) -> Resul
     let tables: Vec<_> = transaction.list_tables()?.collect();
     if !tables.iter().any(|table| table.name() == META.name()) {
         if !tables.is_empty() || transaction.list_multimap_tables()?.next().is_some() {
-            return Err(StorageError::Foreign { path: options.disk.place() });
+            return Err(StorageError::Foreign {
+                path: options.disk.place(),
+            });
         }
-        transaction.open_table(META)?.insert(meta::FORMAT, FORMAT.to_le_bytes().as_slice())?;
+        transaction
+            .open_table(META)?
+            .insert(meta::FORMAT, FORMAT.to_le_bytes().as_slice())?;
         return Ok(());
     }
     let table = transaction.open_table(META)?;
-    let found = table.get(meta::FORMAT)?.and_then(|value| <[u8; 4]>::try_from(value.value()).ok());
-    let found = found.map(u32::from_le_bytes).ok_or_else(|| StorageError::corrupt("the format number is missing"))?;
-    if found > FORMAT { Err(StorageError::TooNew { found, known: FORMAT }) } else { Ok(()) }
+    let found = table
+        .get(meta::FORMAT)?
+        .and_then(|value| <[u8; 4]>::try_from(value.value()).ok());
+    let found = found
+        .map(u32::from_le_bytes)
+        .ok_or_else(|| StorageError::corrupt("the format number is missing"))?;
+    if found > FORMAT {
+        Err(StorageError::TooNew { found, known: FORMAT })
+    } else {
+        Ok(())
+    }
 }
 
 fn stored_schema(transaction: &WriteTransaction) -> Result<Option<Schema>, StorageError> {
     let unreadable = |why: &str| StorageError::corrupt(format!("the stored schema cannot be read: {why}"));
     let table = transaction.open_table(META)?;
-    let Some(value) = table.get(meta::SCHEMA)? else { return Ok(None) };
-    let (check, json) = value.value().split_first_chunk::<4>().ok_or_else(|| unreadable("it is cut short"))?;
+    let Some(value) = table.get(meta::SCHEMA)? else {
+        return Ok(None);
+    };
+    let (check, json) = value
+        .value()
+        .split_first_chunk::<4>()
+        .ok_or_else(|| unreadable("it is cut short"))?;
     // A flipped bit must not pass for a change of the schema, which may be answered by a wipe.
     if u32::from_le_bytes(*check) != crc32fast::hash(json) {
         return Err(unreadable("it was altered"));
     }
-    let json: serde_json::Value = serde_json::from_slice(json).map_err(|error| unreadable(&error.to_string()))?;
+    let json: serde_json::Value =
+        serde_json::from_slice(json).map_err(|error| unreadable(&error.to_string()))?;
     schema_from_json(&json).map(Some).map_err(|faults| {
         let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
         unreadable(&faults.join("; "))
@@ -129,14 +158,19 @@ fn take_on(transaction: &WriteTransaction, options: &StoreOptions) -> Result<Cat
     let json = schema_to_json(&options.schema).to_string();
     let mut value = crc32fast::hash(json.as_bytes()).to_le_bytes().to_vec();
     value.extend_from_slice(json.as_bytes());
-    transaction.open_table(META)?.insert(meta::SCHEMA, value.as_slice())?;
+    transaction
+        .open_table(META)?
+        .insert(meta::SCHEMA, value.as_slice())?;
     Ok(catalog)
 }
 
 /// A mutation that was on its way when the store stopped has an unknown outcome: the server will be asked.
 fn settle_interrupted(txn: &mut Txn<'_>) -> Result<(), StorageError> {
     for mutation in txn.pending_in_flight()? {
-        let of = MutationRef { key: mutation.key, mutation: mutation.seq };
+        let of = MutationRef {
+            key: mutation.key,
+            mutation: mutation.seq,
+        };
         txn.append(Origin::Recovery, Some(of.mutation), Change::OutcomeUnknown(of))?;
     }
     Ok(())

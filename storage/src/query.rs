@@ -12,8 +12,8 @@ mod top;
 use redb::ReadableTable;
 
 use landfall_core::{
-    BoundPredicate, BoundSort, FieldSource, FieldType, ModelDef, ModelName, Op, Page, Predicate, Record, RecordId,
-    Scalar, Slot, Sort, Value, keycode,
+    BoundPredicate, BoundSort, FieldSource, FieldType, ModelDef, ModelName, Op, Page, Predicate, Record,
+    RecordId, Scalar, Slot, Sort, Value, keycode,
 };
 
 use crate::catalog::{Catalog, ModelEntry};
@@ -23,8 +23,8 @@ use crate::error::StorageError;
 use crate::snapshot::Snapshot;
 use crate::tables::{INDEX, index_prefix, model_prefix, record_key_of};
 
-pub use plan::Plan;
 use plan::KeyRange;
+pub use plan::Plan;
 use top::Top;
 
 /// Which records are wanted, in which order, and how many.
@@ -43,7 +43,12 @@ pub struct Query {
 impl Query {
     /// All records of a model.
     pub fn all(model: impl Into<ModelName>) -> Self {
-        Self { model: model.into(), predicate: Predicate::All, sort: Vec::new(), page: Page::default() }
+        Self {
+            model: model.into(),
+            predicate: Predicate::All,
+            sort: Vec::new(),
+            page: Page::default(),
+        }
     }
 }
 
@@ -58,7 +63,10 @@ impl Snapshot {
         let sort = BoundSort::bind(&query.sort, &model.def)?;
         let plan = plan::choose(model, &predicate);
         let offset = query.page.offset();
-        let wanted = query.page.limit.map_or(usize::MAX, |limit| offset.saturating_add(limit));
+        let wanted = query
+            .page
+            .limit
+            .map_or(usize::MAX, |limit| offset.saturating_add(limit));
         if wanted == 0 {
             return Ok(Vec::new());
         }
@@ -116,7 +124,13 @@ impl Snapshot {
         let mut top = Top::new(sort, wanted);
         self.walk(model, plan, predicate, |key, head| {
             if let Some(row) = head.row {
-                top.offer(key, &EncodedRow { reader: self.catalog().reader(layout_of(row)?)?, bytes: row });
+                top.offer(
+                    key,
+                    &EncodedRow {
+                        reader: self.catalog().reader(layout_of(row)?)?,
+                        bytes: row,
+                    },
+                );
             }
             Ok(true)
         })?;
@@ -125,7 +139,8 @@ impl Snapshot {
             .skip(offset)
             .map(|key| {
                 let guard = self.records().get(key.as_slice())?;
-                let guard = guard.ok_or_else(|| StorageError::corrupt("a record vanished from a snapshot"))?;
+                let guard =
+                    guard.ok_or_else(|| StorageError::corrupt("a record vanished from a snapshot"))?;
                 self.record(&model.def, &HeadRef::parse(guard.value())?)?
                     .ok_or_else(|| StorageError::corrupt("a record vanished from a snapshot"))
             })
@@ -144,8 +159,15 @@ impl Snapshot {
         let mut visit = |key: &[u8], bytes: &[u8]| -> Result<bool, StorageError> {
             let head = HeadRef::parse(bytes)?;
             let Some(row) = head.row else { return Ok(true) };
-            let row = EncodedRow { reader: catalog.reader(layout_of(row)?)?, bytes: row };
-            if predicate.matches(&row) { found(key, &head) } else { Ok(true) }
+            let row = EncodedRow {
+                reader: catalog.reader(layout_of(row)?)?,
+                bytes: row,
+            };
+            if predicate.matches(&row) {
+                found(key, &head)
+            } else {
+                Ok(true)
+            }
         };
         match plan {
             Plan::Key(id) => {
@@ -159,7 +181,11 @@ impl Snapshot {
             Plan::Index { name, range } => {
                 let index = self.transaction().open_table(INDEX)?;
                 let prefix = index_prefix(&model.def.name, name);
-                let columns = model.indexes.iter().find(|i| i.name == *name).map_or(0, |i| i.slots.len());
+                let columns = model
+                    .indexes
+                    .iter()
+                    .find(|i| i.name == *name)
+                    .map_or(0, |i| i.slots.len());
                 for item in index.range::<&[u8]>(range.bounds(&prefix).as_bounds())? {
                     let (entry, _) = item?;
                     let id = &entry.value()[prefix.len()..];
@@ -175,7 +201,10 @@ impl Snapshot {
             }
             Plan::Scan => {
                 let prefix = model_prefix(&model.def.name);
-                for item in self.records().range::<&[u8]>(KeyRange::default().bounds(&prefix).as_bounds())? {
+                for item in self
+                    .records()
+                    .range::<&[u8]>(KeyRange::default().bounds(&prefix).as_bounds())?
+                {
                     let (key, head) = item?;
                     if !visit(key.value(), head.value())? {
                         break;
@@ -196,12 +225,26 @@ pub(crate) fn referring(
     fields: &[&str],
     values: &[Value],
 ) -> Result<Vec<RecordId>, StorageError> {
-    assert_eq!(fields.len(), values.len(), "a reference has one value for each of its fields");
+    assert_eq!(
+        fields.len(),
+        values.len(),
+        "a reference has one value for each of its fields"
+    );
     let model = catalog.model(model)?;
     // An unknown field must not be passed over: without it the others would select too many records.
-    Predicate::And(fields.iter().map(|field| Predicate::field(field, Op::Ne(Value::Null))).collect()).bind(&model.def)?;
+    Predicate::And(
+        fields
+            .iter()
+            .map(|field| Predicate::field(field, Op::Ne(Value::Null)))
+            .collect(),
+    )
+    .bind(&model.def)?;
     let slots: Vec<Slot> = fields.iter().filter_map(|field| model.def.slot(field)).collect();
-    let values: Vec<Value> = slots.iter().zip(values).map(|(slot, value)| as_stored(&model.def, *slot, value)).collect();
+    let values: Vec<Value> = slots
+        .iter()
+        .zip(values)
+        .map(|(slot, value)| as_stored(&model.def, *slot, value))
+        .collect();
     let mut ids = Vec::new();
     if slots.is_empty() || values.iter().any(Value::is_null) {
         return Ok(ids);
@@ -214,16 +257,28 @@ pub(crate) fn referring(
         }
         for item in index.range::<&[u8]>(KeyRange::default().bounds(&start).as_bounds())? {
             let (entry, _) = item?;
-            ids.push(keycode::decode_id(keycode::skip(&entry.value()[prefix.len()..], found.slots.len())?)?);
+            ids.push(keycode::decode_id(keycode::skip(
+                &entry.value()[prefix.len()..],
+                found.slots.len(),
+            )?)?);
         }
         return Ok(ids);
     }
     let prefix = model_prefix(&model.def.name);
     for item in records.range::<&[u8]>(KeyRange::default().bounds(&prefix).as_bounds())? {
         let (key, head) = item?;
-        let Some(row) = HeadRef::parse(head.value())?.row else { continue };
-        let row = EncodedRow { reader: catalog.reader(layout_of(row)?)?, bytes: row };
-        if slots.iter().zip(&values).all(|(slot, value)| row.value_at(*slot).cmp_total(&value.as_ref()).is_eq()) {
+        let Some(row) = HeadRef::parse(head.value())?.row else {
+            continue;
+        };
+        let row = EncodedRow {
+            reader: catalog.reader(layout_of(row)?)?,
+            bytes: row,
+        };
+        if slots
+            .iter()
+            .zip(&values)
+            .all(|(slot, value)| row.value_at(*slot).cmp_total(&value.as_ref()).is_eq())
+        {
             ids.push(keycode::decode_id(&key.value()[prefix.len()..])?);
         }
     }
@@ -233,7 +288,9 @@ pub(crate) fn referring(
 /// A part of an identifier as a field holds it that refers to it: identifiers keep floats as text.
 fn as_stored(def: &ModelDef, slot: Slot, value: &Value) -> Value {
     match (&def.stored_field(slot).ty, value) {
-        (FieldType::Scalar(Scalar::Float), Value::String(text)) => text.parse().map_or(Value::Null, Value::Float),
+        (FieldType::Scalar(Scalar::Float), Value::String(text)) => {
+            text.parse().map_or(Value::Null, Value::Float)
+        }
         _ => value.clone(),
     }
 }

@@ -14,10 +14,10 @@ use crate::catalog::Catalog;
 use crate::codec::{self, head::HeadRef};
 use crate::error::StorageError;
 use crate::index;
+use crate::projections::Projections;
 use crate::snapshot::Snapshot;
 use crate::store::CACHE_BYTES_DEFAULT;
 use crate::tables::{CURSORS, INDEX, LOG, META, OUTBOX, RECORDS, meta, model_prefix, prefix_end};
-use crate::txn::Projections;
 
 /// What [`verify`] found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,7 +43,9 @@ pub(crate) fn rebuild(transaction: WriteTransaction, catalog: &Arc<Catalog>) -> 
         let mut projections = Projections::open(&transaction)?;
         let log = transaction.open_table(LOG)?;
         let start = chain_start(&transaction.open_table(META)?)?;
-        replay(&log, start, |seq, bytes| projections.project(catalog, &codec::entry::decode(seq, bytes)?))?
+        replay(&log, start, |seq, bytes| {
+            projections.project(catalog, &codec::entry::decode(seq, bytes)?)
+        })?
     };
     transaction.commit()?;
     Ok(count)
@@ -56,10 +58,13 @@ pub(crate) fn rebuild_indexes(transaction: &WriteTransaction, catalog: &Catalog)
     let records = transaction.open_table(RECORDS)?;
     for model in catalog.models() {
         let prefix = model_prefix(&model.def.name);
-        let end = prefix_end(&prefix).expect("a model name ends with a zero byte, so its prefix has a successor");
+        let end =
+            prefix_end(&prefix).expect("a model name ends with a zero byte, so its prefix has a successor");
         for item in records.range(prefix.as_slice()..end.as_slice())? {
             let (key, head) = item?;
-            let Some(row) = HeadRef::parse(head.value())?.row else { continue };
+            let Some(row) = HeadRef::parse(head.value())?.row else {
+                continue;
+            };
             let values = catalog.reader(codec::row::layout_of(row)?)?.decode(row)?;
             let id = keycode::decode_id(&key.value()[prefix.len()..])?;
             for (_, new) in index::changes(&model.def.name, &model.indexes, &id, None, Some(&values)) {
@@ -83,7 +88,9 @@ pub fn verify(snapshot: &Snapshot) -> Result<Verification, StorageError> {
     let scratch = Database::builder()
         .set_cache_size(CACHE_BYTES_DEFAULT)
         .create_with_backend(redb::backends::InMemoryBackend::new())
-        .map_err(|error| StorageError::Io { cause: error.to_string() })?;
+        .map_err(|error| StorageError::Io {
+            cause: error.to_string(),
+        })?;
     let transaction = scratch.begin_write()?;
     let mut found = Verification::default();
     {
@@ -103,30 +110,46 @@ fn compare_all(ours: &Snapshot, theirs: &Snapshot, found: &mut Verification) -> 
     let (our, their) = (ours.transaction(), theirs.transaction());
     let mut records = 0;
     // Rows are compared by value, since their layouts may differ.
-    walk_both(&our.open_table(RECORDS)?, &their.open_table(RECORDS)?, |key, side, _| {
-        records += 1;
-        let name = || format!("record {}", text(key));
-        match side {
-            Side::Both => compare_states(key, ours, theirs, name, found)?,
-            alone => note(found, || alone.tell(&name())),
-        }
-        Ok(())
-    })?;
+    walk_both(
+        &our.open_table(RECORDS)?,
+        &their.open_table(RECORDS)?,
+        |key, side, _| {
+            records += 1;
+            let name = || format!("record {}", text(key));
+            match side {
+                Side::Both => compare_states(key, ours, theirs, name, found)?,
+                alone => note(found, || alone.tell(&name())),
+            }
+            Ok(())
+        },
+    )?;
     found.records = records;
-    walk_both(&our.open_table(INDEX)?, &their.open_table(INDEX)?, |key, side, _| {
-        if side != Side::Both {
-            note(found, || side.tell(&format!("index entry {}", text(key))));
-        }
-        Ok(())
-    })?;
-    walk_both(&our.open_table(OUTBOX)?, &their.open_table(OUTBOX)?, |seq, side, values| {
-        compare_decoded::<Mutation>(&format!("pending mutation {}", Seq(seq)), side, values, found);
-        Ok(())
-    })?;
-    walk_both(&our.open_table(CURSORS)?, &their.open_table(CURSORS)?, |model, side, values| {
-        compare_decoded::<SyncCursor>(&format!("sync cursor of {model}"), side, values, found);
-        Ok(())
-    })
+    walk_both(
+        &our.open_table(INDEX)?,
+        &their.open_table(INDEX)?,
+        |key, side, _| {
+            if side != Side::Both {
+                note(found, || side.tell(&format!("index entry {}", text(key))));
+            }
+            Ok(())
+        },
+    )?;
+    walk_both(
+        &our.open_table(OUTBOX)?,
+        &their.open_table(OUTBOX)?,
+        |seq, side, values| {
+            compare_decoded::<Mutation>(&format!("pending mutation {}", Seq(seq)), side, values, found);
+            Ok(())
+        },
+    )?;
+    walk_both(
+        &our.open_table(CURSORS)?,
+        &their.open_table(CURSORS)?,
+        |model, side, values| {
+            compare_decoded::<SyncCursor>(&format!("sync cursor of {model}"), side, values, found);
+            Ok(())
+        },
+    )
 }
 
 /// Where an entry of a projection is.
@@ -192,9 +215,16 @@ fn compare_states(
     match (ours.state_at(key), theirs.state_at(key)) {
         (Ok(in_force), Ok(replayed)) if in_force == replayed => {}
         (Ok(in_force), Ok(replayed)) => {
-            note(found, || format!("{} is {in_force:?} in the store and {replayed:?} by the log", name()));
+            note(found, || {
+                format!(
+                    "{} is {in_force:?} in the store and {replayed:?} by the log",
+                    name()
+                )
+            });
         }
-        (Err(StorageError::Corrupt { what }), _) => note(found, || format!("{} cannot be read: {what}", name())),
+        (Err(StorageError::Corrupt { what }), _) => {
+            note(found, || format!("{} cannot be read: {what}", name()));
+        }
         (Err(error), _) | (_, Err(error)) => return Err(error),
     }
     Ok(())
@@ -208,7 +238,8 @@ fn compare_decoded<T: DeserializeOwned + PartialEq>(
     found: &mut Verification,
 ) {
     let decode = |bytes: Option<&[u8]>| bytes.and_then(|bytes| rmp_serde::from_slice::<T>(bytes).ok());
-    let same = side == Side::Both && (ours == theirs || decode(ours).is_some_and(|ours| Some(ours) == decode(theirs)));
+    let same = side == Side::Both
+        && (ours == theirs || decode(ours).is_some_and(|ours| Some(ours) == decode(theirs)));
     if !same {
         note(found, || side.tell(what));
     }
@@ -225,10 +256,17 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// First entry of the log and the check of the one before it.
-pub(crate) fn chain_start(meta_table: &impl ReadableTable<&'static str, &'static [u8]>) -> Result<(Seq, u32), StorageError> {
-    let Some(value) = meta_table.get(meta::LOG_START)? else { return Ok((Seq::ZERO.next(), 0)) };
+pub(crate) fn chain_start(
+    meta_table: &impl ReadableTable<&'static str, &'static [u8]>,
+) -> Result<(Seq, u32), StorageError> {
+    let Some(value) = meta_table.get(meta::LOG_START)? else {
+        return Ok((Seq::ZERO.next(), 0));
+    };
     let value = value.value();
-    match (value.first_chunk::<8>(), value.get(8..).and_then(|rest| rest.first_chunk::<4>())) {
+    match (
+        value.first_chunk::<8>(),
+        value.get(8..).and_then(|rest| rest.first_chunk::<4>()),
+    ) {
         (Some(seq), Some(check)) => Ok((Seq(u64::from_le_bytes(*seq)), u32::from_le_bytes(*check))),
         _ => Err(StorageError::corrupt("the start of the log is cut short")),
     }
@@ -246,7 +284,9 @@ fn replay(
         let (seq, bytes) = item?;
         let seq = Seq(seq.value());
         if seq != expected {
-            return Err(StorageError::corrupt(format!("entry {expected} is missing; the log goes on with {seq}")));
+            return Err(StorageError::corrupt(format!(
+                "entry {expected} is missing; the log goes on with {seq}"
+            )));
         }
         check = codec::entry::verify(seq, bytes.value(), check)?;
         each(seq, bytes.value())?;

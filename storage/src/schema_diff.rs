@@ -31,7 +31,10 @@ struct Losses<'a> {
 
 impl Losses<'_> {
     fn note(&mut self, reason: String) {
-        self.all.push(Loss { models: self.models.clone(), reason });
+        self.all.push(Loss {
+            models: self.models.clone(),
+            reason,
+        });
     }
 }
 
@@ -39,7 +42,10 @@ impl Losses<'_> {
 pub(crate) fn compare(old: &Schema, new: &Schema) -> SchemaDiff {
     let mut diff = SchemaDiff::default();
     for model in old.models() {
-        let mut losses = Losses { models: vec![model.name.clone()], all: &mut diff.losses };
+        let mut losses = Losses {
+            models: vec![model.name.clone()],
+            all: &mut diff.losses,
+        };
         match new.model(&model.name) {
             Some(successor) => {
                 compare_models(model, successor, &mut losses);
@@ -49,23 +55,44 @@ pub(crate) fn compare(old: &Schema, new: &Schema) -> SchemaDiff {
         }
     }
     for old_enum in old.enums() {
-        let Some(new_enum) = new.enumeration(&old_enum.name) else { continue };
-        let mut losses = Losses { models: users(old, &old_enum.name), all: &mut diff.losses };
-        for value in old_enum.values.iter().filter(|value| !new_enum.values.contains(value)) {
+        let Some(new_enum) = new.enumeration(&old_enum.name) else {
+            continue;
+        };
+        let mut losses = Losses {
+            models: users(old, &old_enum.name),
+            all: &mut diff.losses,
+        };
+        for value in old_enum
+            .values
+            .iter()
+            .filter(|value| !new_enum.values.contains(value))
+        {
             losses.note(format!("enum `{}` lost the value {value}", old_enum.name));
         }
     }
     for old_type in old.non_models() {
-        let Some(new_type) = new.non_model(&old_type.name) else { continue };
-        let mut losses = Losses { models: users(old, &old_type.name), all: &mut diff.losses };
+        let Some(new_type) = new.non_model(&old_type.name) else {
+            continue;
+        };
+        let mut losses = Losses {
+            models: users(old, &old_type.name),
+            all: &mut diff.losses,
+        };
         for field in old_type.fields.values() {
             match new_type.fields.get(&field.name) {
                 None => losses.note(format!("`{}.{}` was removed", old_type.name, field.name)),
                 Some(successor) => compare_fields(&old_type.name, field, successor, &mut losses),
             }
         }
-        for field in new_type.fields.values().filter(|f| f.required && !old_type.fields.contains_key(&f.name)) {
-            losses.note(format!("`{}.{}` is new and required, but stored objects lack it", new_type.name, field.name));
+        for field in new_type
+            .fields
+            .values()
+            .filter(|f| f.required && !old_type.fields.contains_key(&f.name))
+        {
+            losses.note(format!(
+                "`{}.{}` is new and required, but stored objects lack it",
+                new_type.name, field.name
+            ));
         }
     }
     diff
@@ -83,8 +110,16 @@ fn users(schema: &Schema, name: &str) -> Vec<ModelName> {
         }
         next += 1;
     }
-    let holds = |model: &ModelDef| model.stored_fields().any(|field| names.iter().any(|name| is_of(field, name)));
-    schema.models().filter(|model| holds(model)).map(|model| model.name.clone()).collect()
+    let holds = |model: &ModelDef| {
+        model
+            .stored_fields()
+            .any(|field| names.iter().any(|name| is_of(field, name)))
+    };
+    schema
+        .models()
+        .filter(|model| holds(model))
+        .map(|model| model.name.clone())
+        .collect()
 }
 
 fn is_of(field: &FieldDef, name: &str) -> bool {
@@ -92,7 +127,11 @@ fn is_of(field: &FieldDef, name: &str) -> bool {
 }
 
 fn indexes_differ(old: &ModelDef, new: &ModelDef) -> bool {
-    let relations = |def: &ModelDef| def.relations().map(|(f, a)| (f.name.clone(), a.clone())).collect::<Vec<_>>();
+    let relations = |def: &ModelDef| {
+        def.relations()
+            .map(|(f, a)| (f.name.clone(), a.clone()))
+            .collect::<Vec<_>>()
+    };
     old.indexes != new.indexes || relations(old) != relations(new)
 }
 
@@ -106,21 +145,33 @@ fn compare_models(old: &ModelDef, new: &ModelDef, losses: &mut Losses<'_>) {
             Some(successor) => compare_fields(&old.name, field, successor, losses),
         }
     }
-    for field in new.stored_fields().filter(|field| field.required && !field.read_only) {
+    for field in new
+        .stored_fields()
+        .filter(|field| field.required && !field.read_only)
+    {
         if !old.field(&field.name).is_some_and(FieldDef::is_stored) {
             let model = &new.name;
-            losses.note(format!("`{model}.{}` is new and required, but stored records lack it", field.name));
+            losses.note(format!(
+                "`{model}.{}` is new and required, but stored records lack it",
+                field.name
+            ));
         }
     }
 }
 
 fn compare_fields(owner: &str, old: &FieldDef, new: &FieldDef, losses: &mut Losses<'_>) {
     if old.ty != new.ty || old.list.is_some() != new.list.is_some() {
-        losses.note(format!("`{owner}.{}` changed its type from {old} to {new}", old.name));
+        losses.note(format!(
+            "`{owner}.{}` changed its type from {old} to {new}",
+            old.name
+        ));
         return;
     }
     let elements = |field: &FieldDef| field.list.is_some_and(|list| list.elements_required);
     if (new.required && !old.required && !new.read_only) || (elements(new) && !elements(old)) {
-        losses.note(format!("`{owner}.{}` became required: {old} is now {new}", old.name));
+        losses.note(format!(
+            "`{owner}.{}` became required: {old} is now {new}",
+            old.name
+        ));
     }
 }

@@ -34,7 +34,11 @@ impl std::fmt::Debug for Snapshot {
 impl Snapshot {
     pub(crate) fn new(transaction: ReadTransaction, catalog: Arc<Catalog>) -> Result<Self, StorageError> {
         let records = transaction.open_table(RECORDS)?;
-        Ok(Self { transaction, catalog, records })
+        Ok(Self {
+            transaction,
+            catalog,
+            records,
+        })
     }
 
     pub(crate) fn transaction(&self) -> &ReadTransaction {
@@ -76,7 +80,11 @@ impl Snapshot {
         let Some(row) = head.row else { return Ok(None) };
         let values = self.catalog.reader(codec::row::layout_of(row)?)?.decode(row)?;
         let base = Base::of_row(codec::row::share(row));
-        Ok(Some(Record::new(Arc::clone(def), values).with_sync(head.sync).with_base(base)))
+        Ok(Some(
+            Record::new(Arc::clone(def), values)
+                .with_sync(head.sync)
+                .with_base(base),
+        ))
     }
 
     /// Everything that is known of a record: what the app sees, the server's record, pending mutations.
@@ -89,7 +97,9 @@ impl Snapshot {
     }
 
     pub(crate) fn state_at(&self, encoded_key: &[u8]) -> Result<RecordState, StorageError> {
-        let Some(guard) = self.records.get(encoded_key)? else { return Ok(RecordState::default()) };
+        let Some(guard) = self.records.get(encoded_key)? else {
+            return Ok(RecordState::default());
+        };
         let head = HeadRef::parse(guard.value())?;
         let decode = |row: &[u8]| self.catalog.reader(codec::row::layout_of(row)?)?.decode(row);
         let pending = head
@@ -127,7 +137,11 @@ impl Snapshot {
     pub fn pending(&self, after: Seq, limit: usize) -> Result<Vec<Mutation>, StorageError> {
         let outbox = self.transaction.open_table(OUTBOX)?;
         let range = (Bound::Excluded(after.0), Bound::Unbounded);
-        outbox.range::<u64>(range)?.take(limit).map(|item| Ok(rmp_serde::from_slice(item?.1.value())?)).collect()
+        outbox
+            .range::<u64>(range)?
+            .take(limit)
+            .map(|item| Ok(rmp_serde::from_slice(item?.1.value())?))
+            .collect()
     }
 
     /// Number of pending mutations, parked ones included.
@@ -170,7 +184,11 @@ impl Snapshot {
     /// The disk's faults.
     pub fn log_bounds(&self) -> Result<(Seq, Seq), StorageError> {
         let (start, _) = chain_start(&self.transaction.open_table(META)?)?;
-        let newest = self.transaction.open_table(LOG)?.last()?.map_or(Seq::ZERO, |(seq, _)| Seq(seq.value()));
+        let newest = self
+            .transaction
+            .open_table(LOG)?
+            .last()?
+            .map_or(Seq::ZERO, |(seq, _)| Seq(seq.value()));
         Ok((start, newest))
     }
 

@@ -19,10 +19,10 @@ use crate::catalog::Catalog;
 use crate::codec;
 use crate::disk::{Disk, Faults};
 use crate::error::StorageError;
-use crate::{open, rebuild};
 use crate::snapshot::Snapshot;
 use crate::tables::LOG;
 use crate::txn::Txn;
+use crate::{open, rebuild};
 
 /// Page cache by default, in bytes.
 pub const CACHE_BYTES_DEFAULT: usize = 64 * 1024 * 1024;
@@ -136,12 +136,20 @@ impl Store {
             database: RwLock::new(Some(database)),
             reopened: AtomicU64::new(0),
         };
-        Ok(Self { shared: Arc::new(shared), head, unsure: None, opening: 0, restless: true })
+        Ok(Self {
+            shared: Arc::new(shared),
+            head,
+            unsure: None,
+            opening: 0,
+            restless: true,
+        })
     }
 
     /// A reader, which may be cloned and sent to other threads.
     pub fn reader(&self) -> Reader {
-        Reader { shared: Arc::clone(&self.shared) }
+        Reader {
+            shared: Arc::clone(&self.shared),
+        }
     }
 
     /// The schema in force.
@@ -177,13 +185,23 @@ impl Store {
             Tried::Committed { value, planned } => {
                 self.head = planned;
                 self.restless = true;
-                Ok(Written { value, head: planned.seq })
+                Ok(Written {
+                    value,
+                    head: planned.seq,
+                })
             }
             Tried::Unwritten(result) => {
                 self.recover_quietly();
-                result.map(|value| Written { value, head: self.head.seq })
+                result.map(|value| Written {
+                    value,
+                    head: self.head.seq,
+                })
             }
-            Tried::Unsure { value, planned, error } => self.find_out(planned, error, value),
+            Tried::Unsure {
+                value,
+                planned,
+                error,
+            } => self.find_out(planned, error, value),
         }
     }
 
@@ -281,17 +299,25 @@ impl Store {
     }
 
     /// After a failed commit the database is reopened, and the log says what became of the commit.
-    fn find_out<R>(&mut self, planned: LogHead, error: StorageError, value: R) -> Result<Written<R>, StorageError> {
+    fn find_out<R>(
+        &mut self,
+        planned: LogHead,
+        error: StorageError,
+        value: R,
+    ) -> Result<Written<R>, StorageError> {
         tracing::warn!(%error, "a commit failed; reopening the database");
         self.shared.faults.suspect();
         self.unsure = Some(planned);
         self.restless = true;
         match self.ensure_open() {
-            Ok(()) if self.head == planned => Ok(Written { value, head: planned.seq }),
+            Ok(()) if self.head == planned => Ok(Written {
+                value,
+                head: planned.seq,
+            }),
             Ok(()) => Err(error),
-            Err(second) => {
-                Err(StorageError::OutcomeUnknown { cause: format!("{error}; reopening failed: {second}") })
-            }
+            Err(second) => Err(StorageError::OutcomeUnknown {
+                cause: format!("{error}; reopening failed: {second}"),
+            }),
         }
     }
 }
@@ -303,7 +329,11 @@ enum Tried<R> {
     /// It is not on disk: `work` failed, or appended nothing.
     Unwritten(Result<R, StorageError>),
     /// Its commit failed, which leaves open whether it is on disk.
-    Unsure { value: R, planned: LogHead, error: StorageError },
+    Unsure {
+        value: R,
+        planned: LogHead,
+        error: StorageError,
+    },
 }
 
 fn attempt<R>(
@@ -323,7 +353,11 @@ fn attempt<R>(
         Ok((value, planned)) if planned == head => Tried::Unwritten(Ok(value)),
         Ok((value, planned)) => match transaction.commit() {
             Ok(()) => Tried::Committed { value, planned },
-            Err(error) => Tried::Unsure { value, planned, error: error.into() },
+            Err(error) => Tried::Unsure {
+                value,
+                planned,
+                error: error.into(),
+            },
         },
     }
 }
@@ -394,7 +428,9 @@ impl Shared {
         // The file is locked as long as the old database lives.
         *database = None;
         self.reopened.fetch_add(1, Ordering::AcqRel);
-        *database = Some(unless_it_panics(|| self.disk.open(self.cache_bytes, &self.faults))?);
+        *database = Some(unless_it_panics(|| {
+            self.disk.open(self.cache_bytes, &self.faults)
+        })?);
         self.faults.clear();
         Ok(())
     }
@@ -404,13 +440,21 @@ impl Shared {
 /// What `open` was making is dropped then, so nothing half made is left.
 fn unless_it_panics<T>(open: impl FnOnce() -> Result<T, StorageError>) -> Result<T, StorageError> {
     std::panic::catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|panic| {
-        let said = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-        Err(StorageError::corrupt(format!("opening it failed: {}", said.unwrap_or("no reason was given"))))
+        let said = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or(panic.downcast_ref::<&str>().copied());
+        Err(StorageError::corrupt(format!(
+            "opening it failed: {}",
+            said.unwrap_or("no reason was given")
+        )))
     })
 }
 
 fn closed() -> StorageError {
-    StorageError::Io { cause: "the database could not be reopened".to_owned() }
+    StorageError::Io {
+        cause: "the database could not be reopened".to_owned(),
+    }
 }
 
 /// The newest entry in the log.
@@ -421,10 +465,15 @@ pub(crate) fn read_head(database: &Database) -> Result<LogHead, StorageError> {
         Err(redb::TableError::TableDoesNotExist(_)) => return Ok(LogHead::default()),
         Err(error) => return Err(error.into()),
     };
-    let Some((seq, entry)) = log.last()? else { return Ok(LogHead::default()) };
+    let Some((seq, entry)) = log.last()? else {
+        return Ok(LogHead::default());
+    };
     let check = codec::entry::stored_check(entry.value())
         .ok_or_else(|| StorageError::corrupt("the newest entry is cut short"))?;
-    Ok(LogHead { seq: Seq(seq.value()), check })
+    Ok(LogHead {
+        seq: Seq(seq.value()),
+        check,
+    })
 }
 
 #[cfg(test)]

@@ -7,14 +7,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use landfall_core::{
-    Association, Change, EnumDef, FieldDef, FieldMap, FieldName, FieldType, IndexDef, KeyDef, KeyKind, ListDef,
-    ModelDef, ModelParts, MutationRef, NonModelDef, Origin, Record, RecordId, RecordKey, RecordState, RecordVersion,
-    Remote, RemoteRecord, SaveRequest, Scalar, Schema, SchemaParts, Sent, Seq, SyncMetadata, Timestamps, Value, Write,
-    decide_delete, decide_save,
+    Association, Change, EnumDef, FieldDef, FieldMap, FieldName, FieldType, IndexDef, KeyDef, KeyKind,
+    ListDef, ModelDef, ModelParts, MutationRef, NonModelDef, Origin, Record, RecordId, RecordKey,
+    RecordState, RecordVersion, Remote, RemoteRecord, SaveRequest, Scalar, Schema, SchemaParts, Sent, Seq,
+    SyncMetadata, Timestamps, Value, Write, decide_delete, decide_save,
 };
 
 use crate::{
-    Applied, CACHE_BYTES_DEFAULT, Disk, OnIncompatible, Query, Snapshot, StorageError, Store, StoreOptions, Txn,
+    Applied, CACHE_BYTES_DEFAULT, Disk, OnIncompatible, Query, Snapshot, StorageError, Store, StoreOptions,
+    Txn,
 };
 
 /// The models that the tests speak of: `Blog` has posts, `Post` has a field of every kind and many indexes, `Order`
@@ -33,14 +34,34 @@ pub(crate) fn shop_parts() -> SchemaParts {
     let blog = model("Blog", &["id: ID!", "name: String!"]);
     let mut post = model(
         "Post",
-        &["id: ID!", "title: String!", "rating: Int", "score: Float", "live: Boolean", "day: AWSDate", "tags: [String]"],
+        &[
+            "id: ID!",
+            "title: String!",
+            "rating: Int",
+            "score: Float",
+            "live: Boolean",
+            "day: AWSDate",
+            "tags: [String]",
+        ],
     );
     post.fields.extend([
-        FieldDef { ty: FieldType::Enum("Status".into()), ..field("status: String") },
-        FieldDef { ty: FieldType::NonModel("Place".into()), ..field("place: String") },
+        FieldDef {
+            ty: FieldType::Enum("Status".into()),
+            ..field("status: String")
+        },
+        FieldDef {
+            ty: FieldType::NonModel("Place".into()),
+            ..field("place: String")
+        },
         field("extra: AWSJSON"),
         field("blogId: ID"),
-        relation("blog", "Blog", Association::BelongsTo { targets: names(&["blogId"]) }),
+        relation(
+            "blog",
+            "Blog",
+            Association::BelongsTo {
+                targets: names(&["blogId"]),
+            },
+        ),
     ]);
     post.indexes = vec![
         index("byStatus", &["status", "rating"]),
@@ -51,12 +72,22 @@ pub(crate) fn shop_parts() -> SchemaParts {
         index("byExtra", &["extra"]),
         index("byTags", &["tags", "rating"]),
     ];
-    let mut order = model("Order", &["customer: ID!", "number: Int!", "state: String", "blogId: ID"]);
-    order.key = KeyDef { kind: KeyKind::Composite, fields: names(&["customer", "number"]), declared: true };
+    let mut order = model(
+        "Order",
+        &["customer: ID!", "number: Int!", "state: String", "blogId: ID"],
+    );
+    order.key = KeyDef {
+        kind: KeyKind::Composite,
+        fields: names(&["customer", "number"]),
+        declared: true,
+    };
     let place = vec![field("city: String!"), field("lat: Float")];
     SchemaParts {
         models: vec![blog, post, order],
-        enums: vec![EnumDef { name: "Status".into(), values: vec!["DRAFT".into(), "LIVE".into(), "OLD".into()] }],
+        enums: vec![EnumDef {
+            name: "Status".into(),
+            values: vec!["DRAFT".into(), "LIVE".into(), "OLD".into()],
+        }],
         non_models: vec![NonModelDef {
             name: "Place".into(),
             fields: place.into_iter().map(|f| (f.name.clone(), f)).collect(),
@@ -71,7 +102,11 @@ pub(crate) fn model(name: &str, fields: &[&str]) -> ModelParts {
         plural_name: format!("{name}s"),
         syncable: true,
         fields: fields.iter().map(|text| field(text)).collect(),
-        key: KeyDef { kind: KeyKind::Managed, fields: vec!["id".into()], declared: false },
+        key: KeyDef {
+            kind: KeyKind::Managed,
+            fields: vec!["id".into()],
+            declared: false,
+        },
         indexes: Vec::new(),
         timestamps: Timestamps::default(),
         auth: Vec::new(),
@@ -80,7 +115,11 @@ pub(crate) fn model(name: &str, fields: &[&str]) -> ModelParts {
 
 /// A secondary index without a query field.
 pub(crate) fn index(name: &str, fields: &[&str]) -> IndexDef {
-    IndexDef { name: name.into(), fields: names(fields), query_field: None }
+    IndexDef {
+        name: name.into(),
+        fields: names(fields),
+        query_field: None,
+    }
 }
 
 /// A field of a scalar type, written as in SDL: `tags: [String!]!`.
@@ -88,7 +127,9 @@ pub(crate) fn field(text: &str) -> FieldDef {
     let (name, shape) = text.split_once(": ").expect("a name and a type");
     let scalar = Scalar::from_name(shape.trim_matches(['[', ']', '!'])).expect("a scalar");
     FieldDef {
-        list: shape.starts_with('[').then(|| ListDef { elements_required: shape.contains("!]") }),
+        list: shape.starts_with('[').then(|| ListDef {
+            elements_required: shape.contains("!]"),
+        }),
         required: shape.ends_with('!'),
         ..FieldDef::scalar(name, scalar)
     }
@@ -111,7 +152,13 @@ pub(crate) fn names(names: &[&str]) -> Vec<FieldName> {
 /// Reads a value of the notation.
 pub(crate) fn value(text: &str) -> Value {
     if let Some(items) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        return Value::List(items.split(',').filter(|item| !item.is_empty()).map(value).collect());
+        return Value::List(
+            items
+                .split(',')
+                .filter(|item| !item.is_empty())
+                .map(value)
+                .collect(),
+        );
     }
     match text {
         "null" => Value::Null,
@@ -165,7 +212,11 @@ pub(crate) fn put(txn: &mut Txn<'_>, name: &str, text: &str) -> Result<Option<Ap
 }
 
 /// The same with fields as values.
-pub(crate) fn put_fields(txn: &mut Txn<'_>, name: &str, fields: &FieldMap) -> Result<Option<Applied>, StorageError> {
+pub(crate) fn put_fields(
+    txn: &mut Txn<'_>,
+    name: &str,
+    fields: &FieldMap,
+) -> Result<Option<Applied>, StorageError> {
     let def = txn.model(name)?;
     let id = RecordId::of_fields(&def, fields).expect("the fields hold an identifier");
     let state = txn.state(&RecordKey::new(name, id))?;
@@ -180,11 +231,16 @@ pub(crate) fn put_fields(txn: &mut Txn<'_>, name: &str, fields: &FieldMap) -> Re
     };
     let schema = Arc::clone(txn.schema());
     let write = decide_save(&schema, &def, &state, request).expect("the record fits its model");
-    write.map(|write| txn.append(Origin::App, None, Change::Write(write))).transpose()
+    write
+        .map(|write| txn.append(Origin::App, None, Change::Write(write)))
+        .transpose()
 }
 
 fn laid_over(def: &ModelDef, state: &RecordState, fields: &FieldMap) -> Vec<Value> {
-    let mut values = state.row.clone().unwrap_or_else(|| vec![Value::Null; def.stored_len()]);
+    let mut values = state
+        .row
+        .clone()
+        .unwrap_or_else(|| vec![Value::Null; def.stored_len()]);
     for (name, value) in fields {
         values[def.slot(name).expect("a stored field").index()] = value.clone();
     }
@@ -198,39 +254,69 @@ pub(crate) fn remove(txn: &mut Txn<'_>, key: &RecordKey) -> Result<Option<Applie
     let schema = Arc::clone(txn.schema());
     let write: Option<Write> =
         decide_delete(&schema, &def, &state, key.clone(), None, true, None).expect("nothing forbids it");
-    write.map(|write| txn.append(Origin::App, None, Change::Write(write))).transpose()
+    write
+        .map(|write| txn.append(Origin::App, None, Change::Write(write)))
+        .transpose()
 }
 
 /// Saves a record in a transaction of its own; returns what the entry changed.
 pub(crate) fn save(store: &mut Store, name: &str, text: &str) -> Applied {
-    store.write(5, |txn| put(txn, name, text)).expect("the disk is well").value.expect("something changed")
+    store
+        .write(5, |txn| put(txn, name, text))
+        .expect("the disk is well")
+        .value
+        .expect("something changed")
 }
 
 /// Appends any change in a transaction of its own.
 pub(crate) fn append(store: &mut Store, change: Change) -> Result<Applied, StorageError> {
-    store.write(5, |txn| txn.append(Origin::App, None, change)).map(|written| written.value)
+    store
+        .write(5, |txn| txn.append(Origin::App, None, change))
+        .map(|written| written.value)
 }
 
 /// The change that a mutation was handed to the transport.
 pub(crate) fn sent(key: &RecordKey, mutation: Seq) -> Change {
-    Change::Sent(Sent { key: key.clone(), mutation, attempt: 1 })
+    Change::Sent(Sent {
+        key: key.clone(),
+        mutation,
+        attempt: 1,
+    })
 }
 
 /// The change that the answer to a mutation will not come.
 pub(crate) fn lost(key: &RecordKey, mutation: Seq) -> Change {
-    Change::OutcomeUnknown(MutationRef { key: key.clone(), mutation })
+    Change::OutcomeUnknown(MutationRef {
+        key: key.clone(),
+        mutation,
+    })
 }
 
 /// A record of the server.
 pub(crate) fn remote(key: &RecordKey, version: u64, text: &str) -> RemoteRecord {
-    let sync = SyncMetadata { version: RecordVersion(version), last_changed_at_ms: 10, deleted: text == "deleted" };
-    let fields = if sync.deleted { FieldMap::new() } else { fields(text) };
-    RemoteRecord { id: key.id.clone(), fields, sync }
+    let sync = SyncMetadata {
+        version: RecordVersion(version),
+        last_changed_at_ms: 10,
+        deleted: text == "deleted",
+    };
+    let fields = if sync.deleted {
+        FieldMap::new()
+    } else {
+        fields(text)
+    };
+    RemoteRecord {
+        id: key.id.clone(),
+        fields,
+        sync,
+    }
 }
 
 /// The change that a record of the server arrived.
 pub(crate) fn arrived(key: &RecordKey, version: u64, text: &str) -> Change {
-    Change::Remote(Remote { key: key.clone(), remote: remote(key, version, text) })
+    Change::Remote(Remote {
+        key: key.clone(),
+        remote: remote(key, version, text),
+    })
 }
 
 /// The key of a post.
@@ -254,10 +340,17 @@ pub(crate) fn everything(store: &Store) -> String {
     let mut text = String::new();
     for model in snapshot.schema().models() {
         for record in all(&snapshot, &model.name) {
-            let key = RecordKey { model: model.name.clone(), id: record.id().expect("stored records have one") };
+            let key = RecordKey {
+                model: model.name.clone(),
+                id: record.id().expect("stored records have one"),
+            };
             text += &format!("{key} {:?}\n", snapshot.state(&key).expect("readable"));
         }
-        text += &format!("{} {:?}\n", model.name, snapshot.cursor(&model.name).expect("readable"));
+        text += &format!(
+            "{} {:?}\n",
+            model.name,
+            snapshot.cursor(&model.name).expect("readable")
+        );
     }
     for entry in snapshot.log(.., usize::MAX).expect("readable") {
         text += &format!("{entry:?}\n");

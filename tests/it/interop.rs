@@ -457,11 +457,8 @@ fn the_npm_client_starts_in_its_usual_order() {
     npm.ok(&json!({"op": "start"}));
     npm.wait_hub_with("networkStatus", &json!({"active": true}));
     npm.wait_hub("subscriptionsEstablished");
-    assert_eq!(
-        npm.wait_hub("syncQueriesStarted"),
-        json!({"models": ["Blog", "Post", "Sample"]})
-    );
-    let synced: Vec<Value> = (0..3).map(|_| npm.wait_hub("modelSynced")).collect();
+    assert_eq!(npm.wait_hub("syncQueriesStarted"), json!({"models": MODELS}));
+    let synced = MODELS.map(|_| npm.wait_hub("modelSynced"));
     npm.wait_hub("syncQueriesReady");
     npm.wait_hub("ready");
     for model in &synced {

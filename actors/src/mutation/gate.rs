@@ -174,9 +174,10 @@ impl Gate {
             .unwrap_or(SEND_BACKOFF.longest_ms);
         let failures = backoff.attempts();
         self.round.0 += 1;
-        self.position = Position::Closed {
-            until_ms: now_ms.saturating_add(wait_ms),
-        };
+        let until_ms = now_ms.saturating_add(wait_ms);
+        // The store may fail as well while the server is waited for.
+        let until_ms = self.due_ms().map_or(until_ms, |due_ms| due_ms.max(until_ms));
+        self.position = Position::Closed { until_ms };
         Some(failures)
     }
 

@@ -25,7 +25,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use landfall_core::{
-    Errand, Mutation, Refusal, RemoteRecord, Resolution, Schema, Seq, Stage as MutationStage, decide_conflict,
+    Errand, ModelDef, Mutation, Refusal, RemoteRecord, Resolution, Schema, Seq, Stage as MutationStage,
+    decide_conflict,
 };
 use landfall_wire::{Failure, FailureCause, MutationReply, TransportError};
 
@@ -232,13 +233,9 @@ impl State {
         let name = input.name();
         match input {
             Input::Wake => self.wake(&mut turn),
-            Input::Pause => {
-                self.mode = if self.mode == Mode::Fresh {
-                    Mode::Fresh
-                } else {
-                    Mode::Paused
-                }
-            }
+            Input::Pause if self.mode == Mode::Awake => self.mode = Mode::Paused,
+            // Nothing is taken before the first wake anyway.
+            Input::Pause => {}
             Input::TimerDue => self.timer(&mut turn),
             Input::Taken(errands) => self.taken(errands, &mut turn),
             Input::Marked { asked, marked } => self.marked(&asked, marked, name, &mut turn),
@@ -415,31 +412,7 @@ impl State {
         };
         let round = held.round;
         match (held.stage, input) {
-            (
-                Stage::Loading,
-                Input::Loaded {
-                    loaded: Ok(loaded), ..
-                },
-            ) => {
-                match loaded.filter(|mutation| mutation.stage == MutationStage::Unknown) {
-                    Some(mutation) => {
-                        self.rule(
-                            seq,
-                            round,
-                            Verdict::Ask(Purpose::Outcome),
-                            Some(Box::new(mutation)),
-                            turn,
-                        );
-                    }
-                    // The outbox will hear by itself of what has become of it.
-                    None => turn.effects.push(Effect::GiveBack(vec![seq])),
-                }
-            }
-            (Stage::Loading, Input::Loaded { loaded: Err(_), .. }) => {
-                self.gate
-                    .failed(Some(seq), round, PASSES, turn.now_ms, turn.random);
-                turn.effects.push(Effect::GiveBack(vec![seq]));
-            }
+            (Stage::Loading, Input::Loaded { loaded, .. }) => self.loaded(seq, round, loaded, turn),
             (
                 Stage::Sending(mutation) | Stage::Fetching(mutation, _),
                 Input::Unsendable { kind, reason, .. },
@@ -452,18 +425,12 @@ impl State {
                 self.rule(seq, round, verdict, Some(mutation), turn);
             }
             (Stage::Sending(mutation), Input::Replied { reply, .. }) => {
-                let (verdict, health) = match self.schema.model(mutation.model()) {
-                    Some(def) => verdict::of_reply(def, &mutation, *reply),
-                    None => unreachable!("only mutations of known models are sent"),
-                };
+                let (verdict, health) = verdict::of_reply(self.def(&mutation), &mutation, *reply);
                 self.note(seq, round, health, &mutation, turn);
                 self.rule(seq, round, verdict, Some(mutation), turn);
             }
             (Stage::Fetching(mutation, purpose), Input::Fetched { fetched, .. }) => {
-                let (verdict, health) = match self.schema.model(mutation.model()) {
-                    Some(def) => verdict::of_fetched(def, &mutation, purpose, fetched),
-                    None => unreachable!("only mutations of known models are asked about"),
-                };
+                let (verdict, health) = verdict::of_fetched(self.def(&mutation), &mutation, purpose, fetched);
                 self.note(seq, round, health, &mutation, turn);
                 self.rule(seq, round, verdict, Some(mutation), turn);
             }
@@ -494,6 +461,35 @@ impl State {
                 self.held.insert(seq, Held { stage, round });
             }
         }
+    }
+
+    /// Asks the server about a mutation whose outcome is still unknown.
+    fn loaded(
+        &mut self,
+        seq: Seq,
+        round: Round,
+        loaded: Result<Option<Mutation>, String>,
+        turn: &mut Turn<'_>,
+    ) {
+        let is_unknown = |mutation: &Mutation| mutation.stage == MutationStage::Unknown;
+        match loaded.map(|mutation| mutation.filter(is_unknown)) {
+            Ok(Some(mutation)) => {
+                let mutation = Some(Box::new(mutation));
+                return self.rule(seq, round, Verdict::Ask(Purpose::Outcome), mutation, turn);
+            }
+            // The outbox will hear by itself of what has become of it.
+            Ok(None) => {}
+            Err(_) => {
+                self.gate
+                    .failed(Some(seq), round, PASSES, turn.now_ms, turn.random);
+            }
+        }
+        turn.effects.push(Effect::GiveBack(vec![seq]));
+    }
+
+    fn def(&self, mutation: &Mutation) -> &ModelDef {
+        let def = self.schema.model(mutation.model());
+        def.expect("only mutations of the schema's models go out")
     }
 
     /// Carries a verdict out.

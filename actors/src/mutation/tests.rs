@@ -85,10 +85,9 @@ impl Server {
         if operation.starts_with("Create") && version > 0 {
             return error("ConditionalCheckFailedException", Json::Null);
         }
-        if operation.starts_with("Update") || operation.starts_with("Delete") {
-            if input["_version"].as_u64() != Some(version) {
-                return error("ConflictUnhandled", self.record(id).unwrap_or_default());
-            }
+        let is_change = operation.starts_with("Update") || operation.starts_with("Delete");
+        if is_change && input["_version"].as_u64() != Some(version) {
+            return error("ConflictUnhandled", self.record(id).unwrap_or_default());
         }
         if !operation.starts_with("Get") {
             let deleted = operation.starts_with("Delete");

@@ -28,7 +28,8 @@ impl Changes {
     }
 
     pub(super) fn enqueued(&mut self, kind: MutationKind, record: Record) {
-        self.events.push(HubEvent::OutboxMutationEnqueued { kind, record });
+        self.events
+            .push(HubEvent::OutboxMutationEnqueued { kind, record });
     }
 }
 
@@ -57,7 +58,8 @@ impl Listeners {
         if !changes.visible.is_empty() {
             let set: ChangeSet = changes.visible.into();
             // An observer whose backlog is full has its channel closed, which tells it to start anew.
-            self.observers.retain(|observer| observer.try_send(ChangeSet::clone(&set)).is_ok());
+            self.observers
+                .retain(|observer| observer.try_send(ChangeSet::clone(&set)).is_ok());
         }
         if changes.cleared {
             // Dropping the senders ends the streams: what they observed is gone.

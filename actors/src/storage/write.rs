@@ -7,16 +7,14 @@
 use std::collections::BTreeMap;
 
 use landfall_core::{
-    Acknowledged, Association, Change, Checkpoint, Conflict, Decision, FieldType, ModelDef, Mutation, MutationKind,
-    MutationRef, Origin, Record, RecordId, RecordKey, RecordState, Refused, Remote, RemoteRecord, SaveRequest, Seq, Sent,
-    Stage, Value, Write, decide_delete, decide_save, is_news,
+    Acknowledged, Association, Change, Checkpoint, Conflict, Decision, FieldType, ModelDef, Mutation,
+    MutationKind, MutationRef, Origin, Record, RecordId, RecordKey, RecordState, Refused, Remote,
+    RemoteRecord, SaveRequest, Sent, Seq, Stage, Value, Write, decide_delete, decide_save, is_news,
 };
 use landfall_storage::{Applied, ChangeKind, StorageError, Txn};
 
 use super::notice::Changes;
-use super::{
-    Epoch, RemoteBatch, RemoteCounts, Settlement, StorageMessage, WriteDone, WriteError, WriteOp,
-};
+use super::{Epoch, RemoteBatch, RemoteCounts, Settlement, StorageMessage, WriteDone, WriteError, WriteOp};
 use crate::hub::HubEvent;
 use crate::port::Reply;
 
@@ -94,13 +92,29 @@ impl Batch {
                 let done = self.write(txn, rules, ops);
                 self.answer(done, reply)
             }
-            StorageMessage::MarkSent { epoch, mutations, reply } => {
-                let done = if self.is_stale(rules, epoch) { Ok(Vec::new()) } else { self.mark_sent(txn, &mutations) };
+            StorageMessage::MarkSent {
+                epoch,
+                mutations,
+                reply,
+            } => {
+                let done = if self.is_stale(rules, epoch) {
+                    Ok(Vec::new())
+                } else {
+                    self.mark_sent(txn, &mutations)
+                };
                 self.answer(done, reply)
             }
-            StorageMessage::Settle { epoch, mutation, settlement, reply } => {
-                let done =
-                    if self.is_stale(rules, epoch) { Ok(()) } else { self.settle(txn, mutation, settlement) };
+            StorageMessage::Settle {
+                epoch,
+                mutation,
+                settlement,
+                reply,
+            } => {
+                let done = if self.is_stale(rules, epoch) {
+                    Ok(())
+                } else {
+                    self.settle(txn, mutation, settlement)
+                };
                 self.answer(done, reply)
             }
             StorageMessage::ApplyRemote { epoch, batch, reply } => {
@@ -148,7 +162,8 @@ impl Batch {
     ) -> Result<(), StorageError> {
         match done {
             Ok(value) => {
-                self.answers.push(Box::new(move |committed| reply.send(committed.map(|()| value))));
+                self.answers
+                    .push(Box::new(move |committed| reply.send(committed.map(|()| value))));
                 Ok(())
             }
             Err(Stop::Refused(error)) => {
@@ -181,7 +196,11 @@ impl Batch {
 
     fn write(&mut self, txn: &mut Txn<'_>, rules: &Rules, ops: Vec<WriteOp>) -> Result<Vec<WriteDone>, Stop> {
         let group = (ops.len() > 1).then(|| txn.next_seq());
-        let mut plan = Plan { group, queue_changes: rules.queue_changes, ..Plan::default() };
+        let mut plan = Plan {
+            group,
+            queue_changes: rules.queue_changes,
+            ..Plan::default()
+        };
         let mut steps = Vec::with_capacity(ops.len());
         for op in ops {
             steps.push(plan.decide(txn, op)?);
@@ -191,7 +210,10 @@ impl Batch {
 
     fn perform(&mut self, txn: &mut Txn<'_>, step: Step) -> Result<WriteDone, Stop> {
         match step {
-            Step::Unchanged(record) => Ok(WriteDone { record, cascaded: Vec::new() }),
+            Step::Unchanged(record) => Ok(WriteDone {
+                record,
+                cascaded: Vec::new(),
+            }),
             Step::Writes(writes) => {
                 let mut records = Vec::with_capacity(writes.len());
                 for write in writes {
@@ -205,7 +227,10 @@ impl Batch {
                 }
                 // Children are deleted before their parent, so the record that was asked for comes last.
                 let record = records.pop();
-                Ok(WriteDone { record, cascaded: records })
+                Ok(WriteDone {
+                    record,
+                    cascaded: records,
+                })
             }
         }
     }
@@ -213,11 +238,17 @@ impl Batch {
     fn mark_sent(&mut self, txn: &mut Txn<'_>, mutations: &[Seq]) -> Result<Vec<Mutation>, Stop> {
         let mut sent = Vec::with_capacity(mutations.len());
         for seq in mutations {
-            let Some(mutation) = txn.mutation(*seq)? else { continue };
+            let Some(mutation) = txn.mutation(*seq)? else {
+                continue;
+            };
             if mutation.stage != Stage::Queued {
                 continue;
             }
-            let of = Sent { key: mutation.key.clone(), mutation: *seq, attempt: mutation.attempts + 1 };
+            let of = Sent {
+                key: mutation.key.clone(),
+                mutation: *seq,
+                attempt: mutation.attempts + 1,
+            };
             let key = mutation.key.clone();
             self.append(txn, Origin::Outbox, Some(*seq), Change::Sent(of))?;
             let mut mutation = txn.mutation(*seq)?.ok_or_else(|| missing(*seq))?;
@@ -231,13 +262,22 @@ impl Batch {
     }
 
     fn settle(&mut self, txn: &mut Txn<'_>, seq: Seq, settlement: Settlement) -> Result<(), Stop> {
-        let Some(mutation) = txn.mutation(seq)? else { return Ok(()) };
+        let Some(mutation) = txn.mutation(seq)? else {
+            return Ok(());
+        };
         let key = mutation.key.clone();
-        let of = MutationRef { key: key.clone(), mutation: seq };
+        let of = MutationRef {
+            key: key.clone(),
+            mutation: seq,
+        };
         match settlement {
             Settlement::Acknowledged(remote) => {
                 self.processed(txn, &mutation, &remote)?;
-                let change = Change::Acknowledged(Acknowledged { key, mutation: seq, remote });
+                let change = Change::Acknowledged(Acknowledged {
+                    key,
+                    mutation: seq,
+                    remote,
+                });
                 self.append(txn, Origin::Response, Some(seq), change)?;
             }
             Settlement::Conflict { remote, decision } => {
@@ -245,8 +285,16 @@ impl Batch {
                 if accepted_remote {
                     self.processed(txn, &mutation, &remote)?;
                 }
-                self.changes.events.push(HubEvent::ConflictResolved { key: key.clone(), accepted_remote });
-                let change = Change::Conflict(Conflict { key, mutation: seq, remote, decision });
+                self.changes.events.push(HubEvent::ConflictResolved {
+                    key: key.clone(),
+                    accepted_remote,
+                });
+                let change = Change::Conflict(Conflict {
+                    key,
+                    mutation: seq,
+                    remote,
+                    decision,
+                });
                 self.append(txn, Origin::Response, Some(seq), change)?;
             }
             Settlement::Refused { refusal, remote } => {
@@ -256,7 +304,12 @@ impl Batch {
                     error_type: refusal.error_type.clone(),
                     message: refusal.message.clone(),
                 });
-                let change = Change::Refused(Refused { key, mutation: seq, refusal, remote });
+                let change = Change::Refused(Refused {
+                    key,
+                    mutation: seq,
+                    refusal,
+                    remote,
+                });
                 self.append(txn, Origin::Response, Some(seq), change)?;
             }
             Settlement::NotApplied => {
@@ -272,7 +325,10 @@ impl Batch {
     fn processed(&mut self, txn: &Txn<'_>, mutation: &Mutation, remote: &RemoteRecord) -> Result<(), Stop> {
         let def = txn.model(mutation.model())?;
         let record = Record::from_fields(def, &remote.fields).with_sync(Some(remote.sync));
-        self.changes.events.push(HubEvent::OutboxMutationProcessed { kind: mutation.kind, record });
+        self.changes.events.push(HubEvent::OutboxMutationProcessed {
+            kind: mutation.kind,
+            record,
+        });
         Ok(())
     }
 
@@ -280,7 +336,10 @@ impl Batch {
         let model = txn.model(&batch.model)?;
         let mut counts = RemoteCounts::default();
         for remote in batch.records {
-            let key = RecordKey { model: model.name.clone(), id: remote.id.clone() };
+            let key = RecordKey {
+                model: model.name.clone(),
+                id: remote.id.clone(),
+            };
             // Most echoes say nothing new, and what says nothing new is no entry.
             if !is_news(txn.state(&key)?.sync, remote.sync) {
                 continue;
@@ -294,12 +353,18 @@ impl Batch {
             }
         }
         for bad in batch.bad {
-            let event = HubEvent::RecordQuarantined { model: bad.model.clone(), reason: bad.reason.clone() };
+            let event = HubEvent::RecordQuarantined {
+                model: bad.model.clone(),
+                reason: bad.reason.clone(),
+            };
             self.changes.events.push(event);
             self.append(txn, batch.origin, None, Change::Quarantined(bad))?;
         }
         if let Some(cursor) = batch.cursor {
-            let change = Change::Checkpoint(Checkpoint { model: model.name.clone(), cursor });
+            let change = Change::Checkpoint(Checkpoint {
+                model: model.name.clone(),
+                cursor,
+            });
             self.append(txn, batch.origin, None, change)?;
         }
         Ok(counts)
@@ -307,7 +372,10 @@ impl Batch {
 
     fn retry(&mut self, txn: &mut Txn<'_>, seq: Seq) -> Result<(), Stop> {
         let mutation = parked(txn, seq)?;
-        let of = MutationRef { key: mutation.key, mutation: seq };
+        let of = MutationRef {
+            key: mutation.key,
+            mutation: seq,
+        };
         self.append(txn, Origin::App, Some(seq), Change::Retried(of))?;
         Ok(())
     }
@@ -316,9 +384,14 @@ impl Batch {
     fn discard(&mut self, txn: &mut Txn<'_>, seq: Seq) -> Result<(), Stop> {
         let mutation = parked(txn, seq)?;
         let pending = txn.state(&mutation.key)?.pending;
-        let later = pending.iter().filter(|other| other.seq > seq && mutation.kind == MutationKind::Create);
+        let later = pending
+            .iter()
+            .filter(|other| other.seq > seq && mutation.kind == MutationKind::Create);
         for gone in later.map(|other| other.seq).chain([seq]).collect::<Vec<_>>() {
-            let of = MutationRef { key: mutation.key.clone(), mutation: gone };
+            let of = MutationRef {
+                key: mutation.key.clone(),
+                mutation: gone,
+            };
             self.append(txn, Origin::App, Some(seq), Change::Discarded(of))?;
         }
         Ok(())
@@ -326,7 +399,9 @@ impl Batch {
 }
 
 fn missing(seq: Seq) -> StorageError {
-    StorageError::Corrupt { what: format!("mutation {seq} vanished inside its own transaction") }
+    StorageError::Corrupt {
+        what: format!("mutation {seq} vanished inside its own transaction"),
+    }
 }
 
 fn parked(txn: &Txn<'_>, seq: Seq) -> Result<Mutation, Stop> {
@@ -356,11 +431,24 @@ struct Plan {
 impl Plan {
     fn decide(&mut self, txn: &Txn<'_>, op: WriteOp) -> Result<Step, Stop> {
         match op {
-            WriteOp::Save { model, values, base, seen, condition } => {
+            WriteOp::Save {
+                model,
+                values,
+                base,
+                seen,
+                condition,
+            } => {
                 let def = txn.model(&model)?;
                 let base = base.row().map(|row| txn.decode_row(row)).transpose()?;
                 let queued = self.queue_changes && def.syncable;
-                let request = SaveRequest { values, base, seen, condition, queued, group: self.group };
+                let request = SaveRequest {
+                    values,
+                    base,
+                    seen,
+                    condition,
+                    queued,
+                    group: self.group,
+                };
                 let Some(id) = RecordId::of_values(&def, &request.values) else {
                     // Validation says which key field is missing.
                     decide_save(txn.schema(), &def, &RecordState::default(), request)?;
@@ -379,17 +467,28 @@ impl Plan {
                     }
                 }
             }
-            WriteOp::Delete { key, condition, guard } => {
+            WriteOp::Delete {
+                key,
+                condition,
+                guard,
+            } => {
                 let def = txn.model(&key.model)?;
                 let state = self.state(txn, &key)?;
                 if let (Some(guard), Some(row)) = (&guard, &state.row)
-                    && !guard.bind(&def).map_err(landfall_core::WriteRefused::from)?.matches(row)
+                    && !guard
+                        .bind(&def)
+                        .map_err(landfall_core::WriteRefused::from)?
+                        .matches(row)
                 {
                     return Ok(Step::Unchanged(None));
                 }
                 let mut writes = Vec::new();
                 self.delete(txn, &def, key, condition, &mut writes)?;
-                Ok(if writes.is_empty() { Step::Unchanged(None) } else { Step::Writes(writes) })
+                Ok(if writes.is_empty() {
+                    Step::Unchanged(None)
+                } else {
+                    Step::Writes(writes)
+                })
             }
         }
     }
@@ -406,12 +505,23 @@ impl Plan {
         let state = self.state(txn, &key)?;
         let queued = self.queue_changes && def.syncable;
         // Decided first, so that a condition that fails leaves the children alone as well.
-        let Some(write) = decide_delete(txn.schema(), def, &state, key.clone(), condition, queued, self.group)?
+        let Some(write) = decide_delete(
+            txn.schema(),
+            def,
+            &state,
+            key.clone(),
+            condition,
+            queued,
+            self.group,
+        )?
         else {
             return Ok(());
         };
         if writes.len() >= CASCADE_MAX {
-            return Err(Stop::Refused(WriteError::CascadeTooLarge { key, max: CASCADE_MAX }));
+            return Err(Stop::Refused(WriteError::CascadeTooLarge {
+                key,
+                max: CASCADE_MAX,
+            }));
         }
         // Noted before its children, so that records that refer to each other do not go round in circles.
         self.note(def, state, &write)?;
@@ -434,7 +544,9 @@ impl Plan {
     fn note(&mut self, def: &ModelDef, mut state: RecordState, write: &Write) -> Result<(), Stop> {
         self.next += 1;
         let seq = Seq(u64::MAX - self.next);
-        state.apply(def, seq, &Change::Write(write.clone())).map_err(StorageError::from)?;
+        state
+            .apply(def, seq, &Change::Write(write.clone()))
+            .map_err(StorageError::from)?;
         self.decided.insert(write.key.clone(), state);
         Ok(())
     }
@@ -447,13 +559,21 @@ fn children(txn: &Txn<'_>, def: &ModelDef, id: &RecordId) -> Result<Vec<RecordKe
     for (field, association) in def.relations() {
         let fields = match association {
             Association::HasMany { associated_with } => associated_with,
-            Association::HasOne { associated_with, targets } if targets.is_empty() => associated_with,
+            Association::HasOne {
+                associated_with,
+                targets,
+            } if targets.is_empty() => associated_with,
             Association::HasOne { .. } | Association::BelongsTo { .. } => continue,
         };
-        let FieldType::Model(model) = &field.ty else { continue };
+        let FieldType::Model(model) = &field.ty else {
+            continue;
+        };
         let names: Vec<&str> = fields.iter().map(landfall_core::FieldName::as_str).collect();
         let ids = txn.referring(model, &names, &values)?;
-        found.extend(ids.into_iter().map(|id| RecordKey { model: model.clone(), id }));
+        found.extend(ids.into_iter().map(|id| RecordKey {
+            model: model.clone(),
+            id,
+        }));
     }
     Ok(found)
 }

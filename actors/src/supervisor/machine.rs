@@ -92,7 +92,9 @@ impl Phase {
         match self {
             Self::Running | Self::Resyncing | Self::Redraining => Some(true),
             Self::Stopped | Self::LocalOnly | Self::WaitingForNetwork { known: true } => Some(false),
-            Self::WaitingForNetwork { known: false } | Self::Subscribing | Self::Syncing | Self::Draining => None,
+            Self::WaitingForNetwork { known: false } | Self::Subscribing | Self::Syncing | Self::Draining => {
+                None
+            }
         }
     }
 }
@@ -100,8 +102,8 @@ impl Phase {
 /// One step: the new phase and what is to be done.
 pub(super) fn step(phase: Phase, input: Input) -> Result<(Phase, Vec<Effect>), Unexpected> {
     use Effect::{
-        AnnounceNetwork, AnnounceReady, AnnounceSubscriptions, AnswerReady, CancelSync, DrainBuffer, PauseOutbox,
-        ResumeOutbox, Subscribe, Sync, Unsubscribe,
+        AnnounceNetwork, AnnounceReady, AnnounceSubscriptions, AnswerReady, CancelSync, DrainBuffer,
+        PauseOutbox, ResumeOutbox, Subscribe, Sync, Unsubscribe,
     };
     let stay = Ok((phase, Vec::new()));
     let offline = || {
@@ -118,9 +120,10 @@ pub(super) fn step(phase: Phase, input: Input) -> Result<(Phase, Vec<Effect>), U
         (_, Input::Stopped) => Ok((Phase::Stopped, vec![AnswerReady { ready: false }])),
         (Phase::Stopped, Input::Started) => Ok((Phase::WaitingForNetwork { known: false }, Vec::new())),
         (Phase::Stopped, Input::StartedLocally) => Ok((Phase::LocalOnly, vec![AnswerReady { ready: false }])),
-        (Phase::WaitingForNetwork { .. }, Input::Online) => {
-            Ok((Phase::Subscribing, vec![AnnounceNetwork { active: true }, Subscribe]))
-        }
+        (Phase::WaitingForNetwork { .. }, Input::Online) => Ok((
+            Phase::Subscribing,
+            vec![AnnounceNetwork { active: true }, Subscribe],
+        )),
         (Phase::WaitingForNetwork { known: true }, Input::Offline) => stay,
         (
             Phase::WaitingForNetwork { known: false }
@@ -141,9 +144,10 @@ pub(super) fn step(phase: Phase, input: Input) -> Result<(Phase, Vec<Effect>), U
         (Phase::Syncing | Phase::Draining, Input::Lost) => Ok((Phase::Subscribing, vec![CancelSync])),
         (Phase::Syncing, Input::Synced) => Ok((Phase::Draining, vec![DrainBuffer])),
         (Phase::Resyncing, Input::Synced) => Ok((Phase::Redraining, vec![DrainBuffer])),
-        (Phase::Draining, Input::Drained) => {
-            Ok((Phase::Running, vec![ResumeOutbox, AnnounceReady, AnswerReady { ready: true }]))
-        }
+        (Phase::Draining, Input::Drained) => Ok((
+            Phase::Running,
+            vec![ResumeOutbox, AnnounceReady, AnswerReady { ready: true }],
+        )),
         (Phase::Redraining, Input::Drained) => Ok((Phase::Running, Vec::new())),
         (Phase::Subscribing | Phase::Running | Phase::Resyncing | Phase::Redraining, Input::Lost)
         | (Phase::Running, Input::Synced | Input::Drained)
@@ -177,8 +181,13 @@ mod tests {
 
     #[test]
     fn a_start_subscribes_then_syncs_then_drains_then_sends() {
-        let (phase, effects) =
-            run(&[Input::Started, Input::Online, Input::Subscribed, Input::Synced, Input::Drained]);
+        let (phase, effects) = run(&[
+            Input::Started,
+            Input::Online,
+            Input::Subscribed,
+            Input::Synced,
+            Input::Drained,
+        ]);
         assert_eq!(phase, Phase::Running);
         assert_eq!(
             effects,
@@ -197,22 +206,47 @@ mod tests {
 
     #[test]
     fn a_lost_connection_while_running_is_healed_without_stopping_the_outbox() {
-        let start = [Input::Started, Input::Online, Input::Subscribed, Input::Synced, Input::Drained];
+        let start = [
+            Input::Started,
+            Input::Online,
+            Input::Subscribed,
+            Input::Synced,
+            Input::Drained,
+        ];
         let (_, before) = run(&start);
-        let healed = [&start[..], &[Input::Lost, Input::Subscribed, Input::Synced, Input::Drained]].concat();
+        let healed = [
+            &start[..],
+            &[Input::Lost, Input::Subscribed, Input::Synced, Input::Drained],
+        ]
+        .concat();
         let (phase, effects) = run(&healed);
         assert_eq!(phase, Phase::Running);
-        assert_eq!(effects[before.len()..], [Effect::AnnounceSubscriptions, Effect::Sync, Effect::DrainBuffer]);
+        assert_eq!(
+            effects[before.len()..],
+            [Effect::AnnounceSubscriptions, Effect::Sync, Effect::DrainBuffer]
+        );
     }
 
     #[test]
     fn going_offline_stops_everything_from_every_phase_and_online_begins_anew() {
-        let all = [Input::Started, Input::Online, Input::Subscribed, Input::Synced, Input::Drained, Input::Subscribed];
+        let all = [
+            Input::Started,
+            Input::Online,
+            Input::Subscribed,
+            Input::Synced,
+            Input::Drained,
+            Input::Subscribed,
+        ];
         for count in 2..=all.len() {
             let (phase, effects) = run(&[&all[..count], &[Input::Offline]].concat());
             assert_eq!(phase, Phase::WaitingForNetwork { known: true });
             assert!(effects.contains(&Effect::PauseOutbox));
-            assert!(step(phase, Input::Online).expect("expected").1.contains(&Effect::Subscribe));
+            assert!(
+                step(phase, Input::Online)
+                    .expect("expected")
+                    .1
+                    .contains(&Effect::Subscribe)
+            );
         }
     }
 

@@ -220,10 +220,10 @@ impl State {
                 self.models.iter_mut().for_each(|(_, model)| model.cancel());
             }
             (Phase::Idle, Input::TimerDue) => {
-                *self.unexpected.entry((self.phase.name(), name)).or_default() += 1
+                *self.unexpected.entry((self.phase.name(), name)).or_default() += 1;
             }
             (Phase::Resting { next_ms }, Input::TimerDue) if next_ms <= now_ms => {
-                self.begin(false, &mut effects)
+                self.begin(false, &mut effects);
             }
             (Phase::Syncing { .. } | Phase::Resting { .. }, Input::TimerDue) => {
                 self.models.iter_mut().for_each(|(_, model)| model.wake(now_ms));

@@ -325,7 +325,7 @@ fn a_sync_that_was_cut_off_goes_on_where_it_stopped() {
             lab.supervisor.try_recv(),
             Ok((_, SupervisorMessage::SyncFinished { .. }))
         ));
-        let errors = lab.errors.0.lock().unwrap();
+        let errors = std::mem::take(&mut *lab.errors.0.lock().unwrap());
         assert_eq!(
             (errors.len(), errors[0].kind, errors[0].process),
             (1, ErrorKind::Unauthorized, Process::Sync)

@@ -48,13 +48,32 @@ struct Group {
 }
 
 const GROUPS: [Group; 6] = [
-    Group { names: &["durable saves, one after another"], measure: writes::sequential },
-    Group { names: &["durable saves, 64 concurrent savers", "commit to observer, p99"], measure: writes::concurrent },
-    Group { names: &["get by id, typed"], measure: scans::get },
-    Group { names: &["predicate scan", "indexed predicate", "sort + limit 10"], measure: scans::scans },
-    Group { names: &["replay of the log"], measure: writes::replay },
     Group {
-        names: &["reopen after a kill", "memory with all rows open", "cost per save in a full store"],
+        names: &["durable saves, one after another"],
+        measure: writes::sequential,
+    },
+    Group {
+        names: &["durable saves, 64 concurrent savers", "commit to observer, p99"],
+        measure: writes::concurrent,
+    },
+    Group {
+        names: &["get by id, typed"],
+        measure: scans::get,
+    },
+    Group {
+        names: &["predicate scan", "indexed predicate", "sort + limit 10"],
+        measure: scans::scans,
+    },
+    Group {
+        names: &["replay of the log"],
+        measure: writes::replay,
+    },
+    Group {
+        names: &[
+            "reopen after a kill",
+            "memory with all rows open",
+            "cost per save in a full store",
+        ],
         measure: size::size,
     },
 ];
@@ -64,7 +83,9 @@ pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
         return hold::run(directory).await;
     }
     // Measuring blocks; the store has threads of its own.
-    tokio::task::spawn_blocking(move || measure(&args)).await.map_err(|error| miette::miette!("{error}"))?
+    tokio::task::spawn_blocking(move || measure(&args))
+        .await
+        .map_err(|error| miette::miette!("{error}"))?
 }
 
 fn measure(args: &Args) -> miette::Result<ExitCode> {
@@ -75,7 +96,10 @@ fn measure(args: &Args) -> miette::Result<ExitCode> {
         .tempdir_in(&parent)
         .map_err(|error| miette::miette!("cannot make a directory in {}: {error}", parent.display()))?;
     let wanted = |name: &&str| args.only.as_ref().is_none_or(|only| name.contains(only.as_str()));
-    let groups: Vec<&Group> = GROUPS.iter().filter(|group| group.names.iter().any(|name| wanted(&name))).collect();
+    let groups: Vec<&Group> = GROUPS
+        .iter()
+        .filter(|group| group.names.iter().any(wanted))
+        .collect();
     let progress = ProgressBar::new(groups.len() as u64);
     if let Ok(style) = ProgressStyle::with_template("{spinner} {pos}/{len} {msg}") {
         progress.set_style(style);

@@ -50,7 +50,10 @@ pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
     let mut story = Story::new();
     story.scene("A backend starts");
     let backend = serve::start(Arc::clone(&schema), API_KEY, args.conflict, None, 0).await?;
-    story.tell(&format!("An AppSync-compatible API listens on {}.", backend.url()));
+    story.tell(&format!(
+        "An AppSync-compatible API listens on {}.",
+        backend.url()
+    ));
     let agreed = play(&mut story, &schema, home.path(), backend.url()).await?;
     backend.shutdown().await;
     if agreed {
@@ -66,7 +69,9 @@ async fn play(story: &mut Story, schema: &Arc<Schema>, home: &Path, url: &str) -
     story.scene("Two stores open on disk, on two boats");
     let anna = Boat::launch("Anna", schema, &home.join("anna"), url).await?;
     let berta = Boat::launch("Berta", schema, &home.join("berta"), url).await?;
-    let site = anna.create(story, "Site", &[("name", "Outer Reef".into())]).await?;
+    let site = anna
+        .create(story, "Site", &[("name", "Outer Reef".into())])
+        .await?;
     let site_id = id_of(&site)?;
     let fields = [
         ("label", "Buoy 7".into()),
@@ -75,16 +80,35 @@ async fn play(story: &mut Story, schema: &Arc<Schema>, home: &Path, url: &str) -
         ("siteBuoysId", site_id.to_string().into()),
     ];
     let buoy = id_of(&anna.create(story, "Buoy", &fields).await?)?;
-    berta.await_field("Buoy", &buoy, "label", &"Buoy 7".into()).await?;
-    story.tell("Berta sees Buoy 7 appear: the save went to disk, to the API, and over a subscription to her.");
+    berta
+        .await_field("Buoy", &buoy, "label", &"Buoy 7".into())
+        .await?;
+    story
+        .tell("Berta sees Buoy 7 appear: the save went to disk, to the API, and over a subscription to her.");
 
     story.scene("The network is cut, both go on working");
     anna.set_online(story, false)?;
     berta.set_online(story, false)?;
-    let extra = [("label", "Buoy 8".into()), ("siteBuoysId", site_id.to_string().into())];
+    let extra = [
+        ("label", "Buoy 8".into()),
+        ("siteBuoysId", site_id.to_string().into()),
+    ];
     let second = id_of(&anna.create(story, "Buoy", &extra).await?)?;
-    anna.update(story, "Buoy", &buoy, &[("condition", "DAMAGED".into()), ("notes", "chain worn".into())]).await?;
-    berta.update(story, "Buoy", &buoy, &[("condition", "LOST".into()), ("depthMetres", 14.0.into())]).await?;
+    anna.update(
+        story,
+        "Buoy",
+        &buoy,
+        &[("condition", "DAMAGED".into()), ("notes", "chain worn".into())],
+    )
+    .await?;
+    berta
+        .update(
+            story,
+            "Buoy",
+            &buoy,
+            &[("condition", "LOST".into()), ("depthMetres", 14.0.into())],
+        )
+        .await?;
     story.tell(&format!(
         "Unsent changes wait on disk: {} on Anna, {} on Berta. Reads and writes do not notice.",
         anna.waiting()?,
@@ -93,7 +117,10 @@ async fn play(story: &mut Story, schema: &Arc<Schema>, home: &Path, url: &str) -
 
     story.scene("Anna closes her app and opens it again, still offline");
     let anna = anna.restart(schema, url).await?;
-    story.tell(&format!("Her {} unsent changes are still there.", anna.waiting()?));
+    story.tell(&format!(
+        "Her {} unsent changes are still there.",
+        anna.waiting()?
+    ));
 
     story.scene("The network is back");
     anna.set_online(story, true)?;
@@ -130,7 +157,9 @@ async fn converge(
     });
     let agreed = agreed.await.unwrap_or(Ok(false))?;
     for boat in [anna, berta] {
-        let record = boat.get("Buoy", buoy)?.ok_or_else(|| miette::miette!("{} lost Buoy 7", boat.name))?;
+        let record = boat
+            .get("Buoy", buoy)?
+            .ok_or_else(|| miette::miette!("{} lost Buoy 7", boat.name))?;
         story.show(boat.name, &record);
     }
     Ok(agreed)
@@ -144,16 +173,32 @@ struct Boat {
 }
 
 impl Boat {
-    async fn launch(name: &'static str, schema: &Arc<Schema>, directory: &Path, url: &str) -> miette::Result<Self> {
+    async fn launch(
+        name: &'static str,
+        schema: &Arc<Schema>,
+        directory: &Path,
+        url: &str,
+    ) -> miette::Result<Self> {
         let boat = Self::open(name, schema, directory, url).await?;
         boat.start().await?;
         Ok(boat)
     }
 
-    async fn open(name: &'static str, schema: &Arc<Schema>, directory: &Path, url: &str) -> miette::Result<Self> {
-        let builder = DataStore::builder(schema).directory(directory).endpoint(url, API_KEY);
+    async fn open(
+        name: &'static str,
+        schema: &Arc<Schema>,
+        directory: &Path,
+        url: &str,
+    ) -> miette::Result<Self> {
+        let builder = DataStore::builder(schema)
+            .directory(directory)
+            .endpoint(url, API_KEY);
         let store = builder.open().await.map_err(report)?;
-        Ok(Self { name, store, directory: directory.to_owned() })
+        Ok(Self {
+            name,
+            store,
+            directory: directory.to_owned(),
+        })
     }
 
     async fn start(&self) -> miette::Result<()> {
@@ -163,18 +208,31 @@ impl Boat {
                 ready.map_err(report)?;
                 Ok(())
             }
-            Err(_) => Err(miette::miette!("{} is not in sync after {} s", self.name, PATIENCE.as_secs())),
+            Err(_) => Err(miette::miette!(
+                "{} is not in sync after {} s",
+                self.name,
+                PATIENCE.as_secs()
+            )),
         }
     }
 
     /// Ends the store without stopping it first, and opens its directory again.
     async fn restart(self, schema: &Arc<Schema>, url: &str) -> miette::Result<Self> {
-        let Self { name, store, directory } = self;
+        let Self {
+            name,
+            store,
+            directory,
+        } = self;
         store.close().await;
         Self::open(name, schema, &directory, url).await
     }
 
-    async fn create(&self, story: &mut Story, model: &str, fields: &[(&str, Value)]) -> miette::Result<Record> {
+    async fn create(
+        &self,
+        story: &mut Story,
+        model: &str,
+        fields: &[(&str, Value)],
+    ) -> miette::Result<Record> {
         let def = self.store.records().def(model).map_err(report)?;
         let mut record = Record::from_fields(def, &field_map(fields));
         record.set("id", self.store.records().new_id(model).id.to_string().into());
@@ -190,7 +248,9 @@ impl Boat {
         id: &RecordId,
         fields: &[(&str, Value)],
     ) -> miette::Result<()> {
-        let mut record = self.get(model, id)?.ok_or_else(|| miette::miette!("there is no {model} {id}"))?;
+        let mut record = self
+            .get(model, id)?
+            .ok_or_else(|| miette::miette!("there is no {model} {id}"))?;
         for (name, value) in fields {
             record.set(name, value.clone());
         }
@@ -216,20 +276,38 @@ impl Boat {
     async fn await_sent(&self) -> miette::Result<()> {
         match tokio::time::timeout(PATIENCE, self.store.outbox().drained()).await {
             Ok(drained) => drained.map_err(report),
-            Err(_) => Err(miette::miette!("{} could not send its changes in {} s", self.name, PATIENCE.as_secs())),
+            Err(_) => Err(miette::miette!(
+                "{} could not send its changes in {} s",
+                self.name,
+                PATIENCE.as_secs()
+            )),
         }
     }
 
     async fn observe(&self, model: &str) -> miette::Result<landfall::Observer<Record>> {
-        self.store.records().observe(model, landfall::Predicate::All).await.map_err(report)
+        self.store
+            .records()
+            .observe(model, landfall::Predicate::All)
+            .await
+            .map_err(report)
     }
 
     async fn await_record(&self, model: &str, id: &RecordId) -> miette::Result<()> {
-        self.await_that(model, |boat| Ok(boat.get(model, id)?.is_some())).await
+        self.await_that(model, |boat| Ok(boat.get(model, id)?.is_some()))
+            .await
     }
 
-    async fn await_field(&self, model: &str, id: &RecordId, field: &str, value: &Value) -> miette::Result<()> {
-        self.await_that(model, |boat| Ok(boat.get(model, id)?.is_some_and(|r| r.get(field) == Some(value)))).await
+    async fn await_field(
+        &self,
+        model: &str,
+        id: &RecordId,
+        field: &str,
+        value: &Value,
+    ) -> miette::Result<()> {
+        self.await_that(model, |boat| {
+            Ok(boat.get(model, id)?.is_some_and(|r| r.get(field) == Some(value)))
+        })
+        .await
     }
 
     async fn await_that(
@@ -247,7 +325,11 @@ impl Boat {
             Ok(())
         });
         waited.await.unwrap_or_else(|_| {
-            Err(miette::miette!("{} did not hear of it in {} s", self.name, PATIENCE.as_secs()))
+            Err(miette::miette!(
+                "{} did not hear of it in {} s",
+                self.name,
+                PATIENCE.as_secs()
+            ))
         })
     }
 
@@ -255,23 +337,36 @@ impl Boat {
     fn everything(&self) -> miette::Result<Vec<Record>> {
         let mut all = Vec::new();
         for model in ["Site", "Buoy"] {
-            all.extend(self.store.records().query(&landfall::Query::all(model)).map_err(report)?);
+            all.extend(
+                self.store
+                    .records()
+                    .query(&landfall::Query::all(model))
+                    .map_err(report)?,
+            );
         }
         Ok(all)
     }
 }
 
 fn field_map(fields: &[(&str, Value)]) -> FieldMap {
-    fields.iter().map(|(name, value)| ((*name).into(), value.clone())).collect()
+    fields
+        .iter()
+        .map(|(name, value)| ((*name).into(), value.clone()))
+        .collect()
 }
 
 fn describe(fields: &[(&str, Value)]) -> String {
     let shown = fields.iter().filter(|(name, _)| !name.ends_with("Id"));
-    shown.map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>().join(", ")
+    shown
+        .map(|(name, value)| format!("{name} {value}"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn id_of(record: &Record) -> miette::Result<RecordId> {
-    record.id().ok_or_else(|| miette::miette!("a saved record has no identifier"))
+    record
+        .id()
+        .ok_or_else(|| miette::miette!("a saved record has no identifier"))
 }
 
 fn report(error: impl std::fmt::Display) -> miette::Report {

@@ -24,7 +24,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Key that clients must present.
-    #[arg(long, value_name = "KEY", env = "LANDFALL_API_KEY", hide_env_values = true, default_value = "da2-landfall")]
+    #[arg(
+        long,
+        value_name = "KEY",
+        env = "LANDFALL_API_KEY",
+        hide_env_values = true,
+        default_value = "da2-landfall"
+    )]
     api_key: String,
     /// How conflicts are resolved.
     #[arg(long, value_enum, default_value = "automerge")]
@@ -78,19 +84,34 @@ pub(crate) async fn start(
         },
         ..BackendConfig::with_api_key(api_key)
     };
-    let backend = Backend::new(schema, config, kv, os_entropy()).map_err(|error| miette::miette!("{error}"))?;
+    let backend =
+        Backend::new(schema, config, kv, os_entropy()).map_err(|error| miette::miette!("{error}"))?;
     let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
-    let handle = landfall_backend::serve(address, Arc::new(backend)).await.map_err(|error| {
-        miette::miette!("cannot listen on {address}: {error}; choose another --port, or 0 for a free one")
-    })?;
-    Ok(Running { url: handle.endpoint(), handle })
+    let handle = landfall_backend::serve(address, Arc::new(backend))
+        .await
+        .map_err(|error| {
+            miette::miette!("cannot listen on {address}: {error}; choose another --port, or 0 for a free one")
+        })?;
+    Ok(Running {
+        url: handle.endpoint(),
+        handle,
+    })
 }
 
 pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
     let schema = Arc::new(schema_file::read(&args.schema)?);
-    let running = start(schema, &args.api_key, args.conflict, args.data.as_deref(), args.port).await?;
+    let running = start(
+        schema,
+        &args.api_key,
+        args.conflict,
+        args.data.as_deref(),
+        args.port,
+    )
+    .await?;
     println!("listening on {}", running.url());
-    tokio::signal::ctrl_c().await.map_err(|error| miette::miette!("{error}"))?;
+    tokio::signal::ctrl_c()
+        .await
+        .map_err(|error| miette::miette!("{error}"))?;
     running.shutdown().await;
     Ok(ExitCode::SUCCESS)
 }

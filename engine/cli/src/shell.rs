@@ -45,7 +45,9 @@ pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
     let schema = Arc::new(schema_file::read(&args.schema)?);
     let temporary = match &args.data {
         Some(_) => None,
-        None => Some(tempfile::tempdir().map_err(|error| miette::miette!("no temporary directory: {error}"))?),
+        None => {
+            Some(tempfile::tempdir().map_err(|error| miette::miette!("no temporary directory: {error}"))?)
+        }
     };
     let directory = match (&args.data, &temporary) {
         (Some(directory), _) => directory.clone(),
@@ -61,8 +63,14 @@ pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
         builder = builder.endpoint(endpoint, args.api_key.clone().unwrap_or_default());
     }
     let store = builder.open().await.map_err(|error| miette::miette!("{error}"))?;
-    let session = Session::open(store.clone(), recorder).await.map_err(|error| miette::miette!("{error}"))?;
-    let done = if args.json { protocol::run(session).await } else { interactive::run(session).await };
+    let session = Session::open(store.clone(), recorder)
+        .await
+        .map_err(|error| miette::miette!("{error}"))?;
+    let done = if args.json {
+        protocol::run(session).await
+    } else {
+        interactive::run(session).await
+    };
     store.close().await;
     done.map_err(|error| miette::miette!("{error}"))?;
     Ok(ExitCode::SUCCESS)

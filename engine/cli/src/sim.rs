@@ -31,14 +31,24 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
     // A simulation is a world of its own, with a runtime of its own; it gets a thread of its own.
-    tokio::task::spawn_blocking(move || run_all(&args)).await.map_err(|error| miette::miette!("{error}"))
+    tokio::task::spawn_blocking(move || run_all(&args))
+        .await
+        .map_err(|error| miette::miette!("{error}"))
 }
 
 fn run_all(args: &Args) -> ExitCode {
-    let progress = if args.runs > 1 && !args.json { ProgressBar::new(args.runs) } else { ProgressBar::hidden() };
+    let progress = if args.runs > 1 && !args.json {
+        ProgressBar::new(args.runs)
+    } else {
+        ProgressBar::hidden()
+    };
     let mut failed = 0_u64;
     for seed in args.seed..args.seed.saturating_add(args.runs) {
-        let options = Options { seed: Seed(seed), busy_ms: args.busy.saturating_mul(1_000), echo: args.trace };
+        let options = Options {
+            seed: Seed(seed),
+            busy_ms: args.busy.saturating_mul(1_000),
+            echo: args.trace,
+        };
         let report = three_clients(options);
         failed += u64::from(!report.violations.is_empty());
         progress.suspend(|| show(args, &report));
@@ -48,7 +58,11 @@ fn run_all(args: &Args) -> ExitCode {
     if args.runs > 1 && !args.json {
         println!("{} runs, {failed} failed", args.runs);
     }
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 fn show(args: &Args, report: &Report) {
@@ -85,6 +99,9 @@ fn show(args: &Args, report: &Report) {
         for violation in &report.violations {
             println!("  violated: {violation}");
         }
-        println!("  again: landfall sim --seed {} --busy {} --trace", report.seed, args.busy);
+        println!(
+            "  again: landfall sim --seed {} --busy {} --trace",
+            report.seed, args.busy
+        );
     }
 }

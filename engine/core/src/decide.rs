@@ -215,7 +215,9 @@ fn base_version(
         && !is_being_made(state)
     {
         // A copy from before the record was known to the server, or from an earlier life, has seen nothing of it.
-        let seen = request.seen.filter(|seen| !seen.deleted && seen.version <= newest.version);
+        let seen = request
+            .seen
+            .filter(|seen| !seen.deleted && seen.version <= newest.version);
         let seen = seen.map_or(NEVER_SEEN, |seen| seen.version);
         let missed = seen < state.own_since.unwrap_or(newest.version);
         let mut slots = patch.keys().filter_map(|name| def.slot(name));
@@ -237,12 +239,19 @@ fn newest_version(
         return state.sync.map(|sync| sync.version);
     }
     // What is built on a create follows it, whatever else the server may have under the same identifier.
-    if is_being_made(state) { None } else { state.hidden_since(def, writes) }
+    if is_being_made(state) {
+        None
+    } else {
+        state.hidden_since(def, writes)
+    }
 }
 
 /// Whether the record that the app sees is one whose create still waits.
 fn is_being_made(state: &RecordState) -> bool {
-    state.pending.iter().any(|mutation| mutation.kind == MutationKind::Create)
+    state
+        .pending
+        .iter()
+        .any(|mutation| mutation.kind == MutationKind::Create)
 }
 
 /// Records that a row refers to through foreign keys that it holds itself.

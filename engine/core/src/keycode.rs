@@ -89,7 +89,10 @@ pub fn skip(mut bytes: &[u8], count: usize) -> Result<&[u8], BadKey> {
                 // A zero byte inside a text is followed by the escape mark, so the first other pair ends it.
                 let mut at = 0;
                 loop {
-                    at += rest.get(at..).and_then(|tail| tail.iter().position(|b| *b == 0)).ok_or(BadKey)?;
+                    at += rest
+                        .get(at..)
+                        .and_then(|tail| tail.iter().position(|b| *b == 0))
+                        .ok_or(BadKey)?;
                     match rest.get(at + 1) {
                         Some(mark) if *mark == END[1] => break &rest[at + 2..],
                         Some(mark) if *mark == ESCAPE[1] => at += 2,
@@ -155,13 +158,40 @@ mod tests {
     #[test]
     fn bytes_sort_as_their_values() {
         let ascending: [&[Value]; 3] = [
-            &[Value::Null, Value::Int(i64::MIN), Value::Int(-1), Value::Int(0), Value::Int(7), Value::Int(i64::MAX)],
-            &[Value::Null, Value::Float(-1e300), Value::Float(-0.5), Value::Float(0.0), Value::Float(2.5)],
-            &[Value::Null, "".into(), "\0".into(), "\0a".into(), "a".into(), "a\0".into(), "aa".into(), "b".into()],
+            &[
+                Value::Null,
+                Value::Int(i64::MIN),
+                Value::Int(-1),
+                Value::Int(0),
+                Value::Int(7),
+                Value::Int(i64::MAX),
+            ],
+            &[
+                Value::Null,
+                Value::Float(-1e300),
+                Value::Float(-0.5),
+                Value::Float(0.0),
+                Value::Float(2.5),
+            ],
+            &[
+                Value::Null,
+                "".into(),
+                "\0".into(),
+                "\0a".into(),
+                "a".into(),
+                "a\0".into(),
+                "aa".into(),
+                "b".into(),
+            ],
         ];
         for values in ascending {
             for pair in values.windows(2) {
-                assert!(encoded(&pair[0]) < encoded(&pair[1]), "{} before {}", pair[0], pair[1]);
+                assert!(
+                    encoded(&pair[0]) < encoded(&pair[1]),
+                    "{} before {}",
+                    pair[0],
+                    pair[1]
+                );
             }
         }
     }
@@ -172,7 +202,11 @@ mod tests {
             RecordId::text("p1"),
             RecordId::text(""),
             RecordId::text("a\0b\0"),
-            RecordId::new(vec![IdPart::Text("x".into()), IdPart::Int(-3), IdPart::Bool(true)]),
+            RecordId::new(vec![
+                IdPart::Text("x".into()),
+                IdPart::Int(-3),
+                IdPart::Bool(true),
+            ]),
         ] {
             let mut bytes = Vec::new();
             encode_id(&mut bytes, &id);
@@ -185,7 +219,14 @@ mod tests {
 
     #[test]
     fn skipping_stops_after_each_value() {
-        let values = [Value::Null, true.into(), 5_i64.into(), 2.5.into(), "a\0b".into(), "".into()];
+        let values = [
+            Value::Null,
+            true.into(),
+            5_i64.into(),
+            2.5.into(),
+            "a\0b".into(),
+            "".into(),
+        ];
         let mut bytes = Vec::new();
         let mut ends = vec![0];
         for value in &values {

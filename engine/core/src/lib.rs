@@ -28,18 +28,18 @@ pub use aws::{
     AwsDate, AwsDateTime, AwsEmail, AwsIpAddress, AwsPhone, AwsTime, AwsTimestamp, AwsUrl, InvalidScalar,
 };
 pub use decide::{
-    CONFLICT_ROUNDS_MAX, Resolution, SaveRequest, Settled, WriteRefused, decide_conflict, decide_delete, decide_save,
-    parents, settle,
+    CONFLICT_ROUNDS_MAX, Resolution, SaveRequest, Settled, WriteRefused, decide_conflict, decide_delete,
+    decide_save, parents, settle,
 };
 pub use entry::{
-    Acknowledged, Change, Checkpoint, Conflict, Decision, Evicted, LogEntry, MutationRef, Opaque, Origin, Quarantined,
-    Refused, Remote, SchemaChanged, Sent, Write,
+    Acknowledged, Change, Checkpoint, Conflict, Decision, Evicted, LogEntry, MutationRef, Opaque, Origin,
+    Quarantined, Refused, Remote, SchemaChanged, Sent, Write,
 };
 pub use introspection::{IntrospectionError, from_json as schema_from_json, to_json as schema_to_json};
 pub use model::{
-    BelongsTo, BuildError, BuildFault, BuildFaults, Comparable, Containing, DecodeError, Field, FieldValue, HasMany, HasOne,
-    IntoField, Model, NonModel, Operand, Pending, Related, Textual, TypedPredicate, TypedSort,
-    UnknownEnumValue, ValueFault, embedded_schema, related, take_member, take_value,
+    BelongsTo, BuildError, BuildFault, BuildFaults, Comparable, Containing, DecodeError, Field, FieldValue,
+    HasMany, HasOne, IntoField, Model, NonModel, Operand, Pending, Related, Textual, TypedPredicate,
+    TypedSort, UnknownEnumValue, ValueFault, embedded_schema, related, take_member, take_value,
 };
 pub use mutation::{Coalesced, Mutation, MutationKind, Refusal, Seq, Stage, coalesce};
 pub use names::{FieldName, ModelName};

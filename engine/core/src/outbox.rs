@@ -67,7 +67,9 @@ impl Outbox {
 
     /// Forgets a mutation that no longer waits.
     pub fn remove(&mut self, seq: Seq) {
-        let Some(gone) = self.waiting.remove(&seq) else { return };
+        let Some(gone) = self.waiting.remove(&seq) else {
+            return;
+        };
         remove_from(&mut self.by_key, &gone.key, seq);
         for parent in &gone.parents {
             remove_from(&mut self.referring, parent, seq);
@@ -112,7 +114,10 @@ impl Outbox {
 
     /// Number of mutations in the window that are parked.
     pub fn parked_len(&self) -> usize {
-        self.waiting.values().filter(|waiting| matches!(waiting.stage, Stage::Parked(_))).count()
+        self.waiting
+            .values()
+            .filter(|waiting| matches!(waiting.stage, Stage::Parked(_)))
+            .count()
     }
 
     /// Position of the newest mutation in the window.
@@ -128,7 +133,9 @@ impl Outbox {
         };
         let held = waiting.taken
             || first(&self.by_key, &waiting.key) != Some(seq)
-            || waiting.group.is_some_and(|group| first(&self.by_group, &group) != Some(seq))
+            || waiting
+                .group
+                .is_some_and(|group| first(&self.by_group, &group) != Some(seq))
             || self.waits_for_parent(seq, waiting)
             || self.waits_for_children(seq, waiting);
         (!held).then_some(errand)
@@ -136,18 +143,25 @@ impl Outbox {
 
     fn waits_for_parent(&self, seq: Seq, waiting: &Waiting) -> bool {
         waiting.kind != MutationKind::Delete
-            && waiting.parents.iter().filter(|parent| **parent != waiting.key).any(|parent| {
-                // Also a create behind something else, such as the delete of an earlier record of the same identifier.
-                self.by_key.get(parent).is_some_and(|seqs| {
-                    seqs.range(..seq).any(|earlier| self.waiting[earlier].kind == MutationKind::Create)
+            && waiting
+                .parents
+                .iter()
+                .filter(|parent| **parent != waiting.key)
+                .any(|parent| {
+                    // Also a create behind something else, such as the delete of an earlier record of the same identifier.
+                    self.by_key.get(parent).is_some_and(|seqs| {
+                        seqs.range(..seq)
+                            .any(|earlier| self.waiting[earlier].kind == MutationKind::Create)
+                    })
                 })
-            })
     }
 
     fn waits_for_children(&self, seq: Seq, waiting: &Waiting) -> bool {
         waiting.kind == MutationKind::Delete
             && self.referring.get(&waiting.key).is_some_and(|referring| {
-                referring.range(..seq).any(|child| self.waiting[child].key != waiting.key)
+                referring
+                    .range(..seq)
+                    .any(|child| self.waiting[child].key != waiting.key)
             })
     }
 }
@@ -182,7 +196,10 @@ mod tests {
             stage: Stage::Queued,
             attempts: 0,
             conflict_rounds: 0,
-            parents: parents.iter().map(|parent| RecordKey::new("M", *parent)).collect(),
+            parents: parents
+                .iter()
+                .map(|parent| RecordKey::new("M", *parent))
+                .collect(),
             group: None,
         }
     }
@@ -214,6 +231,19 @@ mod tests {
     }
 
     #[test]
+    fn children_wait_for_a_parent_that_is_deleted_and_made_again() {
+        let mut outbox = Outbox::default();
+        outbox.put(&mutation(1, "parent", MutationKind::Delete, &[]));
+        outbox.put(&mutation(2, "parent", MutationKind::Create, &[]));
+        outbox.put(&mutation(3, "child", MutationKind::Create, &["parent"]));
+        assert_eq!(taken(&mut outbox), [1]);
+        outbox.remove(Seq(1));
+        assert_eq!(taken(&mut outbox), [2]);
+        outbox.remove(Seq(2));
+        assert_eq!(taken(&mut outbox), [3]);
+    }
+
+    #[test]
     fn a_parent_is_deleted_after_its_children() {
         let mut outbox = Outbox::default();
         outbox.put(&mutation(1, "child", MutationKind::Delete, &["parent"]));
@@ -227,7 +257,10 @@ mod tests {
     fn a_parked_create_holds_back_its_record_and_children_only() {
         let mut outbox = Outbox::default();
         let mut parked = mutation(1, "a", MutationKind::Create, &[]);
-        parked.stage = Stage::Parked(Refusal { error_type: None, message: "no".into() });
+        parked.stage = Stage::Parked(Refusal {
+            error_type: None,
+            message: "no".into(),
+        });
         outbox.put(&parked);
         outbox.put(&mutation(2, "a", MutationKind::Update, &[]));
         outbox.put(&mutation(3, "child", MutationKind::Create, &["a"]));

@@ -143,7 +143,12 @@ impl RecordId {
 
     /// The key fields with their values, as the server's inputs want them.
     pub fn to_fields(&self, def: &ModelDef) -> FieldMap {
-        def.key.fields.iter().cloned().zip(self.0.iter().map(IdPart::to_value)).collect()
+        def.key
+            .fields
+            .iter()
+            .cloned()
+            .zip(self.0.iter().map(IdPart::to_value))
+            .collect()
     }
 }
 
@@ -197,7 +202,10 @@ impl fmt::Debug for RecordKey {
 impl RecordKey {
     /// The key of a record.
     pub fn new(model: impl Into<ModelName>, id: impl Into<RecordId>) -> Self {
-        Self { model: model.into(), id: id.into() }
+        Self {
+            model: model.into(),
+            id: id.into(),
+        }
     }
 }
 
@@ -230,7 +238,11 @@ impl PartialEq for Base {
 
 impl fmt::Debug for Base {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() { "Base(row)" } else { "Base(none)" })
+        f.write_str(if self.0.is_some() {
+            "Base(row)"
+        } else {
+            "Base(none)"
+        })
     }
 }
 
@@ -240,15 +252,32 @@ impl Record {
     /// # Panics
     /// If there are more values than the model has stored fields: our own bug, since callers take both from one schema.
     pub fn new(def: Arc<ModelDef>, mut values: Vec<Value>) -> Self {
-        assert!(values.len() <= def.stored_len(), "more values than `{}` has stored fields", def.name);
+        assert!(
+            values.len() <= def.stored_len(),
+            "more values than `{}` has stored fields",
+            def.name
+        );
         values.resize(def.stored_len(), Value::Null);
-        Self { def, values, sync: None, base: Base::NONE }
+        Self {
+            def,
+            values,
+            sync: None,
+            base: Base::NONE,
+        }
     }
 
     /// A record of named values; names that the model does not store are ignored.
     pub fn from_fields(def: Arc<ModelDef>, fields: &FieldMap) -> Self {
-        let values = def.stored_fields().map(|f| fields.get(&f.name).cloned().unwrap_or_default()).collect();
-        Self { def, values, sync: None, base: Base::NONE }
+        let values = def
+            .stored_fields()
+            .map(|f| fields.get(&f.name).cloned().unwrap_or_default())
+            .collect();
+        Self {
+            def,
+            values,
+            sync: None,
+            base: Base::NONE,
+        }
     }
 
     /// The same record with the server's metadata.
@@ -308,7 +337,11 @@ impl Record {
 
     /// All stored fields with their values.
     pub fn to_fields(&self) -> FieldMap {
-        self.def.stored_fields().map(|f| f.name.clone()).zip(self.values.iter().cloned()).collect()
+        self.def
+            .stored_fields()
+            .map(|f| f.name.clone())
+            .zip(self.values.iter().cloned())
+            .collect()
     }
 
     /// Takes the record apart: values in slot order, metadata, base.

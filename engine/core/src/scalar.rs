@@ -67,12 +67,18 @@ impl Scalar {
 
     /// The GraphQL name, such as `AWSDateTime`.
     pub fn name(self) -> &'static str {
-        NAMES.iter().find(|(scalar, _)| *scalar == self).map_or("", |(_, name)| name)
+        NAMES
+            .iter()
+            .find(|(scalar, _)| *scalar == self)
+            .map_or("", |(_, name)| name)
     }
 
     /// The scalar of that GraphQL name.
     pub fn from_name(name: &str) -> Option<Self> {
-        NAMES.iter().find(|(_, known)| *known == name).map(|(scalar, _)| *scalar)
+        NAMES
+            .iter()
+            .find(|(_, known)| *known == name)
+            .map(|(scalar, _)| *scalar)
     }
 
     /// Whether the value fits the scalar.
@@ -92,9 +98,9 @@ impl Scalar {
             (Self::Id | Self::String, Value::String(_))
             | (Self::Boolean, Value::Bool(_))
             | (Self::AwsJson | Self::AwsTimestamp, Value::Int(_)) => Ok(()),
-            (Self::Int, Value::Int(n)) => {
-                i32::try_from(*n).map(drop).map_err(|_| "an integer between -2147483648 and 2147483647")
-            }
+            (Self::Int, Value::Int(n)) => i32::try_from(*n)
+                .map(drop)
+                .map_err(|_| "an integer between -2147483648 and 2147483647"),
             (Self::Float, Value::Int(_)) => Ok(()),
             (Self::Float, Value::Float(x)) if x.is_finite() => Ok(()),
             (Self::AwsJson, Value::Float(x)) if !x.is_finite() => Err("JSON, which has no NaN or infinity"),
@@ -149,11 +155,15 @@ fn split_offset(text: &str) -> Option<(&str, Option<&str>)> {
     if let Some(rest) = text.strip_suffix('Z') {
         return Some((rest, Some("Z")));
     }
-    let Some(at) = text.rfind(['+', '-']) else { return Some((text, None)) };
+    let Some(at) = text.rfind(['+', '-']) else {
+        return Some((text, None));
+    };
     let (rest, offset) = text.split_at(at);
     let parts: Vec<&str> = offset[1..].split(':').collect();
     let number = |part: &str, max: u32| {
-        part.len() == 2 && part.bytes().all(|b| b.is_ascii_digit()) && part.parse().is_ok_and(|n: u32| n <= max)
+        part.len() == 2
+            && part.bytes().all(|b| b.is_ascii_digit())
+            && part.parse().is_ok_and(|n: u32| n <= max)
     };
     match parts.as_slice() {
         [h, m] if number(h, 18) && number(m, 59) => Some((rest, Some(offset))),
@@ -173,7 +183,9 @@ fn is_clock_time(text: &str) -> bool {
     };
     let parts: Vec<&str> = clock.split(':').collect();
     let number = |part: &str, max: u8| {
-        part.len() == 2 && part.bytes().all(|b| b.is_ascii_digit()) && part.parse().is_ok_and(|n: u8| n <= max)
+        part.len() == 2
+            && part.bytes().all(|b| b.is_ascii_digit())
+            && part.parse().is_ok_and(|n: u8| n <= max)
     };
     let whole = match parts.as_slice() {
         [h, m] => number(h, 23) && number(m, 59) && fraction.is_none(),
@@ -185,7 +197,9 @@ fn is_clock_time(text: &str) -> bool {
 
 fn is_date(text: &str) -> bool {
     // The hyphens of the date itself are not an offset, so it is cut off first.
-    let (Some(date), Some(rest)) = (text.get(..10), text.get(10..)) else { return false };
+    let (Some(date), Some(rest)) = (text.get(..10), text.get(10..)) else {
+        return false;
+    };
     is_calendar_date(date) && (rest.is_empty() || matches!(split_offset(rest), Some(("", Some(_)))))
 }
 
@@ -194,14 +208,20 @@ fn is_time(text: &str) -> bool {
 }
 
 fn is_date_time(text: &str) -> bool {
-    let Some((date, time)) = text.split_once('T') else { return false };
+    let Some((date, time)) = text.split_once('T') else {
+        return false;
+    };
     is_calendar_date(date) && matches!(split_offset(time), Some((clock, Some(_))) if is_clock_time(clock))
 }
 
 fn is_email(text: &str) -> bool {
-    let Some((local, domain)) = text.rsplit_once('@') else { return false };
+    let Some((local, domain)) = text.rsplit_once('@') else {
+        return false;
+    };
     let local_fits = !local.is_empty()
-        && local.bytes().all(|b| b.is_ascii_alphanumeric() || b".!#$%&'*+/=?^_`{|}~-".contains(&b));
+        && local
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b".!#$%&'*+/=?^_`{|}~-".contains(&b));
     let label_fits = |label: &str| {
         (1..=63).contains(&label.len())
             && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
@@ -212,10 +232,16 @@ fn is_email(text: &str) -> bool {
 }
 
 fn is_url(text: &str) -> bool {
-    let Some((scheme, rest)) = text.split_once(':') else { return false };
+    let Some((scheme, rest)) = text.split_once(':') else {
+        return false;
+    };
     let scheme_fits = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-        && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
-    let has_authority = rest.strip_prefix("//").is_none_or(|authority| !authority.is_empty());
+        && scheme
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
+    let has_authority = rest
+        .strip_prefix("//")
+        .is_none_or(|authority| !authority.is_empty());
     scheme_fits && !rest.is_empty() && has_authority && !text.contains(char::is_whitespace)
 }
 
@@ -223,7 +249,9 @@ fn is_phone(text: &str) -> bool {
     let digits = text.strip_prefix('+').unwrap_or(text);
     digits.len() >= 2
         && digits.starts_with(|c: char| c.is_ascii_digit())
-        && digits.bytes().all(|b| b.is_ascii_digit() || b == b' ' || b == b'-')
+        && digits
+            .bytes()
+            .all(|b| b.is_ascii_digit() || b == b' ' || b == b'-')
 }
 
 fn is_ip_address(text: &str) -> bool {
@@ -238,7 +266,8 @@ fn is_ip_address(text: &str) -> bool {
     } else {
         return false;
     };
-    prefix.is_none_or(|p| p.bytes().all(|b| b.is_ascii_digit()) && p.parse().is_ok_and(|n: u8| n <= length_max))
+    prefix
+        .is_none_or(|p| p.bytes().all(|b| b.is_ascii_digit()) && p.parse().is_ok_and(|n: u8| n <= length_max))
 }
 
 #[cfg(test)]
@@ -247,10 +276,16 @@ mod tests {
 
     fn check(scalar: Scalar, good: &[&str], bad: &[&str]) {
         for text in good {
-            assert!(scalar.check(&Value::from(*text)).is_ok(), "{scalar} should accept {text:?}");
+            assert!(
+                scalar.check(&Value::from(*text)).is_ok(),
+                "{scalar} should accept {text:?}"
+            );
         }
         for text in bad {
-            assert!(scalar.check(&Value::from(*text)).is_err(), "{scalar} should refuse {text:?}");
+            assert!(
+                scalar.check(&Value::from(*text)).is_err(),
+                "{scalar} should refuse {text:?}"
+            );
         }
     }
 
@@ -258,26 +293,68 @@ mod tests {
     fn dates_and_times_follow_the_calendar_and_the_clock() {
         check(
             Scalar::AwsDate,
-            &["2026-11-21", "2024-02-29", "2026-11-21Z", "2026-11-21-07:00", "2026-11-21+01:30:15"],
-            &["2026-02-29", "2026-13-01", "26-01-01", "2026-1-1", "2026-11-21 ", "", "2026-11-21+1", "ä026-11-21"],
+            &[
+                "2026-11-21",
+                "2024-02-29",
+                "2026-11-21Z",
+                "2026-11-21-07:00",
+                "2026-11-21+01:30:15",
+            ],
+            &[
+                "2026-02-29",
+                "2026-13-01",
+                "26-01-01",
+                "2026-1-1",
+                "2026-11-21 ",
+                "",
+                "2026-11-21+1",
+                "ä026-11-21",
+            ],
         );
         check(
             Scalar::AwsTime,
-            &["10:15", "10:15:30", "10:15:30.1", "10:15:30.123456789Z", "23:59:59-08:00"],
+            &[
+                "10:15",
+                "10:15:30",
+                "10:15:30.1",
+                "10:15:30.123456789Z",
+                "23:59:59-08:00",
+            ],
             &["24:00", "10:60", "10", "10:15.5", "10:15:30.", "10:15:30+", "x"],
         );
         check(
             Scalar::AwsDateTime,
-            &["2026-11-21T10:15Z", "2026-11-21T10:15:30.123Z", "2026-11-21T10:15:30+01:00"],
-            &["2026-11-21T10:15:30", "2026-11-21", "2026-11-21 10:15Z", "2026-02-30T00:00Z"],
+            &[
+                "2026-11-21T10:15Z",
+                "2026-11-21T10:15:30.123Z",
+                "2026-11-21T10:15:30+01:00",
+            ],
+            &[
+                "2026-11-21T10:15:30",
+                "2026-11-21",
+                "2026-11-21 10:15Z",
+                "2026-02-30T00:00Z",
+            ],
         );
     }
 
     #[test]
     fn texts_with_a_syntax_are_checked() {
-        check(Scalar::AwsEmail, &["a@b", "x.y+z@example.com"], &["@b", "a@", "a b@c", "a@b..c", "a@-b"]);
-        check(Scalar::AwsUrl, &["https://example.com/x?y=1", "mailto:a@b"], &["example.com", "//x", "https://", "a b:c"]);
-        check(Scalar::AwsPhone, &["+1 555-0100", "112"], &["1", "+", "call me", "-12"]);
+        check(
+            Scalar::AwsEmail,
+            &["a@b", "x.y+z@example.com"],
+            &["@b", "a@", "a b@c", "a@b..c", "a@-b"],
+        );
+        check(
+            Scalar::AwsUrl,
+            &["https://example.com/x?y=1", "mailto:a@b"],
+            &["example.com", "//x", "https://", "a b:c"],
+        );
+        check(
+            Scalar::AwsPhone,
+            &["+1 555-0100", "112"],
+            &["1", "+", "call me", "-12"],
+        );
         check(
             Scalar::AwsIpAddress,
             &["127.0.0.1", "10.0.0.0/8", "::1", "2001:db8::/32"],

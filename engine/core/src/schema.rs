@@ -82,7 +82,10 @@ pub struct Timestamps {
 
 impl Default for Timestamps {
     fn default() -> Self {
-        Self { created_at: Some("createdAt".into()), updated_at: Some("updatedAt".into()) }
+        Self {
+            created_at: Some("createdAt".into()),
+            updated_at: Some("updatedAt".into()),
+        }
     }
 }
 
@@ -291,7 +294,9 @@ impl ModelDef {
 
     /// Relation fields in declaration order.
     pub fn relations(&self) -> impl Iterator<Item = (&FieldDef, &Association)> {
-        self.fields.values().filter_map(|field| Some((field, field.association.as_ref()?)))
+        self.fields
+            .values()
+            .filter_map(|field| Some((field, field.association.as_ref()?)))
     }
 }
 
@@ -304,7 +309,11 @@ impl KeyDef {
             [_] => KeyKind::Custom,
             _ => KeyKind::Composite,
         };
-        Self { kind, fields, declared }
+        Self {
+            kind,
+            fields,
+            declared,
+        }
     }
 }
 

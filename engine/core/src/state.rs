@@ -9,8 +9,8 @@
 
 mod version;
 
-use self::version::{Arrival, is_all};
 pub(crate) use self::version::NEVER_SEEN;
+use self::version::{Arrival, is_effect, is_only_ours};
 use crate::entry::{Acknowledged, Change, Conflict, Decision, Write};
 use crate::mutation::{Coalesced, Mutation, MutationKind, Seq, Stage, coalesce};
 use crate::record::{FieldMap, RecordVersion, RemoteRecord, SyncMetadata};
@@ -136,15 +136,19 @@ impl RecordState {
     }
 
     fn acknowledge(&mut self, def: &ModelDef, ack: &Acknowledged) {
-        let answered = |mutation: &Mutation| mutation.seq == ack.mutation;
-        let alone = self.pending.first().is_some_and(|head| answered(head) && is_all(head, &ack.remote));
+        let head = self.pending.first().filter(|head| head.seq == ack.mutation);
+        let fits = head.is_some_and(|head| is_effect(head, &ack.remote));
+        // A lost answer is put together from the server's record, which may be another writer's with our values in it.
+        let certain =
+            fits && head.is_some_and(|head| head.stage != Stage::Unknown || is_only_ours(def, head));
         // Learnt while it still waits, so that its own values are not taken for somebody else's.
-        self.learn(def, &ack.remote, alone);
-        if !alone {
+        self.learn(def, &ack.remote, certain);
+        let alone = certain || (fits && self.is_own(ack.remote.sync));
+        if !alone || self.sync != Some(ack.remote.sync) {
             self.meet(def, ack.mutation);
         }
         if let Some(applied) = self.remove(ack.mutation) {
-            self.hand_over_applied(&applied, &ack.remote);
+            self.hand_over_applied(&applied, &ack.remote, alone);
         }
         self.replay(def);
     }
@@ -176,7 +180,7 @@ impl RecordState {
         self.replay(def);
     }
 
-    /// A create turned out to be about a record that others had made: what waits behind it has seen nothing of that.
+    /// A create turned out to be about a record that others have written: what waits behind it has seen nothing of that.
     fn meet(&mut self, def: &ModelDef, mutation: Seq) {
         let head = self.pending.first();
         if self.own_since == Some(NEVER_SEEN) {
@@ -191,7 +195,9 @@ impl RecordState {
 
     /// Gives a mutation up. What was built on a create that is given up goes with it, up to the next create.
     fn discard(&mut self, def: &ModelDef, mutation: Seq) {
-        let Some(dropped) = self.remove(mutation) else { return };
+        let Some(dropped) = self.remove(mutation) else {
+            return;
+        };
         if dropped.kind == MutationKind::Create {
             let mut built_on = true;
             self.pending.retain(|later| {
@@ -210,7 +216,9 @@ impl RecordState {
             return;
         }
         // A version that went down is of a new life, which shares nothing with the one before it.
-        let next_life = self.sync.is_some_and(|known| remote.sync.version <= known.version);
+        let next_life = self
+            .sync
+            .is_some_and(|known| remote.sync.version <= known.version);
         let before = self.server_row().filter(|_| !next_life).cloned();
         let now = (!remote.sync.deleted).then(|| {
             // Fields that the selection left out keep what was known of them.
@@ -253,7 +261,10 @@ impl RecordState {
     /// app keeps its edit. An update with nothing under it, such as one whose create was decided away, shows nothing;
     /// it still goes out, and its refusal tells the app.
     fn replay(&mut self, def: &ModelDef) {
-        let edits = self.pending.first().is_some_and(|head| head.kind == MutationKind::Update);
+        let edits = self
+            .pending
+            .first()
+            .is_some_and(|head| head.kind == MutationKind::Update);
         if self.sync.is_some_and(|sync| sync.deleted) && !edits {
             self.shadow = None;
         }

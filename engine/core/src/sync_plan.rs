@@ -68,18 +68,27 @@ pub fn plan(
     full_sync_interval: Duration,
     now_ms: i64,
 ) -> SyncPlan {
-    let base = SyncPlan { kind: SyncKind::Base, last_sync_ms: None, resume: None };
+    let base = SyncPlan {
+        kind: SyncKind::Base,
+        last_sync_ms: None,
+        resume: None,
+    };
     if cursor.expression.as_deref() != expression {
         return base;
     }
     let interval_ms = i64::try_from(full_sync_interval.as_millis()).unwrap_or(i64::MAX);
     let full_is_due = match cursor.last_full_sync_ms {
         None => true,
-        Some(last) => last > now_ms.saturating_add(CLOCK_SKEW_MAX_MS) || now_ms.saturating_sub(last) >= interval_ms,
+        Some(last) => {
+            last > now_ms.saturating_add(CLOCK_SKEW_MAX_MS) || now_ms.saturating_sub(last) >= interval_ms
+        }
     };
     match (&cursor.paging, full_is_due) {
         // A page token outlives neither a change of kind nor of expression.
-        (Some(paging), true) if paging.kind == SyncKind::Base => SyncPlan { resume: Some(paging.clone()), ..base },
+        (Some(paging), true) if paging.kind == SyncKind::Base => SyncPlan {
+            resume: Some(paging.clone()),
+            ..base
+        },
         (_, true) => base,
         (paging, false) => SyncPlan {
             kind: SyncKind::Delta,
@@ -99,7 +108,10 @@ impl SyncCursor {
         let mut cursor = self.clone();
         if cursor.expression.as_deref() != expression {
             // Times of another expression say nothing about this one.
-            cursor = Self { expression: expression.map(str::to_owned), ..Self::default() };
+            cursor = Self {
+                expression: expression.map(str::to_owned),
+                ..Self::default()
+            };
         }
         cursor.paging = Some(paging);
         cursor
@@ -165,11 +177,22 @@ mod tests {
 
     #[test]
     fn paging_resumes_where_it_stopped() {
-        let paging = Paging { kind: SyncKind::Base, next_token: "t".into(), started_at_ms: 7, received: 1_000 };
+        let paging = Paging {
+            kind: SyncKind::Base,
+            next_token: "t".into(),
+            started_at_ms: 7,
+            received: 1_000,
+        };
         let cursor = SyncCursor::default().paged(None, paging.clone());
         assert_eq!(plan(&cursor, None, DAY, 10).resume, Some(paging.clone()));
         assert_eq!(plan(&cursor, Some("x"), DAY, 10).resume, None);
-        let stale_delta = Paging { kind: SyncKind::Delta, ..paging };
-        assert_eq!(plan(&SyncCursor::default().paged(None, stale_delta), None, DAY, 10).resume, None);
+        let stale_delta = Paging {
+            kind: SyncKind::Delta,
+            ..paging
+        };
+        assert_eq!(
+            plan(&SyncCursor::default().paged(None, stale_delta), None, DAY, 10).resume,
+            None
+        );
     }
 }

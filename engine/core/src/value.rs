@@ -432,9 +432,15 @@ mod tests {
 
     #[test]
     fn null_is_unknown_in_comparisons_but_first_in_sorting() {
-        assert_eq!(Value::Null.as_ref().partial_cmp_sql(&Value::Int(0).as_ref()), None);
+        assert_eq!(
+            Value::Null.as_ref().partial_cmp_sql(&Value::Int(0).as_ref()),
+            None
+        );
         assert_eq!(Value::Null.cmp_total(&Value::Bool(false)), Ordering::Less);
-        assert_eq!(Value::from("a").as_ref().partial_cmp_sql(&Value::Int(0).as_ref()), None);
+        assert_eq!(
+            Value::from("a").as_ref().partial_cmp_sql(&Value::Int(0).as_ref()),
+            None
+        );
     }
 
     #[test]

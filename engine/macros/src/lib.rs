@@ -118,10 +118,14 @@ mod tests {
     #[test]
     fn a_schema_may_stand_in_the_source() {
         let arguments: Arguments = syn::parse_str("\"type Todo @model { text: String! }\"").expect("a text");
-        let code = models(&arguments, "schema", &arguments.path.value()).expect("code").to_string();
+        let code = models(&arguments, "schema", &arguments.path.value())
+            .expect("code")
+            .to_string();
         assert!(code.contains("impl :: landfall :: Model for Todo"));
         let arguments: Arguments = syn::parse_str("\"type Todo @model { text: Strng! }\"").expect("a text");
-        let error = models(&arguments, "schema", &arguments.path.value()).expect_err("a fault").to_string();
+        let error = models(&arguments, "schema", &arguments.path.value())
+            .expect_err("a fault")
+            .to_string();
         assert!(error.starts_with("schema:1:26"), "{error}");
     }
 

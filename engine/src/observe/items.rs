@@ -37,7 +37,10 @@ impl Items {
 
     /// Takes the first result, which is in order.
     pub(super) fn fill(&mut self, records: Vec<Record>) {
-        self.records = records.into_iter().filter_map(|record| Some((record.id()?, record))).collect();
+        self.records = records
+            .into_iter()
+            .filter_map(|record| Some((record.id()?, record)))
+            .collect();
         // The store orders by encoded identifier; sorting by the identifier itself makes both the same.
         let sort = self.sort.clone();
         self.records.sort_by(|a, b| order(&sort, a, b));
@@ -55,7 +58,9 @@ impl Items {
         let belongs = change.kind != ChangeKind::Delete && self.predicate.matches(change.record.values());
         if belongs {
             let item = (change.key.id.clone(), change.record.clone());
-            let at = self.records.partition_point(|other| order(&self.sort, other, &item).is_lt());
+            let at = self
+                .records
+                .partition_point(|other| order(&self.sort, other, &item).is_lt());
             self.records.insert(at, item);
         }
         belongs || old.is_some()
@@ -64,10 +69,15 @@ impl Items {
     /// The part of the result that the query asks for.
     pub(super) fn page(&self) -> impl Iterator<Item = &Record> {
         let limit = self.page.limit.unwrap_or(usize::MAX);
-        self.records.iter().map(|(_, record)| record).skip(self.page.offset()).take(limit)
+        self.records
+            .iter()
+            .map(|(_, record)| record)
+            .skip(self.page.offset())
+            .take(limit)
     }
 }
 
 fn order(sort: &BoundSort, a: &(RecordId, Record), b: &(RecordId, Record)) -> Ordering {
-    sort.compare(a.1.values(), b.1.values()).then_with(|| a.0.cmp(&b.0))
+    sort.compare(a.1.values(), b.1.values())
+        .then_with(|| a.0.cmp(&b.0))
 }

@@ -24,8 +24,9 @@ pub struct BackendConfig {
     pub base_ttl_minutes: u32,
     /// How long a change stays in the delta table, and how old a `lastSync` is answered from it, in minutes.
     pub delta_ttl_minutes: u32,
-    /// Key that binds page tokens; tokens of another key are refused.
-    pub token_key: HashKey,
+    /// Key that binds page tokens; tokens of another key are refused. Without one a random key is drawn at each start,
+    /// and pages that were begun before a restart cannot be gone on with.
+    pub token_key: Option<HashKey>,
     /// Bounds on what callers may ask.
     pub limits: Limits,
     /// Readings of what is not known of the real service.
@@ -50,7 +51,7 @@ impl Default for BackendConfig {
             model_conflicts: BTreeMap::new(),
             base_ttl_minutes: 43_200,
             delta_ttl_minutes: 30,
-            token_key: *b"landfall-backend",
+            token_key: None,
             limits: Limits::default(),
             switches: Switches::default(),
         }
@@ -70,6 +71,8 @@ pub struct Limits {
     pub root_fields_max: usize,
     /// Most reads of relations within one request (AppSync: 10,000 resolvers).
     pub resolvers_max: usize,
+    /// Most bytes of rows read within one request; an answer is held in memory as a whole.
+    pub read_bytes_max: usize,
     /// Most documents whose parsed form is kept.
     pub documents_cached_max: usize,
     /// Rows that a page evaluates when the caller names no limit.
@@ -108,6 +111,7 @@ impl Default for Limits {
             query_fields_max: 20_000,
             root_fields_max: 100,
             resolvers_max: 10_000,
+            read_bytes_max: 64 * 1024 * 1024,
             documents_cached_max: 512,
             page_default: 100,
             page_max: 1_000,

@@ -30,6 +30,7 @@ use crate::compile::{CompiledSchema, RootField};
 use crate::config::BackendConfig;
 use crate::entropy::Entropy;
 use crate::error::BackendError;
+use crate::hash::HashKey;
 use crate::store::{Reading, Session};
 
 use context::Context;
@@ -44,6 +45,8 @@ pub(crate) struct Environment<'c> {
     pub(crate) compiled: &'c CompiledSchema,
     pub(crate) config: &'c BackendConfig,
     pub(crate) entropy: &'c Mutex<Box<dyn Entropy>>,
+    /// Key that binds page tokens.
+    pub(crate) token_key: &'c HashKey,
 }
 
 /// The answer to a request, and what subscribers are to be told.
@@ -73,12 +76,7 @@ pub(crate) fn run_query(
     reading: Reading<'_>,
     started_at_ms: i64,
 ) -> Result<Executed, BackendError> {
-    let Environment {
-        compiled,
-        config,
-        entropy,
-    } = environment;
-    let ctx = Context::new(compiled, config, entropy, reading, None, &prepared.variables);
+    let ctx = Context::new(environment, reading, None, &prepared.variables);
     run(
         &ctx,
         prepared,
@@ -95,24 +93,12 @@ pub(crate) fn run_mutation(
     prepared: &Prepared,
     session: &Session<'_, '_>,
 ) -> Result<Executed, BackendError> {
-    let Environment {
-        compiled,
-        config,
-        entropy,
-    } = environment;
     let reading = Reading {
         store: session.store,
         rows: session,
         now_ms: session.now_ms,
     };
-    let ctx = Context::new(
-        compiled,
-        config,
-        entropy,
-        reading,
-        Some(session),
-        &prepared.variables,
-    );
+    let ctx = Context::new(environment, reading, Some(session), &prepared.variables);
     let mut executed = run(&ctx, prepared, &mutation::MutationRoot { ctx: &ctx })?;
     executed.events = events(&ctx, prepared, executed.data.as_ref());
     Ok(executed)

@@ -2,7 +2,7 @@
 //!
 //! Owns both algorithms. MD5 serves names only; what must not be forged goes through [`keyed_hash`].
 
-/// Key of [`keyed_hash`]; keep it out of reach of clients.
+/// Key that binds page tokens; keep it out of reach of clients.
 pub type HashKey = [u8; 16];
 
 /// A 128-bit tag of the message under the key: SipHash-2-4 under two keys derived from the given one.

@@ -21,6 +21,7 @@ use crate::entropy::{Entropy, uuid_v4};
 use crate::error::BackendError;
 use crate::execute::{Documents, Environment, ErrorEntry, Executed, Prepared, run_mutation, run_query};
 use crate::faults::{Faults, FieldError};
+use crate::hash::HashKey;
 use crate::http::{GraphqlRequest, HttpCall, HttpReply, Refusal, refuse, reply_of};
 use crate::realtime::{ConnectionId, Doorbell, Hub, Judge, Out};
 use crate::store::{PurgeReport, Reading, Session, Store};
@@ -32,6 +33,7 @@ pub struct Backend {
     store: Store,
     documents: Documents,
     entropy: Mutex<Box<dyn Entropy>>,
+    token_key: HashKey,
     hub: Mutex<Hub>,
     faults: Mutex<Faults>,
 }
@@ -60,9 +62,14 @@ impl Backend {
         schema: Arc<Schema>,
         config: BackendConfig,
         kv: KvStore,
-        entropy: impl Entropy + 'static,
+        mut entropy: impl Entropy + 'static,
     ) -> Result<Self, BackendError> {
         let compiled = Arc::new(CompiledSchema::compile(schema)?);
+        let token_key = config.token_key.unwrap_or_else(|| {
+            let mut key = HashKey::default();
+            entropy.fill(&mut key);
+            key
+        });
         let config = Arc::new(config);
         Ok(Self {
             store: Store::open(kv, Arc::clone(&compiled), Arc::clone(&config))?,
@@ -70,6 +77,7 @@ impl Backend {
             compiled,
             config,
             entropy: Mutex::new(Box::new(entropy)),
+            token_key,
             hub: Mutex::default(),
             faults: Mutex::default(),
         })
@@ -314,6 +322,7 @@ impl Backend {
             compiled: &self.compiled,
             config: &self.config,
             entropy: &self.entropy,
+            token_key: &self.token_key,
         }
     }
 

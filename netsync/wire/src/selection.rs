@@ -45,8 +45,12 @@ pub(crate) fn selection(schema: &Schema, def: &ModelDef) -> Result<String, WireE
 pub(crate) fn belongs_to_selection(schema: &Schema, def: &ModelDef) -> String {
     let mut text = String::new();
     for (field, association) in def.relations() {
-        let (Association::BelongsTo { .. }, FieldType::Model(other)) = (association, &field.ty) else { continue };
-        let Some(other) = schema.model(other) else { continue };
+        let (Association::BelongsTo { .. }, FieldType::Model(other)) = (association, &field.ty) else {
+            continue;
+        };
+        let Some(other) = schema.model(other) else {
+            continue;
+        };
         let keys: Vec<&str> = other.key.fields.iter().map(FieldName::as_str).collect();
         text.push_str(&format!(" {} {{ {} _deleted }}", field.name, keys.join(" ")));
     }

@@ -37,7 +37,13 @@ pub(super) async fn connect(network: Network, link: Arc<Link>) -> Result<Box<dyn
     );
     network.note(&link, "socket opened");
     let generation = link.generation();
-    Ok(Box::new(SimSocket { network, link, id, bell, generation }))
+    Ok(Box::new(SimSocket {
+        network,
+        link,
+        id,
+        bell,
+        generation,
+    }))
 }
 
 struct SimSocket {
@@ -58,8 +64,16 @@ impl Socket for SimSocket {
             generation: self.generation,
             closed: AtomicBool::new(false),
         });
-        let sink = Sink { connection: Arc::clone(&connection) };
-        (Box::new(sink), Box::new(Stream { connection, waiting: std::collections::VecDeque::new() }))
+        let sink = Sink {
+            connection: Arc::clone(&connection),
+        };
+        (
+            Box::new(sink),
+            Box::new(Stream {
+                connection,
+                waiting: std::collections::VecDeque::new(),
+            }),
+        )
     }
 }
 
@@ -85,7 +99,9 @@ impl Drop for Connection {
 }
 
 fn broken() -> TransportError {
-    TransportError::Interrupted { reason: "the socket broke".to_owned() }
+    TransportError::Interrupted {
+        reason: "the socket broke".to_owned(),
+    }
 }
 
 struct Sink {
@@ -100,13 +116,18 @@ impl SocketSink for Sink {
                 return Err(broken());
             }
             let network = &self.connection.network;
-            network.backend.frame_in(network.clock.unix_ms(), self.connection.id, &text);
+            network
+                .backend
+                .frame_in(network.clock.unix_ms(), self.connection.id, &text);
             Ok(())
         })
     }
 
     fn close(&mut self) -> BoxFuture<'_, ()> {
-        self.connection.network.backend.close_connection(self.connection.id);
+        self.connection
+            .network
+            .backend
+            .close_connection(self.connection.id);
         self.connection.closed.store(true, Ordering::SeqCst);
         self.connection.bell.notify_one();
         Box::pin(std::future::ready(()))
@@ -140,7 +161,8 @@ impl SocketStream for Stream {
                     None => {}
                 }
                 let connection = &self.connection;
-                self.waiting.extend(connection.network.backend.take_outgoing(connection.id));
+                self.waiting
+                    .extend(connection.network.backend.take_outgoing(connection.id));
                 if self.waiting.is_empty() {
                     let rung = Box::pin(connection.bell.notified());
                     let broke = Box::pin(connection.link.broken_since(connection.generation));

@@ -51,7 +51,10 @@ impl Ledger {
             Ok(records) => records,
             Err(error) => return vec![format!("the backend cannot be read: {error}")],
         };
-        let stored: BTreeMap<_, _> = stored.into_iter().map(|record| (record.id.clone(), record)).collect();
+        let stored: BTreeMap<_, _> = stored
+            .into_iter()
+            .map(|record| (record.id.clone(), record))
+            .collect();
         let mut violations = Vec::new();
         for (key, account) in &self.notes {
             let record = stored.get(&key.id);
@@ -61,13 +64,18 @@ impl Ledger {
             // Nothing acknowledged: the note may never have come to be.
             allowed.push(account.acknowledged.clone().unwrap_or(None));
             if !allowed.contains(&text) {
-                violations.push(format!("{key} is {text:?} on the server; allowed were {allowed:?}"));
+                violations.push(format!(
+                    "{key} is {text:?} on the server; allowed were {allowed:?}"
+                ));
             }
             if let Some(record) = record
                 && record.sync.version.0 > account.attempts
             {
                 let times = record.sync.version.0;
-                violations.push(format!("{key} was written {} times and applied {times} times", account.attempts));
+                violations.push(format!(
+                    "{key} was written {} times and applied {times} times",
+                    account.attempts
+                ));
             }
         }
         violations
@@ -88,7 +96,11 @@ pub(super) fn differences(clients: &[SimClient], backend: &Backend) -> Vec<Strin
             .map(|record| (record.id, (record.sync.version.0, without_nulls(record.fields))))
             .collect();
         for client in clients {
-            let local = client.store().records().query(&landfall::Query::all(model)).unwrap_or_default();
+            let local = client
+                .store()
+                .records()
+                .query(&landfall::Query::all(model))
+                .unwrap_or_default();
             let local: BTreeMap<_, (u64, FieldMap)> = local
                 .into_iter()
                 .filter_map(|record| {
@@ -100,7 +112,10 @@ pub(super) fn differences(clients: &[SimClient], backend: &Backend) -> Vec<Strin
                 match local.get(id) {
                     None => found.push(format!("{} lacks {model}/{id}", client.name())),
                     Some(ours) if ours != theirs => {
-                        found.push(format!("{} holds {model}/{id} as {ours:?}, the server as {theirs:?}", client.name()));
+                        found.push(format!(
+                            "{} holds {model}/{id} as {ours:?}, the server as {theirs:?}",
+                            client.name()
+                        ));
                     }
                     Some(_) => {}
                 }
@@ -116,7 +131,12 @@ pub(super) fn differences(clients: &[SimClient], backend: &Backend) -> Vec<Strin
                 Stage::Parked(refusal) => format!(" ({:?}: {})", refusal.error_type, refusal.message),
                 _ => String::new(),
             };
-            found.push(format!("{} still holds {} {}{why}", client.name(), mutation.stage.name(), mutation.key));
+            found.push(format!(
+                "{} still holds {} {}{why}",
+                client.name(),
+                mutation.stage.name(),
+                mutation.key
+            ));
         }
     }
     found

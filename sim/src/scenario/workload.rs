@@ -43,10 +43,19 @@ pub(super) async fn work(
     let ledger = std::cell::RefCell::new(ledger);
     let lives = clients.iter_mut().map(|client| {
         let chance = seed.stream(&format!("workload {}", client.name()));
-        let worker = Worker { client, chance, ledger: &ledger, serial: 0 };
+        let worker = Worker {
+            client,
+            chance,
+            ledger: &ledger,
+            serial: 0,
+        };
         worker.live(busy_ms)
     });
-    futures_util::future::join_all(lives).await.into_iter().flatten().collect()
+    futures_util::future::join_all(lives)
+        .await
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 struct Worker<'a, 'l> {
@@ -132,10 +141,15 @@ impl Worker<'_, '_> {
     }
 
     async fn update(&mut self) -> Result<(), Error> {
-        let Some((key, mut record)) = self.any_note()? else { return Ok(()) };
+        let Some((key, mut record)) = self.any_note()? else {
+            return Ok(());
+        };
         let text = Value::from(self.text());
         record.set("text", text.clone());
-        record.set("count", Value::Int(i64::try_from(self.chance.below(1_000)).unwrap_or(0)));
+        record.set(
+            "count",
+            Value::Int(i64::try_from(self.chance.below(1_000)).unwrap_or(0)),
+        );
         self.ledger.borrow_mut().attempt(&key, Some(text.clone()));
         self.store().records().save(record).await?;
         self.ledger.borrow_mut().acknowledge(&key, Some(text));
@@ -143,7 +157,9 @@ impl Worker<'_, '_> {
     }
 
     async fn delete(&mut self) -> Result<(), Error> {
-        let Some((key, _)) = self.any_note()? else { return Ok(()) };
+        let Some((key, _)) = self.any_note()? else {
+            return Ok(());
+        };
         self.ledger.borrow_mut().attempt(&key, None);
         self.store().records().delete(key.clone()).await?;
         self.ledger.borrow_mut().acknowledge(&key, None);
@@ -169,7 +185,10 @@ impl Worker<'_, '_> {
             None => return Ok(()),
         };
         record.set("title", self.text().into());
-        record.set("stars", Value::Int(i64::try_from(self.chance.below(6)).unwrap_or(0)));
+        record.set(
+            "stars",
+            Value::Int(i64::try_from(self.chance.below(6)).unwrap_or(0)),
+        );
         store.records().save(record).await?;
         Ok(())
     }
@@ -177,7 +196,10 @@ impl Worker<'_, '_> {
     /// One of the client's own notes.
     fn any_note(&self) -> Result<Option<(RecordKey, Record)>, Error> {
         let owner = landfall::Predicate::field("owner", landfall::Op::Eq(self.client.name().into()));
-        let query = landfall::Query { predicate: owner, ..landfall::Query::all("Note") };
+        let query = landfall::Query {
+            predicate: owner,
+            ..landfall::Query::all("Note")
+        };
         let notes = self.store().records().query(&query)?;
         if notes.is_empty() {
             return Ok(None);

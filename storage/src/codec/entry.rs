@@ -71,33 +71,52 @@ pub(crate) fn decode(seq: Seq, bytes: &[u8]) -> Result<LogEntry, StorageError> {
         return Err(damaged());
     }
     if bytes[0] != ENVELOPE {
-        return Err(StorageError::corrupt(format!("entry {seq} has the unknown envelope {}", bytes[0])));
+        return Err(StorageError::corrupt(format!(
+            "entry {seq} has the unknown envelope {}",
+            bytes[0]
+        )));
     }
     let kind = u16::from_le_bytes([bytes[1], bytes[2]]);
     let version = bytes[3];
     let origin = origin_of(bytes[4])
         .ok_or_else(|| StorageError::corrupt(format!("entry {seq} has the unknown origin {}", bytes[4])))?;
     let at_ms = i64::from_le_bytes(*bytes[5..].first_chunk().ok_or_else(damaged)?);
-    let cause = Seq(u64::from_le_bytes(*bytes[13..].first_chunk().ok_or_else(damaged)?));
+    let cause = Seq(u64::from_le_bytes(
+        *bytes[13..].first_chunk().ok_or_else(damaged)?,
+    ));
     let payload = &bytes[HEADER_LEN..bytes.len() - CHECK_LEN];
     let change = change(kind, version, payload)
         .map_err(|error| StorageError::corrupt(format!("entry {seq} cannot be read: {error}")))?;
-    Ok(LogEntry { seq, at_ms, origin, cause: (cause != Seq::ZERO).then_some(cause), change })
+    Ok(LogEntry {
+        seq,
+        at_ms,
+        origin,
+        cause: (cause != Seq::ZERO).then_some(cause),
+        change,
+    })
 }
 
 /// The check stored in an entry.
 pub(crate) fn stored_check(bytes: &[u8]) -> Option<u32> {
-    bytes.last_chunk::<CHECK_LEN>().map(|check| u32::from_le_bytes(*check))
+    bytes
+        .last_chunk::<CHECK_LEN>()
+        .map(|check| u32::from_le_bytes(*check))
 }
 
 /// Whether an entry is whole and follows one with the given check. Returns its own check.
 pub(crate) fn verify(seq: Seq, bytes: &[u8], previous_check: u32) -> Result<u32, StorageError> {
     let stored = stored_check(bytes);
-    let computed = check_of(previous_check, seq, &bytes[..bytes.len().saturating_sub(CHECK_LEN)]);
+    let computed = check_of(
+        previous_check,
+        seq,
+        &bytes[..bytes.len().saturating_sub(CHECK_LEN)],
+    );
     if stored == Some(computed) {
         Ok(computed)
     } else {
-        Err(StorageError::corrupt(format!("entry {seq} does not follow the entry before it, or was altered")))
+        Err(StorageError::corrupt(format!(
+            "entry {seq} does not follow the entry before it, or was altered"
+        )))
     }
 }
 
@@ -135,10 +154,9 @@ fn payload(out: &mut Vec<u8>, change: &Change) {
     match change {
         Change::Write(c) => write(out, c),
         Change::Sent(c) => write(out, c),
-        Change::OutcomeUnknown(c)
-        | Change::NotApplied(c)
-        | Change::Retried(c)
-        | Change::Discarded(c) => write(out, c),
+        Change::OutcomeUnknown(c) | Change::NotApplied(c) | Change::Retried(c) | Change::Discarded(c) => {
+            write(out, c)
+        }
         Change::Acknowledged(c) => write(out, c),
         Change::Conflict(c) => write(out, c),
         Change::Refused(c) => write(out, c),
@@ -161,7 +179,11 @@ fn change(kind: u16, version: u8, payload: &[u8]) -> Result<Change, rmp_serde::d
         rmp_serde::from_slice(payload)
     }
     if version != VERSION {
-        return Ok(Change::Opaque(Opaque { kind, version, payload: payload.to_vec() }));
+        return Ok(Change::Opaque(Opaque {
+            kind,
+            version,
+            payload: payload.to_vec(),
+        }));
     }
     Ok(match kind {
         kind::WRITE => Change::Write(read(payload)?),
@@ -179,7 +201,11 @@ fn change(kind: u16, version: u8, payload: &[u8]) -> Result<Change, rmp_serde::d
         kind::CHECKPOINT => Change::Checkpoint(read(payload)?),
         kind::SCHEMA_CHANGED => Change::SchemaChanged(read(payload)?),
         kind::CLEARED => Change::Cleared,
-        _ => Change::Opaque(Opaque { kind, version, payload: payload.to_vec() }),
+        _ => Change::Opaque(Opaque {
+            kind,
+            version,
+            payload: payload.to_vec(),
+        }),
     })
 }
 
@@ -194,11 +220,17 @@ const ORIGINS: [(Origin, u8); 6] = [
 ];
 
 fn origin_number(origin: Origin) -> u8 {
-    ORIGINS.iter().find(|(known, _)| *known == origin).map_or(0, |(_, number)| *number)
+    ORIGINS
+        .iter()
+        .find(|(known, _)| *known == origin)
+        .map_or(0, |(_, number)| *number)
 }
 
 fn origin_of(number: u8) -> Option<Origin> {
-    ORIGINS.iter().find(|(_, known)| *known == number).map(|(origin, _)| *origin)
+    ORIGINS
+        .iter()
+        .find(|(_, known)| *known == number)
+        .map(|(origin, _)| *origin)
 }
 
 #[cfg(test)]
@@ -217,7 +249,13 @@ mod tests {
             parents: vec![RecordKey::new("Blog", "b1")],
             group: Some(Seq(4)),
         };
-        LogEntry { seq: Seq(seq), at_ms: 5, origin: Origin::App, cause: Some(Seq(3)), change: Change::Write(write) }
+        LogEntry {
+            seq: Seq(seq),
+            at_ms: 5,
+            origin: Origin::App,
+            cause: Some(Seq(3)),
+            change: Change::Write(write),
+        }
     }
 
     #[test]
@@ -230,8 +268,18 @@ mod tests {
 
     #[test]
     fn unknown_kinds_survive_a_round_trip() {
-        let opaque = Change::Opaque(Opaque { kind: 900, version: 3, payload: vec![1, 2, 3] });
-        let entry = LogEntry { seq: Seq(1), at_ms: 0, origin: Origin::Sync, cause: None, change: opaque };
+        let opaque = Change::Opaque(Opaque {
+            kind: 900,
+            version: 3,
+            payload: vec![1, 2, 3],
+        });
+        let entry = LogEntry {
+            seq: Seq(1),
+            at_ms: 0,
+            origin: Origin::Sync,
+            cause: None,
+            change: opaque,
+        };
         let mut bytes = Vec::new();
         encode(&mut bytes, &entry, 0);
         assert_eq!(decode(Seq(1), &bytes).expect("readable"), entry);

@@ -36,24 +36,46 @@ impl<'a> HeadRef<'a> {
             let version = u64::from_le_bytes(input.array()?);
             let last_changed_at_ms = i64::from_le_bytes(input.array()?);
             let deleted = flags & DELETED != 0;
-            Some(SyncMetadata { version: RecordVersion(version), last_changed_at_ms, deleted })
+            Some(SyncMetadata {
+                version: RecordVersion(version),
+                last_changed_at_ms,
+                deleted,
+            })
         };
         let own_since = if flags & HAS_OWN_SINCE == 0 {
             None
         } else {
             Some(RecordVersion(u64::from_le_bytes(input.array()?)))
         };
-        let row = if flags & HAS_ROW == 0 { None } else { Some(input.block()?) };
-        let shadow = if flags & HAS_SHADOW == 0 { None } else { Some(input.block()?) };
+        let row = if flags & HAS_ROW == 0 {
+            None
+        } else {
+            Some(input.block()?)
+        };
+        let shadow = if flags & HAS_SHADOW == 0 {
+            None
+        } else {
+            Some(input.block()?)
+        };
         if input.0.len() % 8 != 0 {
             return Err(damaged());
         }
-        Ok(Self { sync, own_since, row, shadow, pending: input.0 })
+        Ok(Self {
+            sync,
+            own_since,
+            row,
+            shadow,
+            pending: input.0,
+        })
     }
 
     /// Sequence numbers of the pending mutations, oldest first.
     pub(crate) fn pending(&self) -> impl ExactSizeIterator<Item = Seq> + 'a {
-        self.pending.as_chunks::<8>().0.iter().map(|chunk| Seq(u64::from_le_bytes(*chunk)))
+        self.pending
+            .as_chunks::<8>()
+            .0
+            .iter()
+            .map(|chunk| Seq(u64::from_le_bytes(*chunk)))
     }
 }
 
@@ -75,7 +97,11 @@ pub(crate) fn encode(
     if let Some(sync) = parts.sync {
         flags |= HAS_SYNC | if sync.deleted { DELETED } else { 0 };
     }
-    flags |= if parts.own_since.is_some() { HAS_OWN_SINCE } else { 0 };
+    flags |= if parts.own_since.is_some() {
+        HAS_OWN_SINCE
+    } else {
+        0
+    };
     flags |= if parts.row.is_some() { HAS_ROW } else { 0 };
     flags |= if parts.shadow.is_some() { HAS_SHADOW } else { 0 };
     out.push(flags);
@@ -101,7 +127,8 @@ fn block(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     let at = out.len();
     out.extend_from_slice(&[0; 4]);
     write(out);
-    let length = u32::try_from(out.len() - at - 4).expect("a row is shorter than 4 GiB: its values are bounded");
+    let length =
+        u32::try_from(out.len() - at - 4).expect("a row is shorter than 4 GiB: its values are bounded");
     out[at..at + 4].copy_from_slice(&length.to_le_bytes());
 }
 
@@ -136,7 +163,11 @@ mod tests {
 
     #[test]
     fn heads_come_back_with_any_of_their_parts() {
-        let sync = SyncMetadata { version: RecordVersion(3), last_changed_at_ms: -5, deleted: true };
+        let sync = SyncMetadata {
+            version: RecordVersion(3),
+            last_changed_at_ms: -5,
+            deleted: true,
+        };
         for mask in 0..16_u8 {
             let mut bytes = Vec::new();
             let parts = HeadParts {

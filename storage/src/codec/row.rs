@@ -43,17 +43,29 @@ pub(crate) struct RowReader {
 impl Layout {
     /// The layout in which rows of the model are written.
     pub(crate) fn of(def: &ModelDef) -> Self {
-        Self { model: def.name.clone(), fields: def.stored_fields().map(|f| f.name.clone()).collect() }
+        Self {
+            model: def.name.clone(),
+            fields: def.stored_fields().map(|f| f.name.clone()).collect(),
+        }
     }
 }
 
 impl RowReader {
     pub(crate) fn new(layout: &Layout, def: &ModelDef) -> Self {
         let today: Vec<&FieldName> = def.stored_fields().map(|f| &f.name).collect();
-        let same = today.len() == layout.fields.len() && today.iter().zip(&layout.fields).all(|(a, b)| *a == b);
-        let columns_of_slots = (!same)
-            .then(|| today.iter().map(|name| layout.fields.iter().position(|field| field == *name)).collect());
-        Self { columns: layout.fields.len(), columns_of_slots, slots: today.len() }
+        let same =
+            today.len() == layout.fields.len() && today.iter().zip(&layout.fields).all(|(a, b)| *a == b);
+        let columns_of_slots = (!same).then(|| {
+            today
+                .iter()
+                .map(|name| layout.fields.iter().position(|field| field == *name))
+                .collect()
+        });
+        Self {
+            columns: layout.fields.len(),
+            columns_of_slots,
+            slots: today.len(),
+        }
     }
 
     fn column(&self, slot: usize) -> Option<usize> {
@@ -85,9 +97,14 @@ impl FieldSource for EncodedRow<'_> {
     /// A damaged value reads as null here; decoding the whole row reports it.
     fn value_at(&self, slot: Slot) -> ValueRef<'_> {
         let bytes = self.reader.column(slot.index()).and_then(|column| {
-            Parts::of(self.bytes, self.reader.columns).ok()?.value(column).ok()
+            Parts::of(self.bytes, self.reader.columns)
+                .ok()?
+                .value(column)
+                .ok()
         });
-        bytes.and_then(|bytes| decode_ref(bytes).ok()).unwrap_or(ValueRef::Null)
+        bytes
+            .and_then(|bytes| decode_ref(bytes).ok())
+            .unwrap_or(ValueRef::Null)
     }
 }
 
@@ -135,8 +152,14 @@ impl<'a> Parts<'a> {
         let flags = *row.first().ok_or_else(damaged)?;
         let wide = flags & WIDE != 0;
         let offsets_len = columns * if wide { 4 } else { 2 };
-        let offsets = row.get(HEADER_LEN..HEADER_LEN + offsets_len).ok_or_else(damaged)?;
-        Ok(Self { offsets, values: &row[HEADER_LEN + offsets_len..], wide })
+        let offsets = row
+            .get(HEADER_LEN..HEADER_LEN + offsets_len)
+            .ok_or_else(damaged)?;
+        Ok(Self {
+            offsets,
+            values: &row[HEADER_LEN + offsets_len..],
+            wide,
+        })
     }
 
     fn end(&self, column: usize) -> usize {
@@ -185,7 +208,9 @@ fn decode_value(bytes: &[u8]) -> Result<Value, StorageError> {
 }
 
 fn decode_ref(bytes: &[u8]) -> Result<ValueRef<'_>, StorageError> {
-    let Some(marker) = bytes.first() else { return Ok(ValueRef::Null) };
+    let Some(marker) = bytes.first() else {
+        return Ok(ValueRef::Null);
+    };
     Ok(match marker {
         0xc0 => ValueRef::Null,
         0xc2 => ValueRef::Bool(false),
@@ -218,25 +243,42 @@ mod tests {
     use landfall_core::{FieldDef, KeyDef, KeyKind, ModelParts, Scalar, Schema, SchemaParts, Timestamps};
 
     fn def(fields: &[&str]) -> Arc<ModelDef> {
-        let mut parts = vec![FieldDef { required: true, ..FieldDef::scalar("id", Scalar::Id) }];
+        let mut parts = vec![FieldDef {
+            required: true,
+            ..FieldDef::scalar("id", Scalar::Id)
+        }];
         parts.extend(fields.iter().map(|name| FieldDef::scalar(name, Scalar::AwsJson)));
         let model = ModelParts {
             name: "M".into(),
             plural_name: "Ms".into(),
             syncable: true,
             fields: parts,
-            key: KeyDef { kind: KeyKind::Managed, fields: vec!["id".into()], declared: false },
+            key: KeyDef {
+                kind: KeyKind::Managed,
+                fields: vec!["id".into()],
+                declared: false,
+            },
             indexes: Vec::new(),
             timestamps: Timestamps::default(),
             auth: Vec::new(),
         };
-        let schema = Schema::build(SchemaParts { models: vec![model], ..SchemaParts::default() });
+        let schema = Schema::build(SchemaParts {
+            models: vec![model],
+            ..SchemaParts::default()
+        });
         Arc::clone(schema.expect("sound").model("M").expect("there"))
     }
 
     fn row() -> Row {
         let object = [("k".to_owned(), Value::List(vec![1_i64.into(), Value::Null]))].into();
-        vec!["p1".into(), Value::Null, (-70_000_i64).into(), 2.5.into(), true.into(), Value::Object(object)]
+        vec![
+            "p1".into(),
+            Value::Null,
+            (-70_000_i64).into(),
+            2.5.into(),
+            true.into(),
+            Value::Object(object),
+        ]
     }
 
     #[test]
@@ -247,7 +289,10 @@ mod tests {
         assert_eq!(layout_of(&bytes).expect("long enough"), LayoutId(7));
         let reader = RowReader::new(&Layout::of(&def), &def);
         assert_eq!(reader.decode(&bytes).expect("readable"), row());
-        let encoded = EncodedRow { reader: &reader, bytes: &bytes };
+        let encoded = EncodedRow {
+            reader: &reader,
+            bytes: &bytes,
+        };
         for (index, value) in row().iter().enumerate() {
             let slot = Slot(u16::try_from(index).expect("few"));
             assert_eq!(&encoded.value_at(slot).to_value(), value);
@@ -261,7 +306,12 @@ mod tests {
         let mut bytes = Vec::new();
         encode(&mut bytes, LayoutId(0), &values);
         assert_eq!(bytes[0], WIDE);
-        assert_eq!(RowReader::new(&Layout::of(&def), &def).decode(&bytes).expect("readable"), values);
+        assert_eq!(
+            RowReader::new(&Layout::of(&def), &def)
+                .decode(&bytes)
+                .expect("readable"),
+            values
+        );
     }
 
     #[test]
@@ -269,9 +319,16 @@ mod tests {
         let old = def(&["gone", "kept"]);
         let today = def(&["kept", "new"]);
         let mut bytes = Vec::new();
-        encode(&mut bytes, LayoutId(0), &["p1".into(), 1_i64.into(), 2_i64.into()]);
+        encode(
+            &mut bytes,
+            LayoutId(0),
+            &["p1".into(), 1_i64.into(), 2_i64.into()],
+        );
         let reader = RowReader::new(&Layout::of(&old), &today);
-        assert_eq!(reader.decode(&bytes).expect("readable"), vec!["p1".into(), 2_i64.into(), Value::Null]);
+        assert_eq!(
+            reader.decode(&bytes).expect("readable"),
+            vec!["p1".into(), 2_i64.into(), Value::Null]
+        );
     }
 
     #[test]

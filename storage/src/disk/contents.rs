@@ -43,13 +43,20 @@ pub(super) fn examine(backend: &dyn StorageBackend) -> io::Result<Contents> {
     if sector.starts_with(MAGIC) {
         return Ok(Contents::Database);
     }
-    let unfinished = length <= UNFINISHED_BYTES_MAX && may_be_begun(&sector) && is_zero_from(backend, SECTOR, length)?;
-    Ok(if unfinished { Contents::Unfinished } else { Contents::Foreign })
+    let unfinished =
+        length <= UNFINISHED_BYTES_MAX && may_be_begun(&sector) && is_zero_from(backend, SECTOR, length)?;
+    Ok(if unfinished {
+        Contents::Unfinished
+    } else {
+        Contents::Foreign
+    })
 }
 
 /// Whether the first sector is that of a database without its magic number, or nothing but zeros.
 fn may_be_begun(sector: &[u8; SECTOR]) -> bool {
-    let page_size = sector[PAGE_SIZE_AT..].first_chunk::<4>().map_or(0, |bytes| u32::from_le_bytes(*bytes));
+    let page_size = sector[PAGE_SIZE_AT..]
+        .first_chunk::<4>()
+        .map_or(0, |bytes| u32::from_le_bytes(*bytes));
     let is_zero = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
     is_zero(&sector[..MAGIC.len()]) && (is_zero(sector) || page_size.is_power_of_two())
 }
@@ -58,7 +65,9 @@ fn is_zero_from(backend: &dyn StorageBackend, start: usize, length: u64) -> io::
     let mut buffer = vec![0; 64 * 1024];
     let mut at = start as u64;
     while at < length {
-        let count = usize::try_from(length - at).unwrap_or(buffer.len()).min(buffer.len());
+        let count = usize::try_from(length - at)
+            .unwrap_or(buffer.len())
+            .min(buffer.len());
         backend.read(at, &mut buffer[..count])?;
         if buffer[..count].iter().any(|byte| *byte != 0) {
             return Ok(false);

@@ -64,7 +64,9 @@ impl Faults {
         for range in &ranges {
             let mut at = range.start;
             while at < range.end.min(length) {
-                let count = usize::try_from(range.end.min(length) - at).unwrap_or(COPY_BYTES).min(COPY_BYTES);
+                let count = usize::try_from(range.end.min(length) - at)
+                    .unwrap_or(COPY_BYTES)
+                    .min(COPY_BYTES);
                 let mut bytes = vec![0; count];
                 backend.read(at, &mut bytes)?;
                 backend.write(at, &bytes)?;

@@ -39,15 +39,24 @@ fn files_of_others_are_refused_and_left_alone() {
     for (what, file) in [
         ("text", b"shopping list\n- milk\n".to_vec()),
         ("a short text", b"hi".to_vec()),
-        ("another database", [b"SQLite format 3\0".as_slice(), &[7; 5_000]].concat()),
+        (
+            "another database",
+            [b"SQLite format 3\0".as_slice(), &[7; 5_000]].concat(),
+        ),
         ("nearly nothing but zeros", almost),
         ("a header and something else", begun),
         ("too many zeros", vec![0; 17 * 1024 * 1024]),
-        ("zeros where the header would be, and no page size", [vec![0; 100], vec![1; 4_000]].concat()),
+        (
+            "zeros where the header would be, and no page size",
+            [vec![0; 100], vec![1; 4_000]].concat(),
+        ),
     ] {
         let directory = with_file(&file);
         let refused = open(directory.path());
-        assert!(matches!(refused, Err(StorageError::Foreign { .. })), "{what}: {refused:?}");
+        assert!(
+            matches!(refused, Err(StorageError::Foreign { .. })),
+            "{what}: {refused:?}"
+        );
         assert!(content(directory.path()) == file, "{what} was changed");
     }
 }
@@ -67,14 +76,24 @@ fn a_file_that_a_crash_left_half_made_is_made_anew() {
         let mut store = open(directory.path()).unwrap_or_else(|error| panic!("{what}: {error}"));
         save(&mut store, "Post", "id=p1 title=a");
         drop(store);
-        assert_eq!(all(&snapshot(&in_directory(directory.path())), "Post").len(), 1, "{what}");
+        assert_eq!(
+            all(&snapshot(&in_directory(directory.path())), "Post").len(),
+            1,
+            "{what}"
+        );
     }
 }
 
 #[test]
 fn a_half_made_file_that_somebody_is_making_is_left_to_them() {
     let directory = with_file(&[0; 4_096]);
-    let theirs = FileBackend::new(File::options().read(true).write(true).open(directory.path().join(FILE_NAME)).unwrap());
+    let theirs = FileBackend::new(
+        File::options()
+            .read(true)
+            .write(true)
+            .open(directory.path().join(FILE_NAME))
+            .unwrap(),
+    );
     let theirs = theirs.unwrap();
     assert!(theirs.try_lock_range(Bound::Unbounded, Bound::Unbounded).unwrap());
     let refused = open(directory.path());
@@ -86,7 +105,20 @@ fn a_half_made_file_that_somebody_is_making_is_left_to_them() {
 fn a_file_cut_short_is_damaged_whatever_its_length() {
     let whole = closed_store();
     let mut lengths: Vec<usize> = (0..20).map(|part| whole.len() / 20 * part + 1).collect();
-    lengths.extend([9, 10, 100, 320, 511, 512, 4_095, 4_096, 4_097, 8_192, whole.len() - 4_096, whole.len() - 1]);
+    lengths.extend([
+        9,
+        10,
+        100,
+        320,
+        511,
+        512,
+        4_095,
+        4_096,
+        4_097,
+        8_192,
+        whole.len() - 4_096,
+        whole.len() - 1,
+    ]);
     for length in lengths.into_iter().filter(|length| *length >= 9) {
         let directory = with_file(&whole[..length]);
         match open(directory.path()) {
@@ -109,7 +141,9 @@ fn damaged_bytes_are_never_believed() {
         // What is opened in spite of it must be the same, or say itself that it is not.
         match open(directory.path()) {
             Ok(store) => {
-                let said = snapshot(&store).verify().is_ok_and(|found| found.differences.is_empty());
+                let said = snapshot(&store)
+                    .verify()
+                    .is_ok_and(|found| found.differences.is_empty());
                 assert!(!said || everything(&store) == sound, "byte {at}");
             }
             Err(error) => {
@@ -127,10 +161,16 @@ fn damaged_bytes_are_never_believed() {
 fn something_else_in_the_way_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::create_dir(directory.path().join(FILE_NAME)).unwrap();
-    assert!(matches!(open(directory.path()), Err(StorageError::Foreign { .. })));
+    assert!(matches!(
+        open(directory.path()),
+        Err(StorageError::Foreign { .. })
+    ));
     let file = tempfile::NamedTempFile::new().unwrap();
     let inside_a_file = open(file.path());
-    assert!(matches!(inside_a_file, Err(StorageError::Io { .. })), "{inside_a_file:?}");
+    assert!(
+        matches!(inside_a_file, Err(StorageError::Io { .. })),
+        "{inside_a_file:?}"
+    );
 }
 
 #[test]
@@ -174,11 +214,18 @@ impl Moody {
 
     /// Without a cache every read reaches the disk, and what is written does so before its commit.
     fn uncached(&self) -> StoreOptions {
-        StoreOptions { cache_bytes: 0, ..self.options() }
+        StoreOptions {
+            cache_bytes: 0,
+            ..self.options()
+        }
     }
 
     fn write_fault(&self) -> io::Result<()> {
-        if self.mood.refuses_writes.load(Ordering::SeqCst) { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+        if self.mood.refuses_writes.load(Ordering::SeqCst) {
+            Err(io::ErrorKind::StorageFull.into())
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -220,8 +267,33 @@ fn a_read_that_went_wrong_fails_no_later_read_and_no_write() {
     disk.mood.stumbles.store(true, Ordering::SeqCst);
     assert!(get().is_err());
     save(&mut store, "Post", "id=p2 title=b");
-    assert_eq!(store.reopened(), 2, "the write found the database closed, and opened it");
+    assert_eq!(
+        store.reopened(),
+        2,
+        "the write found the database closed, and opened it"
+    );
     assert_sound(&store);
+}
+
+#[test]
+fn a_snapshot_from_before_a_fault_says_so_or_still_holds() {
+    let disk = Moody::default();
+    let mut store = Store::open(disk.uncached()).unwrap();
+    save(&mut store, "Post", "id=p1 title=a");
+    let before = store.reader().snapshot().unwrap();
+    disk.mood.stumbles.store(true, Ordering::SeqCst);
+    let met = store
+        .reader()
+        .snapshot()
+        .and_then(|now| now.get("Post", &"p1".into()));
+    assert!(met.is_err());
+    save(&mut store, "Post", "id=p1 title=b");
+    assert_eq!(store.reopened(), 1);
+    match before.get("Post", &"p1".into()) {
+        Ok(record) => assert_eq!(record.unwrap().get("title"), Some(&"a".into())),
+        Err(StorageError::Io { cause }) => assert!(cause.contains("take a new snapshot"), "{cause}"),
+        Err(error) => panic!("{error}"),
+    }
 }
 
 #[test]
@@ -232,12 +304,24 @@ fn a_full_disk_is_said_so_and_the_store_goes_on_when_there_is_room() {
     let head = store.head();
     disk.mood.refuses_writes.store(true, Ordering::SeqCst);
     let refused = store.write(5, |txn| crate::test_support::put(txn, "Post", "id=p2 title=b"));
-    assert!(matches!(refused, Err(StorageError::Full | StorageError::OutcomeUnknown { .. })), "{refused:?}");
+    assert!(
+        matches!(
+            refused,
+            Err(StorageError::Full | StorageError::OutcomeUnknown { .. })
+        ),
+        "{refused:?}"
+    );
     let again = store.write(5, |txn| crate::test_support::put(txn, "Post", "id=p2 title=b"));
-    assert!(matches!(again, Err(StorageError::Full)), "it is not even tried: {again:?}");
+    assert!(
+        matches!(again, Err(StorageError::Full)),
+        "it is not even tried: {again:?}"
+    );
     disk.mood.refuses_writes.store(false, Ordering::SeqCst);
     let ids: Vec<_> = all(&store.reader().snapshot().unwrap(), "Post");
-    assert!((1..=2).contains(&ids.len()), "readers open the database again as well");
+    assert!(
+        (1..=2).contains(&ids.len()),
+        "readers open the database again as well"
+    );
     save(&mut store, "Post", "id=p3 title=c");
     assert!(store.head() > head);
     assert_sound(&store);
@@ -251,7 +335,10 @@ fn an_unknown_outcome_is_found_out_when_the_disk_is_back() {
     disk.mood.refuses_writes.store(true, Ordering::SeqCst);
     disk.mood.gone.store(true, Ordering::SeqCst);
     let unknown = store.write(5, |txn| crate::test_support::put(txn, "Post", "id=p2 title=b"));
-    assert!(matches!(unknown, Err(StorageError::OutcomeUnknown { .. })), "{unknown:?}");
+    assert!(
+        matches!(unknown, Err(StorageError::OutcomeUnknown { .. })),
+        "{unknown:?}"
+    );
     assert!(matches!(store.reader().snapshot(), Err(StorageError::Io { .. })));
     disk.mood.refuses_writes.store(false, Ordering::SeqCst);
     disk.mood.gone.store(false, Ordering::SeqCst);
@@ -271,14 +358,23 @@ fn a_log_that_went_back_is_not_written_to() {
     save(&mut backup, "Post", "id=p1 title=another");
     drop(backup);
     disk.mood.stumbles.store(true, Ordering::SeqCst);
-    assert!(store.reader().snapshot().and_then(|s| s.get("Post", &"p1".into())).is_err());
+    assert!(
+        store
+            .reader()
+            .snapshot()
+            .and_then(|s| s.get("Post", &"p1".into()))
+            .is_err()
+    );
     let length = older.bytes.len().unwrap();
     disk.bytes.set_len(length).unwrap();
     let mut bytes = vec![0; usize::try_from(length).unwrap()];
     StorageBackend::read(&*older.bytes, 0, &mut bytes).unwrap();
     StorageBackend::write(&*disk.bytes, 0, &bytes).unwrap();
     let refused = store.write(5, |txn| crate::test_support::put(txn, "Post", "id=p2 title=b"));
-    assert!(matches!(refused, Err(StorageError::Corrupt { .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(StorageError::Corrupt { .. })),
+        "{refused:?}"
+    );
 }
 
 #[test]

@@ -4,8 +4,8 @@ use landfall_core::{
 
 use super::*;
 use crate::test_support::{
-    all, append, assert_sound, built, everything, field, in_directory, index, model, names, options, options_with, post,
-    relation, save, sent, shop, shop_parts, snapshot,
+    all, append, assert_sound, built, everything, field, in_directory, index, model, names, options,
+    options_with, post, relation, save, sent, shop, shop_parts, snapshot,
 };
 use crate::{Disk, Query, Store};
 use std::path::Path;
@@ -15,7 +15,12 @@ fn filled() -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     let mut store = in_directory(directory.path());
     save(&mut store, "Blog", "id=b1 name=n");
-    let seq = save(&mut store, "Post", "id=p1 title=a rating=3 status=LIVE tags=[x] blogId=b1 day=2026-01-02").seq;
+    let seq = save(
+        &mut store,
+        "Post",
+        "id=p1 title=a rating=3 status=LIVE tags=[x] blogId=b1 day=2026-01-02",
+    )
+    .seq;
     save(&mut store, "Order", "customer=c number=1 state=new");
     append(&mut store, sent(&post("p1"), seq)).unwrap();
     directory
@@ -23,15 +28,26 @@ fn filled() -> tempfile::TempDir {
 
 fn open_with(path: &Path, parts: SchemaParts, incompatible: OnIncompatible) -> Result<Store, StorageError> {
     let disk = Disk::Directory(path.to_owned());
-    Store::open(StoreOptions { incompatible, ..options_with(disk, built(parts)) })
+    Store::open(StoreOptions {
+        incompatible,
+        ..options_with(disk, built(parts))
+    })
 }
 
 fn post_of(parts: &mut SchemaParts) -> &mut landfall_core::ModelParts {
-    parts.models.iter_mut().find(|model| &*model.name == "Post").unwrap()
+    parts
+        .models
+        .iter_mut()
+        .find(|model| &*model.name == "Post")
+        .unwrap()
 }
 
 fn field_of<'a>(parts: &'a mut SchemaParts, name: &str) -> &'a mut FieldDef {
-    post_of(parts).fields.iter_mut().find(|field| &*field.name == name).unwrap()
+    post_of(parts)
+        .fields
+        .iter_mut()
+        .find(|field| &*field.name == name)
+        .unwrap()
 }
 
 #[test]
@@ -40,12 +56,20 @@ fn a_schema_that_adds_keeps_everything_and_builds_new_indexes() {
     let mut parts = shop_parts();
     parts.models.push(model("Author", &["id: ID!", "name: String!"]));
     parts.enums[0].values.push("NEW".into());
-    parts.non_models[0].fields.insert("zip".into(), field("zip: String"));
+    parts.non_models[0]
+        .fields
+        .insert("zip".into(), field("zip: String"));
     let post = post_of(&mut parts);
     // In the middle, so that the slots of the others move.
     post.fields.insert(1, field("subtitle: String"));
     post.fields.push(field("authorId: ID"));
-    post.fields.push(relation("author", "Author", Association::BelongsTo { targets: names(&["authorId"]) }));
+    post.fields.push(relation(
+        "author",
+        "Author",
+        Association::BelongsTo {
+            targets: names(&["authorId"]),
+        },
+    ));
     post.indexes.push(index("byDay", &["day", "rating"]));
     field_of(&mut parts, "title").required = false;
     let mut store = open_with(directory.path(), parts.clone(), OnIncompatible::Refuse).unwrap();
@@ -53,8 +77,14 @@ fn a_schema_that_adds_keeps_everything_and_builds_new_indexes() {
     assert_eq!(record.get("title"), Some(&"a".into()));
     assert_eq!(record.get("subtitle"), Some(&landfall_core::Value::Null));
     assert_eq!(record.get("rating"), Some(&3.into()));
-    let by_day = Query { predicate: Predicate::field("day", Op::Eq("2026-01-02".into())), ..Query::all("Post") };
-    assert_eq!(snapshot(&store).explain(&by_day).unwrap().to_string(), "by a range of the index `byDay`");
+    let by_day = Query {
+        predicate: Predicate::field("day", Op::Eq("2026-01-02".into())),
+        ..Query::all("Post")
+    };
+    assert_eq!(
+        snapshot(&store).explain(&by_day).unwrap().to_string(),
+        "by a range of the index `byDay`"
+    );
     assert_eq!(snapshot(&store).query(&by_day).unwrap().len(), 1);
     assert_eq!(snapshot(&store).pending_len().unwrap(), 3, "unsent work is kept");
     save(&mut store, "Post", "id=p1 subtitle=s status=NEW authorId=x");
@@ -62,7 +92,14 @@ fn a_schema_that_adds_keeps_everything_and_builds_new_indexes() {
     assert_sound(&store);
     drop(store);
     let again = open_with(directory.path(), parts, OnIncompatible::Refuse).unwrap();
-    assert_eq!(snapshot(&again).get("Post", &"p1".into()).unwrap().unwrap().get("subtitle"), Some(&"s".into()));
+    assert_eq!(
+        snapshot(&again)
+            .get("Post", &"p1".into())
+            .unwrap()
+            .unwrap()
+            .get("subtitle"),
+        Some(&"s".into())
+    );
     assert_sound(&again);
 }
 
@@ -70,7 +107,9 @@ fn a_schema_that_adds_keeps_everything_and_builds_new_indexes() {
 fn an_index_that_is_gone_is_taken_down() {
     let directory = filled();
     let mut parts = shop_parts();
-    post_of(&mut parts).indexes.retain(|index| index.name != "byRating");
+    post_of(&mut parts)
+        .indexes
+        .retain(|index| index.name != "byRating");
     let store = open_with(directory.path(), parts, OnIncompatible::Refuse).unwrap();
     assert_sound(&store);
 }
@@ -85,44 +124,81 @@ fn taking_on_a_schema_is_an_entry_made_once() {
     let store = open_with(directory.path(), parts.clone(), OnIncompatible::Refuse).unwrap();
     assert_eq!(store.head(), head.next());
     let entry = snapshot(&store).log(store.head().0.., 1).unwrap().remove(0);
-    let Change::SchemaChanged(changed) = entry.change else { panic!("{:?}", entry.change) };
+    let Change::SchemaChanged(changed) = entry.change else {
+        panic!("{:?}", entry.change)
+    };
     assert_eq!(&changed.hash, built(parts).hash());
 }
 
-/// Every change of the schema that stored data cannot survive, with a word of the reason.
+/// The schema with one change.
+fn changed(change: impl FnOnce(&mut SchemaParts)) -> SchemaParts {
+    let mut parts = shop_parts();
+    change(&mut parts);
+    parts
+}
+
+/// The schema with one change of a field of `Post`.
+fn with_field(name: &str, change: impl FnOnce(&mut FieldDef)) -> SchemaParts {
+    changed(|parts| change(field_of(parts, name)))
+}
+
+/// Every change of the schema that stored data cannot survive, with the beginning of the reason.
 fn incompatible() -> Vec<(&'static str, SchemaParts)> {
-    let changed = |change: &dyn Fn(&mut SchemaParts)| {
-        let mut parts = shop_parts();
-        change(&mut parts);
-        parts
+    let list = |elements_required| Some(ListDef { elements_required });
+    let without_rating = |parts: &mut SchemaParts| {
+        let post = post_of(parts);
+        post.fields.retain(|field| &*field.name != "rating");
+        post.indexes
+            .retain(|index| !index.fields.contains(&"rating".into()));
     };
+    let float = FieldType::Scalar(landfall_core::Scalar::Float);
+    let must = || field("must: Int!");
     vec![
-        ("model `Order` was removed", changed(&|parts| drop(parts.models.pop()))),
-        ("`Post.rating` was removed", changed(&|parts| {
-            let post = post_of(parts);
-            post.fields.retain(|field| &*field.name != "rating");
-            post.indexes.retain(|index| !index.fields.contains(&"rating".into()));
-        })),
-        ("`Post.rating` changed its type from Int to Float", changed(&|parts| {
-            field_of(parts, "rating").ty = FieldType::Scalar(landfall_core::Scalar::Float);
-        })),
-        ("`Post.day` changed its type from AWSDate to [AWSDate]", changed(&|parts| {
-            field_of(parts, "day").list = Some(ListDef { elements_required: false });
-        })),
-        ("`Post.rating` became required", changed(&|parts| field_of(parts, "rating").required = true)),
-        ("`Post.tags` became required: [String] is now [String!]", changed(&|parts| {
-            field_of(parts, "tags").list = Some(ListDef { elements_required: true });
-        })),
-        ("`Post.must` is new and required", changed(&|parts| post_of(parts).fields.push(field("must: Int!")))),
-        ("the primary key of `Order` changed", changed(&|parts| {
-            parts.models[2].key.fields.reverse();
-        })),
-        ("enum `Status` lost the value OLD", changed(&|parts| drop(parts.enums[0].values.pop()))),
-        ("`Place.city` was removed", changed(&|parts| drop(parts.non_models[0].fields.shift_remove("city")))),
-        ("`Place.lat` became required", changed(&|parts| parts.non_models[0].fields[1].required = true)),
-        ("`Place.must` is new and required", changed(&|parts| {
-            parts.non_models[0].fields.insert("must".into(), field("must: Int!"));
-        })),
+        (
+            "model `Order` was removed",
+            changed(|parts| drop(parts.models.pop())),
+        ),
+        ("`Post.rating` was removed", changed(without_rating)),
+        (
+            "`Post.rating` changed its type from Int to Float",
+            with_field("rating", |f| f.ty = float),
+        ),
+        (
+            "`Post.day` changed its type from AWSDate to [AWSDate]",
+            with_field("day", |f| f.list = list(false)),
+        ),
+        (
+            "`Post.rating` became required",
+            with_field("rating", |f| f.required = true),
+        ),
+        (
+            "`Post.tags` became required: [String] is now [String!]",
+            with_field("tags", |f| f.list = list(true)),
+        ),
+        (
+            "`Post.must` is new and required",
+            changed(|parts| post_of(parts).fields.push(must())),
+        ),
+        (
+            "the primary key of `Order` changed",
+            changed(|parts| parts.models[2].key.fields.reverse()),
+        ),
+        (
+            "enum `Status` lost the value OLD",
+            changed(|parts| drop(parts.enums[0].values.pop())),
+        ),
+        (
+            "`Place.city` was removed",
+            changed(|parts| drop(parts.non_models[0].fields.shift_remove("city"))),
+        ),
+        (
+            "`Place.lat` became required",
+            changed(|parts| parts.non_models[0].fields[1].required = true),
+        ),
+        (
+            "`Place.must` is new and required",
+            changed(|parts| drop(parts.non_models[0].fields.insert("must".into(), must()))),
+        ),
     ]
 }
 
@@ -132,8 +208,13 @@ fn what_a_schema_cannot_keep_is_said_before_anything_is_touched() {
         let directory = filled();
         let before = everything(&in_directory(directory.path()));
         let refused = open_with(directory.path(), parts, OnIncompatible::Refuse);
-        let Err(StorageError::SchemaIncompatible { reasons }) = refused else { panic!("{reason}: {refused:?}") };
-        assert!(reasons.iter().any(|given| given.contains(reason)), "{reason}: {reasons:?}");
+        let Err(StorageError::SchemaIncompatible { reasons }) = refused else {
+            panic!("{reason}: {refused:?}")
+        };
+        assert!(
+            reasons.iter().any(|given| given.contains(reason)),
+            "{reason}: {reasons:?}"
+        );
         assert_eq!(everything(&in_directory(directory.path())), before, "{reason}");
     }
 }
@@ -146,7 +227,10 @@ fn every_loss_is_said_at_once() {
     field_of(&mut parts, "rating").required = true;
     let refused = open_with(directory.path(), parts, OnIncompatible::Refuse).unwrap_err();
     let text = refused.to_string();
-    assert!(text.contains("`Order` was removed") && text.contains("`Post.rating` became required"), "{text}");
+    assert!(
+        text.contains("`Order` was removed") && text.contains("`Post.rating` became required"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -183,7 +267,8 @@ fn a_model_without_records_may_change_in_any_way() {
         let mut store = in_directory(directory.path());
         save(&mut store, "Blog", "id=b1 name=kept");
         drop(store);
-        let store = open_with(directory.path(), parts, OnIncompatible::Refuse).unwrap_or_else(|e| panic!("{reason}: {e}"));
+        let store = open_with(directory.path(), parts, OnIncompatible::Refuse)
+            .unwrap_or_else(|e| panic!("{reason}: {e}"));
         assert_eq!(all(&snapshot(&store), "Blog").len(), 1, "{reason}");
         assert_sound(&store);
     }
@@ -196,9 +281,14 @@ fn a_model_whose_records_are_all_gone_may_be_removed_though_the_log_speaks_of_it
     save(&mut store, "Order", "customer=c number=1 state=new");
     let key = landfall_core::RecordKey::new(
         "Order",
-        landfall_core::RecordId::new(vec![landfall_core::IdPart::Text("c".into()), landfall_core::IdPart::Int(1)]),
+        landfall_core::RecordId::new(vec![
+            landfall_core::IdPart::Text("c".into()),
+            landfall_core::IdPart::Int(1),
+        ]),
     );
-    store.write(5, |txn| crate::test_support::remove(txn, &key)).unwrap();
+    store
+        .write(5, |txn| crate::test_support::remove(txn, &key))
+        .unwrap();
     drop(store);
     let mut parts = shop_parts();
     parts.models.pop();
@@ -211,12 +301,25 @@ fn a_model_whose_records_are_all_gone_may_be_removed_though_the_log_speaks_of_it
 #[test]
 fn types_inside_types_count_for_the_models_that_hold_them() {
     let mut parts = shop_parts();
-    let inner = FieldDef { ty: FieldType::Enum("Status".into()), ..field("mood: String") };
-    parts.non_models.push(NonModelDef { name: "Inner".into(), fields: [(inner.name.clone(), inner)].into() });
-    let holder = FieldDef { ty: FieldType::NonModel("Inner".into()), ..field("inner: String") };
+    let inner = FieldDef {
+        ty: FieldType::Enum("Status".into()),
+        ..field("mood: String")
+    };
+    parts.non_models.push(NonModelDef {
+        name: "Inner".into(),
+        fields: [(inner.name.clone(), inner)].into(),
+    });
+    let holder = FieldDef {
+        ty: FieldType::NonModel("Inner".into()),
+        ..field("inner: String")
+    };
     parts.non_models[0].fields.insert("inner".into(), holder);
-    post_of(&mut parts).fields.retain(|field| &*field.name != "status");
-    post_of(&mut parts).indexes.retain(|index| index.name != "byStatus");
+    post_of(&mut parts)
+        .fields
+        .retain(|field| &*field.name != "status");
+    post_of(&mut parts)
+        .indexes
+        .retain(|index| index.name != "byStatus");
     let old = built(parts.clone());
     parts.enums[0].values.pop();
     let diff = schema_diff::compare(&old, &built(parts));
@@ -228,12 +331,21 @@ fn types_inside_types_count_for_the_models_that_hold_them() {
 fn a_newer_format_is_refused_and_left_alone() {
     let directory = filled();
     in_directory(directory.path()).tamper(|txn| {
-        txn.open_table(META).unwrap().insert(meta::FORMAT, 2_u32.to_le_bytes().as_slice()).unwrap();
+        txn.open_table(META)
+            .unwrap()
+            .insert(meta::FORMAT, 2_u32.to_le_bytes().as_slice())
+            .unwrap();
     });
     let refused = Store::open(options(Disk::Directory(directory.path().to_owned())));
-    assert!(matches!(refused, Err(StorageError::TooNew { found: 2, known: 1 })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(StorageError::TooNew { found: 2, known: 1 })),
+        "{refused:?}"
+    );
     let wiping = open_with(directory.path(), shop_parts(), OnIncompatible::Wipe);
-    assert!(matches!(wiping, Err(StorageError::TooNew { .. })), "not even on request: {wiping:?}");
+    assert!(
+        matches!(wiping, Err(StorageError::TooNew { .. })),
+        "not even on request: {wiping:?}"
+    );
 }
 
 #[test]
@@ -241,10 +353,16 @@ fn a_store_whose_own_notes_are_damaged_is_not_believed() {
     for key in [meta::FORMAT, meta::SCHEMA] {
         let directory = filled();
         in_directory(directory.path()).tamper(|txn| {
-            txn.open_table(META).unwrap().insert(key, b"{".as_slice()).unwrap();
+            txn.open_table(META)
+                .unwrap()
+                .insert(key, b"{".as_slice())
+                .unwrap();
         });
         let refused = Store::open(options(Disk::Directory(directory.path().to_owned())));
-        assert!(matches!(refused, Err(StorageError::Corrupt { .. })), "{key}: {refused:?}");
+        assert!(
+            matches!(refused, Err(StorageError::Corrupt { .. })),
+            "{key}: {refused:?}"
+        );
     }
 }
 
@@ -259,11 +377,26 @@ fn somebody_elses_database_is_refused() {
     transaction.commit().unwrap();
     drop(database);
     let refused = Store::open(options(Disk::Directory(directory.path().to_owned())));
-    assert!(matches!(refused, Err(StorageError::Foreign { .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(StorageError::Foreign { .. })),
+        "{refused:?}"
+    );
     let database = Database::create(&path).unwrap();
     let transaction = database.begin_write().unwrap();
-    assert_eq!(transaction.list_tables().unwrap().count(), 1, "none of ours was made");
-    assert_eq!(transaction.open_table(theirs).unwrap().get("kept").unwrap().map(|v| v.value()), Some(7));
+    assert_eq!(
+        transaction.list_tables().unwrap().count(),
+        1,
+        "none of ours was made"
+    );
+    assert_eq!(
+        transaction
+            .open_table(theirs)
+            .unwrap()
+            .get("kept")
+            .unwrap()
+            .map(|v| v.value()),
+        Some(7)
+    );
 }
 
 #[test]

@@ -67,7 +67,7 @@ impl Kind {
             (Self::Float, Value::Int(n)) => Some(encoded(&Value::Float(to_float(*n).next_down()))),
             (Self::Int, Value::Float(x)) => Some(encoded(&Value::Int(to_int(x.ceil())))),
             (kind, value) if kind.is_of(value) && or_equal => Some(encoded(value)),
-            (kind, value) if kind.is_of(value) => after(encoded(value)),
+            (kind, value) if kind.is_of(value) => after(&encoded(value)),
             _ => None,
         }
     }
@@ -75,9 +75,9 @@ impl Kind {
     /// Encoded, up to where values are less than the operand, or equal to it if that is wanted.
     pub(super) fn end(self, operand: &Value, or_equal: bool) -> Option<Vec<u8>> {
         match (self, operand) {
-            (Self::Float, Value::Int(n)) => after(encoded(&Value::Float(to_float(*n).next_up()))),
-            (Self::Int, Value::Float(x)) => after(encoded(&Value::Int(to_int(x.floor())))),
-            (kind, value) if kind.is_of(value) && or_equal => after(encoded(value)),
+            (Self::Float, Value::Int(n)) => after(&encoded(&Value::Float(to_float(*n).next_up()))),
+            (Self::Int, Value::Float(x)) => after(&encoded(&Value::Int(to_int(x.floor())))),
+            (kind, value) if kind.is_of(value) && or_equal => after(&encoded(value)),
             (kind, value) if kind.is_of(value) => Some(encoded(value)),
             _ => None,
         }
@@ -99,7 +99,7 @@ impl Kind {
     pub(super) fn beginning(text: &str) -> (Vec<u8>, Option<Vec<u8>>) {
         let mut start = encoded(&Value::String(text.to_owned()));
         start.truncate(start.len() - TEXT_END_LEN);
-        let end = after(start.clone());
+        let end = after(&start);
         (start, end)
     }
 }
@@ -111,16 +111,22 @@ fn encoded(value: &Value) -> Vec<u8> {
 }
 
 /// Keys go on behind a value, so what is greater than it starts after every key that begins with it.
-fn after(encoded: Vec<u8>) -> Option<Vec<u8>> {
-    crate::tables::prefix_end(&encoded)
+fn after(encoded: &[u8]) -> Option<Vec<u8>> {
+    crate::tables::prefix_end(encoded)
 }
 
-#[allow(clippy::cast_precision_loss, reason = "callers widen the bound, or ask for exact integers only")]
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "callers widen the bound, or ask for exact integers only"
+)]
 fn to_float(n: i64) -> f64 {
     n as f64
 }
 
-#[allow(clippy::cast_possible_truncation, reason = "a cast saturates, which only widens the bound")]
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "a cast saturates, which only widens the bound"
+)]
 fn to_int(x: f64) -> i64 {
     x as i64
 }

@@ -46,7 +46,10 @@ pub(super) struct Bounds {
 
 impl Bounds {
     pub(super) fn as_bounds(&self) -> (Bound<&[u8]>, Bound<&[u8]>) {
-        (Bound::Included(&self.start), self.end.as_deref().map_or(Bound::Unbounded, Bound::Excluded))
+        (
+            Bound::Included(&self.start),
+            self.end.as_deref().map_or(Bound::Unbounded, Bound::Excluded),
+        )
     }
 }
 
@@ -105,10 +108,15 @@ pub(super) fn choose(model: &ModelEntry, predicate: &BoundPredicate) -> Plan {
     model
         .indexes
         .iter()
-        .filter_map(|index| narrow(&model.def, index, &conditions).map(|(range, narrowed)| (narrowed, index, range)))
+        .filter_map(|index| {
+            narrow(&model.def, index, &conditions).map(|(range, narrowed)| (narrowed, index, range))
+        })
         // The first of equals, so that the plan does not depend on anything but the schema.
         .max_by(|(a, first, _), (b, second, _)| a.cmp(b).then_with(|| second.name.cmp(&first.name)))
-        .map_or(Plan::Scan, |(_, index, range)| Plan::Index { name: index.name.clone(), range })
+        .map_or(Plan::Scan, |(_, index, range)| Plan::Index {
+            name: index.name.clone(),
+            range,
+        })
 }
 
 /// Conditions that every record of the result satisfies.
@@ -122,7 +130,13 @@ fn collect<'a>(predicate: &'a BoundPredicate, conditions: &mut Vec<(Slot, &'a Op
 
 fn identifier(model: &ModelEntry, conditions: &[(Slot, &Op)]) -> Option<RecordId> {
     let part = |slot: &Slot| IdPart::from_value(&equal_to(&model.def, conditions, *slot)?);
-    model.def.key_slots().iter().map(part).collect::<Option<Vec<_>>>().map(RecordId::new)
+    model
+        .def
+        .key_slots()
+        .iter()
+        .map(part)
+        .collect::<Option<Vec<_>>>()
+        .map(RecordId::new)
 }
 
 /// The value that a field must have.

@@ -16,14 +16,27 @@ use landfall_core::{Direction, FieldMap};
 fn some_value(field: &str) -> BoxedStrategy<Value> {
     let texts: &[&str] = match field {
         "rating" => &["null", "-2", "-1", "0", "1", "2", "2147483647"],
-        "score" => &["null", "-1.5", "-0.0", "0.0", "1.0", "2.5", "3.0", "1000000000000.25"],
+        "score" => &[
+            "null",
+            "-1.5",
+            "-0.0",
+            "0.0",
+            "1.0",
+            "2.5",
+            "3.0",
+            "1000000000000.25",
+        ],
         "live" => &["null", "true", "false"],
         "day" => &["null", "2026-01-01", "2026-01-02", "2026-11-21Z"],
         "status" => &["null", "DRAFT", "LIVE", "OLD"],
         "tags" => &["null", "[]", "[x]", "[x,y]", "[null]"],
         "extra" => &["null", "1", "1.5", "x", "[1]", "[2]", "true"],
         "blogId" => &["null", "b1", "b2"],
-        _ => return select(vec!["", "a", "ab", "a\0", "a\0b", "b", "aé", "\u{10ffff}"]).prop_map(Value::from).boxed(),
+        _ => {
+            return select(vec!["", "a", "ab", "a\0", "a\0b", "b", "aé", "\u{10ffff}"])
+                .prop_map(Value::from)
+                .boxed();
+        }
     };
     select(texts.to_vec()).prop_map(value).boxed()
 }
@@ -38,12 +51,19 @@ fn operand(field: &'static str) -> BoxedStrategy<Value> {
     prop_oneof![3 => some_value(field), 1 => select(foreign.to_vec()).prop_map(value)].boxed()
 }
 
-const FIELDS: [&str; 10] =
-    ["id", "title", "rating", "score", "live", "day", "status", "tags", "extra", "blogId"];
+const FIELDS: [&str; 10] = [
+    "id", "title", "rating", "score", "live", "day", "status", "tags", "extra", "blogId",
+];
 
 fn leaf() -> BoxedStrategy<Predicate> {
     let op = |field: &'static str| {
-        let one = || if field == "id" { key().prop_map(Value::from).boxed() } else { operand(field) };
+        let one = || {
+            if field == "id" {
+                key().prop_map(Value::from).boxed()
+            } else {
+                operand(field)
+            }
+        };
         prop_oneof![
             one().prop_map(Op::Eq),
             one().prop_map(Op::Ne),
@@ -51,8 +71,13 @@ fn leaf() -> BoxedStrategy<Predicate> {
             one().prop_map(Op::Le),
             one().prop_map(Op::Gt),
             one().prop_map(Op::Ge),
-            (one(), one()).prop_map(|(a, b)| if a.cmp_total(&b).is_le() { Op::Between(a, b) } else { Op::Between(b, a) }),
-            select(vec!["", "a", "ab", "a\0", "2026-01"]).prop_map(|prefix| Op::BeginsWith(prefix.to_owned())),
+            (one(), one()).prop_map(|(a, b)| if a.cmp_total(&b).is_le() {
+                Op::Between(a, b)
+            } else {
+                Op::Between(b, a)
+            }),
+            select(vec!["", "a", "ab", "a\0", "2026-01"])
+                .prop_map(|prefix| Op::BeginsWith(prefix.to_owned())),
             one().prop_map(Op::Contains),
             vec(one(), 0..3).prop_map(Op::In),
         ]
@@ -73,11 +98,17 @@ fn predicate() -> impl Strategy<Value = Predicate> {
 
 fn query() -> impl Strategy<Value = Query> {
     let direction = select(vec![Direction::Ascending, Direction::Descending]);
-    let sort = (select(FIELDS.to_vec()), direction)
-        .prop_map(|(field, direction)| Sort { field: field.into(), direction });
+    let sort = (select(FIELDS.to_vec()), direction).prop_map(|(field, direction)| Sort {
+        field: field.into(),
+        direction,
+    });
     let page = (option::of(0..5_usize), 0..3_usize).prop_map(|(limit, page)| Page { limit, page });
-    (predicate(), vec(sort, 0..3), page)
-        .prop_map(|(predicate, sort, page)| Query { model: "Post".into(), predicate, sort, page })
+    (predicate(), vec(sort, 0..3), page).prop_map(|(predicate, sort, page)| Query {
+        model: "Post".into(),
+        predicate,
+        sort,
+        page,
+    })
 }
 
 fn key() -> impl Strategy<Value = String> {
@@ -88,7 +119,10 @@ fn key() -> impl Strategy<Value = String> {
 fn write() -> impl Strategy<Value = (String, Option<FieldMap>)> {
     let some = select(FIELDS[2..].to_vec()).prop_flat_map(|field| (Just(field), some_value(field)));
     let fields = (some_value("title"), vec(some, 0..8)).prop_map(|(title, fields)| {
-        let mut map: FieldMap = fields.into_iter().map(|(name, value)| (name.into(), value)).collect();
+        let mut map: FieldMap = fields
+            .into_iter()
+            .map(|(name, value)| (name.into(), value))
+            .collect();
         map.insert("title".into(), title);
         map
     });
@@ -113,7 +147,9 @@ fn written(writes: &[(String, Option<FieldMap>)]) -> (Store, BTreeMap<RecordId, 
                     let mut fields = fields.clone();
                     fields.insert("id".into(), id.to_string().into());
                     put_fields(txn, "Post", &fields)?;
-                    let row = model.entry(id).or_insert_with(|| vec![Value::Null; def.stored_len()]);
+                    let row = model
+                        .entry(id)
+                        .or_insert_with(|| vec![Value::Null; def.stored_len()]);
                     for (name, value) in fields {
                         row[def.slot(&name).unwrap().index()] = value;
                     }
@@ -128,10 +164,17 @@ fn written(writes: &[(String, Option<FieldMap>)]) -> (Store, BTreeMap<RecordId, 
 /// The same by looking at every record.
 fn looked_up(query: &Query, def: &ModelDef, model: &BTreeMap<RecordId, Vec<Value>>) -> Vec<Vec<Value>> {
     let predicate = query.predicate.bind(def).unwrap();
-    let mut rows: Vec<Vec<Value>> = model.values().filter(|row| predicate.matches(*row)).cloned().collect();
+    let mut rows: Vec<Vec<Value>> = model
+        .values()
+        .filter(|row| predicate.matches(*row))
+        .cloned()
+        .collect();
     let sort = BoundSort::bind(&query.sort, def).unwrap();
     rows.sort_by(|a, b| sort.compare(a, b));
-    rows.into_iter().skip(query.page.offset()).take(query.page.limit.unwrap_or(usize::MAX)).collect()
+    rows.into_iter()
+        .skip(query.page.offset())
+        .take(query.page.limit.unwrap_or(usize::MAX))
+        .collect()
 }
 
 proptest! {
@@ -176,11 +219,21 @@ proptest! {
 fn index_entries(store: &Store) -> Vec<Vec<u8>> {
     let snapshot = snapshot(store);
     let table = snapshot.transaction().open_table(INDEX).unwrap();
-    table.iter().unwrap().map(|item| item.unwrap().0.value().to_vec()).collect()
+    table
+        .iter()
+        .unwrap()
+        .map(|item| item.unwrap().0.value().to_vec())
+        .collect()
 }
 
 fn plan_of(store: &Store, predicate: Predicate) -> String {
-    snapshot(store).explain(&Query { predicate, ..Query::all("Post") }).unwrap().to_string()
+    snapshot(store)
+        .explain(&Query {
+            predicate,
+            ..Query::all("Post")
+        })
+        .unwrap()
+        .to_string()
 }
 
 #[test]
@@ -193,15 +246,27 @@ fn the_narrowest_way_is_taken() {
         (eq("rating", "1"), "by a range of the index `byRating`"),
         (eq("rating", "1.0"), "by a range of the index `byRating`"),
         (eq("rating", "1.5"), "by a range of the index `byRating`"),
-        (eq("status", "LIVE").and(eq("rating", "1")), "by a range of the index `byStatus`"),
+        (
+            eq("status", "LIVE").and(eq("rating", "1")),
+            "by a range of the index `byStatus`",
+        ),
         (eq("blogId", "b1"), "by a range of the index `relation blog`"),
-        (Predicate::field("title", Op::BeginsWith("a".into())), "by a range of the index `byTitle`"),
+        (
+            Predicate::field("title", Op::BeginsWith("a".into())),
+            "by a range of the index `byTitle`",
+        ),
         (eq("day", "2026-01-01"), "by a scan of all records"),
         (eq("rating", "null"), "by a scan of all records"),
         (eq("extra", "1"), "by a scan of all records"),
         (eq("tags", "[x]"), "by a scan of all records"),
-        (eq("rating", "1").or(eq("rating", "2")), "by a scan of all records"),
-        (Predicate::Not(Box::new(eq("rating", "1"))), "by a scan of all records"),
+        (
+            eq("rating", "1").or(eq("rating", "2")),
+            "by a scan of all records",
+        ),
+        (
+            Predicate::Not(Box::new(eq("rating", "1"))),
+            "by a scan of all records",
+        ),
         (Predicate::All, "by a scan of all records"),
     ] {
         assert_eq!(plan_of(&store, predicate.clone()), plan, "{predicate:?}");
@@ -212,11 +277,25 @@ fn the_narrowest_way_is_taken() {
 fn composite_keys_are_found_by_all_of_their_parts() {
     let mut store = in_memory();
     for number in 1..4 {
-        save(&mut store, "Order", &format!("customer=c number={number} state=new"));
+        save(
+            &mut store,
+            "Order",
+            &format!("customer=c number={number} state=new"),
+        );
     }
-    let both = Predicate::field("customer", Op::Eq("c".into())).and(Predicate::field("number", Op::Eq(2.into())));
-    let query = |predicate| Query { predicate, ..Query::all("Order") };
-    assert_eq!(snapshot(&store).explain(&query(both.clone())).unwrap().to_string(), "by identifier c#2");
+    let both =
+        Predicate::field("customer", Op::Eq("c".into())).and(Predicate::field("number", Op::Eq(2.into())));
+    let query = |predicate| Query {
+        predicate,
+        ..Query::all("Order")
+    };
+    assert_eq!(
+        snapshot(&store)
+            .explain(&query(both.clone()))
+            .unwrap()
+            .to_string(),
+        "by identifier c#2"
+    );
     assert_eq!(snapshot(&store).query(&query(both)).unwrap().len(), 1);
     let one = Predicate::field("customer", Op::Eq("c".into()));
     assert_eq!(snapshot(&store).query(&query(one)).unwrap().len(), 3);
@@ -236,6 +315,11 @@ fn a_reference_is_not_taken_for_the_beginning_of_another() {
     let mut store = in_memory();
     save(&mut store, "Post", "id=p1 title=t blogId=b1");
     save(&mut store, "Post", "id=p2 title=t blogId=b10");
-    let found = store.write(5, |txn| txn.referring(&"Post".into(), &["blogId"], &["b1".into()])).unwrap().value;
+    let found = store
+        .write(5, |txn| {
+            txn.referring(&"Post".into(), &["blogId"], &["b1".into()])
+        })
+        .unwrap()
+        .value;
     assert_eq!(found, [RecordId::text("p1")]);
 }

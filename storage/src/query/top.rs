@@ -21,21 +21,36 @@ struct Candidate {
 
 impl Top {
     pub(super) fn new(sort: BoundSort, wanted: usize) -> Self {
-        Self { sort, wanted, heap: BinaryHeap::new() }
+        Self {
+            sort,
+            wanted,
+            heap: BinaryHeap::new(),
+        }
     }
 
     /// Takes a record in if it is among the first ones.
     pub(super) fn offer(&mut self, key: &[u8], source: &impl FieldSource) {
         if self.heap.len() >= self.wanted {
-            let worst = self.heap.peek().expect("`wanted` is positive, so a full heap has a greatest element");
+            let worst = self
+                .heap
+                .peek()
+                .expect("`wanted` is positive, so a full heap has a greatest element");
             // Compared before anything is copied: nearly all records of a large model end here.
             if self.compare(key, source, worst).is_ge() {
                 return;
             }
             self.heap.pop();
         }
-        let values = self.sort.keys().iter().map(|(slot, d)| (source.value_at(*slot).to_value(), *d)).collect();
-        self.heap.push(Candidate { values, key: key.to_vec() });
+        let values = self
+            .sort
+            .keys()
+            .iter()
+            .map(|(slot, d)| (source.value_at(*slot).to_value(), *d))
+            .collect();
+        self.heap.push(Candidate {
+            values,
+            key: key.to_vec(),
+        });
     }
 
     fn compare(&self, key: &[u8], source: &impl FieldSource, other: &Candidate) -> Ordering {
@@ -50,7 +65,11 @@ impl Top {
 
     /// Keys of the records, in order.
     pub(super) fn into_keys(self) -> Vec<Vec<u8>> {
-        self.heap.into_sorted_vec().into_iter().map(|candidate| candidate.key).collect()
+        self.heap
+            .into_sorted_vec()
+            .into_iter()
+            .map(|candidate| candidate.key)
+            .collect()
     }
 }
 

@@ -2,34 +2,57 @@ use landfall_core::{Change, Mutation, Origin, RecordKey, Stage};
 
 use super::*;
 use crate::test_support::{
-    all, append, arrived, assert_sound, everything, in_directory, in_memory, options, post, put, remove, save, sent,
-    snapshot,
+    all, append, arrived, assert_sound, everything, in_directory, in_memory, options, post, put, remove,
+    save, sent, snapshot,
 };
 use crate::{ChangeKind, OutboxChange, Query};
 
 fn titles(snapshot: &Snapshot) -> Vec<String> {
     let posts = all(snapshot, "Post");
-    posts.iter().map(|post| post.get("title").and_then(|title| title.as_str()).unwrap_or("-").to_owned()).collect()
+    posts
+        .iter()
+        .map(|post| {
+            post.get("title")
+                .and_then(|title| title.as_str())
+                .unwrap_or("-")
+                .to_owned()
+        })
+        .collect()
 }
 
 fn stages(store: &Store) -> Vec<(Seq, Stage)> {
     let pending: Vec<Mutation> = snapshot(store).pending(Seq::ZERO, 100).unwrap();
-    pending.into_iter().map(|mutation| (mutation.seq, mutation.stage)).collect()
+    pending
+        .into_iter()
+        .map(|mutation| (mutation.seq, mutation.stage))
+        .collect()
 }
 
 #[test]
 fn what_was_written_is_read_back() {
     let mut store = in_memory();
-    let applied = save(&mut store, "Post", "id=p1 title=a rating=3 tags=[x,y] status=LIVE score=2.5");
+    let applied = save(
+        &mut store,
+        "Post",
+        "id=p1 title=a rating=3 tags=[x,y] status=LIVE score=2.5",
+    );
     let visible = applied.visible.expect("it appeared");
     assert_eq!((visible.kind, visible.seq), (ChangeKind::Insert, store.head()));
-    assert!(matches!(applied.outbox.as_slice(), [OutboxChange::Put(mutation)] if mutation.seq == store.head()));
-    let record = snapshot(&store).get("Post", &"p1".into()).unwrap().expect("it is there");
+    assert!(
+        matches!(applied.outbox.as_slice(), [OutboxChange::Put(mutation)] if mutation.seq == store.head())
+    );
+    let record = snapshot(&store)
+        .get("Post", &"p1".into())
+        .unwrap()
+        .expect("it is there");
     assert_eq!(record.get("rating"), Some(&3.into()));
     assert_eq!(record.get("tags"), Some(&crate::test_support::value("[x,y]")));
     assert!(record.base().row().is_some(), "it tells what it was read from");
     assert_eq!(snapshot(&store).get("Post", &"p2".into()).unwrap(), None);
-    assert!(matches!(snapshot(&store).get("Nothing", &"p1".into()), Err(StorageError::UnknownModel { .. })));
+    assert!(matches!(
+        snapshot(&store).get("Nothing", &"p1".into()),
+        Err(StorageError::UnknownModel { .. })
+    ));
     assert_sound(&store);
 }
 
@@ -37,14 +60,32 @@ fn what_was_written_is_read_back() {
 fn updates_and_deletes_say_what_they_changed() {
     let mut store = in_memory();
     save(&mut store, "Post", "id=p1 title=a");
-    let updated = save(&mut store, "Post", "id=p1 title=b").visible.expect("it changed");
-    assert_eq!((updated.kind, updated.record.get("title")), (ChangeKind::Update, Some(&"b".into())));
+    let updated = save(&mut store, "Post", "id=p1 title=b")
+        .visible
+        .expect("it changed");
+    assert_eq!(
+        (updated.kind, updated.record.get("title")),
+        (ChangeKind::Update, Some(&"b".into()))
+    );
     let unchanged = store.write(5, |txn| put(txn, "Post", "id=p1 title=b")).unwrap();
-    assert!(unchanged.value.is_none() && unchanged.head == updated.seq, "saving the same again writes nothing");
-    let removed = store.write(5, |txn| remove(txn, &post("p1"))).unwrap().value.expect("it was there");
+    assert!(
+        unchanged.value.is_none() && unchanged.head == updated.seq,
+        "saving the same again writes nothing"
+    );
+    let removed = store
+        .write(5, |txn| remove(txn, &post("p1")))
+        .unwrap()
+        .value
+        .expect("it was there");
     let gone = removed.visible.expect("it went");
-    assert_eq!((gone.kind, gone.record.get("title")), (ChangeKind::Delete, Some(&"b".into())));
-    assert!(matches!(removed.outbox.as_slice(), [OutboxChange::Removed(_)]), "the server never saw it");
+    assert_eq!(
+        (gone.kind, gone.record.get("title")),
+        (ChangeKind::Delete, Some(&"b".into()))
+    );
+    assert!(
+        matches!(removed.outbox.as_slice(), [OutboxChange::Removed(_)]),
+        "the server never saw it"
+    );
     assert_sound(&store);
 }
 
@@ -57,7 +98,10 @@ fn many_appends_are_one_transaction() {
             put(txn, "Post", &format!("id=p{number} title=t{number}"))?;
         }
         assert_eq!(txn.next_seq(), Seq(before.0 + 51));
-        assert!(txn.state(&post("p7"))?.row.is_some(), "the transaction sees what it did");
+        assert!(
+            txn.state(&post("p7"))?.row.is_some(),
+            "the transaction sees what it did"
+        );
         Ok(())
     });
     assert_eq!(written.unwrap().head, Seq(before.0 + 50));
@@ -91,7 +135,11 @@ fn a_change_that_does_not_fit_does_not_harm_the_others() {
             put(txn, "Post", "id=p2 title=b")?;
             let misfit = txn.append(Origin::Outbox, None, sent(&post("p1"), missing));
             assert!(matches!(misfit, Err(StorageError::Misfit(error)) if error.mutation == missing));
-            let unknown = txn.append(Origin::App, None, arrived(&RecordKey::new("Nothing", "x"), 1, "id=x"));
+            let unknown = txn.append(
+                Origin::App,
+                None,
+                arrived(&RecordKey::new("Nothing", "x"), 1, "id=x"),
+            );
             assert!(matches!(unknown, Err(StorageError::UnknownModel { .. })));
             put(txn, "Post", "id=p3 title=c").map(drop)
         })
@@ -121,7 +169,11 @@ fn a_reader_may_be_used_while_a_transaction_is_under_way() {
     store
         .write(5, |txn| {
             put(txn, "Post", "id=p1 title=a")?;
-            assert_eq!(titles(&reader.snapshot()?), [] as [String; 0], "not committed, not seen");
+            assert_eq!(
+                titles(&reader.snapshot()?),
+                [] as [String; 0],
+                "not committed, not seen"
+            );
             Ok(())
         })
         .unwrap();
@@ -151,7 +203,10 @@ fn a_mutation_on_its_way_has_an_unknown_outcome_after_reopening() {
     let first = save(&mut store, "Post", "id=p1 title=a").seq;
     let second = save(&mut store, "Post", "id=p2 title=b").seq;
     append(&mut store, sent(&post("p1"), first)).unwrap();
-    assert_eq!(stages(&store), [(first, Stage::InFlight), (second, Stage::Queued)]);
+    assert_eq!(
+        stages(&store),
+        [(first, Stage::InFlight), (second, Stage::Queued)]
+    );
     drop(store);
     let store = in_directory(directory.path());
     assert_eq!(stages(&store), [(first, Stage::Unknown), (second, Stage::Queued)]);
@@ -171,7 +226,10 @@ fn clearing_leaves_nothing_of_the_past() {
     }
     let checkpoint = landfall_core::Checkpoint {
         model: "Post".into(),
-        cursor: landfall_core::SyncCursor { last_sync_ms: Some(7), ..Default::default() },
+        cursor: landfall_core::SyncCursor {
+            last_sync_ms: Some(7),
+            ..Default::default()
+        },
     };
     append(&mut store, Change::Checkpoint(checkpoint)).unwrap();
     store
@@ -184,12 +242,18 @@ fn clearing_leaves_nothing_of_the_past() {
     let now = snapshot(&store);
     assert_eq!(titles(&now), ["fresh"]);
     assert_eq!(now.pending_len().unwrap(), 1);
-    assert_eq!(now.cursor(&"Post".into()).unwrap(), landfall_core::SyncCursor::default());
+    assert_eq!(
+        now.cursor(&"Post".into()).unwrap(),
+        landfall_core::SyncCursor::default()
+    );
     assert!(!everything(&store).contains("secret"));
     let (start, newest) = now.log_bounds().unwrap();
     assert_eq!(newest, store.head());
     let log = now.log(.., 100).unwrap();
-    assert_eq!(log.iter().map(|entry| entry.change.name()).collect::<Vec<_>>(), ["cleared", "write"]);
+    assert_eq!(
+        log.iter().map(|entry| entry.change.name()).collect::<Vec<_>>(),
+        ["cleared", "write"]
+    );
     assert_eq!(log[0].seq, start);
     assert_sound(&store);
     store.rebuild().unwrap();
@@ -200,13 +264,20 @@ fn clearing_leaves_nothing_of_the_past() {
 fn unknown_kinds_of_entries_are_kept() {
     let directory = tempfile::tempdir().unwrap();
     let mut store = in_directory(directory.path());
-    let opaque = Change::Opaque(landfall_core::Opaque { kind: 900, version: 7, payload: vec![1, 2, 3] });
+    let opaque = Change::Opaque(landfall_core::Opaque {
+        kind: 900,
+        version: 7,
+        payload: vec![1, 2, 3],
+    });
     let seq = append(&mut store, opaque.clone()).unwrap().seq;
     save(&mut store, "Post", "id=p1 title=a");
     drop(store);
     let mut store = in_directory(directory.path());
     store.rebuild().unwrap();
-    assert_eq!(snapshot(&store).log(seq.0..=seq.0, 1).unwrap().remove(0).change, opaque);
+    assert_eq!(
+        snapshot(&store).log(seq.0..=seq.0, 1).unwrap().remove(0).change,
+        opaque
+    );
     assert_sound(&store);
 }
 
@@ -250,7 +321,11 @@ fn references_are_found_with_and_without_an_index() {
     let mut store = in_memory();
     for (id, blog) in [("p1", "b1"), ("p2", "b2"), ("p3", "b1"), ("p4", "null")] {
         save(&mut store, "Post", &format!("id={id} title=t blogId={blog}"));
-        save(&mut store, "Order", &format!("customer=c number={} blogId={blog}", &id[1..]));
+        save(
+            &mut store,
+            "Order",
+            &format!("customer=c number={} blogId={blog}", &id[1..]),
+        );
     }
     store
         .write(5, |txn| {
@@ -258,12 +333,23 @@ fn references_are_found_with_and_without_an_index() {
                 let ids = txn.referring(&model.into(), &[field], &[crate::test_support::value(value)])?;
                 Ok::<_, StorageError>(ids.iter().map(ToString::to_string).collect::<Vec<_>>())
             };
-            assert_eq!(found(txn, "Post", "blogId", "b1")?, ["p1", "p3"], "by the index of the relation");
+            assert_eq!(
+                found(txn, "Post", "blogId", "b1")?,
+                ["p1", "p3"],
+                "by the index of the relation"
+            );
             assert_eq!(found(txn, "Order", "blogId", "b1")?, ["c#1", "c#3"], "by a scan");
-            assert_eq!(found(txn, "Post", "blogId", "null")?, [] as [&str; 0], "null refers to nothing");
+            assert_eq!(
+                found(txn, "Post", "blogId", "null")?,
+                [] as [&str; 0],
+                "null refers to nothing"
+            );
             assert_eq!(found(txn, "Order", "blogId", "null")?, [] as [&str; 0]);
             let unknown = found(txn, "Post", "nothing", "b1");
-            assert!(matches!(unknown, Err(StorageError::BadQuery(_))), "never everything: {unknown:?}");
+            assert!(
+                matches!(unknown, Err(StorageError::BadQuery(_))),
+                "never everything: {unknown:?}"
+            );
             Ok(())
         })
         .unwrap();
@@ -272,11 +358,63 @@ fn references_are_found_with_and_without_an_index() {
 #[test]
 fn queries_name_what_they_ask_wrongly() {
     let store = in_memory();
-    let bad = Query { sort: vec![landfall_core::Sort::ascending("nothing")], ..Query::all("Post") };
-    assert!(matches!(snapshot(&store).query(&bad), Err(StorageError::BadQuery(_))));
-    assert!(matches!(snapshot(&store).explain(&bad), Err(StorageError::BadQuery(_))));
+    let bad = Query {
+        sort: vec![landfall_core::Sort::ascending("nothing")],
+        ..Query::all("Post")
+    };
+    assert!(matches!(
+        snapshot(&store).query(&bad),
+        Err(StorageError::BadQuery(_))
+    ));
+    assert!(matches!(
+        snapshot(&store).explain(&bad),
+        Err(StorageError::BadQuery(_))
+    ));
     let unknown = snapshot(&store).count("Nothing", &landfall_core::Predicate::All);
     assert!(matches!(unknown, Err(StorageError::UnknownModel { .. })));
+}
+
+#[test]
+fn a_panic_inside_a_transaction_leaves_nothing_and_harms_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = in_directory(directory.path());
+    save(&mut store, "Post", "id=p1 title=a");
+    let before = everything(&store);
+    let panicked = std::panic::catch_unwind(AssertUnwindSafe(|| {
+        store.write::<()>(5, |txn| {
+            put(txn, "Post", "id=p2 title=b")?;
+            panic!("a fault of the caller");
+        })
+    }));
+    assert!(panicked.is_err());
+    assert_eq!(everything(&store), before);
+    save(&mut store, "Post", "id=p3 title=c");
+    drop(store);
+    let store = in_directory(directory.path());
+    assert_eq!(titles(&snapshot(&store)), ["a", "c"]);
+    assert_sound(&store);
+}
+
+#[test]
+fn parts_of_the_log_can_be_read_even_where_there_are_none() {
+    let mut store = in_memory();
+    save(&mut store, "Post", "id=p1 title=a");
+    save(&mut store, "Post", "id=p2 title=b");
+    let now = snapshot(&store);
+    let seqs = |range: (std::ops::Bound<u64>, std::ops::Bound<u64>), limit| {
+        now.log(range, limit)
+            .unwrap()
+            .iter()
+            .map(|entry| entry.seq.0)
+            .collect::<Vec<_>>()
+    };
+    use std::ops::Bound::{Excluded, Included, Unbounded};
+    assert_eq!(seqs((Excluded(1), Unbounded), 10), [2, 3]);
+    assert_eq!(seqs((Unbounded, Included(2)), 10), [1, 2]);
+    assert_eq!(seqs((Unbounded, Unbounded), 1), [1]);
+    assert_eq!(seqs((Excluded(2), Excluded(2)), 10), [] as [u64; 0]);
+    assert_eq!(seqs((Included(3), Included(1)), 10), [] as [u64; 0]);
+    assert_eq!(seqs((Included(9), Unbounded), 10), [] as [u64; 0]);
 }
 
 impl Store {
@@ -286,7 +424,11 @@ impl Store {
         let (_guard, transaction) = self.begin(&shared).unwrap();
         rebuild::rebuild_indexes(&transaction, &shared.catalog).unwrap();
         let table = transaction.open_table(crate::tables::INDEX).unwrap();
-        table.iter().unwrap().map(|item| item.unwrap().0.value().to_vec()).collect()
+        table
+            .iter()
+            .unwrap()
+            .map(|item| item.unwrap().0.value().to_vec())
+            .collect()
     }
 
     /// Changes tables behind the back of the log.

@@ -20,7 +20,9 @@ fn outbox_changes_are_told_in_order_and_only_if_they_are_some() {
     let created = save(&mut store, "Post", "id=p1 title=a").seq;
     append(&mut store, sent(&post("p1"), created)).unwrap();
     let updated = save(&mut store, "Post", "id=p1 title=b");
-    let [OutboxChange::Put(mutation)] = updated.outbox.as_slice() else { panic!("{:?}", updated.outbox) };
+    let [OutboxChange::Put(mutation)] = updated.outbox.as_slice() else {
+        panic!("{:?}", updated.outbox)
+    };
     assert_eq!(mutation.seq, updated.seq, "the one on its way has not changed");
     let acknowledged = landfall_core::Acknowledged {
         key: post("p1"),
@@ -38,11 +40,27 @@ fn outbox_changes_are_told_in_order_and_only_if_they_are_some() {
 #[test]
 fn a_record_of_the_server_that_is_no_news_changes_nothing_visible() {
     let mut store = in_memory();
-    assert!(append(&mut store, arrived(&post("p1"), 3, "id=p1 title=a")).unwrap().visible.is_some());
-    assert!(append(&mut store, arrived(&post("p1"), 2, "id=p1 title=old")).unwrap().visible.is_none());
-    let newer = append(&mut store, arrived(&post("p1"), 4, "id=p1 title=a")).unwrap().visible.expect("its version");
+    assert!(
+        append(&mut store, arrived(&post("p1"), 3, "id=p1 title=a"))
+            .unwrap()
+            .visible
+            .is_some()
+    );
+    assert!(
+        append(&mut store, arrived(&post("p1"), 2, "id=p1 title=old"))
+            .unwrap()
+            .visible
+            .is_none()
+    );
+    let newer = append(&mut store, arrived(&post("p1"), 4, "id=p1 title=a"))
+        .unwrap()
+        .visible
+        .expect("its version");
     assert_eq!(newer.kind, ChangeKind::Update);
-    let gone = append(&mut store, arrived(&post("p1"), 5, "deleted")).unwrap().visible.expect("it went");
+    let gone = append(&mut store, arrived(&post("p1"), 5, "deleted"))
+        .unwrap()
+        .visible
+        .expect("it went");
     assert_eq!(gone.kind, ChangeKind::Delete);
 }
 
@@ -60,7 +78,10 @@ fn reads_of_a_transaction_see_what_it_wrote() {
             assert_eq!(txn.mutation(mutation.seq)?, Some(mutation));
             assert_eq!(txn.mutation(Seq(99))?, None);
             assert_eq!(txn.cursor(&"Post".into())?, SyncCursor::default());
-            assert!(matches!(txn.state(&RecordKey::new("Nothing", "x")), Err(StorageError::UnknownModel { .. })));
+            assert!(matches!(
+                txn.state(&RecordKey::new("Nothing", "x")),
+                Err(StorageError::UnknownModel { .. })
+            ));
             Ok(())
         })
         .unwrap();

@@ -90,7 +90,7 @@ fn split_tests(file: &File) -> (&str, &str) {
     if is_unit_test(file) {
         return ("", &file.text);
     }
-    if file.path.starts_with("tests/") {
+    if is_integration_test(file) {
         return (&file.text, &file.text);
     }
     let mut lines = Vec::new();
@@ -111,11 +111,17 @@ fn split_tests(file: &File) -> (&str, &str) {
     (&file.text, "")
 }
 
-/// Whether the file holds unit tests only: `tests.rs`, or a file in a folder `tests` beside it.
+/// Whether the file holds unit tests only: `tests.rs` under `src`, or a file in a folder `tests` beside it.
 fn is_unit_test(file: &File) -> bool {
-    let mut folders = file.path.split('/');
-    let name = folders.next_back().unwrap_or_default();
-    name == "tests.rs" || folders.skip(1).any(|folder| folder == "tests")
+    let Some((_, in_crate)) = file.path.split_once("/src/") else {
+        return false;
+    };
+    format!("/{in_crate}").contains("/tests/") || in_crate.split('/').next_back() == Some("tests.rs")
+}
+
+/// Whether the file tests a crate from outside.
+fn is_integration_test(file: &File) -> bool {
+    !is_unit_test(file) && format!("/{}", file.path).contains("/tests/")
 }
 
 #[test]
@@ -130,7 +136,9 @@ fn a_file_that_does_not_say_what_it_owns_is_caught() {
     );
     assert_eq!(caught("a/src/b/tests.rs", "use super::*;\n"), 0);
     assert_eq!(caught("a/src/b/tests/model.rs", "use super::*;\n"), 0);
-    assert_eq!(caught("tests/it/b.rs", "use std::fs;\n"), 1);
+    for path in ["tests/it/b.rs", "a/tests/b.rs", "a/src/latests.rs"] {
+        assert_eq!(caught(path, "use std::fs;\n"), 1, "{path}");
+    }
 }
 
 #[test]
@@ -141,7 +149,7 @@ fn a_file_that_is_too_long_is_caught_and_its_tests_are_not_counted() {
         "//! x\n".repeat(LINES_MAX - 1)
     );
     assert_eq!(check_length(&File::new("a/src/b.rs", &long)).len(), 1);
-    assert_eq!(check_length(&File::new("tests/it/b.rs", &long)).len(), 1);
+    assert_eq!(check_length(&File::new("a/tests/b.rs", &long)).len(), 1);
     assert_eq!(check_length(&File::new("a/src/b.rs", &tested)), [""; 0]);
     assert_eq!(check_length(&File::new("a/src/b/tests.rs", &long)), [""; 0]);
 }

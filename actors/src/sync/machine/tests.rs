@@ -520,7 +520,7 @@ fn a_model_that_keeps_failing_holds_up_nobody_and_is_tried_for_ever() {
         lab.fail("A", TRANSIENT);
         let due_ms = lab.state.due_ms().expect("it is tried again");
         lab.until(due_ms);
-        assert_eq!(lab.questions.contains_key("C"), false, "after {attempt} failures");
+        assert!(!lab.questions.contains_key("C"), "after {attempt} failures");
     }
     lab.trace.clear();
     lab.fail("A", TRANSIENT);

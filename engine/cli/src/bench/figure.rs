@@ -20,12 +20,26 @@ pub(super) struct Figure {
 impl Figure {
     /// A figure of which more is better, such as rows per second.
     pub(super) fn rate(name: &'static str, unit: &'static str, value: f64, floor: f64, target: f64) -> Self {
-        Self { name, value, unit, floor, ratio: value / floor, target }
+        Self {
+            name,
+            value,
+            unit,
+            floor,
+            ratio: value / floor,
+            target,
+        }
     }
 
     /// A figure of which less is better, such as a duration.
     pub(super) fn cost(name: &'static str, unit: &'static str, value: f64, floor: f64, target: f64) -> Self {
-        Self { name, value, unit, floor, ratio: floor / value, target }
+        Self {
+            name,
+            value,
+            unit,
+            floor,
+            ratio: floor / value,
+            target,
+        }
     }
 
     /// Whether the target is met.
@@ -53,7 +67,9 @@ pub(super) fn json(figures: &[Figure]) -> Json {
 
 pub(super) fn table(figures: &[Figure]) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    table
+        .load_style(presets::UTF8_HORIZONTAL_ONLY)
+        .set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(["figure", "value", "floor", "unit", "ratio", "at least", ""]);
     for figure in figures {
         table.add_row([
@@ -63,7 +79,11 @@ pub(super) fn table(figures: &[Figure]) -> Table {
             figure.unit.to_owned(),
             format!("{:.2}", figure.ratio),
             format!("{:.2}", figure.target),
-            if figure.is_met() { "met".to_owned() } else { "missed".to_owned() },
+            if figure.is_met() {
+                "met".to_owned()
+            } else {
+                "missed".to_owned()
+            },
         ]);
     }
     for column in [1, 2, 4, 5] {

@@ -18,13 +18,23 @@ pub(super) async fn run(directory: &Path) -> miette::Result<ExitCode> {
     let builder = landfall::DataStore::builder(rows::schema());
     let store = builder.directory(directory).open().await.map_err(report)?;
     let opened_ms = start.elapsed().as_secs_f64() * 1e3;
-    let rows = usize::try_from(store.count(landfall::TypedPredicate::<rows::Item>::all()).map_err(report)?).unwrap_or(1);
+    let rows = usize::try_from(
+        store
+            .count(landfall::TypedPredicate::<rows::Item>::all())
+            .map_err(report)?,
+    )
+    .unwrap_or(1);
     for number in 0..READS {
-        store.get::<rows::Item>(id(number.wrapping_mul(7_919) % rows.max(1))).map_err(report)?;
+        store
+            .get::<rows::Item>(id(number.wrapping_mul(7_919) % rows.max(1)))
+            .map_err(report)?;
     }
     // An item that is new in each process, so that something was written when the kill comes.
     store.save(item(rows + 1)).await.map_err(report)?;
-    println!("{}", json!({ "opened_ms": opened_ms, "rows": rows, "memory_mib": memory_mib() }));
+    println!(
+        "{}",
+        json!({ "opened_ms": opened_ms, "rows": rows, "memory_mib": memory_mib() })
+    );
     std::future::pending::<()>().await;
     Ok(ExitCode::SUCCESS)
 }

@@ -25,9 +25,20 @@ pub(super) struct Scale {
 }
 
 impl Scale {
-    pub(super) const FULL: Self =
-        Self { saves: 2_000, saves_of_each: 600, gets: 200_000, rows: 100_000, rows_large: 1_000_000 };
-    pub(super) const QUICK: Self = Self { saves: 50, saves_of_each: 10, gets: 2_000, rows: 2_000, rows_large: 5_000 };
+    pub(super) const FULL: Self = Self {
+        saves: 2_000,
+        saves_of_each: 600,
+        gets: 200_000,
+        rows: 100_000,
+        rows_large: 1_000_000,
+    };
+    pub(super) const QUICK: Self = Self {
+        saves: 50,
+        saves_of_each: 10,
+        gets: 2_000,
+        rows: 2_000,
+        rows_large: 5_000,
+    };
 }
 
 /// Rows in one transaction when a store is filled; what it holds in memory stays small.
@@ -77,10 +88,18 @@ pub(super) fn fill(store: &mut Store, from: usize, to: usize) -> miette::Result<
                 let values: Row = landfall::Model::to_values(&item(number));
                 let key = RecordKey::new("Item", id(number));
                 let state = txn.state(&key)?;
-                let request =
-                    SaveRequest { values, base: None, seen: None, condition: None, queued: true, group: None };
+                let request = SaveRequest {
+                    values,
+                    base: None,
+                    seen: None,
+                    condition: None,
+                    queued: true,
+                    group: None,
+                };
                 let write = decide_save(schema, &def, &state, request);
-                let write = write.expect("the items fit their model").expect("each item is new");
+                let write = write
+                    .expect("the items fit their model")
+                    .expect("each item is new");
                 txn.append(Origin::App, None, Change::Write(write))?;
             }
             Ok(())

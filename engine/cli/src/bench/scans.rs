@@ -53,11 +53,15 @@ pub(super) fn get(directory: &Path, scale: &Scale) -> miette::Result<Vec<Figure>
         let mut table = transaction.open_table(ROWS).map_err(report)?;
         for number in 0..scale.rows {
             let bytes = rmp_serde::to_vec(&plain(number)).map_err(report)?;
-            table.insert(id(number).as_str(), bytes.as_slice()).map_err(report)?;
+            table
+                .insert(id(number).as_str(), bytes.as_slice())
+                .map_err(report)?;
         }
     }
     transaction.commit().map_err(report)?;
-    let ids: Vec<String> = (0..scale.gets).map(|n| id(n.wrapping_mul(7_919) % scale.rows)).collect();
+    let ids: Vec<String> = (0..scale.gets)
+        .map(|n| id(n.wrapping_mul(7_919) % scale.rows))
+        .collect();
     let (mut ours, mut floor) = (Duration::MAX, Duration::MAX);
     // Turn about, so that a slow moment of the machine does not hit one side alone; the best of three counts.
     for _ in 0..3 {
@@ -80,7 +84,13 @@ pub(super) fn get(directory: &Path, scale: &Scale) -> miette::Result<Vec<Figure>
         floor = floor.min(start.elapsed());
     }
     let (value, floor) = (per_second(ids.len(), ours), per_second(ids.len(), floor));
-    Ok(vec![Figure::rate("get by id, typed", "gets/s", value, floor, 0.6)])
+    Ok(vec![Figure::rate(
+        "get by id, typed",
+        "gets/s",
+        value,
+        floor,
+        0.6,
+    )])
 }
 
 /// Scans of a whole model, of an index, and the first of a sort order, against SQLite.
@@ -90,7 +100,11 @@ pub(super) fn scans(directory: &Path, scale: &Scale) -> miette::Result<Vec<Figur
     let reader = store.reader();
     let sqlite = fill_sqlite(&directory.join("floor.sqlite"), scale.rows)?;
     let cases: [(&'static str, ModelQuery<Item>, &str); 3] = [
-        ("predicate scan", ModelQuery::from(Item::rating().gt(990)), "SELECT * FROM item WHERE rating > 990"),
+        (
+            "predicate scan",
+            ModelQuery::from(Item::rating().gt(990)),
+            "SELECT * FROM item WHERE rating > 990",
+        ),
         (
             "indexed predicate",
             ModelQuery::from(Item::category().eq("category 17")),
@@ -108,19 +122,34 @@ pub(super) fn scans(directory: &Path, scale: &Scale) -> miette::Result<Vec<Figur
         let (mut ours, mut floor) = (Vec::new(), Vec::new());
         for _ in 0..REPEATS {
             let start = Instant::now();
-            let records = reader.snapshot().and_then(|snapshot| snapshot.query(&query)).map_err(report)?;
-            let items: Vec<Item> =
-                records.into_iter().map(|r| Item::from_record(r).map_err(report)).collect::<Result<_, _>>()?;
+            let records = reader
+                .snapshot()
+                .and_then(|snapshot| snapshot.query(&query))
+                .map_err(report)?;
+            let items: Vec<Item> = records
+                .into_iter()
+                .map(|r| Item::from_record(r).map_err(report))
+                .collect::<Result<_, _>>()?;
             ours.push(start.elapsed());
             let start = Instant::now();
             let plain = query_sqlite(&sqlite, sql)?;
             floor.push(start.elapsed());
             if items.len() != plain.len() {
-                return Err(miette::miette!("{name}: {} records here, {} in SQLite", items.len(), plain.len()));
+                return Err(miette::miette!(
+                    "{name}: {} records here, {} in SQLite",
+                    items.len(),
+                    plain.len()
+                ));
             }
         }
         let (ours, floor) = (median(ours), median(floor));
-        figures.push(Figure::cost(name, "ms", ours.as_secs_f64() * 1e3, floor.as_secs_f64() * 1e3, 1.0));
+        figures.push(Figure::cost(
+            name,
+            "ms",
+            ours.as_secs_f64() * 1e3,
+            floor.as_secs_f64() * 1e3,
+            1.0,
+        ));
     }
     Ok(figures)
 }
@@ -143,10 +172,20 @@ fn fill_sqlite(path: &Path, rows: usize) -> miette::Result<Connection> {
         .map_err(report)?;
     let transaction = connection.transaction().map_err(report)?;
     {
-        let mut insert = transaction.prepare("INSERT INTO item VALUES (?, ?, ?, ?, ?, ?, ?)").map_err(report)?;
+        let mut insert = transaction
+            .prepare("INSERT INTO item VALUES (?, ?, ?, ?, ?, ?, ?)")
+            .map_err(report)?;
         for number in 0..rows {
             let row = plain(number);
-            let values = (row.id, row.name, row.category, row.rating, row.score, row.active, row.note);
+            let values = (
+                row.id,
+                row.name,
+                row.category,
+                row.rating,
+                row.score,
+                row.active,
+                row.note,
+            );
             insert.execute(values).map_err(report)?;
         }
     }

@@ -84,7 +84,10 @@ fn hold_and_kill(directory: &Path) -> miette::Result<Json> {
         .stdout(Stdio::piped())
         .spawn()
         .map_err(report)?;
-    let output = child.stdout.take().ok_or_else(|| miette::miette!("no output to read"))?;
+    let output = child
+        .stdout
+        .take()
+        .ok_or_else(|| miette::miette!("no output to read"))?;
     let mut line = String::new();
     let read = BufReader::new(output).read_line(&mut line);
     child.kill().map_err(report)?;

@@ -13,11 +13,18 @@ use super::rows::{self, Item, Scale, item, per_second, report, timed};
 const SAVERS: usize = 64;
 
 fn runtime() -> miette::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(report)
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(report)
 }
 
 async fn open(directory: &Path) -> miette::Result<DataStore> {
-    DataStore::builder(rows::schema()).directory(directory).open().await.map_err(report)
+    DataStore::builder(rows::schema())
+        .directory(directory)
+        .open()
+        .await
+        .map_err(report)
 }
 
 /// Durable saves, one after another.
@@ -38,7 +45,13 @@ pub(super) fn sequential(directory: &Path, scale: &Scale) -> miette::Result<Vec<
     let ((), floor_elapsed) = timed(|| floor::write(&path, &saved, 1, Tables::All))?;
     let value = per_second(scale.saves, elapsed);
     let floor = per_second(saved.len(), floor_elapsed);
-    Ok(vec![Figure::rate("durable saves, one after another", "saves/s", value, floor, 0.8)])
+    Ok(vec![Figure::rate(
+        "durable saves, one after another",
+        "saves/s",
+        value,
+        floor,
+        0.8,
+    )])
 }
 
 /// Durable saves of many savers, and how soon an observer hears of a commit.
@@ -70,7 +83,13 @@ pub(super) fn concurrent(directory: &Path, scale: &Scale) -> miette::Result<Vec<
     let value = per_second(total, elapsed);
     let floor = per_second(saved.len(), floor_elapsed);
     Ok(vec![
-        Figure::rate("durable saves, 64 concurrent savers", "saves/s", value, floor, 0.6),
+        Figure::rate(
+            "durable saves, 64 concurrent savers",
+            "saves/s",
+            value,
+            floor,
+            0.6,
+        ),
         Figure::cost("commit to observer, p99", "ms", p99.as_secs_f64() * 1e3, 1.0, 1.0),
     ])
 }
@@ -79,7 +98,10 @@ pub(super) fn concurrent(directory: &Path, scale: &Scale) -> miette::Result<Vec<
 ///
 /// Whichever comes first is the commit as the app sees it; what is measured is how far the other lies behind.
 async fn observer_p99(store: &DataStore, from: usize, saves: usize) -> miette::Result<Duration> {
-    let mut observer = store.observe(TypedPredicate::<Item>::all()).await.map_err(report)?;
+    let mut observer = store
+        .observe(TypedPredicate::<Item>::all())
+        .await
+        .map_err(report)?;
     let mut behind = Vec::with_capacity(saves);
     for number in from..from + saves {
         let heard = async {
@@ -91,12 +113,18 @@ async fn observer_p99(store: &DataStore, from: usize, saves: usize) -> miette::R
             (saved, Instant::now())
         };
         let ((change, heard), (saved, answered)) = futures_util::future::join(heard, saved).await;
-        change.ok_or_else(|| miette::miette!("the observer was cut off"))?.map_err(report)?;
+        change
+            .ok_or_else(|| miette::miette!("the observer was cut off"))?
+            .map_err(report)?;
         saved.map_err(report)?;
         behind.push(heard.saturating_duration_since(answered));
     }
     behind.sort();
-    Ok(behind.get(behind.len() * 99 / 100).copied().unwrap_or_default().max(Duration::from_nanos(100)))
+    Ok(behind
+        .get(behind.len() * 99 / 100)
+        .copied()
+        .unwrap_or_default()
+        .max(Duration::from_nanos(100)))
 }
 
 /// Replay of the log into fresh projections.
@@ -111,5 +139,11 @@ pub(super) fn replay(directory: &Path, scale: &Scale) -> miette::Result<Vec<Figu
     let ((), floor_elapsed) = timed(|| floor::write(&path, &saved, usize::MAX, Tables::Projections))?;
     let value = entries as f64 / elapsed.as_secs_f64();
     let floor = per_second(saved.len(), floor_elapsed);
-    Ok(vec![Figure::rate("replay of the log", "entries/s", value, floor, 0.4)])
+    Ok(vec![Figure::rate(
+        "replay of the log",
+        "entries/s",
+        value,
+        floor,
+        0.4,
+    )])
 }

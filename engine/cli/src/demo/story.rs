@@ -14,13 +14,20 @@ pub(super) struct Story {
 
 impl Story {
     pub(super) fn new() -> Self {
-        Self { began: Instant::now(), scenes: 0 }
+        Self {
+            began: Instant::now(),
+            scenes: 0,
+        }
     }
 
     /// A new scene.
     pub(super) fn scene(&mut self, title: &str) {
         self.scenes += 1;
-        say(&format!("\n{} {}", format!("{}.", self.scenes).bold(), title.bold()));
+        say(&format!(
+            "\n{} {}",
+            format!("{}.", self.scenes).bold(),
+            title.bold()
+        ));
     }
 
     /// What the audience should know.
@@ -37,11 +44,23 @@ impl Story {
     pub(super) fn show(&self, who: &str, record: &Record) {
         let fields = record.def().stored_fields().zip(record.values());
         let shown: Vec<String> = fields
-            .filter(|(field, value)| !field.name.ends_with("Id") && field.name != "id" && !field.read_only && **value != Value::Null)
+            .filter(|(field, value)| {
+                !field.name.ends_with("Id")
+                    && field.name != "id"
+                    && !field.read_only
+                    && **value != Value::Null
+            })
             .map(|(field, value)| format!("{} {value}", field.name))
             .collect();
-        let version = record.sync().map_or_else(String::new, |sync| format!(" ({})", sync.version));
-        self.line(&format!("{} holds {}{}", coloured(who), shown.join(", "), version.dimmed()));
+        let version = record
+            .sync()
+            .map_or_else(String::new, |sync| format!(" ({})", sync.version));
+        self.line(&format!(
+            "{} holds {}{}",
+            coloured(who),
+            shown.join(", "),
+            version.dimmed()
+        ));
     }
 
     /// The good end.
@@ -61,7 +80,11 @@ impl Story {
 }
 
 fn coloured(who: &str) -> String {
-    if who == "Anna" { who.cyan().to_string() } else { who.magenta().to_string() }
+    if who == "Anna" {
+        who.cyan().to_string()
+    } else {
+        who.magenta().to_string()
+    }
 }
 
 /// Prints a line; colours are left out where they would not show. A closed pipe is the reader's choice.

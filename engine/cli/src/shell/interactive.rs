@@ -18,7 +18,11 @@ const HISTORY_MAX: usize = 1_000;
 
 /// Runs until `exit`, or the end of input.
 pub(crate) async fn run(mut session: Session) -> std::io::Result<()> {
-    let config = rustyline::Config::builder().max_history_size(HISTORY_MAX).map_err(other)?.auto_add_history(true).build();
+    let config = rustyline::Config::builder()
+        .max_history_size(HISTORY_MAX)
+        .map_err(other)?
+        .auto_add_history(true)
+        .build();
     let mut editor = rustyline::DefaultEditor::with_config(config).map_err(other)?;
     let history = history_file();
     if let Some(history) = &history {
@@ -26,8 +30,16 @@ pub(crate) async fn run(mut session: Session) -> std::io::Result<()> {
         editor.load_history(history).unwrap_or(());
     }
     if std::io::stdin().is_terminal() {
-        let models: Vec<&str> = session.store().schema().models().map(|def| def.name.as_str()).collect();
-        println!("Models: {}. Type `help` for what can be typed, `exit` to leave.", models.join(", "));
+        let models: Vec<&str> = session
+            .store()
+            .schema()
+            .models()
+            .map(|def| def.name.as_str())
+            .collect();
+        println!(
+            "Models: {}. Type `help` for what can be typed, `exit` to leave.",
+            models.join(", ")
+        );
     }
     loop {
         // Reading a line blocks, so it has a thread of its own while the store goes on.
@@ -102,7 +114,9 @@ fn table(rows: &[Json]) -> Table {
         }
     }
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    table
+        .load_style(presets::UTF8_HORIZONTAL_ONLY)
+        .set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(columns.iter().copied());
     for row in rows {
         table.add_row(columns.iter().map(|column| cell(&row[*column])));

@@ -46,7 +46,13 @@ async fn read_line(input: &mut BufReader<tokio::io::Stdin>, line: &mut Vec<u8>) 
         let available = input.fill_buf().await?;
         if available.is_empty() {
             let nothing = line.is_empty() && !too_long;
-            return Ok(if nothing { Line::End } else if too_long { Line::TooLong } else { Line::Whole });
+            return Ok(if nothing {
+                Line::End
+            } else if too_long {
+                Line::TooLong
+            } else {
+                Line::Whole
+            });
         }
         let end = available.iter().position(|byte| *byte == b'\n');
         let taken = end.unwrap_or(available.len());

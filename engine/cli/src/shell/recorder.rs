@@ -32,12 +32,22 @@ impl Recorder {
 
     /// Errors since the last call.
     pub(crate) fn take_errors(&self) -> Vec<Json> {
-        self.0.errors.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect()
+        self.0
+            .errors
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .drain(..)
+            .collect()
     }
 
     /// Conflicts since the last call.
     pub(crate) fn take_conflicts(&self) -> Vec<Json> {
-        self.0.conflicts.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect()
+        self.0
+            .conflicts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .drain(..)
+            .collect()
     }
 }
 
@@ -65,7 +75,11 @@ impl ConflictHandler for Recorder {
             }),
         );
         let keep_local = self.0.keep_local.load(Ordering::Relaxed);
-        Box::pin(std::future::ready(if keep_local { Resolution::KeepLocal } else { Resolution::AcceptRemote }))
+        Box::pin(std::future::ready(if keep_local {
+            Resolution::KeepLocal
+        } else {
+            Resolution::AcceptRemote
+        }))
     }
 }
 
@@ -78,7 +92,7 @@ impl ErrorHandler for Recorder {
                 "errorType": error.kind.name(),
                 "errorInfo": error.error_type,
                 "process": error.process.name(),
-                "operation": error.operation.map(|kind| kind.verb()),
+                "operation": error.operation.map(landfall::MutationKind::verb),
                 "model": error.model,
                 "localModel": error.local,
                 "remoteModel": error.remote.as_ref().map(remote_json),
@@ -92,6 +106,10 @@ fn remote_json(remote: &landfall_core::RemoteRecord) -> Json {
     let mut json = json!(remote.fields);
     json["_version"] = remote.sync.version.0.into();
     json["_lastChangedAt"] = remote.sync.last_changed_at_ms.into();
-    json["_deleted"] = if remote.sync.deleted { true.into() } else { Json::Null };
+    json["_deleted"] = if remote.sync.deleted {
+        true.into()
+    } else {
+        Json::Null
+    };
     json
 }

@@ -66,7 +66,10 @@ impl Session {
 
     /// Carries out one command.
     pub(crate) async fn carry_out(&mut self, command: &Json) -> Result<Reply, Fault> {
-        let op = command.get("op").and_then(Json::as_str).ok_or("a command needs `op`")?;
+        let op = command
+            .get("op")
+            .and_then(Json::as_str)
+            .ok_or("a command needs `op`")?;
         let answer = match op {
             "exit" => return Ok(Reply::Exit),
             "configure" => self.configure(command),
@@ -93,7 +96,9 @@ impl Session {
             "conflicts" => Ok(self.recorder.take_conflicts().into()),
             "outbox" => self.outbox(),
             "online" => self.online(command),
-            "time" => Ok(u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX).into()),
+            "time" => Ok(u64::try_from(self.started.elapsed().as_millis())
+                .unwrap_or(u64::MAX)
+                .into()),
             other => Err(format!(
                 "there is no op `{other}`; the ops are configure start stop clear save update delete get query count \
                  observe observed observeQuery snapshots hub waitHub waitFor errors conflicts outbox online time exit"
@@ -121,7 +126,11 @@ impl Session {
         let interval = number("fullSyncInterval")?;
         let expressions = match command.get("syncExpressions") {
             None | Some(Json::Null) => None,
-            Some(Json::Array(list)) => Some(list.iter().map(|item| self.expression(item)).collect::<Result<_, _>>()?),
+            Some(Json::Array(list)) => Some(
+                list.iter()
+                    .map(|item| self.expression(item))
+                    .collect::<Result<_, _>>()?,
+            ),
             Some(_) => return Err("`syncExpressions` is a list of [model, predicate]".to_owned()),
         };
         self.store.configure(|settings| {
@@ -182,8 +191,13 @@ impl Session {
             let key = self.store.records().new_id(def.name.clone());
             record.set("id", key.id.to_string().into());
         }
-        let saved = self.store.records().save_if(record, where_of(command)?).await.map_err(text)?;
-        Ok(values::record_json(&saved))
+        let saved = self
+            .store
+            .records()
+            .save_if(record, where_of(command)?)
+            .await
+            .map_err(text)?;
+        Ok(self.json(&saved))
     }
 
     async fn update(&self, command: &Json) -> Result<Json, Fault> {
@@ -194,47 +208,77 @@ impl Session {
         if record.id().as_ref() != Some(&key.id) {
             return Err("the identifier of a record cannot be changed".to_owned());
         }
-        let saved = self.store.records().save_if(record, where_of(command)?).await.map_err(text)?;
-        Ok(values::record_json(&saved))
+        let saved = self
+            .store
+            .records()
+            .save_if(record, where_of(command)?)
+            .await
+            .map_err(text)?;
+        Ok(self.json(&saved))
     }
 
     async fn delete(&self, command: &Json) -> Result<Json, Fault> {
         let def = self.model(command)?;
         let all = command.get("all").and_then(Json::as_bool).unwrap_or(false);
         if command.get("id").is_some() {
-            let deleted = self.store.records().delete_if(self.key(command)?, where_of(command)?).await;
-            return Ok(deleted.map_err(text)?.map_or(Json::Null, |record| values::record_json(&record)));
+            let deleted = self
+                .store
+                .records()
+                .delete_if(self.key(command)?, where_of(command)?)
+                .await;
+            return Ok(deleted
+                .map_err(text)?
+                .map_or(Json::Null, |record| self.json(&record)));
         }
         let predicate = match (where_of(command)?, all) {
             (Some(predicate), _) => predicate,
             (None, true) => landfall::Predicate::All,
             (None, false) => return Err("`delete` needs `id`, `where` or `\"all\": true`".to_owned()),
         };
-        let deleted = self.store.records().delete_where(&def.name, predicate).await.map_err(text)?;
-        Ok(deleted.iter().map(values::record_json).collect())
+        let deleted = self
+            .store
+            .records()
+            .delete_where(&def.name, predicate)
+            .await
+            .map_err(text)?;
+        Ok(deleted.iter().map(|record| self.json(record)).collect())
     }
 
     fn get(&self, command: &Json) -> Result<Json, Fault> {
         let key = self.key(command)?;
         let found = self.store.records().get(&key.model, &key.id).map_err(text)?;
-        Ok(found.map_or(Json::Null, |record| values::record_json(&record)))
+        Ok(found.map_or(Json::Null, |record| self.json(&record)))
     }
 
     fn query(&self, command: &Json) -> Result<Json, Fault> {
-        let found = self.store.records().query(&self.query_of(command)?).map_err(text)?;
-        Ok(found.iter().map(values::record_json).collect())
+        let found = self
+            .store
+            .records()
+            .query(&self.query_of(command)?)
+            .map_err(text)?;
+        Ok(found.iter().map(|record| self.json(record)).collect())
     }
 
     fn count(&self, command: &Json) -> Result<Json, Fault> {
         let def = self.model(command)?;
         let predicate = where_of(command)?.unwrap_or(landfall::Predicate::All);
-        self.store.records().count(&def.name, &predicate).map(Json::from).map_err(text)
+        self.store
+            .records()
+            .count(&def.name, &predicate)
+            .map(Json::from)
+            .map_err(text)
     }
 
     async fn observe(&mut self, command: &Json) -> Result<Json, Fault> {
         let def = self.model(command)?;
         let predicate = where_of(command)?.unwrap_or(landfall::Predicate::All);
-        self.observers.push(self.store.records().observe(&def.name, predicate).await.map_err(text)?);
+        self.observers.push(
+            self.store
+                .records()
+                .observe(&def.name, predicate)
+                .await
+                .map_err(text)?,
+        );
         Ok(true.into())
     }
 
@@ -252,23 +296,29 @@ impl Session {
                 landfall::ChangeKind::Update => "UPDATE",
                 landfall::ChangeKind::Delete => "DELETE",
             };
-            json!({ "op": op, "el": values::record_json(&change.element) })
+            json!({ "op": op, "el": self.json(&change.element) })
         });
         Ok(json.collect())
     }
 
     async fn observe_query(&mut self, command: &Json) -> Result<Json, Fault> {
         let query = self.query_of(command)?;
-        self.snapshots.push(self.store.records().observe_query(query).await.map_err(text)?);
+        self.snapshots
+            .push(self.store.records().observe_query(query).await.map_err(text)?);
         Ok(true.into())
     }
 
     fn take_snapshots(&mut self) -> Result<Json, Fault> {
         let mut taken = Vec::new();
+        let schema = self.store.schema();
         for observer in &mut self.snapshots {
             while let Some(snapshot) = observer.try_next() {
                 let snapshot = snapshot.map_err(text)?;
-                let items: Vec<Json> = snapshot.items.iter().map(values::record_json).collect();
+                let items: Vec<Json> = snapshot
+                    .items
+                    .iter()
+                    .map(|record| values::record_json(schema, record))
+                    .collect();
                 taken.push(json!({ "items": items, "isSynced": snapshot.is_synced }));
             }
         }
@@ -286,11 +336,15 @@ impl Session {
         if self.events.len() == EVENTS_MAX {
             self.events.pop_front();
         }
-        self.events.push_back(json!({ "event": event.name(), "data": event.data() }));
+        self.events
+            .push_back(json!({ "event": event.name(), "data": event.data() }));
     }
 
     async fn wait_hub(&mut self, command: &Json) -> Result<Json, Fault> {
-        let name = command.get("event").and_then(Json::as_str).ok_or("`waitHub` needs `event`")?;
+        let name = command
+            .get("event")
+            .and_then(Json::as_str)
+            .ok_or("`waitHub` needs `event`")?;
         let data = command.get("data").filter(|data| !data.is_null());
         let deadline = deadline(command);
         let mut seen = Vec::new();
@@ -316,20 +370,31 @@ impl Session {
         let wanted = command.get("fields").and_then(Json::as_object);
         let deadline = deadline(command);
         // Observed before it is looked at, so that no change falls in between.
-        let mut changes =
-            self.store.records().observe(&key.model, landfall::Predicate::All).await.map_err(text)?;
+        let mut changes = self
+            .store
+            .records()
+            .observe(&key.model, landfall::Predicate::All)
+            .await
+            .map_err(text)?;
         loop {
             let found = self.store.records().get(&key.model, &key.id).map_err(text)?;
-            let json = found.as_ref().map(values::record_json);
+            let json = found.as_ref().map(|record| self.json(record));
             match &json {
                 None if gone => return Ok(Json::Null),
-                Some(json) if !gone && wanted.is_none_or(|wanted| holds(json, wanted)) => return Ok(json.clone()),
+                Some(json) if !gone && wanted.is_none_or(|wanted| holds(json, wanted)) => {
+                    return Ok(json.clone());
+                }
                 _ => {}
             }
             match tokio::time::timeout_at(deadline, changes.next()).await {
                 Ok(Some(_)) => {}
                 Ok(None) => return Err("the store was cleared or closed".to_owned()),
-                Err(_) => return Err(format!("not so in time; last seen was {}", json.unwrap_or(Json::Null))),
+                Err(_) => {
+                    return Err(format!(
+                        "not so in time; last seen was {}",
+                        json.unwrap_or(Json::Null)
+                    ));
+                }
             }
         }
     }
@@ -359,20 +424,33 @@ impl Session {
     }
 
     fn online(&self, command: &Json) -> Result<Json, Fault> {
-        let online = command.get("value").and_then(Json::as_bool).ok_or("`online` needs `value`, true or false")?;
+        let online = command
+            .get("value")
+            .and_then(Json::as_bool)
+            .ok_or("`online` needs `value`, true or false")?;
         self.store.set_online(online).map_err(text)?;
         Ok(true.into())
     }
 
     fn model(&self, command: &Json) -> Result<std::sync::Arc<landfall::ModelDef>, Fault> {
-        let name = command.get("model").and_then(Json::as_str).ok_or("the command needs `model`")?;
+        let name = command
+            .get("model")
+            .and_then(Json::as_str)
+            .ok_or("the command needs `model`")?;
         self.store.records().def(name).map_err(text)
     }
 
     fn key(&self, command: &Json) -> Result<RecordKey, Fault> {
         let def = self.model(command)?;
         let id = values::id(&def, command.get("id").ok_or("the command needs `id`")?)?;
-        Ok(RecordKey { model: def.name.clone(), id })
+        Ok(RecordKey {
+            model: def.name.clone(),
+            id,
+        })
+    }
+
+    fn json(&self, record: &Record) -> Json {
+        values::record_json(self.store.schema(), record)
     }
 
     fn query_of(&self, command: &Json) -> Result<Query, Fault> {
@@ -405,7 +483,10 @@ fn text(error: impl std::fmt::Display) -> Fault {
 }
 
 fn fields(command: &Json) -> Result<&Map<String, Json>, Fault> {
-    command.get("fields").and_then(Json::as_object).ok_or_else(|| "the command needs `fields`, an object".to_owned())
+    command
+        .get("fields")
+        .and_then(Json::as_object)
+        .ok_or_else(|| "the command needs `fields`, an object".to_owned())
 }
 
 fn where_of(command: &Json) -> Result<Option<landfall::Predicate>, Fault> {
@@ -416,10 +497,15 @@ fn where_of(command: &Json) -> Result<Option<landfall::Predicate>, Fault> {
 }
 
 fn holds(record: &Json, wanted: &Map<String, Json>) -> bool {
-    wanted.iter().all(|(name, value)| record.get(name).unwrap_or(&Json::Null) == value)
+    wanted
+        .iter()
+        .all(|(name, value)| record.get(name).unwrap_or(&Json::Null) == value)
 }
 
 fn deadline(command: &Json) -> tokio::time::Instant {
-    let ms = command.get("ms").and_then(Json::as_u64).unwrap_or(WAIT_MS_DEFAULT);
+    let ms = command
+        .get("ms")
+        .and_then(Json::as_u64)
+        .unwrap_or(WAIT_MS_DEFAULT);
     tokio::time::Instant::now() + Duration::from_millis(ms)
 }

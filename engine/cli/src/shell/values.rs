@@ -20,14 +20,21 @@ pub(crate) fn id(def: &ModelDef, json: &Json) -> Result<RecordId, Fault> {
             .iter()
             .map(|field| {
                 let json = members.get(field.as_str());
-                part(field, json.ok_or_else(|| format!("the id of `{}` needs `{field}`", def.name))?)
+                part(
+                    field,
+                    json.ok_or_else(|| format!("the id of `{}` needs `{field}`", def.name))?,
+                )
             })
             .collect::<Result<_, _>>()
             .map(RecordId::new),
         (scalar, [field]) => Ok(RecordId::new(vec![part(field, scalar)?])),
         (_, fields) => {
             let names: Vec<&str> = fields.iter().map(FieldName::as_str).collect();
-            Err(format!("the id of `{}` is an object with {}", def.name, names.join(", ")))
+            Err(format!(
+                "the id of `{}` is an object with {}",
+                def.name,
+                names.join(", ")
+            ))
         }
     }
 }
@@ -38,7 +45,11 @@ pub(crate) fn id_json(def: &ModelDef, id: &RecordId) -> Json {
         [part] => Json::from(&part.to_value()),
         parts => {
             let members = def.key.fields.iter().zip(parts);
-            Json::Object(members.map(|(f, part)| (f.to_string(), Json::from(&part.to_value()))).collect())
+            Json::Object(
+                members
+                    .map(|(f, part)| (f.to_string(), Json::from(&part.to_value())))
+                    .collect(),
+            )
         }
     }
 }
@@ -61,7 +72,11 @@ pub(crate) fn set_fields(
     for (name, json) in fields {
         let field = def.field(name).ok_or_else(|| {
             let known: Vec<&str> = def.fields.keys().map(FieldName::as_str).collect();
-            format!("`{}` has no field `{name}`; it has {}", def.name, known.join(", "))
+            format!(
+                "`{}` has no field `{name}`; it has {}",
+                def.name,
+                known.join(", ")
+            )
         })?;
         if field.is_stored() {
             record.set(name, value(field, json));
@@ -89,22 +104,37 @@ fn set_reference(
     json: &Json,
     schema: &landfall::Schema,
 ) -> Result<(), Fault> {
-    let targets = field.association.as_ref().map(Association::targets).unwrap_or_default();
+    let targets = field
+        .association
+        .as_ref()
+        .map(Association::targets)
+        .unwrap_or_default();
     if targets.is_empty() {
-        return Err(format!("`{}` is set from the other side of the relation", field.name));
+        return Err(format!(
+            "`{}` is set from the other side of the relation",
+            field.name
+        ));
     }
     let parts: Vec<Value> = match json {
         Json::Null => vec![Value::Null; targets.len()],
         _ => {
-            let (model, id_json) = match json.get("$ref").and_then(Json::as_array).map(Vec::as_slice) {
-                Some([Json::String(model), id]) => (model, id),
-                _ => return Err(format!("`{}` takes {{\"$ref\":[Model,id]}} or null", field.name)),
+            let Some([Json::String(model), id_json]) =
+                json.get("$ref").and_then(Json::as_array).map(Vec::as_slice)
+            else {
+                return Err(format!("`{}` takes {{\"$ref\":[Model,id]}} or null", field.name));
             };
-            let FieldType::Model(expected) = &field.ty else { return Err("no relation".to_owned()) };
+            let FieldType::Model(expected) = &field.ty else {
+                return Err("no relation".to_owned());
+            };
             if model != expected.as_str() {
-                return Err(format!("`{}` refers to `{expected}`, not to `{model}`", field.name));
+                return Err(format!(
+                    "`{}` refers to `{expected}`, not to `{model}`",
+                    field.name
+                ));
             }
-            let other = schema.model(model).ok_or_else(|| format!("there is no model `{model}`"))?;
+            let other = schema
+                .model(model)
+                .ok_or_else(|| format!("there is no model `{model}`"))?;
             id(other, id_json)?.parts().iter().map(IdPart::to_value).collect()
         }
     };
@@ -115,20 +145,33 @@ fn set_reference(
 }
 
 /// A record: its own fields, related records as their id under the relation's name, and the server's metadata.
-pub(crate) fn record_json(record: &Record) -> Json {
+pub(crate) fn record_json(schema: &landfall::Schema, record: &Record) -> Json {
     let mut json = landfall::record_json(record);
     let def = record.def();
     for (field, association) in def.relations() {
         let targets = association.targets();
-        if targets.is_empty() {
+        let FieldType::Model(other) = &field.ty else {
             continue;
-        }
-        let values: Vec<Json> =
-            targets.iter().map(|target| record.get(target).map_or(Json::Null, Json::from)).collect();
+        };
+        let Some(other) = schema.model(other).filter(|_| !targets.is_empty()) else {
+            continue;
+        };
+        let values: Vec<Json> = targets
+            .iter()
+            .map(|target| record.get(target).map_or(Json::Null, Json::from))
+            .collect();
         json[field.name.as_str()] = match values.as_slice() {
             [only] => only.clone(),
             many if many.iter().any(Json::is_null) => Json::Null,
-            many => Json::Array(many.to_vec()),
+            many => {
+                let members = other
+                    .key
+                    .fields
+                    .iter()
+                    .map(ToString::to_string)
+                    .zip(many.iter().cloned());
+                Json::Object(members.collect())
+            }
         };
     }
     json
@@ -137,7 +180,9 @@ pub(crate) fn record_json(record: &Record) -> Json {
 /// A predicate: `[field, op, operand...]`, `{"and": [...]}`, `{"or": [...]}`, `{"not": p}`; null selects all.
 pub(crate) fn predicate(json: &Json) -> Result<Predicate, Fault> {
     let group = |members: &Json| -> Result<Vec<Predicate>, Fault> {
-        let members = members.as_array().ok_or("`and` and `or` take a list of predicates")?;
+        let members = members
+            .as_array()
+            .ok_or("`and` and `or` take a list of predicates")?;
         members.iter().map(predicate).collect()
     };
     match json {
@@ -184,7 +229,10 @@ pub(crate) fn sort(json: &Json) -> Result<Vec<Sort>, Fault> {
                 "DESCENDING" => Direction::Descending,
                 other => return Err(format!("`{other}` is no direction; use ASCENDING or DESCENDING")),
             };
-            Ok(Sort { field: field.as_str().into(), direction })
+            Ok(Sort {
+                field: field.as_str().into(),
+                direction,
+            })
         })
         .collect()
 }

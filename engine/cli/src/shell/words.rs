@@ -35,14 +35,18 @@ pub(crate) fn command(line: &str, schema: &landfall::Schema) -> Result<Option<Js
         return Ok(None);
     }
     if line.starts_with('{') {
-        return serde_json::from_str(line).map(Some).map_err(|error| format!("no JSON: {error}"));
+        return serde_json::from_str(line)
+            .map(Some)
+            .map_err(|error| format!("no JSON: {error}"));
     }
     let words = split(line)?;
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let (op, rest) = words.split_first().ok_or("type a command, or `help`")?;
     let command = match *op {
         "save" => {
-            let (model, pairs) = rest.split_first().ok_or("save what? save MODEL field=value ...")?;
+            let (model, pairs) = rest
+                .split_first()
+                .ok_or("save what? save MODEL field=value ...")?;
             json!({ "op": "save", "model": model, "fields": fields(model, pairs, schema)? })
         }
         "update" => match rest {
@@ -62,7 +66,11 @@ pub(crate) fn command(line: &str, schema: &landfall::Schema) -> Result<Option<Js
                 json!({ "op": "delete", "model": model, "where": predicate(condition)? })
             }
             [model, id] => json!({ "op": "delete", "model": model, "id": value(id) }),
-            _ => return Err("delete what? delete MODEL ID, delete MODEL where COND or delete MODEL all".to_owned()),
+            _ => {
+                return Err(
+                    "delete what? delete MODEL ID, delete MODEL where COND or delete MODEL all".to_owned(),
+                );
+            }
         },
         "query" | "count" => clauses(op, rest)?,
         "observe" => match rest {
@@ -81,10 +89,15 @@ pub(crate) fn command(line: &str, schema: &landfall::Schema) -> Result<Option<Js
 }
 
 fn clauses(op: &str, words: &[&str]) -> Result<Json, Fault> {
-    let (model, mut rest) = words.split_first().ok_or_else(|| format!("{op} what? {op} MODEL"))?;
+    let (model, mut rest) = words
+        .split_first()
+        .ok_or_else(|| format!("{op} what? {op} MODEL"))?;
     let mut command = json!({ "op": op, "model": model });
     while let Some((clause, after)) = rest.split_first() {
-        let end = after.iter().position(|w| matches!(*w, "where" | "sort" | "limit" | "page")).unwrap_or(after.len());
+        let end = after
+            .iter()
+            .position(|w| matches!(*w, "where" | "sort" | "limit" | "page"))
+            .unwrap_or(after.len());
         let (operands, next) = after.split_at(end);
         match (*clause, operands) {
             ("where", condition) => command["where"] = predicate(condition)?,
@@ -93,7 +106,9 @@ fn clauses(op: &str, words: &[&str]) -> Result<Json, Fault> {
             ("sort", [field, "desc"]) => command["sort"] = json!([[field, "DESCENDING"]]),
             ("limit" | "page", [number]) => command[*clause] = value(number),
             (other, _) => {
-                return Err(format!("`{other}` is not understood here; a query takes where, sort, limit and page"));
+                return Err(format!(
+                    "`{other}` is not understood here; a query takes where, sort, limit and page"
+                ));
             }
         }
         rest = next;
@@ -124,11 +139,16 @@ fn predicate(words: &[&str]) -> Result<Json, Fault> {
 fn fields(model: &str, pairs: &[&str], schema: &landfall::Schema) -> Result<Json, Fault> {
     let mut fields = Map::new();
     for pair in pairs {
-        let (name, text) = pair.split_once('=').ok_or_else(|| format!("`{pair}` is no field=value"))?;
-        let relation = schema.model(model).and_then(|def| def.field(name)).and_then(|field| match &field.ty {
-            landfall_core::FieldType::Model(other) => Some(other),
-            _ => None,
-        });
+        let (name, text) = pair
+            .split_once('=')
+            .ok_or_else(|| format!("`{pair}` is no field=value"))?;
+        let relation = schema
+            .model(model)
+            .and_then(|def| def.field(name))
+            .and_then(|field| match &field.ty {
+                landfall_core::FieldType::Model(other) => Some(other),
+                _ => None,
+            });
         let json = match (relation, value(text)) {
             (Some(_), Json::Null) => Json::Null,
             (Some(other), id) => json!({ "$ref": [other, id] }),
@@ -212,7 +232,11 @@ mod tests {
     }
 
     fn check(line: &str, expected: &Json) {
-        assert_eq!(command(line, &schema()).expect("understood").expect("a command"), *expected, "{line}");
+        assert_eq!(
+            command(line, &schema()).expect("understood").expect("a command"),
+            *expected,
+            "{line}"
+        );
     }
 
     #[test]
@@ -231,14 +255,23 @@ mod tests {
                 "where":{"and":[["rating","gt",3],["title","beginsWith","He"]]},
                 "sort":[["rating","DESCENDING"]],"limit":10}),
         );
-        check("delete Post all", &json!({"op":"delete","model":"Post","all":true}));
+        check(
+            "delete Post all",
+            &json!({"op":"delete","model":"Post","all":true}),
+        );
         check("online off", &json!({"op":"online","value":false}));
         check(r#"{"op":"time"}"#, &json!({"op":"time"}));
     }
 
     #[test]
     fn what_is_not_understood_is_said() {
-        for line in ["save", "update Post 1", "query Post where rating", "query Post upside", r#"get Post "x"#] {
+        for line in [
+            "save",
+            "update Post 1",
+            "query Post where rating",
+            "query Post upside",
+            r#"get Post "x"#,
+        ] {
             assert!(command(line, &schema()).is_err(), "{line}");
         }
         assert_eq!(command("   ", &schema()), Ok(None));

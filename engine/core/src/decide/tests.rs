@@ -3,8 +3,11 @@
 use super::*;
 use crate::predicate::Op;
 use crate::record::IdPart;
+use crate::schema::SchemaParts;
 use crate::test_support::lab::{From, Lab, remote, show_write};
-use crate::test_support::{blog, blog_model, fields, mutation, row, show_fields};
+use crate::test_support::{
+    blog, blog_model, fields, model, mutation, names, relation, row, sdl, show_fields,
+};
 
 use MutationKind::{Create, Delete, Update};
 
@@ -150,6 +153,36 @@ fn the_version_is_the_newest_unless_another_writer_changed_the_same_field() {
             "title=b",
             "update {title=b} @v2",
         ),
+        // Our own newer version of another field does not hide what another wrote before it.
+        (
+            "remote v1 title=a; copy; remote v2 title=x; save rating=1; sent e3; ack e3 v3 title=x rating=1",
+            "title=b",
+            "update {title=b} @v1",
+        ),
+        (
+            "remote v1 title=a; copy; save rating=1; sent e2; ack e2 v2 title=a rating=1; \
+             save title=x; sent e5; ack e5 v3 title=x rating=1",
+            "title=b",
+            "update {title=b} @v3",
+        ),
+        // Nor does one that waits.
+        (
+            "remote v1 title=a; copy; remote v2 title=x; save rating=1; sent e3",
+            "title=b",
+            "update {title=b} @v1",
+        ),
+        // The copy was made while an edit hid the other's value, and the edit was given up.
+        (
+            "remote v1 title=a; save title=b; sent e2; remote v2 title=x; copy; conflict e2 v2 title=x -> accept",
+            "title=c",
+            "update {title=c} @v1",
+        ),
+        // The copy is older than the record of another writer that took the identifier.
+        (
+            "save title=a; copy; sent e1; conflict e1 v1 title=x -> accept",
+            "title=b",
+            "update {title=b} @v0",
+        ),
         // The answer was merged with another's change: it counts as another's.
         (
             "remote v1 title=a; copy; save title=x; sent e2; ack e2 v3 title=y",
@@ -167,6 +200,11 @@ fn the_version_is_the_newest_unless_another_writer_changed_the_same_field() {
     for (script, save, expected) in cases {
         check_save(script, From::Copy, save, expected);
     }
+    // The value of another is hidden by an edit that waits, so that nobody who saves now has seen it.
+    let hidden = "remote v1 title=a; save title=b; sent e2; remote v2 title=x";
+    check_save(hidden, From::Stored, "title=c", "update {title=c} @v1");
+    check_save(hidden, From::Stored, "rating=1", "update {rating=1}");
+    check_delete(hidden, "delete", "delete @v1");
     // The app never read the record, so that there is nothing to clash with.
     check_save(
         "remote v2 title=a",
@@ -457,6 +495,33 @@ fn parents_are_the_records_that_the_row_refers_to() {
         deleted.expect("a record to delete").parents,
         [RecordKey::new("Blog", "b1")]
     );
+}
+
+#[test]
+fn a_has_one_that_holds_the_key_refers_to_a_record_too() {
+    let targets = |targets: &[&str]| crate::schema::Association::HasOne {
+        associated_with: names(&["id"]),
+        targets: names(targets),
+    };
+    let account = [
+        sdl("id: ID!, profileId: ID"),
+        vec![
+            relation("profile", "Profile", targets(&["profileId"])),
+            relation("avatar", "Profile", targets(&[])),
+        ],
+    ];
+    let schema = Schema::build(SchemaParts {
+        models: vec![
+            model("Account", account.concat()),
+            model("Profile", sdl("id: ID!")),
+        ],
+        ..SchemaParts::default()
+    })
+    .expect("a sound schema");
+    let def = schema.model("Account").expect("a model of the schema");
+    let of = |text: &str| parents(&schema, def, &row(def, text));
+    assert_eq!(of("id=a1 profileId=p1"), [RecordKey::new("Profile", "p1")]);
+    assert_eq!(of("id=a1"), []);
 }
 
 /// A mutation on version 4 whose answer was lost.

@@ -165,10 +165,9 @@ fn folding_keeps_identity_and_history_and_takes_over_the_new_parents() {
         let mut last = mutation(1, Update, "title=a");
         last.base_version = Some(RecordVersion(4));
         (last.attempts, last.conflict_rounds) = (2, 1);
-        last.parents = vec![RecordKey::new("Blog", "old")];
+        last.parents = vec![RecordKey::new("Blog", "old"), RecordKey::new("Blog", "kept")];
         let mut new = mutation(5, new_kind, if new_kind == Update { "title=b" } else { "" });
-        new.base_version = Some(RecordVersion(9));
-        new.parents = vec![RecordKey::new("Blog", "new")];
+        new.parents = vec![RecordKey::new("Blog", "kept")];
         assert_eq!(coalesce(Some(&mut last), new), Coalesced::Folded);
         assert_eq!(last.seq, Seq(1));
         assert_eq!(
@@ -177,7 +176,57 @@ fn folding_keeps_identity_and_history_and_takes_over_the_new_parents() {
             "the version that the first edit was made on"
         );
         assert_eq!((last.attempts, last.conflict_rounds), (2, 1));
-        assert_eq!(last.parents, [RecordKey::new("Blog", "new")]);
+        assert_eq!(last.parents, [RecordKey::new("Blog", "kept")]);
+    }
+}
+
+/// The place in the queue of the waiting one may be before the create of the new parent.
+#[test]
+fn an_update_that_refers_to_another_record_keeps_its_own_place() {
+    for last_kind in [Create, Update] {
+        let mut last = mutation(1, last_kind, "title=a");
+        last.parents = vec![RecordKey::new("Blog", "old")];
+        let before = last.clone();
+        let mut new = mutation(5, Update, "title=b");
+        new.parents = vec![RecordKey::new("Blog", "old"), RecordKey::new("Blog", "new")];
+        assert_eq!(coalesce(Some(&mut last), new.clone()), Coalesced::Append(new));
+        assert_eq!(last, before);
+    }
+}
+
+#[test]
+fn a_create_that_was_sent_before_is_not_undone_unseen() {
+    let mut last = mutation(1, Create, "title=a");
+    last.attempts = 1;
+    let before = last.clone();
+    let new = mutation(2, Delete, "");
+    assert_eq!(coalesce(Some(&mut last), new.clone()), Coalesced::Append(new));
+    assert_eq!(last, before);
+    // An edit is no harm: if the create was applied after all, it meets a conflict either way.
+    assert_eq!(
+        coalesce(Some(&mut last), mutation(3, Update, "title=b")),
+        Coalesced::Folded
+    );
+}
+
+#[test]
+fn a_write_that_is_to_meet_a_conflict_is_not_folded_into_one_that_is_not() {
+    let on = |version, mutation| Mutation {
+        base_version: version,
+        ..mutation
+    };
+    let v = |version| Some(RecordVersion(version));
+    for (last, new, folds) in [
+        (v(4), v(3), false),
+        (None, v(3), false),
+        (v(4), v(4), true),
+        (v(4), None, true),
+        (None, None, true),
+    ] {
+        let mut last = on(last, mutation(1, Update, "title=a"));
+        let new = on(new, mutation(2, Update, "title=b"));
+        let folded = coalesce(Some(&mut last), new.clone()) == Coalesced::Folded;
+        assert_eq!(folded, folds, "{last:?} then {new:?}");
     }
 }
 

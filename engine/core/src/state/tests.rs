@@ -332,6 +332,17 @@ fn newness_goes_by_version_and_a_tombstone_ends_a_life() {
         (Some(dead(7)), at(live(1), 999), true),
         (Some(dead(7)), at(dead(2), 999), true),
         (Some(dead(7)), at(live(1), 70), false),
+        // Also if the tombstone was missed; the create repeated has an earlier time than what came after it.
+        (Some(live(9)), at(live(1), 91), true),
+        (Some(live(9)), at(live(1), 90), false),
+        (Some(live(9)), live(1), false),
+        (Some(live(9)), at(live(2), 999), false),
+        (Some(live(1)), at(live(1), 999), false),
+        // A tombstone of an earlier life does not end the new one.
+        (Some(at(live(1), 500)), dead(9), false),
+        (Some(at(live(1), 500)), at(dead(2), 501), true),
+        (Some(at(live(1), 500)), at(dead(2), 500), true),
+        (Some(at(dead(2), 500)), dead(9), false),
     ];
     for (known, remote, expected) in cases {
         assert_eq!(is_news(known, remote), expected, "{known:?} then {remote:?}");
@@ -398,6 +409,20 @@ fn purged_and_recreated_record_starts_a_new_life() {
         "remote v9 deleted; save title=b; sent e2; ack e2 v1@500 title=b",
         "{title=b} | v1 own | - | -",
     );
+    // The tombstone was missed; nothing of the old life is left, not even in a narrow frame.
+    check(
+        "remote v9 title=a note=n; remote v1@500 title=b",
+        "{title=b} | v1 | - | -",
+    );
+    check(
+        "remote v9 title=a; save note=n; sent e2; save rating=1; remote v1@500 title=b; conflict e2 v1@500 title=b -> accept",
+        "{rating=1 title=b} | v1 | {title=b} | e4 update queued @v9 {rating=1}",
+    );
+    // A tombstone that comes again, now that its life is over.
+    check(
+        "remote v9 deleted; remote v1@500 title=b; remote v9 deleted",
+        "{title=b} | v1 | - | -",
+    );
     // Both frames of a short new life, the second first.
     check(
         "remote v9 deleted; remote v2@600 deleted; remote v1@500 title=b",
@@ -434,6 +459,34 @@ fn remote_delete_under_a_pending_edit_waits_for_the_decision() {
     check(
         &format!("{edited}; remote v2 deleted; sent e2; refused e2; discard e2"),
         "- | v2 deleted | - | -",
+    );
+}
+
+/// What was discarded stayed visible, because the edits behind it were shown on top of what had been visible.
+#[test]
+fn edit_of_a_deleted_record_is_shown_on_the_last_record_before() {
+    check(
+        "remote v1 title=a note=n; save title=b; sent e2; save rating=1; refused e2; remote v2 deleted; discard e2",
+        "{note=n rating=1 title=a} | v2 deleted | {note=n title=a} | e4 update queued @v1 {rating=1}",
+    );
+    // A delete that is folded in leaves nothing to be shown.
+    check(
+        "remote v1 title=a; save title=b; remote v2 deleted; delete",
+        "- | v2 deleted | - | e2 delete queued @v1",
+    );
+    // There never was a record under this one: it shows nothing, and its refusal will tell the app.
+    check(
+        "save title=a; sent e1; save rating=1; conflict e1 v6 deleted -> accept",
+        "- | v6 deleted | - | e3 update queued @v0 {rating=1}",
+    );
+}
+
+/// A record of this store alone, edited once there is a server that refuses the edit.
+#[test]
+fn local_record_is_back_when_its_edit_is_given_up() {
+    check(
+        "write local create id=t1 title=a; save title=b; sent e2; refused e2; discard e2",
+        "{title=a} | - | - | -",
     );
 }
 
@@ -508,6 +561,108 @@ fn merged_answer_does_not_hand_the_version_over() {
     );
 }
 
+/// That all our values are there does not make the version ours: automerge adds them to what others wrote.
+#[test]
+fn version_that_skips_one_is_not_handed_over_although_our_values_are_there() {
+    check(
+        "remote v1 title=a; save title=b; sent e2; save title=c; ack e2 v3 title=b note=n",
+        "{note=n title=c} | v3 | {note=n title=b} | e4 update queued @v1 {title=c}",
+    );
+    check(
+        "save title=a; sent e1; save title=b; ack e1 v2 title=a note=n",
+        "{note=n title=b} | v2 | {note=n title=a} | e3 update queued @v0 {title=b}",
+    );
+}
+
+/// After a lost answer, a record with our values and more may be another writer's.
+#[test]
+fn record_of_another_writer_that_holds_our_values_is_not_taken_for_ours() {
+    check(
+        "save title=a; sent e1; save note=m; lost e1; ack e1 v1 title=a note=n",
+        "{note=m title=a} | v1 | {note=n title=a} | e3 update queued @v0 {note=m}",
+    );
+    check(
+        "save title=a; sent e1; save note=m; lost e1; ack e1 v1 title=a",
+        "{note=m title=a} | v1 own | {title=a} | e3 update queued @v1 {note=m}",
+    );
+}
+
+/// What waits behind a mutation that was decided away was made on a record that somebody else changed since.
+#[test]
+fn decision_hands_no_version_to_what_clashes_with_it() {
+    let met = "remote v1 title=a; save rating=1; sent e2; save title=b; conflict e2 v3 title=x rating=9";
+    check(
+        &format!("{met} -> accept"),
+        "{rating=9 title=b} | v3 | {rating=9 title=x} | e4 update queued @v1 {title=b}",
+    );
+    check(
+        &format!("{met} -> update rating=1"),
+        "{rating=1 title=b} | v3 | {rating=9 title=x} | \
+         e2 update queued @v3 {rating=1} tries=1 rounds=1, e4 update queued @v1 {title=b}",
+    );
+    // The frame that brought the change may have come long before.
+    check(
+        "remote v1 title=a; save rating=1; sent e2; save title=b; refused e2; remote v2 title=x; discard e2",
+        "{title=b} | v2 | {title=x} | e4 update queued @v1 {title=b}",
+    );
+    // A delete clashes with every change.
+    check(
+        "remote v1 title=a; save rating=1; sent e2; delete; conflict e2 v3 title=x -> accept",
+        "- | v3 | {title=x} | e4 delete queued @v1",
+    );
+    // What was built on a create knows nothing of the record that took its identifier.
+    check(
+        "save title=a; sent e1; save title=b; conflict e1 v3 title=x -> accept",
+        "{title=b} | v3 | {title=x} | e3 update queued @v0 {title=b}",
+    );
+}
+
+/// The value of another writer was hidden by a waiting edit, so that nobody can have seen it.
+#[test]
+fn edit_on_top_of_a_hidden_change_meets_the_conflict_as_well() {
+    let hidden = "remote v1 title=a; save title=b; sent e2; remote v2 title=x";
+    check(
+        &format!("{hidden}; save title=c; conflict e2 v2 title=x -> accept"),
+        "{title=c} | v2 | {title=x} | e5 update queued @v1 {title=c}",
+    );
+    check(
+        &format!("{hidden}; save rating=1; conflict e2 v2 title=x -> accept"),
+        "{rating=1 title=x} | v2 | {title=x} | e5 update queued @v2 {rating=1}",
+    );
+}
+
+/// An update that names the version of a tombstone is accepted and lost.
+#[test]
+fn tombstone_hands_no_version_over() {
+    let edited = "remote v1 title=a; save title=b; sent e2; save rating=1";
+    for (script, pending) in [
+        (
+            "conflict e2 v2 deleted -> accept",
+            "e4 update queued @v1 {rating=1}",
+        ),
+        (
+            "refused e2 v2 deleted; discard e2",
+            "e4 update queued @v1 {rating=1}",
+        ),
+        (
+            "conflict e2 v2 deleted -> update title=b",
+            "e2 update queued @v1 {title=b} tries=1 rounds=1, e4 update queued @v1 {rating=1}",
+        ),
+    ] {
+        let text = Lab::run(&format!("{edited}; {script}")).text();
+        assert_eq!(text.rsplit(" | ").next(), Some(pending), "{script}: {text}");
+    }
+}
+
+/// A copy saved behind another edit went out with that one's version.
+#[test]
+fn stale_copy_is_not_folded_into_a_newer_edit() {
+    check(
+        "remote v1 title=a; copy; remote v2 title=x; save rating=1; save-copy title=b",
+        "{rating=1 title=b} | v2 | {title=x} | e3 update queued @v2 {rating=1}, e4 update queued @v1 {title=b}",
+    );
+}
+
 /// The subscription may be faster than the answer; the version is our own all the same.
 #[test]
 fn echo_before_the_answer_is_no_foreign_change() {
@@ -543,6 +698,11 @@ fn folded_mutation_keeps_its_place() {
 fn create_then_delete_of_an_unsent_record_sends_nothing() {
     check("save title=a; delete", "- | - | - | -");
     check("save title=a; save title=b; delete", "- | - | - | -");
+    // That it was not applied is known, but it has been on its way.
+    check(
+        "save title=a; sent e1; lost e1; not-applied e1; delete",
+        "- | - | - | e1 create queued {title=a} tries=1, e5 delete queued",
+    );
     // Once it may have been seen, the delete is sent as well.
     check(
         "save title=a; sent e1; delete",
@@ -663,6 +823,20 @@ fn rejected_create_discarded_restores_nothing() {
     );
 }
 
+/// What edits or deletes a record that will never be made has no meaning; a create behind it has.
+#[test]
+fn discarded_create_takes_along_what_was_built_on_it() {
+    let parked = "save title=a; sent e1; save title=b; refused e1";
+    check(&format!("{parked}; discard e1"), "- | - | - | -");
+    check(&format!("{parked}; delete; discard e1"), "- | - | - | -");
+    check(
+        &format!("{parked}; delete; save title=c; sent e6; save title=d; discard e1"),
+        "{title=d} | - | - | e6 create in flight {title=c} tries=1, e8 update queued {title=d}",
+    );
+    // The parts may be given up one by one, the last first.
+    check(&format!("{parked}; discard e3; discard e1"), "- | - | - | -");
+}
+
 /// Refused edits stayed visible until a later sync overwrote them.
 #[test]
 fn parked_update_discarded_restores_the_servers_record() {
@@ -695,7 +869,7 @@ fn conflict_retry_touches_only_the_fields_that_were_changed() {
     check(
         "remote v1 title=a; save title=b; sent e2; conflict e2 v2 title=x note=n -> update title=b; \
          sent e2; ack e2 v3 title=b note=n",
-        "{note=n title=b} | v3 own | - | -",
+        "{note=n title=b} | v3 | - | -",
     );
 }
 
@@ -714,6 +888,100 @@ fn nothing_is_folded_into_what_may_have_been_sent() {
         lab.text(),
         "{title=c} | v1 | {title=a} | e2 update queued @v1 {title=c} tries=1"
     );
+}
+
+/// A child is made, then its parent, then the child is given the parent: the child must not go first.
+#[test]
+fn folding_keeps_parents_before_children() {
+    let (child, parent) = (RecordKey::new("Post", "p1"), RecordKey::new("Blog", "b1"));
+    let mut store: BTreeMap<RecordKey, RecordState> = BTreeMap::new();
+    let writes = [
+        (1, &child, "create title=a", vec![]),
+        (2, &parent, "create name=b", vec![]),
+        (3, &child, "update blogId=b1", vec![parent.clone()]),
+        (4, &child, "update title=c", vec![parent.clone()]),
+    ];
+    for (number, key, text, parents) in writes {
+        let Change::Write(mut write) = change("write", text) else {
+            panic!("`{text}` is no write")
+        };
+        (write.key, write.parents) = (key.clone(), parents);
+        let state = store.entry(key.clone()).or_default();
+        state
+            .apply(
+                &blog_model(key.model.as_str()),
+                Seq(number),
+                &Change::Write(write),
+            )
+            .expect("a write always applies");
+    }
+    let mut outbox = Outbox::default();
+    for mutation in store.values().flat_map(|state| &state.pending) {
+        outbox.put(mutation);
+    }
+    assert_eq!(outbox.take(9), [(Seq(1), Errand::Send), (Seq(2), Errand::Send)]);
+    outbox.remove(Seq(1));
+    assert_eq!(outbox.take(9), [], "the child waits for its parent");
+    outbox.remove(Seq(2));
+    assert_eq!(outbox.take(9), [(Seq(3), Errand::Send)]);
+    assert_eq!(
+        store[&child].pending.len(),
+        2,
+        "the last edit needs nothing more, so it is folded"
+    );
+}
+
+/// Since which version all are our own: what a reader must have seen to have missed nothing of others.
+#[test]
+fn versions_of_our_own_are_counted_from_the_last_of_another_writer() {
+    let cases = [
+        ("remote v3 title=a", None),
+        ("save title=a; sent e1; ack e1 v1 title=a", Some(0)),
+        (
+            "save title=a; sent e1; ack e1 v1 title=a; save title=b; sent e4; ack e4 v2 title=b",
+            Some(0),
+        ),
+        (
+            "remote v3 title=a; save title=b; sent e2; ack e2 v4 title=b",
+            Some(3),
+        ),
+        (
+            "remote v3 title=a; save title=b; sent e2; ack e2 v4 title=b; remote v5 title=b",
+            None,
+        ),
+        // The echo is as good as the answer, if nothing else changed.
+        (
+            "remote v3 title=a; save title=b; sent e2; remote v4 title=b",
+            Some(3),
+        ),
+        (
+            "remote v3 title=a; save title=b; sent e2; remote v4 title=b; ack e2 v4 title=b",
+            Some(3),
+        ),
+        (
+            "remote v3 title=a; save title=b; sent e2; remote v4 title=b note=n",
+            None,
+        ),
+        ("remote v3 title=a; save title=b; remote v4 title=b", None),
+        // Nobody has seen the whole of version 4 while it is hidden.
+        (
+            "remote v3 title=a; save title=b; sent e2; remote v4 title=x",
+            Some(5),
+        ),
+        (
+            "remote v3 title=a; save title=b; sent e2; remote v5 title=b note=n; ack e2 v4 title=b",
+            None,
+        ),
+        // A new life has nothing of the old one.
+        (
+            "save title=a; sent e1; ack e1 v1 title=a; remote v7 deleted; save title=b; sent e5; ack e5 v1@500 title=b",
+            Some(0),
+        ),
+    ];
+    for (script, expected) in cases {
+        let since = Lab::run(script).state.own_since;
+        assert_eq!(since, expected.map(RecordVersion), "after `{script}`");
+    }
 }
 
 #[test]

@@ -10,8 +10,8 @@
 use super::{RecordState, Row};
 use crate::mutation::{Mutation, MutationKind, Stage};
 use crate::names::FieldName;
-use crate::record::{FieldMap, RecordVersion, RemoteRecord};
-use crate::schema::ModelDef;
+use crate::record::{FieldMap, RecordVersion, RemoteRecord, SyncMetadata};
+use crate::schema::{KeyKind, ModelDef};
 use crate::value::Value;
 
 /// Below every version that a server gives: the change was made on no version of the server's record.
@@ -26,7 +26,7 @@ pub(super) struct Arrival<'a> {
     pub(super) now: Option<&'a Row>,
     /// Whether it replaces a live record by one of a new life.
     pub(super) new_life: bool,
-    /// Whether it is known to be the effect of the oldest waiting mutation and of nothing else.
+    /// Whether it is certainly the effect of the oldest waiting mutation and of nothing else.
     pub(super) answers: bool,
 }
 
@@ -59,7 +59,10 @@ impl RecordState {
             return false;
         };
         // Whoever built on a create has seen nothing of a record that another writer made.
-        let made = self.pending.first().is_some_and(|head| head.kind == MutationKind::Create);
+        let made = self
+            .pending
+            .first()
+            .is_some_and(|head| head.kind == MutationKind::Create);
         let before = before.filter(|_| !made);
         self.pin(|mutations| {
             let writes = mutations.last().expect("a mutation and those before it");
@@ -75,7 +78,11 @@ impl RecordState {
 
     /// Pins each mutation of the current life for which `clashes` holds; it is shown those before it as well.
     fn pin(&mut self, clashes: impl Fn(&[Mutation]) -> bool) -> bool {
-        let stale = self.pending.first().and_then(|head| head.base_version).unwrap_or(NEVER_SEEN);
+        let stale = self
+            .pending
+            .first()
+            .and_then(|head| head.base_version)
+            .unwrap_or(NEVER_SEEN);
         let mut clash = false;
         for index in 0..self.pending.len() {
             // What waits behind a create that is yet to be sent edits a record that is yet to be made.
@@ -94,17 +101,20 @@ impl RecordState {
 
     /// Hands a version over to the oldest mutation, after the server applied the one before it.
     ///
-    /// If that one was not all that the server did, the next was made on a record that never was: it keeps the old
-    /// version.
-    pub(super) fn hand_over_applied(&mut self, applied: &Mutation, remote: &RemoteRecord) {
+    /// If that one is not `alone` in the server's record, the next was made on a record that never was: it keeps the
+    /// old version.
+    pub(super) fn hand_over_applied(&mut self, applied: &Mutation, remote: &RemoteRecord, alone: bool) {
         if let Some(next) = self.heir() {
-            let alone = is_all(applied, remote) && !remote.sync.deleted;
             let old = applied.base_version.unwrap_or(NEVER_SEEN);
-            next.base_version = Some(if alone { remote.sync.version } else { old });
+            next.base_version = Some(if alone && !remote.sync.deleted {
+                remote.sync.version
+            } else {
+                old
+            });
         }
-        if is_all(applied, remote) && self.sync == Some(remote.sync) {
+        if alone && self.sync == Some(remote.sync) {
             // The subscription may have brought the same version before the answer did.
-            let known = self.own_since.filter(|since| *since < remote.sync.version);
+            let known = self.own_since.filter(|since| *since <= remote.sync.version);
             self.own_since = known.or(applied.base_version).or(Some(NEVER_SEEN));
         }
     }
@@ -127,24 +137,36 @@ impl RecordState {
 
     /// Version of a waiting update that hides a value of the server from whoever reads the record now, among the
     /// fields that `fields` names. `None` if everything of other writers can be seen.
-    pub(crate) fn hidden_since(&self, def: &ModelDef, fields: impl Fn(&FieldName) -> bool) -> Option<RecordVersion> {
+    pub(crate) fn hidden_since(
+        &self,
+        def: &ModelDef,
+        fields: impl Fn(&FieldName) -> bool,
+    ) -> Option<RecordVersion> {
         let newest = self.sync?.version;
         let server = self.server_row();
         let hides = |mutation: &&Mutation| {
             mutation.base_version.is_some_and(|base| base != newest)
-                && mutation.patch.iter().any(|(name, ours)| {
-                    fields(name) && value(def, server, name).cmp_total(ours).is_ne()
-                })
+                && mutation
+                    .patch
+                    .iter()
+                    .any(|(name, ours)| fields(name) && value(def, server, name).cmp_total(ours).is_ne())
         };
         self.pending.iter().find(hides)?.base_version
+    }
+
+    /// Whether this version is known, and known to be made by this store.
+    pub(super) fn is_own(&self, sync: SyncMetadata) -> bool {
+        self.sync == Some(sync) && self.own_since.is_some_and(|since| since < sync.version)
     }
 
     /// Whether what arrives is the effect of the oldest mutation, whose answer is still on its way: the next version,
     /// with its values, and nothing else changed.
     fn is_echo(&self, def: &ModelDef, arrival: &Arrival<'_>) -> bool {
-        let Some(head) = self.pending.first() else { return false };
+        let Some(head) = self.pending.first() else {
+            return false;
+        };
         let may_be = matches!(head.stage, Stage::InFlight | Stage::Unknown)
-            && is_all(head, arrival.remote)
+            && is_effect(head, arrival.remote)
             && match (head.kind, self.sync) {
                 (MutationKind::Create, known) => known.is_none_or(|known| known.deleted),
                 (_, known) => known.is_some_and(|known| Some(known.version) == head.base_version),
@@ -163,11 +185,11 @@ impl RecordState {
     }
 }
 
-/// Whether a server record is what a mutation alone made of the version that it was made on.
+/// Whether a server record may be what a mutation alone made of the version that it was made on.
 ///
 /// Each accepted write takes the next version, so a later one has other writers' changes in it; that the values are
 /// there is not enough, since automerge may have added ours to theirs.
-pub(super) fn is_all(mutation: &Mutation, remote: &RemoteRecord) -> bool {
+pub(super) fn is_effect(mutation: &Mutation, remote: &RemoteRecord) -> bool {
     let base = match (mutation.kind, mutation.base_version) {
         (MutationKind::Create, _) => NEVER_SEEN,
         (_, Some(base)) => base,
@@ -178,21 +200,31 @@ pub(super) fn is_all(mutation: &Mutation, remote: &RemoteRecord) -> bool {
         && super::is_subset(&mutation.patch, &remote.fields)
 }
 
+/// Whether nobody else can have made what a mutation makes: an identifier of this store's own making.
+pub(super) fn is_only_ours(def: &ModelDef, mutation: &Mutation) -> bool {
+    mutation.kind == MutationKind::Create && def.key.kind == KeyKind::Managed
+}
+
 /// The fields that a mutation writes: those of its patch, or all of them if it makes or removes the record.
 fn written<'a>(def: &'a ModelDef, mutation: &'a Mutation) -> impl Iterator<Item = &'a FieldName> {
     let all = mutation.kind != MutationKind::Update;
     let some: &FieldMap = &mutation.patch;
-    some.keys().filter(move |_| !all).chain(writable(def).filter(move |_| all))
+    some.keys()
+        .filter(move |_| !all)
+        .chain(writable(def).filter(move |_| all))
 }
 
 /// The stored fields that clients write; the others change with every version.
 fn writable(def: &ModelDef) -> impl Iterator<Item = &FieldName> {
-    let fields = def.stored_fields().filter(|field| !field.read_only && !def.key.fields.contains(&field.name));
+    let fields = def
+        .stored_fields()
+        .filter(|field| !field.read_only && !def.key.fields.contains(&field.name));
     fields.map(|field| &field.name)
 }
 
 /// The value of a field; null if there is no row or the model does not store the field.
 fn value<'a>(def: &ModelDef, row: Option<&'a Row>, name: &FieldName) -> &'a Value {
     let slot = def.slot(name);
-    row.zip(slot).map_or(&Value::Null, |(row, slot)| &row[slot.index()])
+    row.zip(slot)
+        .map_or(&Value::Null, |(row, slot)| &row[slot.index()])
 }

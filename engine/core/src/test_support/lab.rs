@@ -122,7 +122,11 @@ impl Lab {
         let state = &self.state;
         let sync = state.sync.map_or("-".to_owned(), |sync| {
             let deleted = if sync.deleted { " deleted" } else { "" };
-            let own = if state.own_since.is_some_and(|since| since < sync.version) { " own" } else { "" };
+            let own = if state.own_since.is_some_and(|since| since < sync.version) {
+                " own"
+            } else {
+                ""
+            };
             format!("{}{deleted}{own}", sync.version)
         });
         let pending: Vec<String> = state.pending.iter().map(show_mutation).collect();

@@ -10,16 +10,17 @@ use apollo_compiler::resolvers::{FieldError, ResolveInfo};
 use apollo_compiler::response::JsonMap;
 use landfall_core::Schema;
 
-use super::coerce;
 use super::errors::Fault;
+use super::{Environment, coerce};
 use crate::compile::{CompiledSchema, ModelPlan};
 use crate::config::BackendConfig;
 use crate::conflict::Write;
 use crate::entropy::{Entropy, uuid_v4};
 use crate::error::BackendError;
 use crate::filter::Filter;
+use crate::hash::HashKey;
 use crate::item::Attributes;
-use crate::store::{Outcome, Reading, Session};
+use crate::store::{Outcome, PageOf, Reading, Session};
 
 /// Writes records; what a mutation has and a query has not.
 pub(super) trait RecordWriter {
@@ -52,25 +53,32 @@ pub(crate) struct Context<'c> {
     pub(super) writer: Option<&'c dyn RecordWriter>,
     pub(super) variables: &'c JsonMap,
     entropy: &'c Mutex<Box<dyn Entropy>>,
+    pub(super) token_key: &'c HashKey,
     faults: RefCell<Vec<Fault>>,
     fatal: RefCell<Option<BackendError>>,
     reads_left: Cell<usize>,
+    bytes_left: Cell<usize>,
     /// Response keys of root fields whose answer is not told to subscribers.
     silent: RefCell<Vec<String>>,
 }
 
 impl<'c> Context<'c> {
     pub(super) fn new(
-        compiled: &'c CompiledSchema,
-        config: &'c BackendConfig,
-        entropy: &'c Mutex<Box<dyn Entropy>>,
+        environment: Environment<'c>,
         reading: Reading<'c>,
         writer: Option<&'c dyn RecordWriter>,
         variables: &'c JsonMap,
     ) -> Self {
+        let Environment {
+            compiled,
+            config,
+            entropy,
+            token_key,
+        } = environment;
         Self {
             compiled,
             config,
+            token_key,
             reading,
             writer,
             variables,
@@ -78,6 +86,7 @@ impl<'c> Context<'c> {
             faults: RefCell::default(),
             fatal: RefCell::default(),
             reads_left: Cell::new(config.limits.resolvers_max),
+            bytes_left: Cell::new(config.limits.read_bytes_max),
             silent: RefCell::default(),
         }
     }
@@ -128,6 +137,23 @@ impl<'c> Context<'c> {
             }
         }
         read(&self.reading).map_err(|error| self.die(error))
+    }
+
+    /// Reads a page, as far as the request may.
+    pub(super) fn read_page(
+        &self,
+        read: impl FnOnce(&Reading<'c>) -> Result<PageOf, BackendError>,
+    ) -> Result<PageOf, FieldError> {
+        let page = self.read(read)?;
+        match self.bytes_left.get().checked_sub(page.bytes) {
+            Some(left) => self.bytes_left.set(left),
+            None => {
+                self.bytes_left.set(0);
+                let message = "Request reads too much data; select fewer relations or a smaller page.";
+                return Err(self.fault(Fault::new("ResponseSizeExceeded", message)));
+            }
+        }
+        Ok(page)
     }
 
     /// Ends the request.

@@ -111,7 +111,7 @@ impl<'c> RecordObject<'c> {
                     return Ok(ResolvedValue::null());
                 };
                 let page =
-                    ctx.read(|reading| reading.query(other, Some(index), &condition, &query::first(1)))?;
+                    ctx.read_page(|reading| reading.query(other, Some(index), &condition, &query::first(1)))?;
                 Ok(record(ctx, other, page.items.into_iter().next()))
             }
             RelationPlan::ManyByIndex { model, index } => {

@@ -262,7 +262,7 @@ impl Paging {
         let scope = scope(field, detail, arguments);
         let token = match arguments.get("nextToken").and_then(JsonValue::as_str) {
             Some(text) => {
-                let token = PageToken::open(text, &scope, &ctx.config.token_key, ctx.reading.now_ms);
+                let token = PageToken::open(text, &scope, ctx.token_key, ctx.reading.now_ms);
                 Some(token.ok_or_else(|| bad_token(ctx))?)
             }
             None => None,
@@ -290,7 +290,7 @@ impl Paging {
             filter: self.filter.as_ref(),
             descending: self.descending,
         };
-        let page = ctx.read(|reading| read(reading, &request))?;
+        let page = ctx.read_page(|reading| read(reading, &request))?;
         let started_at_ms = self.sync.map(|(_, started_at_ms)| started_at_ms);
         let next_token = page.next.map(|position| {
             let token = PageToken {
@@ -298,7 +298,7 @@ impl Paging {
                 source: self.sync.map(|(source, _)| source),
                 started_at_ms,
             };
-            token.seal(&self.scope, &ctx.config.token_key)
+            token.seal(&self.scope, ctx.token_key)
         });
         let type_name = format!("Model{}Connection", plan.name());
         let connection = ConnectionObject {

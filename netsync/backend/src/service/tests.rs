@@ -2,9 +2,11 @@
 
 mod conflicts;
 mod documents;
+mod hostile;
 mod mutations;
 mod queries;
 mod realtime;
+mod stories;
 mod sync;
 
 use serde_json::{Value as Json, json};

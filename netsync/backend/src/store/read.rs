@@ -14,6 +14,9 @@ use crate::error::BackendError;
 use crate::filter::Filter;
 use crate::item::{Attributes, Item};
 
+/// How much a page reads before it ends, in bytes as stored; DynamoDB's pages end at 1 MB as well.
+const PAGE_BYTES_MAX: usize = 1024 * 1024;
+
 /// A way to read records: a snapshot or a transaction, at a time that decides which tombstones are gone.
 #[derive(Clone, Copy)]
 pub(crate) struct Reading<'a> {
@@ -29,6 +32,8 @@ pub(crate) struct PageOf {
     pub(crate) items: Vec<Item>,
     /// Key of the last row that was evaluated, if there are more rows behind it.
     pub(crate) next: Option<Vec<u8>>,
+    /// How much was read for it, in bytes as stored.
+    pub(crate) bytes: usize,
 }
 
 /// How a page is read.
@@ -60,7 +65,7 @@ impl Reading<'_> {
     /// A page of all records of a model.
     pub(crate) fn scan(&self, plan: &ModelPlan, request: &PageRequest<'_>) -> Result<PageOf, BackendError> {
         let range = KvRange::prefix(&tables::model_prefix(plan.name()));
-        self.page(tables::BASE, range, request, &|_, value| decode("base-1", value))
+        self.page(tables::BASE, range, request)
     }
 
     /// A page of the records that a key condition selects.
@@ -94,9 +99,7 @@ impl Reading<'_> {
     ) -> Result<PageOf, BackendError> {
         let from = Bound::Included(tables::delta_prefix(plan.name(), since_ms));
         let range = KvRange::between(from, KvRange::prefix(&tables::model_prefix(plan.name())).end());
-        self.page(tables::DELTA, range, request, &|_, value| {
-            decode("delta-1", value)
-        })
+        self.page(tables::DELTA, range, request)
     }
 
     fn indexed(
@@ -105,22 +108,17 @@ impl Reading<'_> {
         range: KvRange,
         request: &PageRequest<'_>,
     ) -> Result<PageOf, BackendError> {
-        if index.is_none() {
-            return self.page(tables::BASE, range, request, &|_, value| decode("base-1", value));
-        }
-        self.page(tables::INDEX, range, request, &|_, base_key| {
-            self.base_row(base_key)?.ok_or_else(|| BackendError::BadRow {
-                table: "index-1",
-                cause: "an entry names a record that is not there".to_owned(),
-            })
-        })
+        let table = if index.is_some() {
+            tables::INDEX
+        } else {
+            tables::BASE
+        };
+        self.page(table, range, request)
     }
 
     fn base_row(&self, key: &[u8]) -> Result<Option<Item>, BackendError> {
-        self.rows
-            .get(tables::BASE, key)?
-            .map(|value| decode("base-1", &value))
-            .transpose()
+        let row = self.rows.get(tables::BASE, key)?;
+        row.map(|row| decode("base-1", &row)).transpose()
     }
 
     fn page(
@@ -128,7 +126,6 @@ impl Reading<'_> {
         table: KvTable,
         mut range: KvRange,
         request: &PageRequest<'_>,
-        item_of: &dyn Fn(&[u8], &[u8]) -> Result<Item, BackendError>,
     ) -> Result<PageOf, BackendError> {
         if request.descending {
             range = range.descending();
@@ -139,29 +136,48 @@ impl Reading<'_> {
         let mut page = PageOf::default();
         let (mut evaluated, mut last, mut fault) = (0, Vec::new(), None);
         self.rows.scan(table, &range, &mut |key, value| {
-            let item = match item_of(key, value) {
-                Ok(item) => item,
-                Err(error) => {
-                    fault = Some(error);
-                    return ControlFlow::Break(());
-                }
-            };
-            if table != tables::DELTA && self.store.is_gone(&item, self.now_ms) {
-                return ControlFlow::Continue(());
-            }
-            if evaluated == request.limit {
+            if evaluated == request.limit || page.bytes >= PAGE_BYTES_MAX {
                 page.next = Some(std::mem::take(&mut last));
                 return ControlFlow::Break(());
             }
-            evaluated += 1;
-            last.clear();
-            last.extend_from_slice(key);
-            if request.filter.is_none_or(|filter| filter.matches(&item)) {
-                page.items.push(item);
+            match self.row(table, value) {
+                Ok((item, bytes)) => {
+                    evaluated += 1;
+                    page.bytes += bytes;
+                    last.clear();
+                    last.extend_from_slice(key);
+                    // Changes are told whatever became of the record since.
+                    let gone = table != tables::DELTA && self.store.is_gone(&item, self.now_ms);
+                    if !gone && request.filter.is_none_or(|filter| filter.matches(&item)) {
+                        page.items.push(item);
+                    }
+                    ControlFlow::Continue(())
+                }
+                Err(error) => {
+                    fault = Some(error);
+                    ControlFlow::Break(())
+                }
             }
-            ControlFlow::Continue(())
         })?;
         fault.map_or(Ok(page), Err)
+    }
+
+    /// The record of a row, with its length: an index entry leads to a base row, other rows are records.
+    fn row(&self, table: KvTable, value: &[u8]) -> Result<(Item, usize), BackendError> {
+        if table == tables::DELTA {
+            return Ok((decode("delta-1", value)?, value.len()));
+        }
+        if table == tables::BASE {
+            return Ok((decode("base-1", value)?, value.len()));
+        }
+        let row = self
+            .rows
+            .get(tables::BASE, value)?
+            .ok_or_else(|| BackendError::BadRow {
+                table: "index-1",
+                cause: "an entry names a record that is not there".to_owned(),
+            })?;
+        Ok((decode("base-1", &row)?, row.len()))
     }
 }
 

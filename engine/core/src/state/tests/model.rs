@@ -114,6 +114,23 @@ fn any_edit() -> impl Strategy<Value = Edit> {
         .prop_map(|(text, conditional)| Edit { text, conditional })
 }
 
+/// What another client sets: mostly values that this store never writes, so that it can be told whose they are.
+fn any_foreign_edit() -> impl Strategy<Value = Edit> {
+    let texts = vec![
+        "title=x",
+        "title=y",
+        "rating=7",
+        "note=m",
+        "tags=[z]",
+        "title=z rating=8",
+    ];
+    let foreign = prop::sample::select(texts).prop_map(|text| Edit {
+        text,
+        conditional: false,
+    });
+    prop_oneof![3 => foreign, 1 => any_edit()]
+}
+
 /// Steps of an app, an engine and a network in which no other client writes.
 fn any_own_step() -> BoxedStrategy<Step> {
     prop_oneof![
@@ -144,7 +161,7 @@ fn any_step() -> impl Strategy<Value = Step> {
     ];
     prop_oneof![
         58 => any_own_step(),
-        8 => (kind, any_edit()).prop_map(|(kind, edit)| Step::Outside(kind, edit)),
+        8 => (kind, any_foreign_edit()).prop_map(|(kind, edit)| Step::Outside(kind, edit)),
         1 => Just(Step::Evict),
     ]
 }

@@ -283,6 +283,21 @@ fn a_request_runs_only_so_many_resolvers() {
 }
 
 #[test]
+fn a_request_reads_only_so_much() {
+    let bench = bench_with_limits(Limits {
+        read_bytes_max: 30_000,
+        ..Limits::default()
+    });
+    bench.create(json!({"id": "p", "title": "x".repeat(20_000)}));
+    let body = bench.ask(
+        "{ a: listPosts { items { id } } b: listPosts { items { id } } }",
+        Json::Null,
+    );
+    assert_eq!(only_error(&body).0, "ResponseSizeExceeded");
+    assert_eq!(body["data"], json!({"a": {"items": [{"id": "p"}]}, "b": null}));
+}
+
+#[test]
 fn introspection_is_answered() {
     let query = "{ __schema { queryType { name } } __type(name: \"Post\") { fields { name } } }";
     let data = bench().data(query, Json::Null);

@@ -215,3 +215,36 @@ fn composite_foreign_keys_and_has_one_are_followed() {
         json!({"team": {"id": "t", "project": {"id": "p", "team": {"id": "t"}}}})
     );
 }
+
+#[test]
+fn tokens_outlive_a_restart_only_with_a_key_that_is_set() {
+    let token_after_restart = |token_key| {
+        let config = BackendConfig {
+            token_key,
+            ..BackendConfig::with_api_key(KEY)
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let open = |seed| {
+            let kv = KvStore::open(dir.path()).unwrap();
+            let backend =
+                Backend::new(fixtures::blog(), config.clone(), kv, SeededEntropy::new(seed)).unwrap();
+            Bench {
+                backend,
+                now_ms: START_MS.into(),
+            }
+        };
+        let bench = open(1);
+        bench.create(json!({"id": "p1", "title": "t"}));
+        bench.create(json!({"id": "p2", "title": "t"}));
+        let page = "query($t: String) { syncPosts(limit: 1, nextToken: $t) { items { id } nextToken } }";
+        let token = bench.data(page, json!({}))["syncPosts"]["nextToken"].take();
+        drop(bench);
+        open(2).ask(page, json!({"t": token}))
+    };
+    let goes_on = token_after_restart(Some([7; 16]));
+    assert_eq!(ids(&goes_on["data"]["syncPosts"]), "p2");
+    assert_eq!(
+        only_error(&token_after_restart(None)).0,
+        "UserIllegalArgumentException"
+    );
+}

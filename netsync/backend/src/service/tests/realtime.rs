@@ -7,7 +7,7 @@ use crate::config::{IdleMerge, LimitErrors, Limits, Switches, UnknownStop};
 
 const ON_CREATE: &str = "subscription { onCreatePost { id } }";
 
-fn silent() -> Doorbell {
+pub(super) fn silent() -> Doorbell {
     Arc::new(|| {})
 }
 

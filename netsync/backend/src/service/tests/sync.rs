@@ -229,3 +229,59 @@ fn a_base_sync_after_the_purge_no_longer_knows_the_tombstone() {
     let again = bench.create(json!({"id": "p2", "title": "again"}));
     assert_eq!(again["_version"], 1, "a new life starts at version 1");
 }
+
+/// Every row that a paged query gives, page after page.
+fn drain(bench: &Bench, limit: usize, last_sync: i64, filter: &Json) -> String {
+    let mut rows = Vec::new();
+    let mut token = Json::Null;
+    loop {
+        let variables = json!({"limit": limit, "lastSync": last_sync, "filter": filter, "nextToken": token});
+        let page = sync(bench, variables);
+        rows.extend((!page["items"].as_array().unwrap().is_empty()).then(|| trace(&page)));
+        token = page["nextToken"].clone();
+        if token.is_null() {
+            return rows.join(" ");
+        }
+    }
+}
+
+#[test]
+fn pages_of_any_size_give_the_same_rows() {
+    let bench = bench();
+    for n in 0..9 {
+        let blog = if n % 2 == 0 { "b" } else { "c" };
+        bench.create(json!({"id": format!("p{n}"), "title": format!("t{}", n % 4), "blogId": blog}));
+    }
+    bench.delete(json!({"id": "p4", "_version": 1}));
+    bench.update(json!({"id": "p2", "rating": 5, "_version": 1}));
+    let partition = json!({"and": [{"blogId": {"eq": "b"}}, {"title": {"ne": "t2"}}]});
+    for (last_sync, filter, expected) in [
+        (0, Json::Null, "p0:1 p1:1 p2:2 p3:1 (p4:2) p5:1 p6:1 p7:1 p8:1"),
+        (0, json!({"blogId": {"eq": "b"}}), "p0:1 p2:2 (p4:2) p6:1 p8:1"),
+        (0, partition, "p0:1 (p4:2) p8:1"),
+        (START_MS + 8, Json::Null, "p7:1 p8:1 (p4:2) p2:2"),
+    ] {
+        for limit in 1..=10 {
+            assert_eq!(
+                drain(&bench, limit, last_sync, &filter),
+                expected,
+                "limit {limit}, filter {filter}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_page_ends_after_a_megabyte() {
+    let bench = bench();
+    for n in 0..5 {
+        bench.create(json!({"id": format!("p{n}"), "title": "x".repeat(300 * 1024)}));
+    }
+    let query = "query($t: String) { syncPosts(nextToken: $t) { items { id } nextToken } }";
+    let first = bench.data(query, json!({}))["syncPosts"].take();
+    assert_eq!(ids(&first), "p0 p1 p2 p3");
+    assert_eq!(
+        ids(&bench.data(query, json!({"t": first["nextToken"]}))["syncPosts"]),
+        "p4"
+    );
+}

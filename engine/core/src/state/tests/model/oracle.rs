@@ -133,7 +133,9 @@ impl Oracle {
 
     /// Whether nobody edits what the server deleted: the oldest mutation, as it is sent, is no update.
     fn edits_nothing_gone(&self) -> bool {
-        let Some(head) = self.edits.first() else { return true };
+        let Some(head) = self.edits.first() else {
+            return true;
+        };
         let mut edits = self.edits.iter().filter(|edit| edit.mutation == head.mutation);
         !edits.all(|edit| edit.kind == MutationKind::Update)
     }
@@ -141,7 +143,11 @@ impl Oracle {
     /// Whatever was built on a create that is given up goes with it.
     fn given_up(&mut self, mutation: Seq) {
         let made = |edit: &Edit| edit.kind == MutationKind::Create;
-        if let Some(place) = self.edits.iter().position(|edit| edit.mutation == mutation && made(edit)) {
+        if let Some(place) = self
+            .edits
+            .iter()
+            .position(|edit| edit.mutation == mutation && made(edit))
+        {
             let behind = &self.edits[place + 1..];
             let built_on = behind.iter().position(made).unwrap_or(behind.len());
             self.edits.drain(place..=place + built_on);
@@ -212,7 +218,10 @@ impl Oracle {
         }
         let waits = !self.edits.is_empty();
         let (expected, found) = (
-            self.live().or(self.last_live.clone()).filter(|_| waits).map(without_nulls),
+            self.live()
+                .or(self.last_live.clone())
+                .filter(|_| waits)
+                .map(without_nulls),
             named(state.shadow.as_ref()),
         );
         if expected != found {

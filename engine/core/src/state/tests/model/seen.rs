@@ -19,7 +19,11 @@ pub(super) type Seen = BTreeMap<FieldName, Vec<Value>>;
 
 /// What the authors of the waiting mutations had seen.
 #[derive(Debug, Default)]
-pub(super) struct Authors(BTreeMap<Seq, Seen>);
+pub(super) struct Authors {
+    seen: BTreeMap<Seq, Seen>,
+    /// Whatever this store ever wrote: if another client writes the same, nobody can tell whose value it is.
+    own: Seen,
+}
 
 impl Authors {
     /// What somebody sees who reads the record now. A value that is not sent yet stands for what its author had seen.
@@ -32,7 +36,7 @@ impl Authors {
                     .pending
                     .iter()
                     .rfind(|m| m.kind == MutationKind::Create || m.patch.contains_key(&field.name));
-                if let Some(under) = on_top.and_then(|m| self.0.get(&m.seq)?.get(&field.name)) {
+                if let Some(under) = on_top.and_then(|m| self.seen.get(&m.seq)?.get(&field.name)) {
                     values.extend(under.clone());
                 }
                 (field.name.clone(), values)
@@ -42,7 +46,10 @@ impl Authors {
 
     /// A write of somebody who had seen this went into a mutation.
     pub(super) fn wrote(&mut self, into: Seq, kind: MutationKind, patch: &FieldMap, seen: Seen) {
-        let known = self.0.entry(into).or_default();
+        for (name, value) in patch {
+            self.own.entry(name.clone()).or_default().push(value.clone());
+        }
+        let known = self.seen.entry(into).or_default();
         for (name, values) in seen {
             match kind {
                 MutationKind::Create => drop(known.insert(name, vec![Value::Null])),
@@ -57,7 +64,7 @@ impl Authors {
         if let Change::Conflict(conflict) = change
             && matches!(conflict.decision, Decision::Retry { .. })
         {
-            let known = self.0.entry(conflict.mutation).or_default();
+            let known = self.seen.entry(conflict.mutation).or_default();
             for (name, value) in &conflict.remote.fields {
                 known.entry(name.clone()).or_default().push(value.clone());
             }
@@ -73,8 +80,9 @@ impl Authors {
                 MutationKind::Update => applied.fields.get(name).is_some_and(|ours| ours != theirs),
                 MutationKind::Delete => true,
             };
-            let seen = self.0.get(&applied.mutation).and_then(|seen| seen.get(name));
-            if overwritten && !seen.is_some_and(|seen| seen.contains(theirs)) {
+            let seen = self.seen.get(&applied.mutation).and_then(|seen| seen.get(name));
+            let known = |values: Option<&Vec<Value>>| values.is_some_and(|values| values.contains(theirs));
+            if overwritten && !known(seen) && !known(self.own.get(name)) {
                 return Err(format!(
                     "{} overwrote {name}={theirs:?} of another writer, but had seen only {seen:?}",
                     applied.mutation

@@ -116,18 +116,23 @@ impl Server {
     /// Handles a client's mutation. Says also what it accepted on the version that it named.
     pub(super) fn handle(&mut self, def: &ModelDef, request: &Request) -> (Answer, Option<Applied>) {
         self.foreign_before.clone_from(&self.foreign);
-        let before = self.item.clone().filter(|item| Some(item.sync.version) == request.version);
+        let before = self
+            .item
+            .clone()
+            .filter(|item| Some(item.sync.version) == request.version);
         let answer = self.decide(def, request);
         if matches!(answer, Answer::Applied(_)) && !self.took_effect.insert((request.mutation, request.round))
         {
             self.broken = Some(format!("{} took effect twice", request.mutation));
         }
-        let applied = before.filter(|_| matches!(answer, Answer::Applied(_))).map(|before| Applied {
-            mutation: request.mutation,
-            kind: request.kind,
-            fields: request.fields.clone(),
-            before: before.fields,
-        });
+        let applied = before
+            .filter(|_| matches!(answer, Answer::Applied(_)))
+            .map(|before| Applied {
+                mutation: request.mutation,
+                kind: request.kind,
+                fields: request.fields.clone(),
+                before: before.fields,
+            });
         (answer, applied)
     }
 
@@ -139,7 +144,14 @@ impl Server {
             _ => false,
         };
         if writes {
-            self.foreign.extend(fields.keys().cloned());
+            let before = self.item.as_ref().map(|item| &item.fields);
+            let changed = fields.iter().filter(|(name, value)| {
+                before
+                    .and_then(|before| before.get(*name))
+                    .unwrap_or(&Value::Null)
+                    != *value
+            });
+            self.foreign.extend(changed.map(|(name, _)| name.clone()));
         }
         match (&self.item, kind) {
             (None, MutationKind::Create) => drop(self.put(fields.clone(), false)),

@@ -211,7 +211,12 @@ impl World {
             .map(|mutation| (mutation.seq, mutation.attempts));
         let waiting = self.state.pending.len();
         self.apply(Change::Write(write))?;
-        if let Some(into) = self.state.pending.last().filter(|_| self.state.pending.len() >= waiting) {
+        if let Some(into) = self
+            .state
+            .pending
+            .last()
+            .filter(|_| self.state.pending.len() >= waiting)
+        {
             self.authors.wrote(into.seq, kind, &patch, seen);
         }
         match self.state.pending.len() {

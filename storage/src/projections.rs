@@ -1,0 +1,274 @@
+//! Rows, indexes, outbox and cursors: the tables that are made from the log, and how an entry changes them.
+//!
+//! Owns [`Projections`]. The meaning of an entry is `landfall_core::RecordState::apply`; this file loads the state of the
+//! record, lets the core change it, and writes back what differs.
+//!
+//! Invariants: 1. what an entry does depends only on the tables before it and on the entry itself, so that `rebuild.rs`
+//! gets the same from the log alone; 2. an entry that does not fit its record is refused before anything is written.
+
+use std::sync::Arc;
+
+use redb::{ReadableTable, Table, WriteTransaction};
+
+use landfall_core::{
+    Change, FoldError, LogEntry, Mutation, Record, RecordKey, RecordState, Row, SyncMetadata,
+};
+
+use crate::catalog::{Catalog, ModelEntry};
+use crate::codec;
+use crate::codec::head::{HeadParts, HeadRef};
+use crate::error::StorageError;
+use crate::index;
+use crate::tables::{CURSORS, INDEX, OUTBOX, RECORDS, record_key};
+use crate::txn::{Applied, ChangeKind, OutboxChange, VisibleChange};
+
+/// The tables that can be made again from the log.
+pub(crate) struct Projections<'t> {
+    pub(crate) records: Table<'t, &'static [u8], &'static [u8]>,
+    pub(crate) outbox: Table<'t, u64, &'static [u8]>,
+    pub(crate) index: Table<'t, &'static [u8], ()>,
+    pub(crate) cursors: Table<'t, &'static str, &'static [u8]>,
+    buffer: Vec<u8>,
+}
+
+impl<'t> Projections<'t> {
+    pub(crate) fn open(transaction: &'t WriteTransaction) -> Result<Self, StorageError> {
+        Ok(Self {
+            records: transaction.open_table(RECORDS)?,
+            outbox: transaction.open_table(OUTBOX)?,
+            index: transaction.open_table(INDEX)?,
+            cursors: transaction.open_table(CURSORS)?,
+            buffer: Vec::with_capacity(512),
+        })
+    }
+
+    /// Carries out one entry of the log. What names a model that the schema no longer has changes nothing: its entries
+    /// are kept, its rows are not.
+    pub(crate) fn project(&mut self, catalog: &Catalog, entry: &LogEntry) -> Result<(), StorageError> {
+        match entry.change.key() {
+            Some(key) if catalog.model(&key.model).is_err() => Ok(()),
+            Some(key) => {
+                let step = self.decide(catalog, entry, key).map_err(|stop| match stop {
+                    Stop::Storage(error) => error,
+                    Stop::Misfit(error) => error.into(),
+                })?;
+                self.perform(entry, step).map(drop)
+            }
+            None => self.project_other(entry).map(drop),
+        }
+    }
+
+    /// Carries out an entry that is not about one record.
+    pub(crate) fn project_other(&mut self, entry: &LogEntry) -> Result<Applied, StorageError> {
+        match &entry.change {
+            Change::Checkpoint(checkpoint) => {
+                let bytes =
+                    rmp_serde::to_vec(&checkpoint.cursor).expect("writing MessagePack to memory cannot fail");
+                self.cursors.insert(checkpoint.model.as_str(), bytes.as_slice())?;
+            }
+            Change::Cleared => self.clear()?,
+            _ => {}
+        }
+        Ok(Applied {
+            seq: entry.seq,
+            ..Applied::default()
+        })
+    }
+
+    /// Finds out what an entry does to its record; writes nothing.
+    pub(crate) fn decide<'c>(
+        &self,
+        catalog: &'c Catalog,
+        entry: &LogEntry,
+        key: &RecordKey,
+    ) -> Result<Step<'c>, Stop> {
+        let model = catalog.model(&key.model)?;
+        let encoded_key = record_key(key);
+        let before = self.state(catalog, &encoded_key)?;
+        let mut after = before.clone();
+        after
+            .apply(&model.def, entry.seq, &entry.change)
+            .map_err(Stop::Misfit)?;
+        Ok(Step {
+            model,
+            key: key.clone(),
+            encoded_key,
+            before,
+            after,
+        })
+    }
+
+    pub(crate) fn perform(&mut self, entry: &LogEntry, step: Step<'_>) -> Result<Applied, StorageError> {
+        let Step {
+            model,
+            key,
+            encoded_key,
+            before,
+            after,
+        } = step;
+        self.write_head(model, &encoded_key, &after)?;
+        let pairs = index::changes(
+            &key.model,
+            &model.indexes,
+            &key.id,
+            before.row.as_deref(),
+            after.row.as_deref(),
+        );
+        for (old, new) in pairs {
+            if let Some(old) = old {
+                self.index.remove(old.as_slice())?;
+            }
+            if let Some(new) = new {
+                self.index.insert(new.as_slice(), ())?;
+            }
+        }
+        let outbox = self.write_outbox(before.pending, &after.pending)?;
+        let visible = visible_change(
+            model,
+            key,
+            entry,
+            (before.row, before.sync),
+            (after.row, after.sync),
+        );
+        Ok(Applied {
+            seq: entry.seq,
+            visible,
+            outbox,
+        })
+    }
+
+    pub(crate) fn state(&self, catalog: &Catalog, encoded_key: &[u8]) -> Result<RecordState, StorageError> {
+        let Some(guard) = self.records.get(encoded_key)? else {
+            return Ok(RecordState::default());
+        };
+        let head = HeadRef::parse(guard.value())?;
+        let decode = |row: &[u8]| catalog.reader(codec::row::layout_of(row)?)?.decode(row);
+        let pending = head
+            .pending()
+            .map(|seq| match self.outbox.get(seq.0)? {
+                Some(bytes) => Ok(rmp_serde::from_slice(bytes.value())?),
+                None => Err(StorageError::corrupt(format!(
+                    "mutation {seq} is missing from the outbox"
+                ))),
+            })
+            .collect::<Result<_, StorageError>>()?;
+        Ok(RecordState {
+            row: head.row.map(decode).transpose()?,
+            sync: head.sync,
+            own_since: head.own_since,
+            shadow: head.shadow.map(decode).transpose()?,
+            pending,
+        })
+    }
+
+    fn write_head(
+        &mut self,
+        model: &ModelEntry,
+        key: &[u8],
+        state: &RecordState,
+    ) -> Result<(), StorageError> {
+        if *state == RecordState::default() {
+            self.records.remove(key)?;
+            return Ok(());
+        }
+        let encode = |row: &Row, out: &mut Vec<u8>| codec::row::encode(out, model.layout, row);
+        self.buffer.clear();
+        let parts = HeadParts {
+            sync: state.sync,
+            own_since: state.own_since,
+            row: state.row.as_ref().map(|row| |out: &mut Vec<u8>| encode(row, out)),
+            shadow: state
+                .shadow
+                .as_ref()
+                .map(|row| |out: &mut Vec<u8>| encode(row, out)),
+        };
+        codec::head::encode(
+            &mut self.buffer,
+            parts,
+            state.pending.iter().map(|mutation| mutation.seq),
+        );
+        self.records.insert(key, self.buffer.as_slice())?;
+        Ok(())
+    }
+
+    /// Brings the outbox from what waited before to what waits after; both are in order.
+    fn write_outbox(
+        &mut self,
+        before: Vec<Mutation>,
+        after: &[Mutation],
+    ) -> Result<Vec<OutboxChange>, StorageError> {
+        let mut changes = Vec::new();
+        let mut before = before.into_iter().peekable();
+        for mutation in after {
+            while let Some(gone) = before.next_if(|old| old.seq < mutation.seq) {
+                self.outbox.remove(gone.seq.0)?;
+                changes.push(OutboxChange::Removed(gone));
+            }
+            if before.next_if(|old| old.seq == mutation.seq).as_ref() != Some(mutation) {
+                self.buffer.clear();
+                rmp_serde::encode::write(&mut self.buffer, mutation).expect("writing to memory cannot fail");
+                self.outbox.insert(mutation.seq.0, self.buffer.as_slice())?;
+                changes.push(OutboxChange::Put(mutation.clone()));
+            }
+        }
+        for gone in before {
+            self.outbox.remove(gone.seq.0)?;
+            changes.push(OutboxChange::Removed(gone));
+        }
+        Ok(changes)
+    }
+
+    /// Empties every projection.
+    pub(crate) fn clear(&mut self) -> Result<(), StorageError> {
+        self.records.retain(|_, _| false)?;
+        self.outbox.retain(|_, _| false)?;
+        self.index.retain(|_, ()| false)?;
+        self.cursors.retain(|_, _| false)?;
+        Ok(())
+    }
+}
+
+/// What an entry does to its record.
+pub(crate) struct Step<'c> {
+    model: &'c ModelEntry,
+    key: RecordKey,
+    encoded_key: Vec<u8>,
+    before: RecordState,
+    after: RecordState,
+}
+
+/// Why an entry cannot be carried out.
+pub(crate) enum Stop {
+    Storage(StorageError),
+    Misfit(FoldError),
+}
+
+impl From<StorageError> for Stop {
+    fn from(error: StorageError) -> Self {
+        Self::Storage(error)
+    }
+}
+
+fn visible_change(
+    model: &ModelEntry,
+    key: RecordKey,
+    entry: &LogEntry,
+    (before, before_sync): (Option<Row>, Option<SyncMetadata>),
+    (after, sync): (Option<Row>, Option<SyncMetadata>),
+) -> Option<VisibleChange> {
+    let (kind, row) = match (before, after) {
+        (None, None) => return None,
+        (None, Some(new)) => (ChangeKind::Insert, new),
+        (Some(old), None) => (ChangeKind::Delete, old),
+        (Some(old), Some(new)) if old == new && before_sync == sync => return None,
+        (Some(_), Some(new)) => (ChangeKind::Update, new),
+    };
+    let record = Record::new(Arc::clone(&model.def), row).with_sync(sync);
+    Some(VisibleChange {
+        key,
+        kind,
+        record,
+        seq: entry.seq,
+        origin: entry.origin,
+    })
+}
