@@ -155,7 +155,7 @@ fn payload(out: &mut Vec<u8>, change: &Change) {
         Change::Write(c) => write(out, c),
         Change::Sent(c) => write(out, c),
         Change::OutcomeUnknown(c) | Change::NotApplied(c) | Change::Retried(c) | Change::Discarded(c) => {
-            write(out, c)
+            write(out, c);
         }
         Change::Acknowledged(c) => write(out, c),
         Change::Conflict(c) => write(out, c),
