@@ -6,7 +6,7 @@ use std::ops::{Bound, RangeBounds};
 
 use redb::TableDefinition;
 
-/// A table of a [`KvStore`], by name; end the name in the version of its form, such as `base-1`.
+/// A table of a [`KvStore`](super::KvStore), by name; end the name in the version of its form, such as `base-1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KvTable(&'static str);
 

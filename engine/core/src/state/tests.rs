@@ -617,6 +617,16 @@ fn decision_hands_no_version_to_what_clashes_with_it() {
     );
 }
 
+/// The delete that was to make room was given up, so that the create met a record of this store's own.
+#[test]
+fn create_that_meets_our_own_record_is_no_clash_for_what_follows() {
+    check(
+        "save title=a; sent e1; ack e1 v1 title=a; delete; sent e4; refused e4; save rating=1; discard e4; \
+         sent e7; delete; conflict e7 v1 title=a -> accept",
+        "- | v1 own | {title=a} | e10 delete queued @v1",
+    );
+}
+
 /// The value of another writer was hidden by a waiting edit, so that nobody can have seen it.
 #[test]
 fn edit_on_top_of_a_hidden_change_meets_the_conflict_as_well() {

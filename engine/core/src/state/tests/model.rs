@@ -166,6 +166,23 @@ fn any_step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// Steps in which two clients edit the same fields all the time.
+fn any_contested_step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => any_edit().prop_map(Step::Save),
+        4 => any_edit().prop_map(Step::SaveCopy),
+        3 => Just(Step::Copy),
+        1 => prop::bool::weighted(0.2).prop_map(|conditional| Step::Delete { conditional }),
+        3 => Just(Step::Send),
+        3 => prop::bool::weighted(0.1).prop_map(|refuse| Step::Serve { refuse }),
+        3 => Just(Step::Answer),
+        4 => Just(Step::GoodNetwork),
+        1 => Just(Step::Discard),
+        5 => (0..64_usize).prop_map(Step::Frame),
+        4 => any_foreign_edit().prop_map(|edit| Step::Outside(MutationKind::Update, edit)),
+    ]
+}
+
 fn any_setup() -> impl Strategy<Value = Setup> {
     let handlings = [Handling::Automerge, Handling::Optimistic];
     let answers = [
@@ -267,6 +284,22 @@ fn a_store_is_never_in_conflict_with_itself() {
         "outcome unknown",
         "settled as applied",
         "remote",
+        "folded",
+        "discarded",
+    ] {
+        assert!(seen.contains_key(what), "no history has seen `{what}`: {seen:?}");
+    }
+}
+
+/// The server lets a mutation overwrite another writer's value only if its author had seen that, or if whoever decided
+/// its conflict had: this is checked at each mutation that the server accepts on the version that it names.
+#[test]
+fn no_change_of_another_writer_is_overwritten_unseen() {
+    let seen = run_histories(2000, any_contested_step(), |_| Ok(()));
+    for what in [
+        "server applied",
+        "server saw another version",
+        "conflict",
         "folded",
         "discarded",
     ] {
