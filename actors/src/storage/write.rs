@@ -245,18 +245,12 @@ impl Batch {
                 continue;
             }
             let of = Sent {
-                key: mutation.key.clone(),
+                key: mutation.key,
                 mutation: *seq,
                 attempt: mutation.attempts + 1,
             };
-            let key = mutation.key.clone();
             self.append(txn, Origin::Outbox, Some(*seq), Change::Sent(of))?;
-            let mut mutation = txn.mutation(*seq)?.ok_or_else(|| missing(*seq))?;
-            if mutation.base_version.is_none() && mutation.kind != MutationKind::Create {
-                // What it was made on was dropped meanwhile; the newest version known is what the app sees.
-                mutation.base_version = txn.state(&key)?.sync.map(|sync| sync.version);
-            }
-            sent.push(mutation);
+            sent.push(txn.mutation(*seq)?.ok_or_else(|| missing(*seq))?);
         }
         Ok(sent)
     }

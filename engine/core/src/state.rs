@@ -109,6 +109,7 @@ impl RecordState {
                 // From here on the row runs ahead of what lies under it, so that is kept beside it.
                 self.shadow.clone_from(&self.row);
             }
+            self.note_write(write.base_version);
             let mutation = Mutation {
                 seq,
                 key: write.key.clone(),

@@ -153,6 +153,35 @@ fn the_version_is_the_newest_unless_another_writer_changed_the_same_field() {
             "title=b",
             "update {title=b} @v2",
         ),
+        // The answer was merged with another's change: it counts as another's.
+        (
+            "remote v1 title=a; copy; save title=x; sent e2; ack e2 v3 title=y",
+            "title=b",
+            "update {title=b} @v1",
+        ),
+        // Something waits: the version comes with its acknowledgement.
+        (
+            "remote v1 title=a; copy; save rating=1",
+            "title=b",
+            "update {title=b}",
+        ),
+        ("save title=a; copy", "title=b", "update {title=b}"),
+    ];
+    for (script, save, expected) in cases {
+        check_save(script, From::Copy, save, expected);
+    }
+    // The app never read the record, so that there is nothing to clash with.
+    check_save(
+        "remote v2 title=a",
+        From::Nothing,
+        "title=b",
+        "update {title=b} @v2",
+    );
+}
+
+#[test]
+fn what_the_caller_cannot_have_seen_keeps_the_version_old() {
+    let cases = [
         // Our own newer version of another field does not hide what another wrote before it.
         (
             "remote v1 title=a; copy; remote v2 title=x; save rating=1; sent e3; ack e3 v3 title=x rating=1",
@@ -177,25 +206,19 @@ fn the_version_is_the_newest_unless_another_writer_changed_the_same_field() {
             "title=c",
             "update {title=c} @v1",
         ),
+        // The same, but the edit came after the other's value, from an older copy still.
+        (
+            "remote v1 title=a; copy; remote v2 title=x; save-copy title=b; sent e3; copy; \
+             conflict e3 v2 title=x -> accept",
+            "title=c",
+            "update {title=c} @v1",
+        ),
         // The copy is older than the record of another writer that took the identifier.
         (
             "save title=a; copy; sent e1; conflict e1 v1 title=x -> accept",
             "title=b",
             "update {title=b} @v0",
         ),
-        // The answer was merged with another's change: it counts as another's.
-        (
-            "remote v1 title=a; copy; save title=x; sent e2; ack e2 v3 title=y",
-            "title=b",
-            "update {title=b} @v1",
-        ),
-        // Something waits: the version comes with its acknowledgement.
-        (
-            "remote v1 title=a; copy; save rating=1",
-            "title=b",
-            "update {title=b}",
-        ),
-        ("save title=a; copy", "title=b", "update {title=b}"),
     ];
     for (script, save, expected) in cases {
         check_save(script, From::Copy, save, expected);
@@ -205,13 +228,6 @@ fn the_version_is_the_newest_unless_another_writer_changed_the_same_field() {
     check_save(hidden, From::Stored, "title=c", "update {title=c} @v1");
     check_save(hidden, From::Stored, "rating=1", "update {rating=1}");
     check_delete(hidden, "delete", "delete @v1");
-    // The app never read the record, so that there is nothing to clash with.
-    check_save(
-        "remote v2 title=a",
-        From::Nothing,
-        "title=b",
-        "update {title=b} @v2",
-    );
 }
 
 #[test]

@@ -40,14 +40,22 @@ impl RecordState {
             });
             return;
         }
-        let version = arrival.remote.sync.version;
         let hidden = if arrival.new_life {
             self.pin(|_| true)
         } else {
             self.pin_unseen(def, arrival.before, arrival.now)
         };
         // What a waiting edit hides is not seen by whoever reads this version.
-        self.own_since = hidden.then(|| RecordVersion(version.0.saturating_add(1)));
+        self.own_since = hidden.then(|| above(arrival.remote.sync.version));
+    }
+
+    /// A write that is made on an old version hides what its author has not seen from later readers as well.
+    pub(super) fn note_write(&mut self, base: Option<RecordVersion>) {
+        if let (Some(base), Some(known)) = (base, self.sync)
+            && base < known.version
+        {
+            self.own_since = Some(above(known.version));
+        }
     }
 
     /// Pins what would overwrite a change of the server's row that its author cannot have seen. Returns whether a
@@ -183,6 +191,10 @@ impl RecordState {
                 }),
             }
     }
+}
+
+fn above(version: RecordVersion) -> RecordVersion {
+    RecordVersion(version.0.saturating_add(1))
 }
 
 /// Whether a server record may be what a mutation alone made of the version that it was made on.
