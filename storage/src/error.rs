@@ -157,6 +157,14 @@ impl From<redb::CommitError> for StorageError {
     }
 }
 
+impl From<redb::SetDurabilityError> for StorageError {
+    fn from(error: redb::SetDurabilityError) -> Self {
+        Self::Io {
+            cause: error.to_string(),
+        }
+    }
+}
+
 impl From<std::io::Error> for StorageError {
     fn from(error: std::io::Error) -> Self {
         Self::io(&error)

@@ -1,14 +1,17 @@
-//! Landfall's store: the event log, and everything that is projected from it, in one redb file.
+//! Landfall's store: the event log, and everything that is projected from it, in one file.
 //!
 //! The only crate that names redb. A write transaction ([`Txn`]) appends log entries; each is projected into rows,
-//! indexes, metadata and outbox in the same commit. Readers take snapshots beside the writer. No rules live here
+//! indexes, metadata and outbox in the same commit. A commit is on disk once its entries are in the journal, and the
+//! database catches up by checkpoints. Readers take snapshots beside the writer. No rules live here
 //! (`landfall-core` has them), no channels and no threads (`landfall-actors` has those).
 
 mod catalog;
 mod codec;
+mod commit;
 mod disk;
 mod error;
 mod index;
+mod journal;
 pub mod kv;
 mod open;
 mod projections;

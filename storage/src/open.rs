@@ -1,17 +1,23 @@
-//! What happens when a store is opened: format, schema, layouts, and mutations that a stop left on their way.
+//! What happens when a store is opened: entries that are only in the journal, format, schema, layouts, and mutations that
+//! a stop left on their way.
 //!
-//! Owns [`prepare`]. Everything is one transaction, so that a crash while opening leaves the store as it was.
+//! Owns [`prepare`] and [`recover`]. Everything is one transaction, so that a crash while opening leaves the store as
+//! it was.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use redb::{Database, ReadableTable, TableHandle, WriteTransaction};
+use redb::{Durability, ReadableTable, TableHandle, WriteTransaction};
 
 use landfall_core::{Change, MutationRef, Origin, Schema, SchemaChanged, schema_from_json, schema_to_json};
 
 use crate::catalog::Catalog;
+use crate::codec;
 use crate::codec::row::{Layout, LayoutId};
+use crate::commit::checkpoint;
+use crate::disk::Opened;
 use crate::error::StorageError;
+use crate::journal::Found;
 use crate::rebuild;
 use crate::schema_diff::{self, SchemaDiff};
 use crate::store::{LogHead, OnIncompatible, StoreOptions, read_head};
@@ -21,15 +27,30 @@ use crate::txn::Txn;
 /// Newest form of a store that this version reads and writes.
 const FORMAT: u32 = 1;
 
-/// Makes a database ready: checks its format, takes on the schema, settles what a crash left open.
-pub(crate) fn prepare(
-    database: &Database,
-    options: &StoreOptions,
-) -> Result<(Catalog, LogHead), StorageError> {
-    let transaction = database.begin_write()?;
+/// Makes a store ready: takes over what a crash left in the journal, checks the format, takes on the schema, settles
+/// what a stop left open.
+pub(crate) fn prepare(opened: &Opened, options: &StoreOptions) -> Result<(Catalog, LogHead), StorageError> {
+    let mut transaction = opened.database.begin_write()?;
     check_format(&transaction, options)?;
-    let head = read_head(database)?;
-    let stored = stored_schema(&transaction)?;
+    let on_disk = read_head(&opened.database)?;
+    let mut journal = opened.journal();
+    let found = journal.recover(on_disk)?;
+    let stored = stored_schema(&transaction)?.map(Arc::new);
+    let head = match &stored {
+        // The journal's entries were made under the schema of their time.
+        Some(stored) => append_again(
+            &transaction,
+            &Arc::new(take_on(&transaction, stored)?),
+            on_disk,
+            &found,
+        )?,
+        None if found.is_empty() => on_disk,
+        None => {
+            return Err(StorageError::corrupt(
+                "the journal has entries, but the store has no schema",
+            ));
+        }
+    };
     let diff = match &stored {
         Some(stored) => schema_diff::compare(stored, &options.schema),
         None => SchemaDiff::default(),
@@ -39,7 +60,7 @@ pub(crate) fn prepare(
     if wipe && options.incompatible == OnIncompatible::Refuse {
         return Err(StorageError::SchemaIncompatible { reasons });
     }
-    let catalog = Arc::new(take_on(&transaction, options)?);
+    let catalog = Arc::new(take_on(&transaction, &options.schema)?);
     let planned = {
         let mut txn = Txn::open(&transaction, &catalog, head, options.now_ms)?;
         if wipe {
@@ -56,18 +77,67 @@ pub(crate) fn prepare(
             txn.append(Origin::App, None, Change::SchemaChanged(changed))?;
         }
         settle_interrupted(&mut txn)?;
-        txn.finish()?
+        txn.finish()?.head
     };
     if !wipe && diff.indexes_changed {
         rebuild::rebuild_indexes(&transaction, &catalog)?;
     }
-    if planned == head {
-        transaction.abort()?;
-    } else {
+    if planned != head {
+        checkpoint(transaction, &mut journal)?;
+        if wipe {
+            journal.erase()?;
+        }
+    } else if head != on_disk {
+        transaction.set_durability(Durability::None)?;
         transaction.commit()?;
+    } else {
+        transaction.abort()?;
     }
     let catalog = Arc::into_inner(catalog).expect("the transaction that borrowed the catalog is gone");
     Ok((catalog, planned))
+}
+
+/// Makes a store that was reopened while it was in use as it was: takes over what is only in the journal.
+pub(crate) fn recover(opened: &Opened, catalog: &Arc<Catalog>) -> Result<(), StorageError> {
+    let head = read_head(&opened.database)?;
+    let found = opened.journal().recover(head)?;
+    if !found.is_empty() {
+        let mut transaction = opened.database.begin_write()?;
+        append_again(&transaction, catalog, head, &found)?;
+        // The journal has it on disk, and a full disk must not keep the store closed.
+        transaction.set_durability(Durability::None)?;
+        transaction.commit()?;
+    }
+    Ok(())
+}
+
+/// Appends entries of the journal to the log that ends with `head`. Returns where it ends then.
+fn append_again(
+    transaction: &WriteTransaction,
+    catalog: &Arc<Catalog>,
+    head: LogHead,
+    found: &[Found],
+) -> Result<LogHead, StorageError> {
+    let mut txn = Txn::open(transaction, catalog, head, 0)?;
+    for Found { seq, bytes } in found {
+        let entry = codec::entry::decode(*seq, bytes)?;
+        txn.append_entry(entry).map_err(|error| match error {
+            StorageError::Misfit(_) | StorageError::UnknownModel { .. } => StorageError::corrupt(format!(
+                "entry {seq} of the journal does not fit the records: {error}"
+            )),
+            other => other,
+        })?;
+    }
+    let head = txn.finish()?.head;
+    match found.last() {
+        Some(last) if codec::entry::stored_check(&last.bytes) != Some(head.check) => {
+            Err(StorageError::corrupt(format!(
+                "entry {} of the journal reads differently than it was written",
+                last.seq
+            )))
+        }
+        _ => Ok(head),
+    }
 }
 
 /// What the changes would lose of the records that there are.
@@ -143,19 +213,19 @@ fn stored_schema(transaction: &WriteTransaction) -> Result<Option<Schema>, Stora
 }
 
 /// Stores the schema and the layouts that it adds.
-fn take_on(transaction: &WriteTransaction, options: &StoreOptions) -> Result<Catalog, StorageError> {
+fn take_on(transaction: &WriteTransaction, schema: &Arc<Schema>) -> Result<Catalog, StorageError> {
     let mut table = transaction.open_table(LAYOUTS)?;
     let mut layouts: BTreeMap<LayoutId, Layout> = BTreeMap::new();
     for item in table.iter()? {
         let (id, bytes) = item?;
         layouts.insert(LayoutId(id.value()), rmp_serde::from_slice(bytes.value())?);
     }
-    let (catalog, fresh) = Catalog::build(Arc::clone(&options.schema), &layouts)?;
+    let (catalog, fresh) = Catalog::build(Arc::clone(schema), &layouts)?;
     for (id, layout) in fresh {
         let bytes = rmp_serde::to_vec(&layout).expect("writing MessagePack to memory cannot fail");
         table.insert(id.0, bytes.as_slice())?;
     }
-    let json = schema_to_json(&options.schema).to_string();
+    let json = schema_to_json(schema).to_string();
     let mut value = crc32fast::hash(json.as_bytes()).to_le_bytes().to_vec();
     value.extend_from_slice(json.as_bytes());
     transaction
