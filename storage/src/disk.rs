@@ -34,7 +34,7 @@ pub use redb::StorageBackend;
 pub use redb::backends::InMemoryBackend;
 
 /// Name of the file inside a store's directory.
-pub const FILE_NAME: &str = "landfall.redb";
+pub const FILE_NAME: &str = "landfall.store";
 
 /// Journal of a new store on disk, in bytes. It bounds what is appended again after a crash, a few thousand entries and
 /// a tenth of a second, and how much a checkpoint brings to disk at once.
@@ -49,7 +49,7 @@ pub type OpenBackend = Arc<dyn Fn() -> io::Result<Box<dyn StorageBackend>> + Sen
 /// Where a store's bytes live.
 #[derive(Clone)]
 pub enum Disk {
-    /// In the file `landfall.redb` of this directory, which is made if missing.
+    /// In the file `landfall.store` of this directory, which is made if missing.
     Directory(PathBuf),
     /// In memory; gone when the store is closed.
     Memory,
@@ -147,6 +147,26 @@ fn open_backend(
         database,
         journal: Mutex::new(Journal::new(journal, layout.journal_bytes)),
     })
+}
+
+/// The database inside the file of a store that is closed, for tools that look at its tables.
+///
+/// What is only in the journal is not in it; a store that was closed has nothing there that the database lacks.
+///
+/// # Errors
+/// [`StorageError::Foreign`] if there is no store, [`StorageError::TooNew`], [`StorageError::Corrupt`], and the disk's
+/// faults.
+pub fn database_of(directory: &Path) -> Result<impl StorageBackend + use<>, StorageError> {
+    let path = directory.join(FILE_NAME);
+    let said = |error: io::Error| StorageError::at_path(&path, &error);
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(&path)
+        .map_err(said)?;
+    let backend = FileBackend::new(file).map_err(|error| translate(error, &path))?;
+    let layout = layout_of(&backend, &path)?.ok_or_else(|| StorageError::Foreign { path: path.clone() })?;
+    Ok(Region::new(Arc::new(backend), layout.database_start()))
 }
 
 /// Where in the file what lies; `None` if the file is still to be made.

@@ -25,7 +25,7 @@ mod tables;
 mod test_support;
 mod txn;
 
-pub use disk::{Disk, FILE_NAME, InMemoryBackend, OpenBackend, StorageBackend};
+pub use disk::{Disk, FILE_NAME, InMemoryBackend, OpenBackend, StorageBackend, database_of};
 pub use error::StorageError;
 pub use query::{Plan, Query};
 pub use rebuild::{DIFFERENCES_MAX, Verification, verify};
