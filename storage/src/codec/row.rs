@@ -78,12 +78,14 @@ impl RowReader {
     /// All values in slot order.
     pub(crate) fn decode(&self, row: &[u8]) -> Result<Row, StorageError> {
         let parts = Parts::of(row, self.columns)?;
-        (0..self.slots)
-            .map(|slot| match self.column(slot) {
-                Some(column) => decode_value(parts.value(column)?),
-                None => Ok(Value::Null),
-            })
-            .collect()
+        let mut values = Vec::with_capacity(self.slots);
+        for slot in 0..self.slots {
+            values.push(match self.column(slot) {
+                Some(column) => decode_value(parts.value(column)?)?,
+                None => Value::Null,
+            });
+        }
+        Ok(values)
     }
 }
 
