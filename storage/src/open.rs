@@ -121,7 +121,7 @@ fn append_again(
     let mut txn = Txn::open(transaction, catalog, head, 0)?;
     for Found { seq, bytes } in found {
         let entry = codec::entry::decode(*seq, bytes)?;
-        txn.append_entry(entry).map_err(|error| match error {
+        txn.append_entry(&entry).map_err(|error| match error {
             StorageError::Misfit(_) | StorageError::UnknownModel { .. } => StorageError::corrupt(format!(
                 "entry {seq} of the journal does not fit the records: {error}"
             )),

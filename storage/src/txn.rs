@@ -253,7 +253,7 @@ impl<'t> Txn<'t> {
         cause: Option<Seq>,
         change: Change,
     ) -> Result<Applied, StorageError> {
-        self.append_entry(LogEntry {
+        self.append_entry(&LogEntry {
             seq: self.head.seq.next(),
             at_ms: self.now_ms,
             origin,
@@ -263,9 +263,9 @@ impl<'t> Txn<'t> {
     }
 
     /// The same for an entry that is complete, and follows the newest one.
-    pub(crate) fn append_entry(&mut self, entry: LogEntry) -> Result<Applied, StorageError> {
+    pub(crate) fn append_entry(&mut self, entry: &LogEntry) -> Result<Applied, StorageError> {
         let step = match entry.change.key() {
-            Some(key) => Some(self.projections.decide(self.catalog, &entry, key).map_err(
+            Some(key) => Some(self.projections.decide(self.catalog, entry, key).map_err(
                 |stop| match stop {
                     Stop::Storage(error) => error,
                     Stop::Misfit(error) => StorageError::Misfit(error),
@@ -279,15 +279,15 @@ impl<'t> Txn<'t> {
             self.cleared = true;
         }
         let previous = self.head.check;
-        let (bytes, check) = self.frame.push(|out| codec::entry::encode(out, &entry, previous));
+        let (bytes, check) = self.frame.push(|out| codec::entry::encode(out, entry, previous));
         self.log.insert(entry.seq.0, bytes)?;
         self.head = LogHead {
             seq: entry.seq,
             check,
         };
         let applied = match step {
-            Some(step) => self.projections.perform(&entry, step)?,
-            None => self.projections.project_other(&entry)?,
+            Some(step) => self.projections.perform(entry, step)?,
+            None => self.projections.project_other(entry)?,
         };
         self.torn = false;
         Ok(applied)
