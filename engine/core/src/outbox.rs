@@ -270,6 +270,30 @@ mod tests {
     }
 
     #[test]
+    fn parked_mutations_are_counted_through_every_change() {
+        let mut outbox = Outbox::default();
+        let queued = mutation(1, "a", MutationKind::Create, &[]);
+        let mut parked = queued.clone();
+        parked.stage = Stage::Parked(Refusal {
+            error_type: None,
+            message: "no".into(),
+        });
+        for (change, expected) in [
+            (&queued, 0),
+            (&parked, 1),
+            (&parked, 1),
+            (&queued, 0),
+            (&parked, 1),
+        ] {
+            outbox.put(change);
+            assert_eq!(outbox.parked_len(), expected);
+        }
+        outbox.remove(Seq(1));
+        outbox.remove(Seq(1));
+        assert_eq!(outbox.parked_len(), 0);
+    }
+
+    #[test]
     fn a_record_that_refers_to_itself_is_not_held_back() {
         let mut outbox = Outbox::default();
         outbox.put(&mutation(1, "a", MutationKind::Create, &["a"]));
