@@ -71,6 +71,19 @@ impl Disk {
         open_backend(backend, &path, cache_bytes, faults)
     }
 
+    /// Opens the database in a file that is there.
+    pub(crate) fn open_existing(
+        path: &Path,
+        cache_bytes: usize,
+        faults: &Arc<Faults>,
+    ) -> Result<Database, StorageError> {
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).open(path);
+        let file = file.map_err(|error| StorageError::at_path(path, &error))?;
+        let backend = FileBackend::new(file).map_err(|error| translate(error, path))?;
+        open_backend(Box::new(backend), path, cache_bytes, faults)
+    }
+
     /// Where it is, for messages.
     pub(crate) fn place(&self) -> PathBuf {
         match self {
@@ -180,6 +193,12 @@ fn sync_names(directory: &Path, existing: Option<&Path>) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Brings the name of a file to disk.
+pub(crate) fn sync_name(path: &Path) -> io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    sync_names(directory, Some(directory))
 }
 
 /// Elsewhere names are on disk as soon as they are given, or directories cannot be opened to sync them.

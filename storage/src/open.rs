@@ -12,6 +12,7 @@ use landfall_core::{Change, MutationRef, Origin, Schema, SchemaChanged, schema_f
 use crate::catalog::Catalog;
 use crate::codec::row::{Layout, LayoutId};
 use crate::error::StorageError;
+use crate::migrate::{self, MigrationReport, Migrations};
 use crate::rebuild;
 use crate::schema_diff::{self, SchemaDiff};
 use crate::store::{LogHead, OnIncompatible, StoreOptions, read_head};
@@ -25,23 +26,73 @@ const FORMAT: u32 = 1;
 pub(crate) fn prepare(
     database: &Database,
     options: &StoreOptions,
+    migrations: &Migrations,
 ) -> Result<(Catalog, LogHead), StorageError> {
     let transaction = database.begin_write()?;
-    check_format(&transaction, options)?;
+    let prepared = prepare_in(&transaction, database, options, migrations)?;
+    if prepared.changed {
+        transaction.commit()?;
+    } else {
+        transaction.abort()?;
+    }
+    let catalog =
+        Arc::into_inner(prepared.catalog).expect("the transaction that borrowed the catalog is gone");
+    Ok((catalog, prepared.head))
+}
+
+/// Says what taking on the schema would do, and changes nothing.
+pub(crate) fn rehearse(
+    database: &Database,
+    options: &StoreOptions,
+    migrations: &Migrations,
+) -> Result<MigrationReport, StorageError> {
+    let transaction = database.begin_write()?;
+    let report = prepare_in(&transaction, database, options, migrations)?.report;
+    transaction.abort()?;
+    Ok(report)
+}
+
+/// A database whose transaction is still to be committed.
+struct Prepared {
+    catalog: Arc<Catalog>,
+    head: LogHead,
+    changed: bool,
+    report: MigrationReport,
+}
+
+fn prepare_in(
+    transaction: &WriteTransaction,
+    database: &Database,
+    options: &StoreOptions,
+    migrations: &Migrations,
+) -> Result<Prepared, StorageError> {
+    check_format(transaction, options)?;
     let head = read_head(database)?;
-    let stored = stored_schema(&transaction)?;
-    let diff = match &stored {
+    let stored = stored_schema(transaction)?.map(Arc::new);
+    let mut diff = match &stored {
         Some(stored) => schema_diff::compare(stored, &options.schema),
         None => SchemaDiff::default(),
     };
-    let reasons = losses(&transaction, &diff)?;
+    let mut reasons = losses(transaction, &diff)?;
+    let catalog = Arc::new(take_on(transaction, options)?);
+    let mut report = MigrationReport::default();
+    let mut carried_head = head;
+    if let (Some(stored), false) = (&stored, reasons.is_empty())
+        && let Some(carried) = migrate::carry_over(transaction, migrations, stored, &catalog, head)?
+    {
+        diff = schema_diff::compare(&carried.schema, &options.schema);
+        diff.indexes_changed = true;
+        report = carried.report;
+        carried_head = carried.head;
+        report.reasons = std::mem::replace(&mut reasons, losses(transaction, &diff)?);
+    }
     let wipe = !reasons.is_empty();
     if wipe && options.incompatible == OnIncompatible::Refuse {
         return Err(StorageError::SchemaIncompatible { reasons });
     }
-    let catalog = Arc::new(take_on(&transaction, options)?);
+    let renamed = migrate::note_names(transaction, migrations)?;
     let planned = {
-        let mut txn = Txn::open(&transaction, &catalog, head, options.now_ms)?;
+        let mut txn = Txn::open(transaction, &catalog, carried_head, options.now_ms)?;
         if wipe {
             txn.append(Origin::App, None, Change::Cleared)?;
         }
@@ -59,15 +110,14 @@ pub(crate) fn prepare(
         txn.finish()?
     };
     if !wipe && diff.indexes_changed {
-        rebuild::rebuild_indexes(&transaction, &catalog)?;
+        rebuild::rebuild_indexes(transaction, &catalog)?;
     }
-    if planned == head {
-        transaction.abort()?;
-    } else {
-        transaction.commit()?;
-    }
-    let catalog = Arc::into_inner(catalog).expect("the transaction that borrowed the catalog is gone");
-    Ok((catalog, planned))
+    Ok(Prepared {
+        catalog,
+        head: planned,
+        changed: renamed || planned != head,
+        report,
+    })
 }
 
 /// What the changes would lose of the records that there are.
@@ -142,14 +192,20 @@ fn stored_schema(transaction: &WriteTransaction) -> Result<Option<Schema>, Stora
     })
 }
 
-/// Stores the schema and the layouts that it adds.
-fn take_on(transaction: &WriteTransaction, options: &StoreOptions) -> Result<Catalog, StorageError> {
-    let mut table = transaction.open_table(LAYOUTS)?;
-    let mut layouts: BTreeMap<LayoutId, Layout> = BTreeMap::new();
-    for item in table.iter()? {
+/// The layouts that rows on disk name.
+pub(crate) fn layouts(transaction: &WriteTransaction) -> Result<BTreeMap<LayoutId, Layout>, StorageError> {
+    let mut layouts = BTreeMap::new();
+    for item in transaction.open_table(LAYOUTS)?.iter()? {
         let (id, bytes) = item?;
         layouts.insert(LayoutId(id.value()), rmp_serde::from_slice(bytes.value())?);
     }
+    Ok(layouts)
+}
+
+/// Stores the schema and the layouts that it adds.
+fn take_on(transaction: &WriteTransaction, options: &StoreOptions) -> Result<Catalog, StorageError> {
+    let layouts = layouts(transaction)?;
+    let mut table = transaction.open_table(LAYOUTS)?;
     let (catalog, fresh) = Catalog::build(Arc::clone(&options.schema), &layouts)?;
     for (id, layout) in fresh {
         let bytes = rmp_serde::to_vec(&layout).expect("writing MessagePack to memory cannot fail");
