@@ -8,9 +8,7 @@
 mod support;
 
 use futures_util::future::BoxFuture;
-use landfall::{
-    ConflictHandler, DataStore, FieldMap, ModelName, Resolution, SyncConflict, TypedPredicate, Value,
-};
+use landfall::{ConflictHandler, DataStore, FieldMap, Resolution, SyncConflict, TypedPredicate, Value};
 use support::{API_KEY, Outcome, backend, sent, until};
 
 landfall::inline_schema!(
@@ -35,7 +33,7 @@ fn merge(conflict: &SyncConflict) -> Resolution {
     let Some(local) = conflict
         .local
         .as_ref()
-        .filter(|_| conflict.key.model == ModelName::from("Message"))
+        .filter(|_| conflict.key.model == "Message")
     else {
         return Resolution::AcceptRemote;
     };
@@ -100,7 +98,7 @@ async fn play() -> Outcome<Message> {
         store.set_online(false)?;
     }
     change(&ada, &id, |message| {
-        message.reactions = Some(vec!["thanks".to_owned()])
+        message.reactions = Some(vec!["thanks".to_owned()]);
     })
     .await?;
     change(&ben, &id, |message| {

@@ -38,7 +38,7 @@ async fn day_at_sea(ship: &DataStore, day: i32) -> Outcome {
         ship.transaction(|tx| {
             tx.save(&event)?;
             tx.save(&Shipment::copy_of(&shipment, |shipment| {
-                shipment.stage = Stage::AtSea
+                shipment.stage = Stage::AtSea;
             }))
         })
         .await?;

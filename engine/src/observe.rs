@@ -249,8 +249,21 @@ impl<T> QueryObserver<T> {
 
     /// The result as it is at first, then waits for each next one; `None` once the stream has ended.
     pub async fn next(&mut self) -> Option<Result<QuerySnapshot<T>, Error>> {
+        self.advance().await?;
+        Some(self.snapshot())
+    }
+
+    /// As [`next`](Self::next), but hands out only how many records there are, which costs nothing: for those who show
+    /// a count, and for those who look at the result only now and then.
+    pub async fn next_total(&mut self) -> Option<Result<usize, Error>> {
+        self.advance().await?;
+        Some(self.items.refresh().map(|()| self.items.total()))
+    }
+
+    /// Waits until there is something new; `None` once the stream has ended.
+    async fn advance(&mut self) -> Option<()> {
         if std::mem::take(&mut self.fresh) {
-            return Some(self.snapshot());
+            return Some(());
         }
         loop {
             let changed = tokio::select! {
@@ -260,7 +273,7 @@ impl<T> QueryObserver<T> {
             };
             // What has come meanwhile belongs to the same result.
             if self.catch_up() || changed {
-                return Some(self.snapshot());
+                return Some(());
             }
         }
     }

@@ -9,18 +9,20 @@ use std::borrow::Borrow;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use redb::{
-    Database, Key, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition,
+    Key, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition,
     TableError, Value, WriteTransaction,
 };
 
 use landfall_core::{ModelName, Predicate, Seq};
 
-use crate::disk::FILE_NAME;
+use crate::commit::checkpoint;
+use crate::disk::{Disk, FILE_NAME};
 use crate::error::StorageError;
 use crate::snapshot::Snapshot;
-use crate::tables::{CURSORS, INDEX, LAYOUTS, LOG, META, OUTBOX, RECORDS, meta};
+use crate::tables::{CURSORS, IN_FLIGHT, INDEX, LAYOUTS, LOG, META, OUTBOX, RECORDS, meta};
 
 /// Page cache of the copy that is being made, in bytes: it is written once from front to back.
 const CACHE_BYTES: usize = 8 * 1024 * 1024;
@@ -70,6 +72,9 @@ impl Snapshot {
     /// # Errors
     /// [`StorageError::Exists`] if the directory has a store already; otherwise the disks' faults. An unfinished copy
     /// is left behind under another name only if it cannot be removed.
+    ///
+    /// # Panics
+    /// If the store has a table that is not copied: our own bug.
     pub fn backup(
         &self,
         directory: &Path,
@@ -91,13 +96,8 @@ impl Snapshot {
         path: &Path,
         progress: &mut dyn FnMut(CopyProgress),
     ) -> Result<u64, StorageError> {
-        let database = Database::builder()
-            .set_cache_size(CACHE_BYTES)
-            .create(path)
-            .map_err(|error| StorageError::Io {
-                cause: format!("{}: {error}", path.display()),
-            })?;
-        let transaction = database.begin_write()?;
+        let opened = Disk::open_at(path, CACHE_BYTES, &Arc::default())?;
+        let transaction = opened.database.begin_write()?;
         let mut copy = Copy {
             from: self.transaction(),
             to: &transaction,
@@ -109,11 +109,17 @@ impl Snapshot {
         copy.table(LOG)?;
         copy.table(RECORDS)?;
         copy.table(OUTBOX)?;
+        copy.table(IN_FLIGHT)?;
         copy.table(INDEX)?;
         copy.table(CURSORS)?;
         copy.table(META)?;
         let rows = copy.at.done;
-        transaction.commit()?;
+        assert_eq!(
+            self.transaction().list_tables()?.count(),
+            transaction.list_tables()?.count(),
+            "every table of a store must be copied; a new one was forgotten here"
+        );
+        checkpoint(transaction, &mut opened.journal())?;
         Ok(rows)
     }
 
@@ -157,6 +163,7 @@ impl Copy<'_> {
             + from.open_table(LOG)?.len()?
             + from.open_table(RECORDS)?.len()?
             + from.open_table(OUTBOX)?.len()?
+            + from.open_table(IN_FLIGHT)?.len()?
             + from.open_table(INDEX)?.len()?
             + from.open_table(CURSORS)?.len()?
             + from.open_table(META)?.len()?;
@@ -220,22 +227,8 @@ fn check_store(path: &Path) -> Result<(), StorageError> {
     if !path.is_file() {
         return Err(foreign());
     }
-    let database = match Database::builder().set_cache_size(CACHE_BYTES).open(path) {
-        Ok(database) => database,
-        Err(redb::DatabaseError::DatabaseAlreadyOpen) => {
-            return Err(StorageError::Locked {
-                path: path.to_owned(),
-            });
-        }
-        Err(redb::DatabaseError::Storage(redb::StorageError::Io(error)))
-            if error.kind() == io::ErrorKind::InvalidData =>
-        {
-            return Err(foreign());
-        }
-        Err(redb::DatabaseError::Storage(error)) => return Err(error.into()),
-        Err(error) => return Err(StorageError::corrupt(format!("{}: {error}", path.display()))),
-    };
-    let ours = match database.begin_read()?.open_table(META) {
+    let opened = Disk::open_at(path, CACHE_BYTES, &Arc::default())?;
+    let ours = match opened.database.begin_read()?.open_table(META) {
         Ok(table) => table.get(meta::FORMAT)?.is_some(),
         Err(TableError::TableDoesNotExist(_)) => false,
         Err(error) => return Err(error.into()),

@@ -1,36 +1,47 @@
 //! Where a store's bytes live: a directory, memory, or a disk that a simulator makes.
 //!
-//! Owns opening and locking of the database file. Which file is ours is `disk/contents.rs`; what is remembered of a
-//! fault is `disk/faults.rs`.
+//! Owns opening and locking of a store's file. Which file is ours is `disk/contents.rs`; what lies where in it is
+//! `disk/layout.rs`; what is remembered of a fault is `disk/faults.rs`.
 //!
 //! Invariants: 1. a file that is not ours is never written to; 2. a file that a crash left half made is made anew,
 //! since nothing was acknowledged from it; 3. a new file's name is on disk before anything in it is acknowledged.
 
 mod contents;
 mod faults;
+mod layout;
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redb::Database;
 use redb::backends::FileBackend;
 
 use crate::error::StorageError;
+use crate::journal::Journal;
 use contents::Contents;
 pub(crate) use faults::Faults;
 use faults::Watched;
+use layout::{FileLayout, HEADER_BYTES};
+pub(crate) use layout::{Region, write_zeros};
 
 /// The storage backend of the database, for disks that live elsewhere than in a file.
 pub use redb::StorageBackend;
 /// A backend in memory.
 pub use redb::backends::InMemoryBackend;
 
-/// Name of the database file inside a store's directory.
-pub const FILE_NAME: &str = "landfall.redb";
+/// Name of the file inside a store's directory.
+pub const FILE_NAME: &str = "landfall.store";
+
+/// Journal of a new store on disk, in bytes. It bounds what is appended again after a crash, a few thousand entries and
+/// a tenth of a second, and how much a checkpoint brings to disk at once.
+const JOURNAL_BYTES: u64 = 2 * 1024 * 1024;
+
+/// The same on a disk that is handed in: small, so that a simulation goes through many checkpoints.
+const JOURNAL_BYTES_CUSTOM: u64 = 64 * 1024;
 
 /// Opens a backend anew each time the store is opened or reopened.
 pub type OpenBackend = Arc<dyn Fn() -> io::Result<Box<dyn StorageBackend>> + Send + Sync>;
@@ -38,7 +49,7 @@ pub type OpenBackend = Arc<dyn Fn() -> io::Result<Box<dyn StorageBackend>> + Sen
 /// Where a store's bytes live.
 #[derive(Clone)]
 pub enum Disk {
-    /// In the file `landfall.redb` of this directory, which is made if missing.
+    /// In the file `landfall.store` of this directory, which is made if missing.
     Directory(PathBuf),
     /// In memory; gone when the store is closed.
     Memory,
@@ -56,9 +67,23 @@ impl fmt::Debug for Disk {
     }
 }
 
+/// A store's file, open.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) database: Database,
+    /// Only the writer uses it; the lock lets a reader that reopens the file hand over a new one.
+    journal: Mutex<Journal>,
+}
+
+impl Opened {
+    pub(crate) fn journal(&self) -> MutexGuard<'_, Journal> {
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Disk {
-    /// Opens the database, making it if there is none. What the disk does from here on is noted in `faults`.
-    pub(crate) fn open(&self, cache_bytes: usize, faults: &Arc<Faults>) -> Result<Database, StorageError> {
+    /// Opens the file, making it if there is none. What the disk does from here on is noted in `faults`.
+    pub(crate) fn open(&self, cache_bytes: usize, faults: &Arc<Faults>) -> Result<Opened, StorageError> {
         let path = self.place();
         let backend: Box<dyn StorageBackend> = match self {
             Self::Directory(directory) => {
@@ -68,20 +93,33 @@ impl Disk {
             Self::Memory => Box::new(InMemoryBackend::new()),
             Self::Custom(open) => open()?,
         };
-        open_backend(backend, &path, cache_bytes, faults)
+        let fresh = FileLayout {
+            journal_bytes: match self {
+                Self::Directory(_) => JOURNAL_BYTES,
+                Self::Custom(_) => JOURNAL_BYTES_CUSTOM,
+                // What is gone with the process needs no second copy.
+                Self::Memory => 0,
+            },
+        };
+        open_backend(backend, &path, cache_bytes, faults, fresh)
     }
 
-    /// Opens the database in a file that is there.
-    pub(crate) fn open_existing(
+    /// Opens the file at a path of its own, as a store in a directory is; makes it if it is missing or empty.
+    pub(crate) fn open_at(
         path: &Path,
         cache_bytes: usize,
         faults: &Arc<Faults>,
-    ) -> Result<Database, StorageError> {
+    ) -> Result<Opened, StorageError> {
         let mut options = OpenOptions::new();
-        let file = options.read(true).write(true).open(path);
-        let file = file.map_err(|error| StorageError::at_path(path, &error))?;
+        let file = options.read(true).write(true).create(true).truncate(false);
+        let file = file
+            .open(path)
+            .map_err(|error| StorageError::at_path(path, &error))?;
         let backend = FileBackend::new(file).map_err(|error| translate(error, path))?;
-        open_backend(Box::new(backend), path, cache_bytes, faults)
+        let fresh = FileLayout {
+            journal_bytes: JOURNAL_BYTES,
+        };
+        open_backend(Box::new(backend), path, cache_bytes, faults, fresh)
     }
 
     /// Where it is, for messages.
@@ -104,35 +142,73 @@ fn open_backend(
     path: &Path,
     cache_bytes: usize,
     faults: &Arc<Faults>,
-) -> Result<Database, StorageError> {
-    match contents::examine(&*backend)? {
-        Contents::Empty | Contents::Database => {}
-        Contents::Unfinished => alone(&*backend, path, || match contents::examine(&*backend)? {
-            // Looked at again, since somebody else may have been making it a moment ago.
-            Contents::Unfinished => backend.set_len(0),
-            _ => Ok(()),
+    fresh: FileLayout,
+) -> Result<Opened, StorageError> {
+    let layout = match layout_of(&*backend, path)? {
+        Some(layout) => layout,
+        // Looked at again, since somebody else may have been making it a moment ago.
+        None => alone(&*backend, path, || match layout_of(&*backend, path)? {
+            Some(layout) => Ok(layout),
+            None => Ok(fresh.create(&*backend).map(|()| fresh)?),
         })?,
-        Contents::Foreign => {
-            return Err(StorageError::Foreign {
-                path: path.to_owned(),
-            });
-        }
-    }
+    };
     if faults.have_unsynced() {
-        alone(&*backend, path, || faults.write_again(&*backend))?;
+        alone(&*backend, path, || Ok(faults.write_again(&*backend)?))?;
     }
-    Database::builder()
+    let file: Arc<dyn StorageBackend> = Arc::new(Watched::new(backend, Arc::clone(faults)));
+    let database = Database::builder()
         .set_cache_size(cache_bytes)
-        .create_with_backend(Watched::new(backend, Arc::clone(faults)))
-        .map_err(|error| translate(error, path))
+        .create_with_backend(Region::new(Arc::clone(&file), layout.database_start()))
+        .map_err(|error| translate(error, path))?;
+    let journal = Region::new(file, HEADER_BYTES);
+    Ok(Opened {
+        database,
+        journal: Mutex::new(Journal::new(journal, layout.journal_bytes)),
+    })
+}
+
+/// The database inside the file of a store that is closed, for tools that look at its tables.
+///
+/// What is only in the journal is not in it; a store that was closed has nothing there that the database lacks.
+///
+/// # Errors
+/// [`StorageError::Foreign`] if there is no store, [`StorageError::TooNew`], [`StorageError::Corrupt`], and the disk's
+/// faults.
+pub fn database_of(directory: &Path) -> Result<impl StorageBackend + use<>, StorageError> {
+    let path = directory.join(FILE_NAME);
+    let said = |error: io::Error| StorageError::at_path(&path, &error);
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(&path)
+        .map_err(said)?;
+    let backend = FileBackend::new(file).map_err(|error| translate(error, &path))?;
+    let layout = layout_of(&backend, &path)?.ok_or_else(|| StorageError::Foreign { path: path.clone() })?;
+    Ok(Region::new(Arc::new(backend), layout.database_start()))
+}
+
+/// Where in the file what lies; `None` if the file is still to be made.
+fn layout_of(backend: &dyn StorageBackend, path: &Path) -> Result<Option<FileLayout>, StorageError> {
+    match contents::examine(backend)? {
+        Contents::Empty | Contents::Unfinished => Ok(None),
+        Contents::Store(layout) => Ok(Some(layout)),
+        Contents::Damaged(what) => Err(StorageError::corrupt(format!("{}: {what}", path.display()))),
+        Contents::Newer(found) => Err(StorageError::TooNew {
+            found,
+            known: layout::VERSION,
+        }),
+        Contents::Foreign => Err(StorageError::Foreign {
+            path: path.to_owned(),
+        }),
+    }
 }
 
 /// Does something to a file that is not open as a database, while nobody else can open it.
-fn alone(
+fn alone<T>(
     backend: &dyn StorageBackend,
     path: &Path,
-    work: impl FnOnce() -> io::Result<()>,
-) -> Result<(), StorageError> {
+    work: impl FnOnce() -> Result<T, StorageError>,
+) -> Result<T, StorageError> {
     let locked = match backend.try_lock_range(Bound::Unbounded, Bound::Unbounded) {
         Ok(true) => true,
         Ok(false) => {
@@ -150,7 +226,7 @@ fn alone(
             .unlock_range(Bound::Unbounded, Bound::Unbounded)
             .map_err(io::Error::from)?;
     }
-    Ok(worked?)
+    worked
 }
 
 /// Opens the file, or makes it and its directory.
@@ -220,6 +296,12 @@ fn translate(error: redb::DatabaseError, path: &Path) -> StorageError {
         redb::DatabaseError::Storage(error) => error.into(),
         other => StorageError::corrupt(format!("{}: {other}", path.display())),
     }
+}
+
+/// A region that is a whole file, for the tests of what lies in regions.
+#[cfg(test)]
+pub(crate) fn region_at_start(file: Arc<dyn StorageBackend>) -> Region {
+    Region::new(file, 0)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use landfall_core::Seq;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StorageError {
-    /// The disk is full. Nothing was lost; free some space, the store goes on by itself.
+    /// The disk is full, or the file may not grow any more. Nothing was lost; free some space, the store goes on by itself.
     #[error("the disk is full; free some space and try again")]
     Full,
     /// Another process, or another store in this one, has the directory open.
@@ -128,7 +128,7 @@ impl StorageError {
     fn io(error: &std::io::Error) -> Self {
         use std::io::ErrorKind;
         match error.kind() {
-            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Self::Full,
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => Self::Full,
             ErrorKind::UnexpectedEof => Self::corrupt("the file ends before its contents do"),
             _ => Self::Io {
                 cause: error.to_string(),
@@ -180,6 +180,14 @@ impl From<redb::CommitError> for StorageError {
             other => Self::Io {
                 cause: other.to_string(),
             },
+        }
+    }
+}
+
+impl From<redb::SetDurabilityError> for StorageError {
+    fn from(error: redb::SetDurabilityError) -> Self {
+        Self::Io {
+            cause: error.to_string(),
         }
     }
 }

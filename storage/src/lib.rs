@@ -1,15 +1,18 @@
-//! Landfall's store: the event log, and everything that is projected from it, in one redb file.
+//! Landfall's store: the event log, and everything that is projected from it, in one file.
 //!
 //! The only crate that names redb. A write transaction ([`Txn`]) appends log entries; each is projected into rows,
-//! indexes, metadata and outbox in the same commit. Readers take snapshots beside the writer. No rules live here
+//! indexes, metadata and outbox in the same commit. A commit is on disk once its entries are in the journal, and the
+//! database catches up by checkpoints. Readers take snapshots beside the writer. No rules live here
 //! (`landfall-core` has them), no channels and no threads (`landfall-actors` has those).
 
 mod backup;
 mod catalog;
 mod codec;
+mod commit;
 mod disk;
 mod error;
 mod index;
+mod journal;
 pub mod kv;
 mod migrate;
 mod open;
@@ -25,7 +28,7 @@ mod test_support;
 mod txn;
 
 pub use backup::{CopyProgress, Statistics, restore};
-pub use disk::{Disk, FILE_NAME, InMemoryBackend, OpenBackend, StorageBackend};
+pub use disk::{Disk, FILE_NAME, InMemoryBackend, OpenBackend, StorageBackend, database_of};
 pub use error::StorageError;
 pub use migrate::{MigrationProgress, MigrationReport, Migrations, OnProgress};
 pub use query::{

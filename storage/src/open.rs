@@ -1,17 +1,23 @@
-//! What happens when a store is opened: format, schema, layouts, and mutations that a stop left on their way.
+//! What happens when a store is opened: entries that are only in the journal, format, schema, layouts, and mutations that
+//! a stop left on their way.
 //!
-//! Owns [`prepare`]. Everything is one transaction, so that a crash while opening leaves the store as it was.
+//! Owns [`prepare`] and [`recover`]. Everything is one transaction, so that a crash while opening leaves the store as
+//! it was.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use redb::{Database, ReadableTable, TableHandle, WriteTransaction};
+use redb::{Durability, ReadableTable, TableHandle, WriteTransaction};
 
 use landfall_core::{Change, MutationRef, Origin, Schema, SchemaChanged, schema_from_json, schema_to_json};
 
 use crate::catalog::Catalog;
+use crate::codec;
 use crate::codec::row::{Layout, LayoutId};
+use crate::commit::checkpoint;
+use crate::disk::Opened;
 use crate::error::StorageError;
+use crate::journal::Found;
 use crate::migrate::{self, MigrationReport, Migrations};
 use crate::rebuild;
 use crate::schema_diff::{self, SchemaDiff};
@@ -22,59 +28,85 @@ use crate::txn::Txn;
 /// Newest form of a store that this version reads and writes.
 const FORMAT: u32 = 1;
 
-/// Makes a database ready: checks its format, takes on the schema, settles what a crash left open.
+/// Makes a store ready: takes over what a crash left in the journal, checks the format, takes on the schema, settles
+/// what a stop left open.
 pub(crate) fn prepare(
-    database: &Database,
+    opened: &Opened,
     options: &StoreOptions,
     migrations: &Migrations,
 ) -> Result<(Catalog, LogHead), StorageError> {
-    let transaction = database.begin_write()?;
-    let prepared = prepare_in(&transaction, database, options, migrations)?;
+    let mut transaction = opened.database.begin_write()?;
+    let prepared = prepare_in(&transaction, opened, options, migrations)?;
+    let mut journal = opened.journal();
     if prepared.changed {
+        checkpoint(transaction, &mut journal)?;
+        if prepared.forgets {
+            journal.erase()?;
+        }
+    } else if prepared.recovered {
+        transaction.set_durability(Durability::None)?;
         transaction.commit()?;
     } else {
         transaction.abort()?;
     }
-    let catalog =
-        Arc::into_inner(prepared.catalog).expect("the transaction that borrowed the catalog is gone");
+    let catalog = prepared.catalog;
+    let catalog = Arc::into_inner(catalog).expect("the transaction that borrowed the catalog is gone");
     Ok((catalog, prepared.head))
 }
 
 /// Says what taking on the schema would do, and changes nothing.
 pub(crate) fn rehearse(
-    database: &Database,
+    opened: &Opened,
     options: &StoreOptions,
     migrations: &Migrations,
 ) -> Result<MigrationReport, StorageError> {
-    let transaction = database.begin_write()?;
-    let report = prepare_in(&transaction, database, options, migrations)?.report;
+    let transaction = opened.database.begin_write()?;
+    let report = prepare_in(&transaction, opened, options, migrations)?.report;
     transaction.abort()?;
     Ok(report)
 }
 
-/// A database whose transaction is still to be committed.
+/// A store whose transaction is still to be committed.
 struct Prepared {
     catalog: Arc<Catalog>,
     head: LogHead,
+    /// Whether there is something new that has to be on disk.
     changed: bool,
+    /// Whether entries of the journal were taken over.
+    recovered: bool,
+    /// Whether the journal holds what the store gave up.
+    forgets: bool,
     report: MigrationReport,
 }
 
 fn prepare_in(
     transaction: &WriteTransaction,
-    database: &Database,
+    opened: &Opened,
     options: &StoreOptions,
     migrations: &Migrations,
 ) -> Result<Prepared, StorageError> {
     check_format(transaction, options)?;
-    let head = read_head(database)?;
+    let on_disk = read_head(&opened.database)?;
+    let found = opened.journal().recover(on_disk)?;
     let stored = stored_schema(transaction)?.map(Arc::new);
+    let head = match &stored {
+        // The journal's entries were made under the schema of their time.
+        Some(stored) => {
+            let catalog = Arc::new(take_on(transaction, stored)?);
+            append_again(transaction, &catalog, on_disk, &found)?
+        }
+        None if found.is_empty() => on_disk,
+        None => {
+            let what = "the journal has entries, but the store has no schema";
+            return Err(StorageError::corrupt(what));
+        }
+    };
     let mut diff = match &stored {
         Some(stored) => schema_diff::compare(stored, &options.schema),
         None => SchemaDiff::default(),
     };
     let mut reasons = losses(transaction, &diff)?;
-    let catalog = Arc::new(take_on(transaction, options)?);
+    let catalog = Arc::new(take_on(transaction, &options.schema)?);
     let mut report = MigrationReport::default();
     let mut carried_head = head;
     if let (Some(stored), false) = (&stored, reasons.is_empty())
@@ -90,34 +122,87 @@ fn prepare_in(
     if wipe && options.incompatible == OnIncompatible::Refuse {
         return Err(StorageError::SchemaIncompatible { reasons });
     }
-    let renamed = migrate::note_names(transaction, migrations)?;
-    let planned = {
-        let mut txn = Txn::open(transaction, &catalog, carried_head, options.now_ms)?;
-        if wipe {
-            txn.append(Origin::App, None, Change::Cleared)?;
-        }
-        if stored
-            .as_ref()
-            .is_none_or(|stored| stored.hash() != options.schema.hash())
-        {
-            let changed = SchemaChanged {
-                hash: options.schema.hash().clone(),
-                introspection: schema_to_json(&options.schema).to_string(),
-            };
-            txn.append(Origin::App, None, Change::SchemaChanged(changed))?;
-        }
-        settle_interrupted(&mut txn)?;
-        txn.finish()?
-    };
+    let noted = migrate::note_names(transaction, migrations)?;
+    let is_new = stored.is_none_or(|stored| stored.hash() != options.schema.hash());
+    let planned = bring_up(transaction, &catalog, options, carried_head, wipe, is_new)?;
     if !wipe && diff.indexes_changed {
         rebuild::rebuild_indexes(transaction, &catalog)?;
     }
     Ok(Prepared {
         catalog,
         head: planned,
-        changed: renamed || planned != head,
+        changed: noted || planned != head,
+        recovered: head != on_disk,
+        forgets: wipe || !report.applied.is_empty(),
         report,
     })
+}
+
+/// Appends what opening itself has to say. Returns where the log ends then.
+fn bring_up(
+    transaction: &WriteTransaction,
+    catalog: &Arc<Catalog>,
+    options: &StoreOptions,
+    head: LogHead,
+    wipe: bool,
+    is_new: bool,
+) -> Result<LogHead, StorageError> {
+    let mut txn = Txn::open(transaction, catalog, head, options.now_ms)?;
+    if wipe {
+        txn.append(Origin::App, None, Change::Cleared)?;
+    }
+    if is_new {
+        let changed = SchemaChanged {
+            hash: options.schema.hash().clone(),
+            introspection: schema_to_json(&options.schema).to_string(),
+        };
+        txn.append(Origin::App, None, Change::SchemaChanged(changed))?;
+    }
+    settle_interrupted(&mut txn)?;
+    Ok(txn.finish()?.head)
+}
+
+/// Makes a store that was reopened while it was in use as it was: takes over what is only in the journal.
+pub(crate) fn recover(opened: &Opened, catalog: &Arc<Catalog>) -> Result<(), StorageError> {
+    let head = read_head(&opened.database)?;
+    let found = opened.journal().recover(head)?;
+    if !found.is_empty() {
+        let mut transaction = opened.database.begin_write()?;
+        append_again(&transaction, catalog, head, &found)?;
+        // The journal has it on disk, and a full disk must not keep the store closed.
+        transaction.set_durability(Durability::None)?;
+        transaction.commit()?;
+    }
+    Ok(())
+}
+
+/// Appends entries of the journal to the log that ends with `head`. Returns where it ends then.
+fn append_again(
+    transaction: &WriteTransaction,
+    catalog: &Arc<Catalog>,
+    head: LogHead,
+    found: &[Found],
+) -> Result<LogHead, StorageError> {
+    let mut txn = Txn::open(transaction, catalog, head, 0)?;
+    for Found { seq, bytes } in found {
+        let entry = codec::entry::decode(*seq, bytes)?;
+        txn.append_entry(&entry).map_err(|error| match error {
+            StorageError::Misfit(_) | StorageError::UnknownModel { .. } => StorageError::corrupt(format!(
+                "entry {seq} of the journal does not fit the records: {error}"
+            )),
+            other => other,
+        })?;
+    }
+    let head = txn.finish()?.head;
+    match found.last() {
+        Some(last) if codec::entry::stored_check(&last.bytes) != Some(head.check) => {
+            Err(StorageError::corrupt(format!(
+                "entry {} of the journal reads differently than it was written",
+                last.seq
+            )))
+        }
+        _ => Ok(head),
+    }
 }
 
 /// What the changes would lose of the records that there are.
@@ -203,15 +288,15 @@ pub(crate) fn layouts(transaction: &WriteTransaction) -> Result<BTreeMap<LayoutI
 }
 
 /// Stores the schema and the layouts that it adds.
-fn take_on(transaction: &WriteTransaction, options: &StoreOptions) -> Result<Catalog, StorageError> {
+fn take_on(transaction: &WriteTransaction, schema: &Arc<Schema>) -> Result<Catalog, StorageError> {
     let layouts = layouts(transaction)?;
     let mut table = transaction.open_table(LAYOUTS)?;
-    let (catalog, fresh) = Catalog::build(Arc::clone(&options.schema), &layouts)?;
+    let (catalog, fresh) = Catalog::build(Arc::clone(schema), &layouts)?;
     for (id, layout) in fresh {
         let bytes = rmp_serde::to_vec(&layout).expect("writing MessagePack to memory cannot fail");
         table.insert(id.0, bytes.as_slice())?;
     }
-    let json = schema_to_json(&options.schema).to_string();
+    let json = schema_to_json(schema).to_string();
     let mut value = crc32fast::hash(json.as_bytes()).to_le_bytes().to_vec();
     value.extend_from_slice(json.as_bytes());
     transaction

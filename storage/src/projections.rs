@@ -11,7 +11,7 @@ use std::sync::Arc;
 use redb::{ReadableTable, Table, WriteTransaction};
 
 use landfall_core::{
-    Change, FoldError, LogEntry, Mutation, Record, RecordKey, RecordState, Row, SyncMetadata,
+    Change, FoldError, LogEntry, Mutation, Record, RecordKey, RecordState, Row, Stage, SyncMetadata,
 };
 
 use crate::catalog::{Catalog, ModelEntry};
@@ -19,13 +19,14 @@ use crate::codec;
 use crate::codec::head::{HeadParts, HeadRef};
 use crate::error::StorageError;
 use crate::index;
-use crate::tables::{CURSORS, INDEX, OUTBOX, RECORDS, record_key};
+use crate::tables::{CURSORS, IN_FLIGHT, INDEX, OUTBOX, RECORDS, record_key};
 use crate::txn::{Applied, ChangeKind, OutboxChange, VisibleChange};
 
 /// The tables that can be made again from the log.
 pub(crate) struct Projections<'t> {
     pub(crate) records: Table<'t, &'static [u8], &'static [u8]>,
     pub(crate) outbox: Table<'t, u64, &'static [u8]>,
+    pub(crate) in_flight: Table<'t, u64, ()>,
     pub(crate) index: Table<'t, &'static [u8], ()>,
     pub(crate) cursors: Table<'t, &'static str, &'static [u8]>,
     buffer: Vec<u8>,
@@ -36,6 +37,7 @@ impl<'t> Projections<'t> {
         Ok(Self {
             records: transaction.open_table(RECORDS)?,
             outbox: transaction.open_table(OUTBOX)?,
+            in_flight: transaction.open_table(IN_FLIGHT)?,
             index: transaction.open_table(INDEX)?,
             cursors: transaction.open_table(CURSORS)?,
             buffer: Vec::with_capacity(512),
@@ -201,27 +203,40 @@ impl<'t> Projections<'t> {
         let mut before = before.into_iter().peekable();
         for mutation in after {
             while let Some(gone) = before.next_if(|old| old.seq < mutation.seq) {
-                self.outbox.remove(gone.seq.0)?;
-                changes.push(OutboxChange::Removed(gone));
+                changes.push(self.remove_mutation(gone)?);
             }
-            if before.next_if(|old| old.seq == mutation.seq).as_ref() != Some(mutation) {
+            let old = before.next_if(|old| old.seq == mutation.seq);
+            if old.as_ref() != Some(mutation) {
                 self.buffer.clear();
                 rmp_serde::encode::write(&mut self.buffer, mutation).expect("writing to memory cannot fail");
                 self.outbox.insert(mutation.seq.0, self.buffer.as_slice())?;
+                if mutation.stage == Stage::InFlight {
+                    self.in_flight.insert(mutation.seq.0, ())?;
+                } else if old.is_some_and(|old| old.stage == Stage::InFlight) {
+                    self.in_flight.remove(mutation.seq.0)?;
+                }
                 changes.push(OutboxChange::Put(mutation.clone()));
             }
         }
         for gone in before {
-            self.outbox.remove(gone.seq.0)?;
-            changes.push(OutboxChange::Removed(gone));
+            changes.push(self.remove_mutation(gone)?);
         }
         Ok(changes)
+    }
+
+    fn remove_mutation(&mut self, gone: Mutation) -> Result<OutboxChange, StorageError> {
+        self.outbox.remove(gone.seq.0)?;
+        if gone.stage == Stage::InFlight {
+            self.in_flight.remove(gone.seq.0)?;
+        }
+        Ok(OutboxChange::Removed(gone))
     }
 
     /// Empties every projection.
     pub(crate) fn clear(&mut self) -> Result<(), StorageError> {
         self.records.retain(|_, _| false)?;
         self.outbox.retain(|_, _| false)?;
+        self.in_flight.retain(|_, ()| false)?;
         self.index.retain(|_, ()| false)?;
         self.cursors.retain(|_, _| false)?;
         Ok(())

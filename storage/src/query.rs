@@ -73,6 +73,9 @@ impl Snapshot {
         let predicate = query.predicate.bind(&model.def)?;
         let sort = BoundSort::bind(&query.sort, &model.def)?;
         let plan = plan::choose(model, &predicate);
+        if plan == Plan::Scan && seek::would_help(model, &predicate) {
+            return self.query_following(query);
+        }
         let offset = query.page.offset();
         let wanted = query
             .page
@@ -103,12 +106,13 @@ impl Snapshot {
     pub fn count(&self, model: &str, predicate: &Predicate) -> Result<u64, StorageError> {
         let model = self.catalog().model(model)?;
         let predicate = self.resolve(model, predicate)?;
-        let plan = plan::choose(model, &predicate);
         let mut count = 0;
-        self.walk(model, &plan, &predicate, |_, _| {
-            count += 1;
-            Ok(true)
-        })?;
+        for plan in seek::Way::choose(model, &predicate).plans() {
+            self.walk(model, plan, &predicate, |_, _| {
+                count += 1;
+                Ok(true)
+            })?;
+        }
         Ok(count)
     }
 
@@ -135,26 +139,17 @@ impl Snapshot {
         let mut top = Top::new(sort, wanted);
         self.walk(model, plan, predicate, |key, head| {
             if let Some(row) = head.row {
-                top.offer(
-                    key,
-                    &EncodedRow {
-                        reader: self.catalog().reader(layout_of(row)?)?,
-                        bytes: row,
-                    },
-                );
+                let encoded = EncodedRow {
+                    reader: self.catalog().reader(layout_of(row)?)?,
+                    bytes: row,
+                };
+                top.offer(key, &encoded, row, head.sync);
             }
             Ok(true)
         })?;
-        top.into_keys()
-            .into_iter()
-            .skip(offset)
-            .map(|key| {
-                let guard = self.records().get(key.as_slice())?;
-                let guard =
-                    guard.ok_or_else(|| StorageError::corrupt("a record vanished from a snapshot"))?;
-                self.record(&model.def, &HeadRef::parse(guard.value())?)?
-                    .ok_or_else(|| StorageError::corrupt("a record vanished from a snapshot"))
-            })
+        let chosen = top.into_sorted().into_iter().skip(offset);
+        chosen
+            .map(|(row, sync)| self.record_of(&model.def, &row, sync))
             .collect()
     }
 
@@ -168,14 +163,15 @@ impl Snapshot {
     ) -> Result<(), StorageError> {
         let catalog = self.catalog();
         let mut visit = |key: &[u8], bytes: &[u8]| -> Result<bool, StorageError> {
-            let head = HeadRef::parse(bytes)?;
-            let Some(row) = head.row else { return Ok(true) };
+            let Some(row) = HeadRef::row_in(bytes)? else {
+                return Ok(true);
+            };
             let row = EncodedRow {
                 reader: catalog.reader(layout_of(row)?)?,
                 bytes: row,
             };
             if predicate.matches(&row) {
-                found(key, &head)
+                found(key, &HeadRef::parse(bytes)?)
             } else {
                 Ok(true)
             }
@@ -189,7 +185,7 @@ impl Snapshot {
             }
             // A range that ends before it begins; the database need not be asked.
             Plan::Index { range, .. } if range.is_empty() => {}
-            Plan::Index { name, range } => {
+            Plan::Index { name, range, .. } => {
                 let index = self.transaction().open_table(INDEX)?;
                 let prefix = index_prefix(&model.def.name, name);
                 let columns = model
@@ -197,12 +193,13 @@ impl Snapshot {
                     .iter()
                     .find(|i| i.name == *name)
                     .map_or(0, |i| i.slots.len());
+                let mut key = model_prefix(&model.def.name);
+                let model_prefix_len = key.len();
                 for item in index.range::<&[u8]>(range.bounds(&prefix).as_bounds())? {
                     let (entry, _) = item?;
                     let id = &entry.value()[prefix.len()..];
-                    let id = keycode::skip(id, columns)?;
-                    let mut key = model_prefix(&model.def.name);
-                    key.extend_from_slice(id);
+                    key.truncate(model_prefix_len);
+                    key.extend_from_slice(keycode::skip(id, columns)?);
                     let head = self.records().get(key.as_slice())?;
                     let head = head.ok_or_else(|| StorageError::corrupt("an index entry names no record"))?;
                     if !visit(&key, head.value())? {
@@ -212,12 +209,11 @@ impl Snapshot {
             }
             Plan::Scan => {
                 let prefix = model_prefix(&model.def.name);
-                for item in self
-                    .records()
-                    .range::<&[u8]>(KeyRange::default().bounds(&prefix).as_bounds())?
-                {
+                // Comparing a few bytes here is cheaper than having the database compare whole keys with an end.
+                for item in self.records().range::<&[u8]>(prefix.as_slice()..)? {
                     let (key, head) = item?;
-                    if !visit(key.value(), head.value())? {
+                    let key = key.value();
+                    if !key.starts_with(&prefix) || !visit(key, head.value())? {
                         break;
                     }
                 }

@@ -17,7 +17,7 @@ use crate::index;
 use crate::projections::Projections;
 use crate::snapshot::Snapshot;
 use crate::store::CACHE_BYTES_DEFAULT;
-use crate::tables::{CURSORS, INDEX, LOG, META, OUTBOX, RECORDS, meta, model_prefix, prefix_end};
+use crate::tables::{CURSORS, IN_FLIGHT, INDEX, LOG, META, OUTBOX, RECORDS, meta, model_prefix, prefix_end};
 
 /// What [`verify`] found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,22 +33,19 @@ pub struct Verification {
 /// Most differences that are listed; one is enough to know that something is wrong, a few help to see what.
 pub const DIFFERENCES_MAX: usize = 20;
 
-/// Replays the log into emptied projections, in one transaction. Returns the number of entries.
-pub(crate) fn rebuild(transaction: WriteTransaction, catalog: &Arc<Catalog>) -> Result<u64, StorageError> {
-    let count = {
-        transaction.delete_table(RECORDS)?;
-        transaction.delete_table(OUTBOX)?;
-        transaction.delete_table(INDEX)?;
-        transaction.delete_table(CURSORS)?;
-        let mut projections = Projections::open(&transaction)?;
-        let log = transaction.open_table(LOG)?;
-        let start = chain_start(&transaction.open_table(META)?)?;
-        replay(&log, start, |seq, bytes| {
-            projections.project(catalog, &codec::entry::decode(seq, bytes)?)
-        })?
-    };
-    transaction.commit()?;
-    Ok(count)
+/// Replays the log into emptied projections. Returns the number of entries.
+pub(crate) fn rebuild(transaction: &WriteTransaction, catalog: &Arc<Catalog>) -> Result<u64, StorageError> {
+    transaction.delete_table(RECORDS)?;
+    transaction.delete_table(OUTBOX)?;
+    transaction.delete_table(IN_FLIGHT)?;
+    transaction.delete_table(INDEX)?;
+    transaction.delete_table(CURSORS)?;
+    let mut projections = Projections::open(transaction)?;
+    let log = transaction.open_table(LOG)?;
+    let start = chain_start(&transaction.open_table(META)?)?;
+    replay(&log, start, |seq, bytes| {
+        projections.project(catalog, &codec::entry::decode(seq, bytes)?)
+    })
 }
 
 /// Makes all index entries again from the rows.
@@ -139,6 +136,16 @@ fn compare_all(ours: &Snapshot, theirs: &Snapshot, found: &mut Verification) -> 
         &their.open_table(OUTBOX)?,
         |seq, side, values| {
             compare_decoded::<Mutation>(&format!("pending mutation {}", Seq(seq)), side, values, found);
+            Ok(())
+        },
+    )?;
+    walk_both(
+        &our.open_table(IN_FLIGHT)?,
+        &their.open_table(IN_FLIGHT)?,
+        |seq, side, _| {
+            if side != Side::Both {
+                note(found, || side.tell(&format!("the way of mutation {}", Seq(seq))));
+            }
             Ok(())
         },
     )?;

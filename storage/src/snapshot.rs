@@ -10,6 +10,7 @@ use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata}
 
 use landfall_core::{
     Base, LogEntry, ModelName, Mutation, Record, RecordId, RecordKey, RecordState, Schema, Seq, SyncCursor,
+    SyncMetadata,
 };
 
 use crate::catalog::Catalog;
@@ -77,14 +78,23 @@ impl Snapshot {
         def: &Arc<landfall_core::ModelDef>,
         head: &HeadRef<'_>,
     ) -> Result<Option<Record>, StorageError> {
-        let Some(row) = head.row else { return Ok(None) };
+        head.row
+            .map(|row| self.record_of(def, row, head.sync))
+            .transpose()
+    }
+
+    /// The record of an encoded row, which it carries along.
+    pub(crate) fn record_of(
+        &self,
+        def: &Arc<landfall_core::ModelDef>,
+        row: &[u8],
+        sync: Option<SyncMetadata>,
+    ) -> Result<Record, StorageError> {
         let values = self.catalog.reader(codec::row::layout_of(row)?)?.decode(row)?;
         let base = Base::of_row(codec::row::share(row));
-        Ok(Some(
-            Record::new(Arc::clone(def), values)
-                .with_sync(head.sync)
-                .with_base(base),
-        ))
+        Ok(Record::new(Arc::clone(def), values)
+            .with_sync(sync)
+            .with_base(base))
     }
 
     /// Everything that is known of a record: what the app sees, the server's record, pending mutations.

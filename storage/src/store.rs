@@ -1,8 +1,9 @@
 //! A store: the one writer, its readers, and recovery after the disk failed.
 //!
-//! Owns [`Store`] (the writer) and [`Reader`] (any number, on any thread). What a write transaction does is `txn.rs`.
+//! Owns [`Store`] (the writer) and [`Reader`] (any number, on any thread). What a write transaction does is `txn.rs`,
+//! how it gets to disk `commit.rs`.
 //!
-//! Invariants: 1. a write is acknowledged only after its commit; 2. after an error of the disk the database is closed
+//! Invariants: 1. a write is acknowledged only when its entries are on disk, in the journal or in the database; 2. after an error of the disk the database is closed
 //! and opened again before anything else is written, and the log's head tells whether the failed commit is there;
 //! 3. a log that ends neither where it was acknowledged nor where the failed commit would end is never written to;
 //! 4. readers never wait for the writer, except while the database is being reopened.
@@ -19,7 +20,8 @@ use landfall_core::{Schema, Seq};
 
 use crate::catalog::Catalog;
 use crate::codec;
-use crate::disk::{Disk, Faults};
+use crate::commit::{Tried, attempt, checkpoint};
+use crate::disk::{Disk, Faults, Opened};
 use crate::error::StorageError;
 use crate::migrate::{MigrationReport, Migrations};
 use crate::snapshot::Snapshot;
@@ -72,8 +74,6 @@ pub struct Store {
     unsure: Option<LogHead>,
     /// The opening of the database whose log `head` was read from.
     opening: u64,
-    /// Whether something was written since the database was last made quick to open.
-    restless: bool,
 }
 
 /// Reads a store from any thread, beside the writer.
@@ -89,7 +89,7 @@ struct Shared {
     catalog: Arc<Catalog>,
     faults: Arc<Faults>,
     /// `None` only while the database could not be reopened.
-    database: RwLock<Option<Database>>,
+    database: RwLock<Option<Opened>>,
     /// How often it was reopened.
     reopened: AtomicU64,
 }
@@ -127,8 +127,8 @@ impl Store {
     ) -> Result<MigrationReport, StorageError> {
         let faults = Arc::new(Faults::default());
         unless_it_panics(|| {
-            let database = options.disk.open(options.cache_bytes, &faults)?;
-            open::rehearse(&database, options, migrations)
+            let opened = options.disk.open(options.cache_bytes, &faults)?;
+            open::rehearse(&opened, options, migrations)
         })
     }
 
@@ -142,12 +142,12 @@ impl Store {
         let faults = Arc::new(Faults::default());
         let open = || {
             unless_it_panics(|| {
-                let database = options.disk.open(options.cache_bytes, &faults)?;
-                let (catalog, head) = open::prepare(&database, &options, migrations)?;
-                Ok((database, catalog, head))
+                let opened = options.disk.open(options.cache_bytes, &faults)?;
+                let (catalog, head) = open::prepare(&opened, &options, migrations)?;
+                Ok((opened, catalog, head))
             })
         };
-        let (database, catalog, head) = match open() {
+        let (opened, catalog, head) = match open() {
             // If a sync failed, only this call knows what has to be written again.
             Err(error) if faults.suspected() => {
                 tracing::warn!(%error, "the disk failed while the store was opened; trying once more");
@@ -161,7 +161,7 @@ impl Store {
             cache_bytes: options.cache_bytes,
             catalog: Arc::new(catalog),
             faults,
-            database: RwLock::new(Some(database)),
+            database: RwLock::new(Some(opened)),
             reopened: AtomicU64::new(0),
         };
         Ok(Self {
@@ -169,7 +169,6 @@ impl Store {
             head,
             unsure: None,
             opening: 0,
-            restless: true,
         })
     }
 
@@ -207,12 +206,12 @@ impl Store {
     ) -> Result<Written<R>, StorageError> {
         let shared = Arc::clone(&self.shared);
         let (guard, transaction) = self.begin(&shared)?;
-        let tried = attempt(transaction, &shared.catalog, self.head, now_ms, work);
+        let opened = guard.as_ref().ok_or_else(closed)?;
+        let tried = attempt(transaction, opened, &shared.catalog, self.head, now_ms, work);
         drop(guard);
         match tried {
             Tried::Committed { value, planned } => {
                 self.head = planned;
-                self.restless = true;
                 Ok(Written {
                     value,
                     head: planned.seq,
@@ -241,44 +240,21 @@ impl Store {
     pub fn rebuild(&mut self) -> Result<u64, StorageError> {
         let shared = Arc::clone(&self.shared);
         let (guard, transaction) = self.begin(&shared)?;
-        let rebuilt = rebuild::rebuild(transaction, &shared.catalog);
+        let opened = guard.as_ref().ok_or_else(closed)?;
+        let rebuilt = rebuild::rebuild(&transaction, &shared.catalog).and_then(|count| {
+            checkpoint(transaction, &mut opened.journal())?;
+            Ok(count)
+        });
         drop(guard);
-        self.restless = true;
         self.recover_quietly();
         rebuilt
-    }
-
-    /// Makes the next opening quick even if it comes after a kill; worth a call when nothing was written for a while.
-    ///
-    /// Otherwise opening after a kill reads the whole file to find its free pages, about a second for each gigabyte.
-    /// Costs a commit of a few milliseconds, or nothing if nothing was written since the last call. Returns whether
-    /// there was something to do.
-    ///
-    /// # Errors
-    /// The disk's faults; nothing is lost then.
-    pub fn rest(&mut self) -> Result<bool, StorageError> {
-        if !self.restless {
-            return Ok(false);
-        }
-        let shared = Arc::clone(&self.shared);
-        let (guard, mut transaction) = self.begin(&shared)?;
-        transaction.set_quick_repair(true);
-        let rested = transaction.commit();
-        drop(guard);
-        if rested.is_err() {
-            shared.faults.suspect();
-            self.recover_quietly();
-        }
-        rested?;
-        self.restless = false;
-        Ok(true)
     }
 
     /// Begins a transaction, on a database that is reopened if need be and kept open by the guard.
     fn begin<'s>(
         &mut self,
         shared: &'s Shared,
-    ) -> Result<(RwLockReadGuard<'s, Option<Database>>, WriteTransaction), StorageError> {
+    ) -> Result<(RwLockReadGuard<'s, Option<Opened>>, WriteTransaction), StorageError> {
         let mut failed = closed();
         for _ in 0..BEGIN_TRIES {
             self.ensure_open()?;
@@ -287,7 +263,7 @@ impl Store {
                 // A reader reopened the database just now, so its log has to be looked at.
                 continue;
             }
-            match guard.as_ref().map(Database::begin_write) {
+            match guard.as_ref().map(|opened| opened.database.begin_write()) {
                 Some(Ok(transaction)) => return Ok((guard, transaction)),
                 Some(Err(error)) => failed = error.into(),
                 None => {}
@@ -305,7 +281,7 @@ impl Store {
         }
         let guard = self.shared.database();
         let opening = self.shared.reopened();
-        let found = read_head(guard.as_ref().ok_or_else(closed)?)?;
+        let found = read_head(&guard.as_ref().ok_or_else(closed)?.database)?;
         if found != self.head && Some(found) != self.unsure {
             let (found, head) = (found.seq, self.head.seq);
             let what = format!("the log ends with another entry {found} than {head}, which was acknowledged");
@@ -335,8 +311,11 @@ impl Store {
     ) -> Result<Written<R>, StorageError> {
         tracing::warn!(%error, "a commit failed; reopening the database");
         self.shared.faults.suspect();
+        if self.shared.disk.can_reopen() {
+            // The journal may hold what the database does not.
+            self.shared.faults.distrust();
+        }
         self.unsure = Some(planned);
-        self.restless = true;
         match self.ensure_open() {
             Ok(()) if self.head == planned => Ok(Written {
                 value,
@@ -350,46 +329,6 @@ impl Store {
     }
 }
 
-/// What became of a transaction.
-enum Tried<R> {
-    /// It is on disk.
-    Committed { value: R, planned: LogHead },
-    /// It is not on disk: `work` failed, or appended nothing.
-    Unwritten(Result<R, StorageError>),
-    /// Its commit failed, which leaves open whether it is on disk.
-    Unsure {
-        value: R,
-        planned: LogHead,
-        error: StorageError,
-    },
-}
-
-fn attempt<R>(
-    transaction: WriteTransaction,
-    catalog: &Arc<Catalog>,
-    head: LogHead,
-    now_ms: i64,
-    work: impl FnOnce(&mut Txn<'_>) -> Result<R, StorageError>,
-) -> Tried<R> {
-    let worked = Txn::open(&transaction, catalog, head, now_ms).and_then(|mut txn| {
-        let value = work(&mut txn)?;
-        Ok((value, txn.finish()?))
-    });
-    match worked {
-        // Dropping the transaction undoes it. If nothing was appended there is nothing to wait for the disk for.
-        Err(error) => Tried::Unwritten(Err(error)),
-        Ok((value, planned)) if planned == head => Tried::Unwritten(Ok(value)),
-        Ok((value, planned)) => match transaction.commit() {
-            Ok(()) => Tried::Committed { value, planned },
-            Err(error) => Tried::Unsure {
-                value,
-                planned,
-                error: error.into(),
-            },
-        },
-    }
-}
-
 impl Reader {
     /// A view of the newest commit, untouched by later ones.
     ///
@@ -399,8 +338,8 @@ impl Reader {
     pub fn snapshot(&self) -> Result<Snapshot, StorageError> {
         self.shared.try_heal();
         let guard = self.shared.database();
-        let database = guard.as_ref().ok_or_else(closed)?;
-        Snapshot::new(database.begin_read()?, Arc::clone(&self.shared.catalog))
+        let opened = guard.as_ref().ok_or_else(closed)?;
+        Snapshot::new(opened.database.begin_read()?, Arc::clone(&self.shared.catalog))
     }
 
     /// The schema in force.
@@ -410,7 +349,7 @@ impl Reader {
 }
 
 impl Shared {
-    fn database(&self) -> RwLockReadGuard<'_, Option<Database>> {
+    fn database(&self) -> RwLockReadGuard<'_, Option<Opened>> {
         self.database.read().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -441,23 +380,25 @@ impl Shared {
         }
     }
 
-    fn heal_in(&self, database: &mut Option<Database>) -> Result<(), StorageError> {
+    fn heal_in(&self, database: &mut Option<Opened>) -> Result<(), StorageError> {
         if let Some(open) = database {
-            match open.begin_write() {
+            match open.database.begin_write() {
                 // It was a fault that the database got over by itself.
-                Ok(_undone_by_drop) => {
+                Ok(_undone_by_drop) if !self.faults.must_reopen() => {
                     self.faults.clear();
                     return Ok(());
                 }
                 Err(error) if !self.disk.can_reopen() => return Err(error.into()),
-                Err(_) => {}
+                Ok(_) | Err(_) => {}
             }
         }
         // The file is locked as long as the old database lives.
         *database = None;
         self.reopened.fetch_add(1, Ordering::AcqRel);
         *database = Some(unless_it_panics(|| {
-            self.disk.open(self.cache_bytes, &self.faults)
+            let opened = self.disk.open(self.cache_bytes, &self.faults)?;
+            open::recover(&opened, &self.catalog)?;
+            Ok(opened)
         })?);
         self.faults.clear();
         Ok(())

@@ -22,6 +22,9 @@ pub(crate) const RECORDS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("
 /// Table: outbox. Key: sequence number of the first entry folded in. Value: `Mutation` as MessagePack. Rebuilt from the log.
 pub(crate) const OUTBOX: TableDefinition<u64, &[u8]> = TableDefinition::new("outbox-1");
 
+/// Table: in flight. Key: that of a mutation in the outbox which is on its way. Value: nothing. Rebuilt from the log.
+pub(crate) const IN_FLIGHT: TableDefinition<u64, ()> = TableDefinition::new("in-flight-1");
+
 /// Table: index. Key: model, index name, indexed values, identifier (`index.rs`). Value: nothing. Rebuilt from the log.
 pub(crate) const INDEX: TableDefinition<&[u8], ()> = TableDefinition::new("index-1");
 

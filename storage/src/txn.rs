@@ -12,13 +12,14 @@ use redb::{ReadableTable, Table, WriteTransaction};
 
 use landfall_core::{
     Change, LogEntry, ModelDef, ModelName, Mutation, Origin, Record, RecordId, RecordKey, RecordState, Row,
-    Schema, Seq, Stage, SyncCursor, Value, keycode,
+    Schema, Seq, SyncCursor, Value, keycode,
 };
 
 use crate::catalog::Catalog;
 use crate::codec;
 use crate::codec::head::HeadRef;
 use crate::error::StorageError;
+use crate::journal::Frame;
 use crate::projections::{Projections, Stop};
 use crate::query;
 use crate::store::LogHead;
@@ -32,9 +33,23 @@ pub struct Txn<'t> {
     now_ms: i64,
     log: Table<'t, u64, &'static [u8]>,
     projections: Projections<'t>,
-    buffer: Vec<u8>,
+    /// What goes to the journal.
+    frame: Frame,
+    /// Whether the store was cleared.
+    cleared: bool,
     /// Set while an entry is being written, and left so if that fails: what is there then must not be committed.
     torn: bool,
+}
+
+/// What a transaction appended.
+#[derive(Debug)]
+pub(crate) struct Appended {
+    /// Where the log ends with it.
+    pub(crate) head: LogHead,
+    /// For the journal.
+    pub(crate) frame: Frame,
+    /// Whether the store was cleared, of which the journal must keep nothing.
+    pub(crate) cleared: bool,
 }
 
 /// What an entry changed.
@@ -97,18 +112,23 @@ impl<'t> Txn<'t> {
             now_ms,
             log: transaction.open_table(LOG)?,
             projections: Projections::open(transaction)?,
-            buffer: Vec::with_capacity(512),
+            frame: Frame::after(head),
+            cleared: false,
             torn: false,
         })
     }
 
-    /// Where the log ends with what was appended.
-    pub(crate) fn finish(self) -> Result<LogHead, StorageError> {
+    /// What has to be committed.
+    pub(crate) fn finish(self) -> Result<Appended, StorageError> {
         if self.torn {
             let cause = "an entry of the transaction was only written in part".to_owned();
             return Err(StorageError::Io { cause });
         }
-        Ok(self.head)
+        Ok(Appended {
+            head: self.head,
+            frame: self.frame,
+            cleared: self.cleared,
+        })
     }
 
     /// The schema in force.
@@ -171,11 +191,11 @@ impl<'t> Txn<'t> {
     /// Every pending mutation that is on its way, oldest first.
     pub(crate) fn pending_in_flight(&self) -> Result<Vec<Mutation>, StorageError> {
         let mut found = Vec::new();
-        for item in self.projections.outbox.iter()? {
-            let mutation: Mutation = rmp_serde::from_slice(item?.1.value())?;
-            if mutation.stage == Stage::InFlight {
-                found.push(mutation);
-            }
+        for item in self.projections.in_flight.iter()? {
+            let seq = Seq(item?.0.value());
+            found.push(self.mutation(seq)?.ok_or_else(|| {
+                StorageError::corrupt(format!("mutation {seq} is on its way, but not in the outbox"))
+            })?);
         }
         Ok(found)
     }
@@ -233,15 +253,19 @@ impl<'t> Txn<'t> {
         cause: Option<Seq>,
         change: Change,
     ) -> Result<Applied, StorageError> {
-        let entry = LogEntry {
+        self.append_entry(&LogEntry {
             seq: self.head.seq.next(),
             at_ms: self.now_ms,
             origin,
             cause,
             change,
-        };
+        })
+    }
+
+    /// The same for an entry that is complete, and follows the newest one.
+    pub(crate) fn append_entry(&mut self, entry: &LogEntry) -> Result<Applied, StorageError> {
         let step = match entry.change.key() {
-            Some(key) => Some(self.projections.decide(self.catalog, &entry, key).map_err(
+            Some(key) => Some(self.projections.decide(self.catalog, entry, key).map_err(
                 |stop| match stop {
                     Stop::Storage(error) => error,
                     Stop::Misfit(error) => StorageError::Misfit(error),
@@ -250,19 +274,20 @@ impl<'t> Txn<'t> {
             None => None,
         };
         self.torn = true;
-        self.buffer.clear();
-        let check = codec::entry::encode(&mut self.buffer, &entry, self.head.check);
         if entry.change == Change::Cleared {
             self.forget_log(entry.seq)?;
+            self.cleared = true;
         }
-        self.log.insert(entry.seq.0, self.buffer.as_slice())?;
+        let previous = self.head.check;
+        let (bytes, check) = self.frame.push(|out| codec::entry::encode(out, entry, previous));
+        self.log.insert(entry.seq.0, bytes)?;
         self.head = LogHead {
             seq: entry.seq,
             check,
         };
         let applied = match step {
-            Some(step) => self.projections.perform(&entry, step)?,
-            None => self.projections.project_other(&entry)?,
+            Some(step) => self.projections.perform(entry, step)?,
+            None => self.projections.project_other(entry)?,
         };
         self.torn = false;
         Ok(applied)

@@ -71,7 +71,7 @@ fn shell_on(data: &Path, input: &str) -> (Output, String, String) {
 #[test]
 fn a_foreign_file_is_refused_and_left_alone() {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
-    let file = folder.path().join("landfall.redb");
+    let file = folder.path().join("landfall.store");
     std::fs::write(&file, "a letter to my aunt").expect("the file can be written");
     let (output, _, errors) = shell_on(folder.path(), "");
     assert!(!output.status.success());

@@ -458,8 +458,10 @@ enum Told {
 /// Runs a script on a disk that fails in between; returns what the caller was told of each transaction.
 fn run_on_faulty(disk: &SimDisk, script: &[Vec<Step>], cache_bytes: usize) -> (Store, Vec<Told>) {
     // Whoever cannot open a store tries again; nothing was acknowledged yet.
-    let mut tries = (0..100).map(|_| open(disk, cache_bytes));
-    let mut store = tries.find_map(Result::ok).expect("the disk gets well again");
+    let mut last = None;
+    let mut tries = (0..100).filter_map(|_| open(disk, cache_bytes).map_err(|error| last = Some(error)).ok());
+    let store = tries.next();
+    let mut store = store.unwrap_or_else(|| panic!("the disk gets well again: {last:?}"));
     let told = script.iter().map(|steps| match run(&mut store, steps) {
         Ok(_) => Told::Written,
         Err(StorageError::OutcomeUnknown { .. }) => Told::Unknown,

@@ -4,6 +4,7 @@
 //! could not do its work, 2 it was called wrongly.
 
 mod bench;
+mod data;
 mod demo;
 mod migrate;
 mod modelgen;
@@ -34,6 +35,8 @@ enum Command {
     Shell(shell::Args),
     /// Prints Rust models for a schema, or its model-introspection JSON.
     Modelgen(modelgen::Args),
+    /// Copies a store, puts a copy back, writes records as text and reads them.
+    Data(data::Args),
     /// Carries a store over to another schema, or says what that would do.
     Migrate(migrate::Args),
     /// Measures the store, each figure beside its floor.
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
             Command::Serve(args) => serve::run(args).await,
             Command::Shell(args) => shell::run(args).await,
             Command::Modelgen(args) => modelgen::run(&args),
+            Command::Data(args) => data::run(args).await,
             Command::Migrate(args) => migrate::run(args).await,
             Command::Bench(args) => bench::run(args).await,
             Command::Sim(args) => sim::run(args).await,

@@ -126,7 +126,7 @@ async fn rows_of_a_spreadsheet_get_identifiers() {
     let mut posts = posts(&store);
     posts.sort_by(|a, b| a.title.cmp(&b.title));
     assert_eq!(
-        (posts[0].rating, posts[0].status.clone()),
+        (posts[0].rating, posts[0].status),
         (Some(5), Some(Status::Active))
     );
     assert_eq!((posts[1].title.as_str(), posts[1].rating), ("Two, too", None));

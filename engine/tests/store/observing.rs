@@ -176,3 +176,20 @@ async fn changes_are_told_by_what_their_record_is_related_to() {
     }
     assert_eq!(changes.next().await.unwrap().unwrap().element.title, "two");
 }
+
+#[tokio::test]
+async fn a_count_is_kept_without_the_records() {
+    let store = in_memory().await;
+    let mut observer = store.observe_query(Post::rating().gt(2)).await.unwrap();
+    assert_eq!(observer.next_total().await.unwrap().unwrap(), 0);
+    for rating in [1, 3, 5] {
+        store
+            .save(Post::builder().title("t").rating(rating).build().unwrap())
+            .await
+            .unwrap();
+    }
+    while observer.next_total().await.unwrap().unwrap() < 2 {}
+    let best = store.first(Post::rating().eq(5)).unwrap().unwrap();
+    store.delete(&best).await.unwrap();
+    assert_eq!(observer.next_total().await.unwrap().unwrap(), 1);
+}

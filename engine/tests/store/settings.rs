@@ -102,7 +102,7 @@ async fn new_records_start_with_their_defaults() {
     let store = DataStore::builder(defaults::schema()).open().await.unwrap();
     let task = Task::builder().title("T").build().unwrap();
     assert_eq!(
-        (task.level.clone(), task.points, task.ratio),
+        (task.level, task.points, task.ratio),
         (Some(Level::Low), 3, Some(0.5))
     );
     let saved = store.save(task).await.unwrap();
@@ -149,7 +149,7 @@ async fn clear_leaves_no_byte() {
             .unwrap();
     }
     let holds_secret = || {
-        let bytes = std::fs::read(directory.path().join("landfall.redb")).unwrap();
+        let bytes = std::fs::read(directory.path().join("landfall.store")).unwrap();
         bytes.windows(6).any(|window| window == b"secret")
     };
     assert!(holds_secret());

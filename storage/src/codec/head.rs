@@ -69,6 +69,19 @@ impl<'a> HeadRef<'a> {
         })
     }
 
+    /// Only the visible row, for scans that look at far more records than they return.
+    #[inline]
+    pub(crate) fn row_in(bytes: &'a [u8]) -> Result<Option<&'a [u8]>, StorageError> {
+        let flags = *bytes.first().ok_or_else(damaged)?;
+        if flags & HAS_ROW == 0 {
+            return Ok(None);
+        }
+        let sync = if flags & HAS_SYNC == 0 { 0 } else { 16 };
+        let own_since = if flags & HAS_OWN_SINCE == 0 { 0 } else { 8 };
+        let mut input = Input(bytes.get(1 + sync + own_since..).ok_or_else(damaged)?);
+        input.block().map(Some)
+    }
+
     /// Sequence numbers of the pending mutations, oldest first.
     pub(crate) fn pending(&self) -> impl ExactSizeIterator<Item = Seq> + 'a {
         self.pending
@@ -183,6 +196,7 @@ mod tests {
             assert_eq!(head.row, (mask & 2 != 0).then_some(b"row".as_slice()));
             assert_eq!(head.shadow, (mask & 4 != 0).then_some(b"shadow".as_slice()));
             assert_eq!(head.pending().collect::<Vec<_>>(), [Seq(1), Seq(9)]);
+            assert_eq!(HeadRef::row_in(&bytes).expect("readable"), head.row);
         }
     }
 
@@ -198,6 +212,9 @@ mod tests {
         encode(&mut bytes, parts, std::iter::once(Seq(1)));
         for cut in [0, 1, 4, 7, bytes.len() - 1] {
             assert!(HeadRef::parse(&bytes[..cut]).is_err(), "cut at {cut}");
+        }
+        for cut in [0, 1, 4, 7] {
+            assert!(HeadRef::row_in(&bytes[..cut]).is_err(), "cut at {cut}");
         }
     }
 }

@@ -77,13 +77,15 @@ impl RowReader {
 
     /// All values in slot order.
     pub(crate) fn decode(&self, row: &[u8]) -> Result<Row, StorageError> {
-        let parts = Parts::of(row, self.columns)?;
-        (0..self.slots)
-            .map(|slot| match self.column(slot) {
-                Some(column) => decode_value(parts.value(column)?),
-                None => Ok(Value::Null),
-            })
-            .collect()
+        let parts = Parts::of(row, self.columns).ok_or_else(damaged)?;
+        let mut values = Vec::with_capacity(self.slots);
+        for slot in 0..self.slots {
+            values.push(match self.column(slot) {
+                Some(column) => decode_value(parts.value(column).ok_or_else(damaged)?)?,
+                None => Value::Null,
+            });
+        }
+        Ok(values)
     }
 }
 
@@ -95,16 +97,29 @@ pub(crate) struct EncodedRow<'a> {
 
 impl FieldSource for EncodedRow<'_> {
     /// A damaged value reads as null here; decoding the whole row reports it.
+    #[inline]
     fn value_at(&self, slot: Slot) -> ValueRef<'_> {
-        let bytes = self.reader.column(slot.index()).and_then(|column| {
-            Parts::of(self.bytes, self.reader.columns)
-                .ok()?
-                .value(column)
-                .ok()
-        });
-        bytes
-            .and_then(|bytes| decode_ref(bytes).ok())
-            .unwrap_or(ValueRef::Null)
+        // Scans spend most of their own time here, so the commonest forms are read without a detour.
+        match self.encoded(slot) {
+            None | Some([]) => ValueRef::Null,
+            Some([small @ 0..=0x7f]) => ValueRef::Int(i64::from(*small)),
+            Some([0xcc, byte]) => ValueRef::Int(i64::from(*byte)),
+            Some([0xcd, high, low]) => ValueRef::Int(i64::from(u16::from_be_bytes([*high, *low]))),
+            Some([0xcb, float @ ..]) if float.len() == 8 => ValueRef::Float(
+                float
+                    .first_chunk()
+                    .map_or(0.0, |bytes| f64::from_be_bytes(*bytes)),
+            ),
+            Some(bytes) => decode_ref(bytes).unwrap_or(ValueRef::Null),
+        }
+    }
+}
+
+impl EncodedRow<'_> {
+    #[inline]
+    fn encoded(&self, slot: Slot) -> Option<&[u8]> {
+        let column = self.reader.column(slot.index())?;
+        Parts::of(self.bytes, self.reader.columns)?.value(column)
     }
 }
 
@@ -148,20 +163,20 @@ struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
-    fn of(row: &'a [u8], columns: usize) -> Result<Self, StorageError> {
-        let flags = *row.first().ok_or_else(damaged)?;
-        let wide = flags & WIDE != 0;
+    /// `None` if the row is cut short.
+    #[inline]
+    fn of(row: &'a [u8], columns: usize) -> Option<Self> {
+        let wide = row.first()? & WIDE != 0;
         let offsets_len = columns * if wide { 4 } else { 2 };
-        let offsets = row
-            .get(HEADER_LEN..HEADER_LEN + offsets_len)
-            .ok_or_else(damaged)?;
-        Ok(Self {
+        let (offsets, values) = row.get(HEADER_LEN..)?.split_at_checked(offsets_len)?;
+        Some(Self {
             offsets,
-            values: &row[HEADER_LEN + offsets_len..],
+            values,
             wide,
         })
     }
 
+    #[inline]
     fn end(&self, column: usize) -> usize {
         if self.wide {
             let at = column * 4;
@@ -177,9 +192,10 @@ impl<'a> Parts<'a> {
         }
     }
 
-    fn value(&self, column: usize) -> Result<&'a [u8], StorageError> {
+    #[inline]
+    fn value(&self, column: usize) -> Option<&'a [u8]> {
         let start = if column == 0 { 0 } else { self.end(column - 1) };
-        self.values.get(start..self.end(column)).ok_or_else(damaged)
+        self.values.get(start..self.end(column))
     }
 }
 

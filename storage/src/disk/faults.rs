@@ -4,8 +4,9 @@
 //!
 //! After a failed sync a system may drop what was to be written and still show it to those who read, so that a later
 //! sync succeeds without it. Therefore what was written since the last sync is known by position, and is written
-//! again from what can be read before the database is opened anew. What is lost by then is found by the database's
-//! checksums; what is not is on disk for sure once the next sync succeeds.
+//! again from what can be read before the file is opened anew. What is lost by then is found by checksums; what is not
+//! is on disk for sure once the next sync succeeds. Until then nothing more is written, not even by a database that is
+//! being closed: a later sync would succeed, and what was lost would pass for being there.
 
 use std::io;
 use std::ops::Bound;
@@ -24,6 +25,7 @@ const COPY_BYTES: usize = 1024 * 1024;
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
     suspected: AtomicBool,
+    must_reopen: AtomicBool,
     unsynced: Mutex<Vec<Range>>,
 }
 
@@ -43,6 +45,18 @@ impl Faults {
     /// Notes that the disk failed, or may have.
     pub(crate) fn suspect(&self) {
         self.suspected.store(true, Ordering::Release);
+    }
+
+    /// Notes that what was written may not be what will be read, so that the file has to be opened again; until then it
+    /// takes no more writes.
+    pub(crate) fn distrust(&self) {
+        self.must_reopen.store(true, Ordering::Release);
+        self.suspect();
+    }
+
+    /// Whether the file has to be opened again.
+    pub(crate) fn must_reopen(&self) -> bool {
+        self.must_reopen.load(Ordering::Acquire)
     }
 
     /// Notes that the database is well.
@@ -108,7 +122,7 @@ fn join(ranges: &mut Vec<Range>) {
     *ranges = vec![Range { start, end }];
 }
 
-/// A backend whose faults are noted.
+/// A backend whose faults are noted, and which takes no more writes after a failed sync.
 #[derive(Debug)]
 pub(super) struct Watched {
     inner: Box<dyn StorageBackend>,
@@ -117,7 +131,19 @@ pub(super) struct Watched {
 
 impl Watched {
     pub(super) fn new(inner: Box<dyn StorageBackend>, faults: Arc<Faults>) -> Self {
+        faults.must_reopen.store(false, Ordering::Release);
         Self { inner, faults }
+    }
+
+    fn refuse_until_reopened(&self) -> io::Result<()> {
+        if self.faults.must_reopen() {
+            self.faults.suspect();
+            Err(io::Error::other(
+                "after an earlier fault the file has to be opened again",
+            ))
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -131,14 +157,17 @@ impl StorageBackend for Watched {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
+        self.refuse_until_reopened()?;
         self.faults.note(self.inner.set_len(len))
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        self.refuse_until_reopened()?;
         // What is written while the sync runs may not be part of it.
         let before = std::mem::take(&mut *self.faults.unsynced());
         let synced = self.inner.sync_data();
         if synced.is_err() {
+            self.faults.distrust();
             let mut ranges = self.faults.unsynced();
             let since = std::mem::replace(&mut *ranges, before);
             ranges.extend(since);
@@ -147,6 +176,7 @@ impl StorageBackend for Watched {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.refuse_until_reopened()?;
         self.faults.will_write(offset, data.len());
         self.faults.note(self.inner.write(offset, data))
     }

@@ -371,7 +371,7 @@ fn somebody_elses_database_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join(crate::FILE_NAME);
     let theirs: redb::TableDefinition<&str, u64> = redb::TableDefinition::new("theirs");
-    let database = Database::create(&path).unwrap();
+    let database = redb::Database::create(&path).unwrap();
     let transaction = database.begin_write().unwrap();
     transaction.open_table(theirs).unwrap().insert("kept", 7).unwrap();
     transaction.commit().unwrap();
@@ -381,7 +381,7 @@ fn somebody_elses_database_is_refused() {
         matches!(refused, Err(StorageError::Foreign { .. })),
         "{refused:?}"
     );
-    let database = Database::create(&path).unwrap();
+    let database = redb::Database::create(&path).unwrap();
     let transaction = database.begin_write().unwrap();
     assert_eq!(
         transaction.list_tables().unwrap().count(),

@@ -195,12 +195,7 @@ impl Snapshot {
         };
         let predicate = resolver.resolve(&model.def, &query.predicate)?;
         sort_paths(self, model, &query.sort)?;
-        // The quicker way for plain queries knows no seeks.
-        let way = if query.follows_relations() {
-            Way::choose(model, &predicate)
-        } else {
-            Way::plain(model, &predicate)
-        };
+        let way = Way::choose(model, &predicate);
         Ok(Explanation {
             relations: resolver.followed,
             plan: way.to_string(),

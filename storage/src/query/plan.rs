@@ -22,6 +22,8 @@ pub enum Plan {
         name: String,
         /// Which of its entries.
         range: KeyRange,
+        /// Whether every field of the index must have one value, so that entries come in the order of identifiers.
+        exact: bool,
     },
     /// All records of the model.
     Scan,
@@ -84,7 +86,7 @@ impl KeyRange {
 impl Plan {
     /// Whether records come in the order of their identifiers.
     pub(super) fn is_in_key_order(&self) -> bool {
-        !matches!(self, Self::Index { .. })
+        !matches!(self, Self::Index { exact: false, .. })
     }
 }
 
@@ -113,9 +115,10 @@ pub(super) fn choose(model: &ModelEntry, predicate: &BoundPredicate) -> Plan {
         })
         // The first of equals, so that the plan does not depend on anything but the schema.
         .max_by(|(a, first, _), (b, second, _)| a.cmp(b).then_with(|| second.name.cmp(&first.name)))
-        .map_or(Plan::Scan, |(_, index, range)| Plan::Index {
+        .map_or(Plan::Scan, |(narrowed, index, range)| Plan::Index {
             name: index.name.clone(),
             range,
+            exact: narrowed == 2 * index.slots.len(),
         })
 }
 
@@ -148,7 +151,8 @@ fn equal_to(def: &ModelDef, conditions: &[(Slot, &Op)], slot: Slot) -> Option<Va
     })
 }
 
-/// The range of an index that the conditions leave, and how strongly they narrow it; `None` if not at all.
+/// The range of an index that the conditions leave, and how strongly they narrow it: two for each field that must have
+/// one value, one more for bounds of the next. `None` if not at all.
 fn narrow(def: &ModelDef, index: &IndexEntry, conditions: &[(Slot, &Op)]) -> Option<(KeyRange, usize)> {
     let mut range = KeyRange::default();
     let mut narrowed = 0;

@@ -35,9 +35,9 @@ impl Way {
         seeks(model, predicate).unwrap_or_else(|| Self(vec![Plan::Scan]))
     }
 
-    /// The way that a plain query takes.
-    pub(super) fn plain(model: &ModelEntry, predicate: &BoundPredicate) -> Self {
-        Self(vec![plan::choose(model, predicate)])
+    /// The plans, to be walked one after another.
+    pub(super) fn plans(&self) -> &[Plan] {
+        &self.0
     }
 
     /// Whether records come in the order of their identifiers.
@@ -65,6 +65,11 @@ impl fmt::Display for Way {
             plans => write!(f, "by {} identifiers", plans.len()),
         }
     }
+}
+
+/// Whether seeks find the records of a predicate that would be scanned for otherwise.
+pub(super) fn would_help(model: &ModelEntry, predicate: &BoundPredicate) -> bool {
+    seeks(model, predicate).is_some()
 }
 
 /// A plan for each of the values that the first suitable condition allows; `None` if no condition is suitable.

@@ -1,11 +1,11 @@
 //! The first records of a sort order, kept while the others go by.
 //!
-//! Owns [`Top`]. Keeps only as many sort keys as are wanted, so a limit on a large model needs little memory.
+//! Owns [`Top`]. Keeps only as many records as are wanted, so a limit on a large model needs little memory.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
-use landfall_core::{BoundSort, Direction, FieldSource, Value};
+use landfall_core::{BoundSort, Direction, FieldSource, SyncMetadata, Value};
 
 /// The smallest `wanted` records so far, by sort keys, then by record key.
 pub(super) struct Top {
@@ -17,6 +17,9 @@ pub(super) struct Top {
 struct Candidate {
     values: Vec<(Value, Direction)>,
     key: Vec<u8>,
+    /// Kept, so that a record among the first is not looked up a second time.
+    row: Vec<u8>,
+    sync: Option<SyncMetadata>,
 }
 
 impl Top {
@@ -29,7 +32,13 @@ impl Top {
     }
 
     /// Takes a record in if it is among the first ones.
-    pub(super) fn offer(&mut self, key: &[u8], source: &impl FieldSource) {
+    pub(super) fn offer(
+        &mut self,
+        key: &[u8],
+        source: &impl FieldSource,
+        row: &[u8],
+        sync: Option<SyncMetadata>,
+    ) {
         if self.heap.len() >= self.wanted {
             let worst = self
                 .heap
@@ -50,6 +59,8 @@ impl Top {
         self.heap.push(Candidate {
             values,
             key: key.to_vec(),
+            row: row.to_vec(),
+            sync,
         });
     }
 
@@ -63,12 +74,12 @@ impl Top {
         key.cmp(&other.key)
     }
 
-    /// Keys of the records, in order.
-    pub(super) fn into_keys(self) -> Vec<Vec<u8>> {
+    /// The records' rows and what the server says of them, in order.
+    pub(super) fn into_sorted(self) -> Vec<(Vec<u8>, Option<SyncMetadata>)> {
         self.heap
             .into_sorted_vec()
             .into_iter()
-            .map(|candidate| candidate.key)
+            .map(|candidate| (candidate.row, candidate.sync))
             .collect()
     }
 }

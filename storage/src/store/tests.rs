@@ -291,28 +291,90 @@ fn a_second_opening_of_a_directory_is_refused() {
     in_directory(directory.path());
 }
 
-#[test]
-fn a_store_that_rests_opens_without_a_repair() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut store = in_directory(directory.path());
-    save(&mut store, "Post", "id=p1 title=a");
-    assert!(store.rest().unwrap());
-    assert!(!store.rest().unwrap(), "nothing was written since");
-    // A copy of the file is what a kill leaves behind.
-    let killed = tempfile::tempdir().unwrap();
-    let copy = killed.path().join(crate::FILE_NAME);
-    std::fs::copy(directory.path().join(crate::FILE_NAME), &copy).unwrap();
+/// What a kill leaves behind: the file as it is at this moment.
+fn killed(directory: &std::path::Path) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    std::fs::copy(
+        directory.join(crate::FILE_NAME),
+        copy.path().join(crate::FILE_NAME),
+    )
+    .unwrap();
+    copy
+}
+
+/// How often the database inside a store's file had to be read as a whole to be opened.
+fn repairs(directory: &std::path::Path) -> u64 {
+    let bytes = std::fs::read(directory.join(crate::FILE_NAME)).unwrap();
+    let start = bytes.windows(4).position(|window| window == b"redb").unwrap();
+    let alone = directory.join("database alone");
+    std::fs::write(&alone, &bytes[start..]).unwrap();
     let repaired = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&repaired);
     let mut builder = Database::builder();
     builder.set_repair_callback(move |_| {
         counted.fetch_add(1, Ordering::Relaxed);
     });
-    drop(builder.open(&copy).unwrap());
-    assert_eq!(repaired.load(Ordering::Relaxed), 0);
-    assert_eq!(titles(&snapshot(&in_directory(killed.path()))), ["a"]);
-    save(&mut store, "Post", "id=p2 title=b");
-    assert!(store.rest().unwrap());
+    drop(builder.open(&alone).unwrap());
+    repaired.load(Ordering::Relaxed)
+}
+
+#[test]
+fn a_killed_store_has_every_write_and_opens_without_a_repair() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = in_directory(directory.path());
+    let mut written = Vec::new();
+    // Far more than the journal holds, so that checkpoints come in between.
+    let filling = "x".repeat(60_000);
+    for number in 10..90 {
+        save(
+            &mut store,
+            "Post",
+            &format!("id=p{number} title={number}{filling}"),
+        );
+        written.push(number.to_string());
+        if number % 8 == 0 {
+            let copy = killed(directory.path());
+            assert_eq!(repairs(copy.path()), 0, "after {number}");
+            let again = in_directory(copy.path());
+            assert_eq!(again.head(), store.head());
+            assert_sound(&again);
+            let found: Vec<String> = titles(&snapshot(&again))
+                .iter()
+                .map(|title| title.trim_end_matches('x').to_owned())
+                .collect();
+            assert_eq!(found, written, "after {number}");
+        }
+    }
+}
+
+#[test]
+fn a_store_killed_again_and_again_before_any_checkpoint_loses_nothing() {
+    let mut directory = tempfile::tempdir().unwrap();
+    drop(in_directory(directory.path()));
+    for number in 10..20 {
+        let mut store = in_directory(directory.path());
+        save(&mut store, "Post", &format!("id=p{number} title=t{number}"));
+        assert_eq!(titles(&snapshot(&store)).len(), number - 9);
+        assert_sound(&store);
+        directory = killed(directory.path());
+    }
+}
+
+#[test]
+fn what_was_cleared_is_not_left_in_the_journal() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = in_directory(directory.path());
+    save(&mut store, "Post", "id=p1 title=confidential");
+    let journaled = |directory: &std::path::Path| {
+        let bytes = std::fs::read(directory.join(crate::FILE_NAME)).unwrap();
+        let start = bytes.windows(4).position(|window| window == b"redb").unwrap();
+        bytes[..start].windows(12).any(|window| window == b"confidential")
+    };
+    assert!(journaled(directory.path()));
+    store
+        .write(0, |txn| txn.append(Origin::App, None, Change::Cleared))
+        .unwrap();
+    assert!(!journaled(directory.path()));
     assert_sound(&store);
 }
 

@@ -45,7 +45,8 @@ impl LineClient {
         Self::spawn(name, &mut command)
     }
 
-    fn spawn(name: &str, command: &mut Command) -> Self {
+    /// Starts whatever the command says, which speaks the protocol.
+    pub(crate) fn spawn(name: &str, command: &mut Command) -> Self {
         Self {
             name: name.to_owned(),
             process: Process::spawn(name, command),

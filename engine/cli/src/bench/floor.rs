@@ -26,7 +26,8 @@ pub(super) struct SavedRow {
 
 /// Reads what each save of a closed store wrote, in the order of the saves.
 pub(super) fn rows_of(directory: &Path) -> miette::Result<Vec<SavedRow>> {
-    let database = Database::open(directory.join(landfall_storage::FILE_NAME)).map_err(report)?;
+    let inside = landfall_storage::database_of(directory).map_err(report)?;
+    let database = Database::builder().create_with_backend(inside).map_err(report)?;
     let transaction = database.begin_read().map_err(report)?;
     let mut rows: BTreeMap<u64, SavedRow> = BTreeMap::new();
     for item in transaction

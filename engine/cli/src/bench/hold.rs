@@ -13,6 +13,9 @@ use super::rows::{self, id, item, report};
 /// Records read before memory is looked at, so that the page cache has seen use.
 const READS: usize = 20_000;
 
+/// Items saved before the kill comes, each an entry of the journal.
+const SAVES: usize = 2_000;
+
 pub(super) async fn run(directory: &Path) -> miette::Result<ExitCode> {
     let start = Instant::now();
     let builder = landfall::DataStore::builder(rows::schema());
@@ -29,8 +32,10 @@ pub(super) async fn run(directory: &Path) -> miette::Result<ExitCode> {
             .get::<rows::Item>(id(number.wrapping_mul(7_919) % rows.max(1)))
             .map_err(report)?;
     }
-    // An item that is new in each process, so that something was written when the kill comes.
-    store.save(item(rows + 1)).await.map_err(report)?;
+    // New items in each process, so that the kill leaves a journal that is far from empty.
+    for number in rows..rows + SAVES {
+        store.save(item(number + 1)).await.map_err(report)?;
+    }
     println!(
         "{}",
         json!({ "opened_ms": opened_ms, "rows": rows, "memory_mib": memory_mib() })

@@ -19,22 +19,27 @@ const REOPEN_SLACK_MS: f64 = 200.0;
 /// What memory may grow by over a small store: the page cache by default, and what the allocator keeps of it.
 const MEMORY_SLACK_MIB: f64 = 96.0;
 
-/// Saves whose cost is measured, in transactions of 64 as under load.
+/// Saves whose cost is measured in transactions of 64, as under load.
 const SAVES: usize = 6_400;
+
+/// Saves whose cost is measured in a transaction each, as they come one after another.
+const SAVES_ALONE: usize = 2_000;
 
 pub(super) fn size(directory: &Path, scale: &Scale) -> miette::Result<Vec<Figure>> {
     let (small, large) = (directory.join("small"), directory.join("large"));
     let mut store = rows::open(&small)?;
     rows::fill(&mut store, 0, ROWS_SMALL)?;
-    let small_cost = cost_of_saves(&mut store, ROWS_SMALL)?;
+    let small_alone = cost_of_saves(&mut store, ROWS_SMALL, SAVES_ALONE, 1)?;
+    let small_cost = cost_of_saves(&mut store, ROWS_SMALL + SAVES_ALONE, SAVES, 64)?;
     drop(store);
     let mut store = rows::open(&large)?;
     rows::fill(&mut store, 0, scale.rows_large)?;
-    let large_cost = cost_of_saves(&mut store, scale.rows_large)?;
+    let large_alone = cost_of_saves(&mut store, scale.rows_large, SAVES_ALONE, 1)?;
+    let large_cost = cost_of_saves(&mut store, scale.rows_large + SAVES_ALONE, SAVES, 64)?;
     drop(store);
     let small_held = hold_and_kill(&small)?;
     let held = hold_and_kill(&large)?;
-    // The store was killed with a write behind it; this opening repairs it, and closes it cleanly.
+    // The store was killed with a write behind it; this opening takes over its journal, and closes it cleanly.
     let after_kill = time_to_open(&large)?;
     let after_close = time_to_open(&large)?;
     let ms = |duration: Duration| duration.as_secs_f64() * 1e3;
@@ -54,17 +59,35 @@ pub(super) fn size(directory: &Path, scale: &Scale) -> miette::Result<Vec<Figure
             memory(&small_held) + MEMORY_SLACK_MIB,
             1.0,
         ),
-        Figure::cost("cost per save in a full store", "us", large_cost, small_cost, 0.5),
+        Figure::cost(
+            "cost per save in a full store",
+            "us",
+            large_alone,
+            small_alone,
+            0.5,
+        ),
+        Figure::cost(
+            "cost per save in a full store, 64 to a commit",
+            "us",
+            large_cost,
+            small_cost,
+            0.5,
+        ),
     ])
 }
 
-/// Microseconds per save.
-fn cost_of_saves(store: &mut landfall_storage::Store, from: usize) -> miette::Result<f64> {
+/// Microseconds per save, with so many saves to a commit.
+fn cost_of_saves(
+    store: &mut landfall_storage::Store,
+    from: usize,
+    saves: usize,
+    to_a_commit: usize,
+) -> miette::Result<f64> {
     let start = Instant::now();
-    for first in (from..from + SAVES).step_by(64) {
-        rows::fill(store, first, first + 64)?;
+    for first in (from..from + saves).step_by(to_a_commit) {
+        rows::fill(store, first, first + to_a_commit)?;
     }
-    Ok(start.elapsed().as_secs_f64() * 1e6 / SAVES as f64)
+    Ok(start.elapsed().as_secs_f64() * 1e6 / saves as f64)
 }
 
 fn time_to_open(directory: &Path) -> miette::Result<Duration> {

@@ -366,6 +366,42 @@ fn a_relation_costs_one_query_of_the_other_model() {
 }
 
 #[test]
+fn one_of_several_values_is_sought_and_not_scanned_for() {
+    let mut store = store();
+    for number in 0..9 {
+        save(
+            &mut store,
+            "Post",
+            &format!("id=p{number} title=t rating={}", number % 5),
+        );
+    }
+    let snapshot = snapshot(&store);
+    let explained = |predicate: Predicate| {
+        let query = Query {
+            predicate,
+            ..Query::all("Post")
+        };
+        let found = snapshot.query(&query).unwrap().len();
+        assert_eq!(snapshot.count("Post", &query.predicate).unwrap(), found as u64);
+        (snapshot.explanation(&query).unwrap().to_string(), found)
+    };
+    let ratings =
+        |values: &[&str]| Predicate::field("rating", Op::In(values.iter().map(|v| value(v)).collect()));
+    assert_eq!(
+        explained(ratings(&["1", "3", "1.0", "null"])),
+        ("by 2 ranges of the index `byRating`, sorted".to_owned(), 4)
+    );
+    let ids = Predicate::field("id", Op::In(vec!["p7".into(), "p1".into(), "q".into()]));
+    assert_eq!(explained(ids), ("by 3 identifiers".to_owned(), 2));
+    assert_eq!(
+        explained(ratings(&[])),
+        ("not at all, since nothing can match".to_owned(), 0)
+    );
+    // An operand that equals no one integer is looked for among all.
+    assert_eq!(explained(ratings(&["1.5", "3"])).0, "by a scan of all records");
+}
+
+#[test]
 fn what_cannot_be_followed_is_refused_with_what_can() {
     let store = store();
     let snapshot = snapshot(&store);

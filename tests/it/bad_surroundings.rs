@@ -1,0 +1,101 @@
+//! A disk without room, an endpoint that is not there, a key that is wrong: said clearly, and the store goes on.
+//!
+//! Owns what people see of it through the command line; the crates test each fault where it is met.
+
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::support::landfall::landfall;
+use crate::support::line_client::LineClient;
+use crate::support::npm;
+use crate::support::serve::ServeProcess;
+
+fn note(title: &str) -> Value {
+    json!({"op": "save", "model": "Post", "fields": {"title": title}})
+}
+
+/// A shell whose files may not grow beyond so many blocks of 1,024 bytes, as on a disk that is full by then.
+#[cfg(unix)]
+fn shell_with_room_for(blocks: u64, data: &str) -> LineClient {
+    let shell = landfall();
+    let mut command = Command::new("sh");
+    // Without the signal the system answers a write that goes too far with an error.
+    command
+        .arg("-c")
+        .arg(format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\""));
+    command.arg(shell.get_program());
+    command
+        .args(["shell", "--json", "--data", data, "--schema"])
+        .arg(npm::schema());
+    LineClient::spawn("a shell on a full disk", &mut command)
+}
+
+#[cfg(unix)]
+#[test]
+fn a_full_disk_refuses_saves_keeps_what_it_has_and_goes_on_with_room() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let data = folder.path().to_str().expect("its name is text");
+    // `ulimit -f` counts in blocks of 512 or 1,024 bytes, as the shell has it: room for the store, not for much more.
+    let mut store = shell_with_room_for(8 * 1024, data);
+    let text = "x".repeat(100_000);
+    let mut saved = 0;
+    let refused = loop {
+        match store.send(&note(&format!("{saved} {text}"))) {
+            Ok(_) => saved += 1,
+            Err(error) => break error,
+        }
+        assert!(saved < 1_000, "the disk is never full");
+    };
+    assert!(refused.contains("the disk is full; free some space"), "{refused}");
+    let count = json!({"op": "count", "model": "Post"});
+    assert_eq!(store.ok(&count), saved, "what was acknowledged can be read");
+    assert!(store.exit().success());
+
+    let mut store = LineClient::landfall("with room", &npm::schema(), &["--data", data]);
+    assert_eq!(
+        store.ok(&count),
+        saved,
+        "no more and no less than was acknowledged"
+    );
+    store.ok(&note("one more"));
+    assert_eq!(store.ok(&count), saved + 1);
+    assert!(store.exit().success());
+}
+
+#[test]
+fn an_endpoint_that_is_not_there_keeps_nobody_from_working() {
+    let args = ["--endpoint", "http://127.0.0.1:1/graphql", "--api-key", "k"];
+    let mut store = LineClient::landfall("a lonely store", &npm::schema(), &args);
+    store.ok(&json!({"op": "start"}));
+    store.wait_hub_with("networkStatus", &json!({"active": false}));
+    let saved = store.ok(&note("kept"));
+    assert_eq!(
+        store.ok(&json!({"op": "get", "model": "Post", "id": saved["id"]}))["title"],
+        "kept"
+    );
+    let waiting = store.ok(&json!({"op": "outbox"}));
+    assert_eq!(waiting.as_array().map(Vec::len), Some(1), "{waiting}");
+    assert!(store.exit().success());
+}
+
+#[test]
+fn a_wrong_key_is_named_and_what_was_saved_waits() {
+    let server = ServeProcess::start(&npm::schema(), &[]);
+    let args = ["--endpoint", &server.url, "--api-key", "da2-wrong"];
+    let mut store = LineClient::landfall("a stranger", &npm::schema(), &args);
+    store.ok(&note("kept"));
+    store.ok(&json!({"op": "start"}));
+    let errors = store.ok(&json!({"op": "errors"}));
+    let first = &errors[0];
+    assert_eq!(first["errorType"], "Unauthorized", "{errors}");
+    let advice = first["recoverySuggestion"].as_str().unwrap_or_default();
+    assert!(advice.contains("check the credentials"), "{errors}");
+    assert!(
+        !errors.to_string().contains("da2-wrong"),
+        "keys are never shown: {errors}"
+    );
+    let waiting = store.ok(&json!({"op": "outbox"}));
+    assert_eq!(waiting.as_array().map(Vec::len), Some(1), "{waiting}");
+    assert!(store.exit().success());
+}
