@@ -51,6 +51,15 @@ pub(crate) async fn run(mut session: Session) -> std::io::Result<()> {
         editor = back;
         match line {
             Ok(line) if line.trim() == "help" => println!("{}", words::HELP),
+            Ok(line) if line.trim() == "clear" => {
+                // Elsewhere the word clears the screen, so it is asked for twice.
+                complain(
+                    "this removes all local data, and changes that wait for the server; type `clear yes`",
+                );
+            }
+            Ok(line) if line.trim() == "clear yes" => {
+                carry_out(&mut session, "clear").await;
+            }
             Ok(line) => {
                 if !carry_out(&mut session, &line).await {
                     break;
@@ -97,18 +106,26 @@ fn show(answer: &Json) {
         Json::Bool(true) => "ok".green().to_string(),
         Json::Null => "nothing".dimmed().to_string(),
         Json::Array(rows) if rows.is_empty() => "none".dimmed().to_string(),
-        Json::Array(rows) if rows.iter().all(Json::is_object) => table(rows).to_string(),
-        Json::Object(_) => table(std::slice::from_ref(answer)).to_string(),
+        Json::Array(rows) if rows.iter().all(Json::is_object) => table(rows),
+        Json::Object(_) => table(std::slice::from_ref(answer)),
         other => other.to_string(),
     };
     writeln!(anstream::stdout(), "{text}").unwrap_or(());
 }
 
-fn table(rows: &[Json]) -> Table {
+/// Rows as a table as wide as the screen, without the columns that hold nothing.
+fn table(rows: &[Json]) -> String {
     let mut columns: Vec<&str> = Vec::new();
+    let mut left_out: Vec<&str> = Vec::new();
     for row in rows {
         for name in row.as_object().into_iter().flat_map(serde_json::Map::keys) {
-            if !columns.contains(&name.as_str()) && columns.len() < COLUMNS_MAX {
+            if columns.contains(&name.as_str()) || left_out.contains(&name.as_str()) {
+                continue;
+            }
+            let is_empty = rows.iter().all(|row| row[name.as_str()].is_null());
+            if is_empty || columns.len() == COLUMNS_MAX {
+                left_out.push(name);
+            } else {
                 columns.push(name);
             }
         }
@@ -117,11 +134,18 @@ fn table(rows: &[Json]) -> Table {
     table
         .load_style(presets::UTF8_HORIZONTAL_ONLY)
         .set_content_arrangement(ContentArrangement::Dynamic);
+    if let Some((_, width)) = console::Term::stdout().size_checked() {
+        table.set_width(width);
+    }
     table.set_header(columns.iter().copied());
     for row in rows {
         table.add_row(columns.iter().map(|column| cell(&row[*column])));
     }
-    table
+    if left_out.is_empty() {
+        return table.to_string();
+    }
+    let note = format!("not shown: {}", left_out.join(", "));
+    format!("{table}\n{}", note.dimmed())
 }
 
 fn cell(value: &Json) -> String {

@@ -17,7 +17,7 @@ pub(crate) const HELP: &str = "\
   explain MODEL [where COND] [sort FIELD]        how a query finds its records
   delete MODEL ID | delete MODEL where COND | delete MODEL all
   observe MODEL, observed                        keep changes from here on; show them
-  start, stop, clear                             sync; end syncing; remove all local data
+  start, stop, clear yes                         sync; end syncing; remove all local data
   online on|off                                  plug the network in or out
   outbox, hub, errors, conflicts                 what waits; what happened
   exit
@@ -26,6 +26,21 @@ FIELD may be one of a related record, such as blog.name.
 Values are JSON where they can be (5, true, null, [\"a\"], {\"lat\":1}), else text; quote texts with spaces.
 A related record is set by its id: save Comment content=hi post=POST_ID
 A line that begins with { is taken as a JSON command of the line protocol.";
+
+/// Commands of one word.
+const SINGLE: [&str; 11] = [
+    "start",
+    "stop",
+    "clear",
+    "observed",
+    "snapshots",
+    "outbox",
+    "hub",
+    "errors",
+    "conflicts",
+    "time",
+    "exit",
+];
 
 /// Turns a typed line into a command; `None` for an empty line.
 ///
@@ -85,7 +100,8 @@ pub(crate) fn command(line: &str, schema: &landfall::Schema) -> Result<Option<Js
             _ => return Err("online on, or online off".to_owned()),
         },
         "quit" => json!({ "op": "exit" }),
-        other => json!({ "op": other }),
+        other if SINGLE.contains(&other) => json!({ "op": other }),
+        other => return Err(format!("there is no command `{other}`; type `help`")),
     };
     Ok(Some(command))
 }
