@@ -62,6 +62,13 @@ pub enum WriteOp {
         /// Predicate that the record must still satisfy, checked here alone; if it does not, nothing happens.
         guard: Option<landfall_core::Predicate>,
     },
+    /// Nothing is written, but the record must still be as it was read: what the other writes say depends on it.
+    Expect {
+        /// The record.
+        key: RecordKey,
+        /// The encoded row that it was read from; none if it was not there.
+        row: landfall_core::Base,
+    },
 }
 
 /// What a write of the app did.
@@ -92,6 +99,12 @@ pub enum WriteError {
         key: RecordKey,
         /// The bound.
         max: usize,
+    },
+    /// A record is no longer as it was read. Everything may be read again and decided anew.
+    #[error("`{key}` was changed since it was read; read it again and decide anew")]
+    Changed {
+        /// The record.
+        key: RecordKey,
     },
     /// The mutation does not wait, or is not parked.
     #[error("mutation {seq} is not parked; only refused mutations can be retried or discarded")]
@@ -332,6 +345,12 @@ impl StorageActor {
         self.stale += batch.stale;
         match written {
             Ok(_) => {
+                if batch.cleared()
+                    && let Err(error) = self.store.scrub()
+                {
+                    // The data is gone for everybody who asks the store; only the bytes of free pages are left.
+                    tracing::warn!(%error, "what was cleared could not be removed from the file itself");
+                }
                 let changes = batch.succeed();
                 self.listeners.hear(changes);
             }

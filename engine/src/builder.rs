@@ -9,7 +9,7 @@ use std::time::Duration;
 use landfall_actors::{ConflictHandler, Env, ErrorHandler, Immediate, NoTrace, SyncSettings};
 use landfall_core::{Model, ModelName, Predicate, Schema, TypedPredicate};
 use landfall_netsync::{Authorization, Endpoint, HttpTransport};
-use landfall_storage::{CACHE_BYTES_DEFAULT, Disk, OnIncompatible, Store, StoreOptions};
+use landfall_storage::{CACHE_BYTES_DEFAULT, Disk, Migrations, OnIncompatible, Store, StoreOptions};
 use landfall_wire::Transport;
 
 use crate::assembly::assemble;
@@ -25,7 +25,9 @@ use crate::runtime::Runtime;
 /// |---|---|
 /// | [`directory`](Self::directory) | none: the data is in memory and gone when the store is closed |
 /// | [`endpoint`](Self::endpoint) | none: changes are kept for the server until there is one |
-/// | [`local_only`](Self::local_only) | off |
+/// | [`namespace`](Self::namespace) | none: one user of the directory |
+/// | [`local_only`](Self::local_only), [`local_only_model`](Self::local_only_model) | off |
+/// | [`migrate`](Self::migrate), [`wipe_if_incompatible`](Self::wipe_if_incompatible) | a schema that would lose data is refused |
 /// | [`cache_bytes`](Self::cache_bytes) | 64 MiB |
 /// | [`page_size`](Self::page_size), [`records_max`](Self::records_max) | 1,000; 10,000 |
 /// | [`full_sync_interval`](Self::full_sync_interval) | 24 hours |
@@ -37,9 +39,12 @@ pub struct DataStoreBuilder {
     cache_bytes: usize,
     incompatible: OnIncompatible,
     local_only: bool,
+    local_models: Vec<ModelName>,
+    namespace: Option<String>,
     endpoint: Option<(String, String)>,
     realtime_url: Option<String>,
     transport: Option<Arc<dyn Transport>>,
+    pub(crate) migrations: Migrations,
     settings: SyncSettings,
 }
 
@@ -62,9 +67,12 @@ impl DataStoreBuilder {
             cache_bytes: CACHE_BYTES_DEFAULT,
             incompatible: OnIncompatible::Refuse,
             local_only: false,
+            local_models: Vec::new(),
+            namespace: None,
             endpoint: None,
             realtime_url: None,
             transport: None,
+            migrations: Migrations::default(),
             settings: SyncSettings::default(),
         }
     }
@@ -101,6 +109,30 @@ impl DataStoreBuilder {
     #[must_use]
     pub fn local_only(mut self) -> Self {
         self.local_only = true;
+        self
+    }
+
+    /// Keeps the records of a model local: they are neither sent nor fetched, whatever the schema says.
+    #[must_use]
+    pub fn local_only_model<M: Model>(self) -> Self {
+        self.local_only_model_named(M::NAME)
+    }
+
+    /// As [`local_only_model`](Self::local_only_model), for a model known at run time.
+    #[must_use]
+    pub fn local_only_model_named(mut self, model: impl Into<ModelName>) -> Self {
+        self.local_models.push(model.into());
+        self
+    }
+
+    /// Keeps the data of one of several users of the directory, apart from that of the others.
+    ///
+    /// Each name has files of its own, with its own outbox: changes that one user made offline are never sent with
+    /// the credentials of another. Closing the store and opening it under another name switches users without wiping
+    /// anything. Needs a [`directory`](Self::directory). [`namespaces`](crate::namespaces) lists the names.
+    #[must_use]
+    pub fn namespace(mut self, name: impl Into<String>) -> Self {
+        self.namespace = Some(name.into());
         self
     }
 
@@ -179,7 +211,8 @@ impl DataStoreBuilder {
     /// [`Error::Storage`] if the directory is locked, foreign, damaged, or does not fit the schema;
     /// [`Error::BadEndpoint`] if the endpoint cannot work; [`Error::BadPredicate`] for a sync expression that does not
     /// fit its model. Nothing is changed then.
-    pub async fn open(self) -> Result<DataStore, Error> {
+    pub async fn open(mut self) -> Result<DataStore, Error> {
+        self.settle()?;
         self.check_expressions()?;
         let gate = Arc::new(NetworkGate::default());
         let transport = self
@@ -193,7 +226,7 @@ impl DataStoreBuilder {
             schedule: Arc::new(Immediate),
         };
         let options = self.options(env.clock.wall_ms());
-        let (runtime, handles) = Runtime::open(env, options, !self.local_only).await?;
+        let (runtime, handles) = Runtime::open(env, options, self.migrations, !self.local_only).await?;
         Ok(DataStore::new(handles, self.settings, Some(runtime), gate))
     }
 
@@ -201,14 +234,33 @@ impl DataStoreBuilder {
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub fn open_in(self, env: Env) -> Result<DataStore, Error> {
+    pub fn open_in(mut self, env: Env) -> Result<DataStore, Error> {
+        self.settle()?;
         self.check_expressions()?;
-        let store = Store::open(self.options(env.clock.wall_ms()))?;
+        let store = Store::open_migrating(self.options(env.clock.wall_ms()), &self.migrations)?;
         let handles = assemble(env, store, !self.local_only, None);
         Ok(DataStore::new(handles, self.settings, None, Arc::default()))
     }
 
-    fn options(&self, now_ms: i64) -> StoreOptions {
+    /// Works out what the settings mean together.
+    pub(crate) fn settle(&mut self) -> Result<(), Error> {
+        if let Some(name) = self.namespace.take() {
+            let Disk::Directory(directory) = &self.disk else {
+                return Err(Error::BadNamespace {
+                    name,
+                    reason: "it needs a directory to lie in",
+                });
+            };
+            self.disk = Disk::Directory(crate::namespace::directory_of(directory, &name)?);
+        }
+        if !self.local_models.is_empty() {
+            let local = self.schema.with_local_models(&self.local_models);
+            self.schema = Arc::new(local.map_err(|model| unknown(&self.schema, &model))?);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn options(&self, now_ms: i64) -> StoreOptions {
         StoreOptions {
             disk: self.disk.clone(),
             schema: Arc::clone(&self.schema),
@@ -235,12 +287,16 @@ impl DataStoreBuilder {
     fn check_expressions(&self) -> Result<(), Error> {
         for (model, predicate) in &self.settings.expressions {
             let Some(def) = self.schema.model(model) else {
-                let known: Vec<&str> = self.schema.models().map(|def| def.name.as_str()).collect();
-                let (model, known) = (model.to_string(), known.join(", "));
-                return Err(landfall_storage::StorageError::UnknownModel { model, known }.into());
+                return Err(unknown(&self.schema, model));
             };
             predicate.bind(def)?;
         }
         Ok(())
     }
+}
+
+fn unknown(schema: &Schema, model: &ModelName) -> Error {
+    let known: Vec<&str> = schema.models().map(|def| def.name.as_str()).collect();
+    let (model, known) = (model.to_string(), known.join(", "));
+    landfall_storage::StorageError::UnknownModel { model, known }.into()
 }

@@ -8,8 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use landfall_actors::{HubMessage, SupervisorMessage, SyncSettings};
 use landfall_core::{
-    BelongsTo, FieldType, HasMany, HasOne, IdPart, Model, Op, Page, Predicate, Record, RecordId, RecordKey,
-    Schema, Sort, TypedPredicate, TypedSort, Value,
+    Model, Page, Predicate, Record, RecordId, RecordKey, Schema, Sort, TypedPredicate, TypedSort,
 };
 use landfall_storage::{Query, Snapshot};
 use tokio::sync::Semaphore;
@@ -42,6 +41,8 @@ pub(crate) struct Inner {
     pub(crate) handles: Handles,
     pub(crate) settings: RwLock<SyncSettings>,
     pub(crate) calls: Semaphore,
+    /// Taken alone by a transaction that others have overtaken too often.
+    pub(crate) turns: tokio::sync::RwLock<()>,
     pub(crate) gate: Arc<NetworkGate>,
     runtime: Mutex<Option<Runtime>>,
 }
@@ -49,7 +50,7 @@ pub(crate) struct Inner {
 /// A query of one model: which records, in which order, how many.
 #[derive(Clone, Debug)]
 pub struct ModelQuery<M> {
-    predicate: Predicate,
+    pub(crate) predicate: Predicate,
     sort: Vec<Sort>,
     page: Page,
     marker: PhantomData<fn() -> M>,
@@ -128,6 +129,7 @@ impl DataStore {
             handles,
             settings: RwLock::new(settings),
             calls: Semaphore::new(CALLS_MAX),
+            turns: tokio::sync::RwLock::new(()),
             gate,
             runtime: Mutex::new(runtime),
         };
@@ -243,55 +245,6 @@ impl DataStore {
     /// [`Error::BadPredicate`], [`Error::Storage`].
     pub fn count<M: Model>(&self, predicate: TypedPredicate<M>) -> Result<u64, Error> {
         Ok(self.snapshot()?.count(M::NAME, &predicate.into_predicate())?)
-    }
-
-    /// The record that a model belongs to; `None` if it belongs to none, or to one that is not here.
-    ///
-    /// # Errors
-    /// [`Error::Storage`], [`Error::Decode`].
-    pub fn parent<M: Model, R: Model>(
-        &self,
-        model: &M,
-        relation: BelongsTo<M, R>,
-    ) -> Result<Option<R>, Error> {
-        let record = self.to_record(model)?;
-        match self.related(&record, relation.name())? {
-            Some(related) => related
-                .into_iter()
-                .next()
-                .map(R::from_record)
-                .transpose()
-                .map_err(Error::from),
-            None => Ok(None),
-        }
-    }
-
-    /// The one record that a model has.
-    ///
-    /// # Errors
-    /// [`Error::Storage`], [`Error::Decode`].
-    pub fn child<M: Model, R: Model>(&self, model: &M, relation: HasOne<M, R>) -> Result<Option<R>, Error> {
-        let record = self.to_record(model)?;
-        let related = self.related(&record, relation.name())?.unwrap_or_default();
-        related
-            .into_iter()
-            .next()
-            .map(R::from_record)
-            .transpose()
-            .map_err(Error::from)
-    }
-
-    /// The records that a model has.
-    ///
-    /// # Errors
-    /// [`Error::Storage`], [`Error::Decode`].
-    pub fn children<M: Model, R: Model>(&self, model: &M, relation: HasMany<M, R>) -> Result<Vec<R>, Error> {
-        let record = self.to_record(model)?;
-        let related = self.related(&record, relation.name())?.unwrap_or_default();
-        related
-            .into_iter()
-            .map(|record| R::from_record(record).map_err(Error::from))
-            .collect()
     }
 
     /// The stream of changes of a model, local and remote, from here on.
@@ -457,7 +410,7 @@ impl DataStore {
         Ok(self.inner.handles.reader.snapshot()?)
     }
 
-    fn to_record<M: Model>(&self, model: &M) -> Result<Record, Error> {
+    pub(crate) fn to_record<M: Model>(&self, model: &M) -> Result<Record, Error> {
         let def = self.records().def(M::NAME)?;
         // The model's own schema may order fields differently from the one that the store was opened with.
         let own = M::schema().model(M::NAME).filter(|own| !Arc::ptr_eq(own, &def));
@@ -471,45 +424,5 @@ impl DataStore {
         Ok(record
             .with_sync(model.sync_metadata())
             .with_base(model.base().clone()))
-    }
-
-    /// Records at the other end of a relation; `None` if the model has no such relation or its keys are null.
-    pub(crate) fn related(&self, record: &Record, relation: &str) -> Result<Option<Vec<Record>>, Error> {
-        let def = record.def();
-        let Some(field) = def.field(relation) else {
-            return Ok(None);
-        };
-        let (Some(association), FieldType::Model(other)) = (&field.association, &field.ty) else {
-            return Ok(None);
-        };
-        let snapshot = self.snapshot()?;
-        let targets = association.targets();
-        if !targets.is_empty() {
-            let parts = targets
-                .iter()
-                .map(|target| IdPart::from_value(record.get(target)?));
-            let Some(parts) = parts.collect::<Option<Vec<_>>>() else {
-                return Ok(None);
-            };
-            return Ok(Some(
-                snapshot.get(other, &RecordId::new(parts))?.into_iter().collect(),
-            ));
-        }
-        let (landfall_core::Association::HasMany { associated_with }
-        | landfall_core::Association::HasOne { associated_with, .. }) = association
-        else {
-            return Ok(None);
-        };
-        let Some(id) = record.id() else { return Ok(None) };
-        let values: Vec<Value> = id.parts().iter().map(IdPart::to_value).collect();
-        let equal = associated_with
-            .iter()
-            .zip(values)
-            .map(|(f, v)| Predicate::Field(f.clone(), Op::Eq(v)));
-        let query = Query {
-            predicate: Predicate::And(equal.collect()),
-            ..Query::all(other.clone())
-        };
-        Ok(Some(snapshot.query(&query)?))
     }
 }

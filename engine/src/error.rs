@@ -40,11 +40,33 @@ pub enum Error {
         /// The bound.
         max: usize,
     },
+    /// A record that a transaction had read was changed by others, each time it was tried.
+    #[error(
+        "`{key}` was changed by others while the transaction was at work; try again when there is less going on"
+    )]
+    Changed {
+        /// The record.
+        key: RecordKey,
+    },
+    /// A transaction or batch holds too many writes; do it in parts.
+    #[error("a transaction takes at most {max} writes; write the rest in another one")]
+    TransactionTooLarge {
+        /// The bound.
+        max: usize,
+    },
     /// The mutation is not parked.
     #[error("mutation {seq} is not parked; only refused mutations can be retried or discarded")]
     NotParked {
         /// The mutation.
         seq: Seq,
+    },
+    /// A namespace cannot have that name.
+    #[error("{name:?} cannot be a namespace: {reason}")]
+    BadNamespace {
+        /// The name.
+        name: String,
+        /// Why not.
+        reason: &'static str,
     },
     /// The endpoint or its credentials cannot work.
     #[error("the endpoint cannot be used: {reason}")]
@@ -72,6 +94,7 @@ impl From<WriteError> for Error {
             WriteError::Refused(refused) => Self::Refused(refused),
             WriteError::Storage(error) => Self::Storage(error),
             WriteError::CascadeTooLarge { key, max } => Self::CascadeTooLarge { key, max },
+            WriteError::Changed { key } => Self::Changed { key },
             WriteError::NotParked { seq } => Self::NotParked { seq },
             // The enum may grow; whatever it grows by came from the store.
             other => Self::Storage(Arc::new(StorageError::Io {

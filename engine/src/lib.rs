@@ -6,25 +6,39 @@
 //! The README below is compiled by the tests, and so is every guide in `docs/guides`.
 #![doc = include_str!("../../README.md")]
 
+mod aggregate;
 mod assembly;
 mod builder;
 mod datastore;
 mod error;
 mod gate;
+mod migration;
+mod namespace;
 mod observe;
+mod operations;
 mod os_env;
 mod outbox;
+mod pages;
 mod records;
+mod relations;
 mod runtime;
 mod streams;
+mod transaction;
+mod transfer;
 
+pub use aggregate::{Aggregate, Grouped};
 pub use builder::DataStoreBuilder;
 pub use datastore::{DataStore, ModelQuery};
 pub use error::Error;
+pub use namespace::{NAMESPACE_LEN_MAX, namespaces};
 pub use observe::{Change, Observer, QueryObserver, QuerySnapshot};
+pub use operations::restore;
 pub use outbox::OutboxView;
+pub use pages::ResultPage;
 pub use records::Records;
 pub use streams::HubEvents;
+pub use transaction::{TRANSACTION_TRIES_MAX, TRANSACTION_WRITES_MAX, Transaction};
+pub use transfer::{IMPORT_LINE_LEN_MAX, TransferError, TransferProgress};
 
 pub use landfall_actors::{
     AcceptRemote, ApplyLocalChanges, Clock, ConflictHandler, Entropy, Env, ErrorHandler, ErrorKind, HubEvent,
@@ -34,14 +48,17 @@ pub use landfall_actors::{
 pub use landfall_core::{
     AwsDate, AwsDateTime, AwsEmail, AwsIpAddress, AwsPhone, AwsTime, AwsTimestamp, AwsUrl, Base, BelongsTo,
     BuildError, BuildFault, Comparable, Containing, DecodeError, Direction, Field, FieldFault, FieldMap,
-    FieldName, FieldValue, HasMany, HasOne, IntoField, InvalidRecord, InvalidScalar, LogEntry, Model,
-    ModelDef, ModelName, Mutation, MutationKind, NonModel, Op, Origin, Page, Predicate, PredicateError,
-    Record, RecordId, RecordKey, RecordVersion, Resolution, Schema, Seq, Sort, Stage, SyncMetadata,
-    TypedPredicate, TypedSort, UnknownEnumValue, Value, ValueFault, WriteRefused, schema_from_json,
-    schema_to_json,
+    FieldName, FieldValue, HasMany, HasOne, IntoField, InvalidRecord, InvalidScalar, LogEntry, Migration,
+    MigrationStep, Model, ModelDef, ModelName, Mutation, MutationKind, NonModel, Numeric, Op, Origin, Page,
+    Predicate, PredicateError, Record, RecordId, RecordKey, RecordVersion, Resolution, Schema, Seq, Sort,
+    Stage, SyncMetadata, TypedPredicate, TypedSort, UnknownEnumValue, Value, ValueFault, WriteRefused,
+    schema_from_json, schema_to_json,
 };
 pub use landfall_macros::{include_schema, inline_schema};
-pub use landfall_storage::{ChangeKind, Disk, Plan, Query, Snapshot, StorageError, Verification};
+pub use landfall_storage::{
+    ChangeKind, CopyProgress, Cursor, Disk, Explanation, Followed, Group, Measure, MigrationProgress,
+    MigrationReport, Plan, Query, RecordPage, Snapshot, Statistics, StorageError, Verification,
+};
 pub use landfall_wire::{Transport, TransportError};
 
 /// The guides of `docs/guides`, so that their snippets are compiled.
@@ -60,7 +77,9 @@ mod guides {
 /// What generated code names; not part of the public interface.
 #[doc(hidden)]
 pub mod __private {
-    pub use landfall_core::{BuildFaults, IdPart, Pending, embedded_schema, take_member, take_value};
+    pub use landfall_core::{
+        BuildFaults, IdPart, Pending, default_of, embedded_schema, take_member, take_value,
+    };
     pub use serde;
     pub use serde_json;
 

@@ -7,6 +7,7 @@
 //! then it has to be opened anew.
 
 mod items;
+mod window;
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -14,8 +15,8 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use landfall_actors::{ChangeSet, HubEvent, HubMessage, StorageMessage};
-use landfall_core::{BoundPredicate, Model, ModelDef, Origin, Predicate, Record, Seq};
-use landfall_storage::{ChangeKind, Query, VisibleChange};
+use landfall_core::{BoundPredicate, Model, ModelDef, ModelName, Origin, Predicate, Record, Seq};
+use landfall_storage::{ChangeKind, Query, Reader, VisibleChange};
 
 use crate::datastore::DataStore;
 use crate::error::Error;
@@ -37,8 +38,10 @@ pub struct Change<T> {
 /// The result of an observed query at one time.
 #[derive(Clone, Debug)]
 pub struct QuerySnapshot<T> {
-    /// The records, in the order of the query.
+    /// The records, in the order of the query; those of its page, if it asks for one.
     pub items: Vec<T>,
+    /// How many records satisfy the predicate, whatever the page.
+    pub total: usize,
     /// Whether the model was synced since the last start.
     pub is_synced: bool,
 }
@@ -51,11 +54,20 @@ type Convert<T> = fn(Record) -> Result<T, Error>;
 pub struct Observer<T> {
     receiver: mpsc::Receiver<ChangeSet>,
     def: Arc<ModelDef>,
-    predicate: BoundPredicate,
+    predicate: Test,
     /// Changes of the set being handed out, newest last.
     waiting: std::collections::VecDeque<VisibleChange>,
     convert: Convert<T>,
     marker: PhantomData<fn() -> T>,
+}
+
+/// How an observer tells the changes that it is interested in.
+#[derive(Debug)]
+enum Test {
+    /// By the record alone.
+    Alone(BoundPredicate),
+    /// By the records that it is related to, as they are when the change is handed out.
+    Following(Predicate, Reader),
 }
 
 impl<M: Model> Observer<M> {
@@ -82,7 +94,13 @@ impl<T> Observer<T> {
         predicate: Predicate,
         convert: Convert<T>,
     ) -> Result<Self, Error> {
-        let predicate = predicate.bind(&def)?;
+        let reader = &store.inner.handles.reader;
+        let predicate = if predicate.follows_relations() {
+            reader.snapshot()?.selects(&def.name, &predicate, &[])?;
+            Test::Following(predicate, reader.clone())
+        } else {
+            Test::Alone(predicate.bind(&def)?)
+        };
         let receiver = store
             .inner
             .handles
@@ -106,8 +124,24 @@ impl<T> Observer<T> {
                 return Some(self.change(change));
             }
             let set = self.receiver.recv().await?;
-            self.take(&set);
+            if let Err(error) = self.take(&set) {
+                return Some(Err(error));
+            }
         }
+    }
+
+    /// Waits for the next changes that were made together; `None` once the stream has ended.
+    ///
+    /// What one transaction changed is never split. What others wrote in the same commit is there as well.
+    pub async fn next_set(&mut self) -> Option<Result<Vec<Change<T>>, Error>> {
+        while self.waiting.is_empty() {
+            let set = self.receiver.recv().await?;
+            if let Err(error) = self.take(&set) {
+                return Some(Err(error));
+            }
+        }
+        let waiting = std::mem::take(&mut self.waiting);
+        Some(waiting.into_iter().map(|change| self.change(change)).collect())
     }
 
     /// The next change, if there is one already.
@@ -117,15 +151,32 @@ impl<T> Observer<T> {
                 return Some(self.change(change));
             }
             let set = self.receiver.try_recv().ok()?;
-            self.take(&set);
+            if let Err(error) = self.take(&set) {
+                return Some(Err(error));
+            }
         }
     }
 
-    fn take(&mut self, set: &ChangeSet) {
-        let of_interest = set.iter().filter(|change| {
-            change.key.model == self.def.name && self.predicate.matches(change.record.values())
-        });
-        self.waiting.extend(of_interest.cloned());
+    fn take(&mut self, set: &ChangeSet) -> Result<(), Error> {
+        let mut of_interest: Vec<VisibleChange> = set
+            .iter()
+            .filter(|change| change.key.model == self.def.name)
+            .filter(|change| match &self.predicate {
+                Test::Alone(predicate) => predicate.matches(change.record.values()),
+                Test::Following(..) => true,
+            })
+            .cloned()
+            .collect();
+        if let Test::Following(predicate, reader) = &self.predicate
+            && !of_interest.is_empty()
+        {
+            let records: Vec<Record> = of_interest.iter().map(|change| change.record.clone()).collect();
+            let selected = reader.snapshot()?.selects(&self.def.name, predicate, &records)?;
+            let mut selected = selected.into_iter();
+            of_interest.retain(|_| selected.next() == Some(true));
+        }
+        self.waiting.extend(of_interest);
+        Ok(())
     }
 
     fn change(&self, change: VisibleChange) -> Result<Change<T>, Error> {
@@ -143,6 +194,7 @@ impl<T> Observer<T> {
 pub struct QueryObserver<T> {
     changes: mpsc::Receiver<ChangeSet>,
     events: mpsc::Receiver<HubEvent>,
+    model: ModelName,
     items: Items,
     /// Changes up to here are in the result already.
     seen: Seq,
@@ -167,7 +219,6 @@ impl QueryObserver<Record> {
 impl<T> QueryObserver<T> {
     async fn new(store: &DataStore, query: Query, convert: Convert<T>) -> Result<Self, Error> {
         let def = store.records().def(&query.model)?;
-        let mut items = Items::new(&def, &query)?;
         let listening = store
             .inner
             .handles
@@ -182,14 +233,12 @@ impl<T> QueryObserver<T> {
             .await?;
         let snapshot = store.snapshot()?;
         let (_, seen) = snapshot.log_bounds()?;
-        items.fill(snapshot.query(&Query {
-            page: landfall_core::Page::default(),
-            ..query
-        })?);
+        let items = Items::new(&def, query, &snapshot, &store.inner.handles.reader)?;
         let is_synced = listening.synced.contains(&def.name);
         Ok(Self {
             changes,
             events: listening.events,
+            model: def.name.clone(),
             items,
             seen,
             is_synced,
@@ -200,8 +249,21 @@ impl<T> QueryObserver<T> {
 
     /// The result as it is at first, then waits for each next one; `None` once the stream has ended.
     pub async fn next(&mut self) -> Option<Result<QuerySnapshot<T>, Error>> {
+        self.advance().await?;
+        Some(self.snapshot())
+    }
+
+    /// As [`next`](Self::next), but hands out only how many records there are, which costs nothing: for those who show
+    /// a count, and for those who look at the result only now and then.
+    pub async fn next_total(&mut self) -> Option<Result<usize, Error>> {
+        self.advance().await?;
+        Some(self.items.refresh().map(|()| self.items.total()))
+    }
+
+    /// Waits until there is something new; `None` once the stream has ended.
+    async fn advance(&mut self) -> Option<()> {
         if std::mem::take(&mut self.fresh) {
-            return Some(self.snapshot());
+            return Some(());
         }
         loop {
             let changed = tokio::select! {
@@ -211,7 +273,7 @@ impl<T> QueryObserver<T> {
             };
             // What has come meanwhile belongs to the same result.
             if self.catch_up() || changed {
-                return Some(self.snapshot());
+                return Some(());
             }
         }
     }
@@ -243,7 +305,7 @@ impl<T> QueryObserver<T> {
 
     fn hear(&mut self, event: &HubEvent) -> bool {
         match event {
-            HubEvent::ModelSynced { model, .. } if *model == *self.items.model() && !self.is_synced => {
+            HubEvent::ModelSynced { model, .. } if *model == self.model && !self.is_synced => {
                 self.is_synced = true;
                 true
             }
@@ -252,7 +314,8 @@ impl<T> QueryObserver<T> {
         }
     }
 
-    fn snapshot(&self) -> Result<QuerySnapshot<T>, Error> {
+    fn snapshot(&mut self) -> Result<QuerySnapshot<T>, Error> {
+        self.items.refresh()?;
         let items = self
             .items
             .page()
@@ -260,6 +323,7 @@ impl<T> QueryObserver<T> {
             .collect::<Result<_, _>>()?;
         Ok(QuerySnapshot {
             items,
+            total: self.items.total(),
             is_synced: self.is_synced,
         })
     }

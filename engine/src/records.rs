@@ -23,6 +23,10 @@ impl<'a> Records<'a> {
         Self { store }
     }
 
+    pub(crate) fn store(&self) -> &'a DataStore {
+        self.store
+    }
+
     /// The model of that name.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use actix::prelude::*;
 use tokio::sync::oneshot;
 
 use landfall_actors::Env;
-use landfall_storage::{Store, StoreOptions};
+use landfall_storage::{Migrations, Store, StoreOptions};
 
 use crate::assembly::{Handles, assemble};
 use crate::error::Error;
@@ -26,12 +26,13 @@ impl Runtime {
     pub(crate) async fn open(
         env: Env,
         options: StoreOptions,
+        migrations: Migrations,
         queue_changes: bool,
     ) -> Result<(Self, Handles), Error> {
         let (sender, receiver) = oneshot::channel();
         let thread = std::thread::Builder::new()
             .name("landfall".to_owned())
-            .spawn(move || run(env, options, queue_changes, sender))
+            .spawn(move || run(env, options, migrations, queue_changes, sender))
             .map_err(|error| landfall_storage::StorageError::Io {
                 cause: error.to_string(),
             })?;
@@ -72,7 +73,13 @@ impl Drop for Runtime {
 
 type Opened = Result<(System, Handles), Error>;
 
-fn run(env: Env, options: StoreOptions, queue_changes: bool, opened: oneshot::Sender<Opened>) {
+fn run(
+    env: Env,
+    options: StoreOptions,
+    migrations: Migrations,
+    queue_changes: bool,
+    opened: oneshot::Sender<Opened>,
+) {
     let runner = System::with_tokio_rt(|| {
         tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -83,7 +90,7 @@ fn run(env: Env, options: StoreOptions, queue_changes: bool, opened: oneshot::Se
         let storage_thread = Arbiter::new();
         // Opening may take long after a crash, and belongs to the thread that will write.
         let (sender, receiver) = oneshot::channel();
-        storage_thread.spawn_fn(move || drop(sender.send(Store::open(options))));
+        storage_thread.spawn_fn(move || drop(sender.send(Store::open_migrating(options, &migrations))));
         let answer = match receiver.await {
             Ok(Ok(store)) => {
                 let handles = assemble(env, store, queue_changes, Some(&storage_thread.handle()));

@@ -104,6 +104,24 @@ impl Disk {
         open_backend(backend, &path, cache_bytes, faults, fresh)
     }
 
+    /// Opens the file at a path of its own, as a store in a directory is; makes it if it is missing or empty.
+    pub(crate) fn open_at(
+        path: &Path,
+        cache_bytes: usize,
+        faults: &Arc<Faults>,
+    ) -> Result<Opened, StorageError> {
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create(true).truncate(false);
+        let file = file
+            .open(path)
+            .map_err(|error| StorageError::at_path(path, &error))?;
+        let backend = FileBackend::new(file).map_err(|error| translate(error, path))?;
+        let fresh = FileLayout {
+            journal_bytes: JOURNAL_BYTES,
+        };
+        open_backend(Box::new(backend), path, cache_bytes, faults, fresh)
+    }
+
     /// Where it is, for messages.
     pub(crate) fn place(&self) -> PathBuf {
         match self {
@@ -251,6 +269,12 @@ fn sync_names(directory: &Path, existing: Option<&Path>) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Brings the name of a file to disk.
+pub(crate) fn sync_name(path: &Path) -> io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    sync_names(directory, Some(directory))
 }
 
 /// Elsewhere names are on disk as soon as they are given, or directories cannot be opened to sync them.

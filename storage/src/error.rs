@@ -41,6 +41,21 @@ pub enum StorageError {
         /// What cannot be kept, and why.
         reasons: Vec<String>,
     },
+    /// There is a store where a copy is to be put.
+    #[error("{path} exists; choose an empty directory, nothing was changed", path = path.display())]
+    Exists {
+        /// The database file.
+        path: PathBuf,
+    },
+    /// A step of a migration does not fit the data.
+    #[error("{0}; nothing was changed")]
+    MigrationMisfit(#[from] landfall_core::MigrationMisfit),
+    /// Values cannot be carried over to the new schema.
+    #[error("the data cannot be migrated: {}; nothing was changed", faults.join("; "))]
+    MigrationFailed {
+        /// What cannot be carried over, and why; the first few.
+        faults: Vec<String>,
+    },
     /// The contents contradict themselves.
     #[error("the store is damaged ({what}); restore a backup, or rebuild it from its log")]
     Corrupt {
@@ -73,6 +88,18 @@ pub enum StorageError {
     /// The query does not fit its model.
     #[error(transparent)]
     BadQuery(#[from] landfall_core::PredicateError),
+    /// A cursor cannot be gone on from.
+    #[error("the cursor cannot be used: {reason}")]
+    BadCursor {
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// An aggregate has more groups than are held in memory.
+    #[error("there are more than {max} groups; group by a field with fewer values, or narrow the predicate")]
+    TooManyGroups {
+        /// The bound.
+        max: usize,
+    },
     /// The log was trimmed past the entry.
     #[error("entry {seq} is no longer in the log, which starts at {start}")]
     Trimmed {

@@ -5,6 +5,7 @@
 //! database catches up by checkpoints. Readers take snapshots beside the writer. No rules live here
 //! (`landfall-core` has them), no channels and no threads (`landfall-actors` has those).
 
+mod backup;
 mod catalog;
 mod codec;
 mod commit;
@@ -13,6 +14,7 @@ mod error;
 mod index;
 mod journal;
 pub mod kv;
+mod migrate;
 mod open;
 mod projections;
 mod query;
@@ -25,9 +27,13 @@ mod tables;
 mod test_support;
 mod txn;
 
+pub use backup::{CopyProgress, Statistics, restore};
 pub use disk::{Disk, FILE_NAME, InMemoryBackend, OpenBackend, StorageBackend, database_of};
 pub use error::StorageError;
-pub use query::{Plan, Query};
+pub use migrate::{MigrationProgress, MigrationReport, Migrations, OnProgress};
+pub use query::{
+    CURSOR_LEN_MAX, Cursor, Explanation, Followed, GROUPS_MAX, Group, Measure, Plan, Query, RecordPage,
+};
 pub use rebuild::{DIFFERENCES_MAX, Verification, verify};
 pub use snapshot::Snapshot;
 pub use store::{CACHE_BYTES_DEFAULT, OnIncompatible, Reader, Store, StoreOptions, Written};

@@ -18,6 +18,7 @@ use crate::commit::checkpoint;
 use crate::disk::Opened;
 use crate::error::StorageError;
 use crate::journal::Found;
+use crate::migrate::{self, MigrationReport, Migrations};
 use crate::rebuild;
 use crate::schema_diff::{self, SchemaDiff};
 use crate::store::{LogHead, OnIncompatible, StoreOptions, read_head};
@@ -29,72 +30,136 @@ const FORMAT: u32 = 1;
 
 /// Makes a store ready: takes over what a crash left in the journal, checks the format, takes on the schema, settles
 /// what a stop left open.
-pub(crate) fn prepare(opened: &Opened, options: &StoreOptions) -> Result<(Catalog, LogHead), StorageError> {
+pub(crate) fn prepare(
+    opened: &Opened,
+    options: &StoreOptions,
+    migrations: &Migrations,
+) -> Result<(Catalog, LogHead), StorageError> {
     let mut transaction = opened.database.begin_write()?;
-    check_format(&transaction, options)?;
-    let on_disk = read_head(&opened.database)?;
+    let prepared = prepare_in(&transaction, opened, options, migrations)?;
     let mut journal = opened.journal();
-    let found = journal.recover(on_disk)?;
-    let stored = stored_schema(&transaction)?.map(Arc::new);
-    let head = match &stored {
-        // The journal's entries were made under the schema of their time.
-        Some(stored) => append_again(
-            &transaction,
-            &Arc::new(take_on(&transaction, stored)?),
-            on_disk,
-            &found,
-        )?,
-        None if found.is_empty() => on_disk,
-        None => {
-            return Err(StorageError::corrupt(
-                "the journal has entries, but the store has no schema",
-            ));
-        }
-    };
-    let diff = match &stored {
-        Some(stored) => schema_diff::compare(stored, &options.schema),
-        None => SchemaDiff::default(),
-    };
-    let reasons = losses(&transaction, &diff)?;
-    let wipe = !reasons.is_empty();
-    if wipe && options.incompatible == OnIncompatible::Refuse {
-        return Err(StorageError::SchemaIncompatible { reasons });
-    }
-    let catalog = Arc::new(take_on(&transaction, &options.schema)?);
-    let planned = {
-        let mut txn = Txn::open(&transaction, &catalog, head, options.now_ms)?;
-        if wipe {
-            txn.append(Origin::App, None, Change::Cleared)?;
-        }
-        if stored
-            .as_ref()
-            .is_none_or(|stored| stored.hash() != options.schema.hash())
-        {
-            let changed = SchemaChanged {
-                hash: options.schema.hash().clone(),
-                introspection: schema_to_json(&options.schema).to_string(),
-            };
-            txn.append(Origin::App, None, Change::SchemaChanged(changed))?;
-        }
-        settle_interrupted(&mut txn)?;
-        txn.finish()?.head
-    };
-    if !wipe && diff.indexes_changed {
-        rebuild::rebuild_indexes(&transaction, &catalog)?;
-    }
-    if planned != head {
+    if prepared.changed {
         checkpoint(transaction, &mut journal)?;
-        if wipe {
+        if prepared.forgets {
             journal.erase()?;
         }
-    } else if head != on_disk {
+    } else if prepared.recovered {
         transaction.set_durability(Durability::None)?;
         transaction.commit()?;
     } else {
         transaction.abort()?;
     }
+    let catalog = prepared.catalog;
     let catalog = Arc::into_inner(catalog).expect("the transaction that borrowed the catalog is gone");
-    Ok((catalog, planned))
+    Ok((catalog, prepared.head))
+}
+
+/// Says what taking on the schema would do, and changes nothing.
+pub(crate) fn rehearse(
+    opened: &Opened,
+    options: &StoreOptions,
+    migrations: &Migrations,
+) -> Result<MigrationReport, StorageError> {
+    let transaction = opened.database.begin_write()?;
+    let report = prepare_in(&transaction, opened, options, migrations)?.report;
+    transaction.abort()?;
+    Ok(report)
+}
+
+/// A store whose transaction is still to be committed.
+struct Prepared {
+    catalog: Arc<Catalog>,
+    head: LogHead,
+    /// Whether there is something new that has to be on disk.
+    changed: bool,
+    /// Whether entries of the journal were taken over.
+    recovered: bool,
+    /// Whether the journal holds what the store gave up.
+    forgets: bool,
+    report: MigrationReport,
+}
+
+fn prepare_in(
+    transaction: &WriteTransaction,
+    opened: &Opened,
+    options: &StoreOptions,
+    migrations: &Migrations,
+) -> Result<Prepared, StorageError> {
+    check_format(transaction, options)?;
+    let on_disk = read_head(&opened.database)?;
+    let found = opened.journal().recover(on_disk)?;
+    let stored = stored_schema(transaction)?.map(Arc::new);
+    let head = match &stored {
+        // The journal's entries were made under the schema of their time.
+        Some(stored) => {
+            let catalog = Arc::new(take_on(transaction, stored)?);
+            append_again(transaction, &catalog, on_disk, &found)?
+        }
+        None if found.is_empty() => on_disk,
+        None => {
+            let what = "the journal has entries, but the store has no schema";
+            return Err(StorageError::corrupt(what));
+        }
+    };
+    let mut diff = match &stored {
+        Some(stored) => schema_diff::compare(stored, &options.schema),
+        None => SchemaDiff::default(),
+    };
+    let mut reasons = losses(transaction, &diff)?;
+    let catalog = Arc::new(take_on(transaction, &options.schema)?);
+    let mut report = MigrationReport::default();
+    let mut carried_head = head;
+    if let (Some(stored), false) = (&stored, reasons.is_empty())
+        && let Some(carried) = migrate::carry_over(transaction, migrations, stored, &catalog, head)?
+    {
+        diff = schema_diff::compare(&carried.schema, &options.schema);
+        diff.indexes_changed = true;
+        report = carried.report;
+        carried_head = carried.head;
+        report.reasons = std::mem::replace(&mut reasons, losses(transaction, &diff)?);
+    }
+    let wipe = !reasons.is_empty();
+    if wipe && options.incompatible == OnIncompatible::Refuse {
+        return Err(StorageError::SchemaIncompatible { reasons });
+    }
+    let noted = migrate::note_names(transaction, migrations)?;
+    let is_new = stored.is_none_or(|stored| stored.hash() != options.schema.hash());
+    let planned = bring_up(transaction, &catalog, options, carried_head, wipe, is_new)?;
+    if !wipe && diff.indexes_changed {
+        rebuild::rebuild_indexes(transaction, &catalog)?;
+    }
+    Ok(Prepared {
+        catalog,
+        head: planned,
+        changed: noted || planned != head,
+        recovered: head != on_disk,
+        forgets: wipe || !report.applied.is_empty(),
+        report,
+    })
+}
+
+/// Appends what opening itself has to say. Returns where the log ends then.
+fn bring_up(
+    transaction: &WriteTransaction,
+    catalog: &Arc<Catalog>,
+    options: &StoreOptions,
+    head: LogHead,
+    wipe: bool,
+    is_new: bool,
+) -> Result<LogHead, StorageError> {
+    let mut txn = Txn::open(transaction, catalog, head, options.now_ms)?;
+    if wipe {
+        txn.append(Origin::App, None, Change::Cleared)?;
+    }
+    if is_new {
+        let changed = SchemaChanged {
+            hash: options.schema.hash().clone(),
+            introspection: schema_to_json(&options.schema).to_string(),
+        };
+        txn.append(Origin::App, None, Change::SchemaChanged(changed))?;
+    }
+    settle_interrupted(&mut txn)?;
+    Ok(txn.finish()?.head)
 }
 
 /// Makes a store that was reopened while it was in use as it was: takes over what is only in the journal.
@@ -212,14 +277,20 @@ fn stored_schema(transaction: &WriteTransaction) -> Result<Option<Schema>, Stora
     })
 }
 
-/// Stores the schema and the layouts that it adds.
-fn take_on(transaction: &WriteTransaction, schema: &Arc<Schema>) -> Result<Catalog, StorageError> {
-    let mut table = transaction.open_table(LAYOUTS)?;
-    let mut layouts: BTreeMap<LayoutId, Layout> = BTreeMap::new();
-    for item in table.iter()? {
+/// The layouts that rows on disk name.
+pub(crate) fn layouts(transaction: &WriteTransaction) -> Result<BTreeMap<LayoutId, Layout>, StorageError> {
+    let mut layouts = BTreeMap::new();
+    for item in transaction.open_table(LAYOUTS)?.iter()? {
         let (id, bytes) = item?;
         layouts.insert(LayoutId(id.value()), rmp_serde::from_slice(bytes.value())?);
     }
+    Ok(layouts)
+}
+
+/// Stores the schema and the layouts that it adds.
+fn take_on(transaction: &WriteTransaction, schema: &Arc<Schema>) -> Result<Catalog, StorageError> {
+    let layouts = layouts(transaction)?;
+    let mut table = transaction.open_table(LAYOUTS)?;
     let (catalog, fresh) = Catalog::build(Arc::clone(schema), &layouts)?;
     for (id, layout) in fresh {
         let bytes = rmp_serde::to_vec(&layout).expect("writing MessagePack to memory cannot fail");

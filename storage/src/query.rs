@@ -5,8 +5,13 @@
 //! Invariant: whatever the plan, the result is that of a full scan. Without sort keys records come in the order of
 //! their identifiers; ties of a sort as well.
 
+mod aggregate;
 mod operand;
+mod ordered;
 mod plan;
+mod related;
+mod relation;
+mod seek;
 mod top;
 
 use redb::ReadableTable;
@@ -23,8 +28,11 @@ use crate::error::StorageError;
 use crate::snapshot::Snapshot;
 use crate::tables::{INDEX, index_prefix, model_prefix, record_key_of};
 
+pub use aggregate::{GROUPS_MAX, Group, Measure};
+pub use ordered::{CURSOR_LEN_MAX, Cursor, Explanation, RecordPage};
 use plan::KeyRange;
 pub use plan::Plan;
+pub use relation::Followed;
 use top::Top;
 
 /// Which records are wanted, in which order, and how many.
@@ -58,10 +66,16 @@ impl Snapshot {
     /// # Errors
     /// [`StorageError::UnknownModel`], [`StorageError::BadQuery`] and the disk's faults.
     pub fn query(&self, query: &Query) -> Result<Vec<Record>, StorageError> {
+        if query.follows_relations() {
+            return self.query_following(query);
+        }
         let model = self.catalog().model(&query.model)?;
         let predicate = query.predicate.bind(&model.def)?;
         let sort = BoundSort::bind(&query.sort, &model.def)?;
         let plan = plan::choose(model, &predicate);
+        if plan == Plan::Scan && seek::would_help(model, &predicate) {
+            return self.query_following(query);
+        }
         let offset = query.page.offset();
         let wanted = query
             .page
@@ -91,13 +105,14 @@ impl Snapshot {
     /// As [`Snapshot::query`].
     pub fn count(&self, model: &str, predicate: &Predicate) -> Result<u64, StorageError> {
         let model = self.catalog().model(model)?;
-        let predicate = predicate.bind(&model.def)?;
-        let plan = plan::choose(model, &predicate);
+        let predicate = self.resolve(model, predicate)?;
         let mut count = 0;
-        self.walk(model, &plan, &predicate, |_, _| {
-            count += 1;
-            Ok(true)
-        })?;
+        for plan in seek::Way::choose(model, &predicate).plans() {
+            self.walk(model, plan, &predicate, |_, _| {
+                count += 1;
+                Ok(true)
+            })?;
+        }
         Ok(count)
     }
 

@@ -8,6 +8,8 @@
 //! 3. a log that ends neither where it was acknowledged nor where the failed commit would end is never written to;
 //! 4. readers never wait for the writer, except while the database is being reopened.
 
+mod scrub;
+
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, TryLockError};
@@ -21,6 +23,7 @@ use crate::codec;
 use crate::commit::{Tried, attempt, checkpoint};
 use crate::disk::{Disk, Faults, Opened};
 use crate::error::StorageError;
+use crate::migrate::{MigrationReport, Migrations};
 use crate::snapshot::Snapshot;
 use crate::tables::LOG;
 use crate::txn::Txn;
@@ -111,11 +114,36 @@ impl Store {
     /// [`StorageError::Locked`], [`StorageError::Foreign`], [`StorageError::TooNew`],
     /// [`StorageError::SchemaIncompatible`] and the disk's own faults; nothing is changed then.
     pub fn open(options: StoreOptions) -> Result<Self, StorageError> {
+        Self::open_migrating(options, &Migrations::default())
+    }
+
+    /// Says what opening the store with this schema and these migrations would do to its data. Nothing is changed.
+    ///
+    /// # Errors
+    /// What [`Store::open_migrating`] would fail with.
+    pub fn rehearse(
+        options: &StoreOptions,
+        migrations: &Migrations,
+    ) -> Result<MigrationReport, StorageError> {
+        let faults = Arc::new(Faults::default());
+        unless_it_panics(|| {
+            let opened = options.disk.open(options.cache_bytes, &faults)?;
+            open::rehearse(&opened, options, migrations)
+        })
+    }
+
+    /// As [`Store::open`], and goes through those migrations that the store has not gone through yet, if its data does
+    /// not fit the schema. All of that is one transaction: after a crash it is done or not begun.
+    ///
+    /// # Errors
+    /// As [`Store::open`], and [`StorageError::MigrationMisfit`] and [`StorageError::MigrationFailed`]; nothing is
+    /// changed then.
+    pub fn open_migrating(options: StoreOptions, migrations: &Migrations) -> Result<Self, StorageError> {
         let faults = Arc::new(Faults::default());
         let open = || {
             unless_it_panics(|| {
                 let opened = options.disk.open(options.cache_bytes, &faults)?;
-                let (catalog, head) = open::prepare(&opened, &options)?;
+                let (catalog, head) = open::prepare(&opened, &options, migrations)?;
                 Ok((opened, catalog, head))
             })
         };

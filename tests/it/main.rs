@@ -7,6 +7,7 @@ mod crash_sweep;
 mod determinism;
 mod interop;
 mod kill;
+mod migration_crash;
 mod protocol;
 mod support;
 mod tidy;

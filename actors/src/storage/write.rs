@@ -5,6 +5,7 @@
 //! Invariant: a command either appends everything that it decided or nothing; it decides all before it appends.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use landfall_core::{
     Acknowledged, Association, Change, Checkpoint, Conflict, Decision, FieldType, ModelDef, Mutation,
@@ -63,6 +64,11 @@ impl From<landfall_core::WriteRefused> for Stop {
 impl Batch {
     pub(super) fn len(&self) -> usize {
         self.answers.len()
+    }
+
+    /// Whether all data was cleared.
+    pub(super) fn cleared(&self) -> bool {
+        self.changes.cleared
     }
 
     /// Answers everybody. Returns what there is to tell.
@@ -195,7 +201,8 @@ impl Batch {
     }
 
     fn write(&mut self, txn: &mut Txn<'_>, rules: &Rules, ops: Vec<WriteOp>) -> Result<Vec<WriteDone>, Stop> {
-        let group = (ops.len() > 1).then(|| txn.next_seq());
+        let writes = ops.iter().filter(|op| !matches!(op, WriteOp::Expect { .. }));
+        let group = (writes.count() > 1).then(|| txn.next_seq());
         let mut plan = Plan {
             group,
             queue_changes: rules.queue_changes,
@@ -425,6 +432,14 @@ struct Plan {
 impl Plan {
     fn decide(&mut self, txn: &Txn<'_>, op: WriteOp) -> Result<Step, Stop> {
         match op {
+            WriteOp::Expect { key, row } => {
+                let read = row.row().map(|row| txn.decode_row(row)).transpose()?;
+                if self.state(txn, &key)?.row == read {
+                    Ok(Step::Unchanged(None))
+                } else {
+                    Err(Stop::Refused(WriteError::Changed { key }))
+                }
+            }
             WriteOp::Save {
                 model,
                 values,
@@ -434,32 +449,15 @@ impl Plan {
             } => {
                 let def = txn.model(&model)?;
                 let base = base.row().map(|row| txn.decode_row(row)).transpose()?;
-                let queued = self.queue_changes && def.syncable;
                 let request = SaveRequest {
                     values,
                     base,
                     seen,
                     condition,
-                    queued,
+                    queued: self.queue_changes && def.syncable,
                     group: self.group,
                 };
-                let Some(id) = RecordId::of_values(&def, &request.values) else {
-                    // Validation says which key field is missing.
-                    decide_save(txn.schema(), &def, &RecordState::default(), request)?;
-                    unreachable!("validation refuses records without key fields");
-                };
-                let key = RecordKey { model, id };
-                let state = self.state(txn, &key)?;
-                match decide_save(txn.schema(), &def, &state, request)? {
-                    Some(write) => {
-                        self.note(&def, state, &write)?;
-                        Ok(Step::Writes(vec![write]))
-                    }
-                    None => {
-                        let record = state.row.map(|row| Record::new(def, row).with_sync(state.sync));
-                        Ok(Step::Unchanged(record))
-                    }
-                }
+                self.save(txn, def, request)
             }
             WriteOp::Delete {
                 key,
@@ -483,6 +481,29 @@ impl Plan {
                 } else {
                     Step::Writes(writes)
                 })
+            }
+        }
+    }
+
+    fn save(&mut self, txn: &Txn<'_>, def: Arc<ModelDef>, request: SaveRequest) -> Result<Step, Stop> {
+        let Some(id) = RecordId::of_values(&def, &request.values) else {
+            // Validation says which key field is missing.
+            decide_save(txn.schema(), &def, &RecordState::default(), request)?;
+            unreachable!("validation refuses records without key fields");
+        };
+        let key = RecordKey {
+            model: def.name.clone(),
+            id,
+        };
+        let state = self.state(txn, &key)?;
+        match decide_save(txn.schema(), &def, &state, request)? {
+            Some(write) => {
+                self.note(&def, state, &write)?;
+                Ok(Step::Writes(vec![write]))
+            }
+            None => {
+                let record = state.row.map(|row| Record::new(def, row).with_sync(state.sync));
+                Ok(Step::Unchanged(record))
             }
         }
     }

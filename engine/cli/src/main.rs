@@ -4,7 +4,9 @@
 //! could not do its work, 2 it was called wrongly.
 
 mod bench;
+mod data;
 mod demo;
+mod migrate;
 mod modelgen;
 mod schema_file;
 mod serve;
@@ -33,6 +35,10 @@ enum Command {
     Shell(shell::Args),
     /// Prints Rust models for a schema, or its model-introspection JSON.
     Modelgen(modelgen::Args),
+    /// Copies a store, puts a copy back, writes records as text and reads them.
+    Data(data::Args),
+    /// Carries a store over to another schema, or says what that would do.
+    Migrate(migrate::Args),
     /// Measures the store, each figure beside its floor.
     Bench(bench::Args),
     /// Runs stores, network and backend in simulation, from a seed.
@@ -59,6 +65,8 @@ fn main() -> ExitCode {
             Command::Serve(args) => serve::run(args).await,
             Command::Shell(args) => shell::run(args).await,
             Command::Modelgen(args) => modelgen::run(&args),
+            Command::Data(args) => data::run(args).await,
+            Command::Migrate(args) => migrate::run(args).await,
             Command::Bench(args) => bench::run(args).await,
             Command::Sim(args) => sim::run(args).await,
         }

@@ -7,7 +7,7 @@ use crate::mutation::{Mutation, MutationKind, Seq};
 use crate::names::FieldName;
 use crate::predicate::{Predicate, PredicateError};
 use crate::record::{FieldMap, RecordId, RecordKey, RecordVersion, RemoteRecord, SyncMetadata};
-use crate::schema::{FieldType, KeyKind, ModelDef, Schema};
+use crate::schema::{FieldType, KeyKind, ModelDef, Schema, fill_defaults};
 use crate::state::{NEVER_SEEN, RecordState, Row, is_subset};
 use crate::validate::{InvalidRecord, validate};
 use crate::value::Value;
@@ -58,6 +58,9 @@ pub enum WriteRefused {
 
 /// Decides a save. `None` means that nothing would change, so nothing is written.
 ///
+/// A new record whose fields are missing gets the values of their `@default`, as the server would give it (Amplify
+/// shows them only after the server's answer).
+///
 /// What is sent are the fields that differ from what the caller had read, not from what is stored: a stale copy does
 /// not undo the changes of others in fields that the caller left alone.
 ///
@@ -72,6 +75,9 @@ pub fn decide_save(
     state: &RecordState,
     mut request: SaveRequest,
 ) -> Result<Option<Write>, WriteRefused> {
+    if state.row.is_none() && request.base.is_none() {
+        fill_defaults(def, &mut request.values);
+    }
     validate(schema, def, &mut request.values)?;
     let id =
         RecordId::of_values(def, &request.values).expect("validation refuses records without key fields");

@@ -8,11 +8,13 @@ mod decide;
 mod entry;
 mod introspection;
 pub mod keycode;
+mod migrate;
 mod model;
 mod mutation;
 mod names;
 mod outbox;
 mod predicate;
+mod rank;
 mod record;
 mod scalar;
 mod schema;
@@ -36,15 +38,19 @@ pub use entry::{
     Quarantined, Refused, Remote, SchemaChanged, Sent, Write,
 };
 pub use introspection::{IntrospectionError, from_json as schema_from_json, to_json as schema_to_json};
+pub use migrate::{Carrier, CarryFault, Converter, Migration, MigrationMisfit, MigrationStep};
 pub use model::{
     BelongsTo, BuildError, BuildFault, BuildFaults, Comparable, Containing, DecodeError, Field, FieldValue,
-    HasMany, HasOne, IntoField, Model, NonModel, Operand, Pending, Related, Textual, TypedPredicate,
-    TypedSort, UnknownEnumValue, ValueFault, embedded_schema, related, take_member, take_value,
+    HasMany, HasOne, IntoField, Model, NonModel, Numeric, Operand, Pending, Related, Textual, TypedPredicate,
+    TypedSort, UnknownEnumValue, ValueFault, default_of, embedded_schema, related, take_member, take_value,
 };
 pub use mutation::{Coalesced, Mutation, MutationKind, Refusal, Seq, Stage, coalesce};
 pub use names::{FieldName, ModelName};
 pub use outbox::{Errand, Outbox};
-pub use predicate::{BoundPredicate, FieldSource, Op, PREDICATE_DEPTH_MAX, Predicate, PredicateError};
+pub use predicate::{
+    BoundPredicate, FieldSource, Op, PREDICATE_DEPTH_MAX, Predicate, PredicateError, identifier_at,
+};
+pub use rank::Rank;
 pub use record::{
     Base, FieldMap, IdPart, Record, RecordId, RecordKey, RecordVersion, RemoteRecord, SyncMetadata,
 };

@@ -14,11 +14,11 @@ mod value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub use build::{BuildError, BuildFault, BuildFaults, IntoField, Pending};
+pub use build::{BuildError, BuildFault, BuildFaults, IntoField, Pending, default_of};
 pub use field::{Field, TypedPredicate, TypedSort};
 pub use relation::{BelongsTo, HasMany, HasOne, Related, related};
 pub use value::{
-    Comparable, Containing, FieldValue, Operand, Textual, UnknownEnumValue, ValueFault, take_member,
+    Comparable, Containing, FieldValue, Numeric, Operand, Textual, UnknownEnumValue, ValueFault, take_member,
     take_value,
 };
 

@@ -4,10 +4,13 @@
 //! unknown, `not` of unknown is unknown, and only true selects. `eq null` and `ne null` ask for absence and presence.
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::names::{FieldName, ModelName};
+use crate::record::{IdPart, RecordId};
 use crate::schema::{FieldDef, FieldType, ModelDef, Slot};
 use crate::value::{Value, ValueRef};
 
@@ -27,6 +30,11 @@ pub enum Predicate {
     Or(Vec<Predicate>),
     /// It does not hold.
     Not(Box<Predicate>),
+    /// Some record at the other end of the relation satisfies the predicate, which is one of that record's model.
+    ///
+    /// It is true or false, never unknown: without such a record it is false. Only queries and observers take it; a
+    /// condition of a write and a sync expression are also checked by the server, which cannot.
+    Related(FieldName, Box<Predicate>),
 }
 
 /// Comparison of a field (Amplify's operators).
@@ -100,6 +108,34 @@ pub enum PredicateError {
         /// The model.
         model: ModelName,
         /// The field.
+        field: FieldName,
+    },
+    /// A relation where only fields can be compared.
+    #[error(
+        "`{model}.{field}` is a relation, which only queries and observers can follow; compare a field of `{model}`"
+    )]
+    RelationNotFollowed {
+        /// The model.
+        model: ModelName,
+        /// The relation.
+        field: FieldName,
+    },
+    /// A relation is followed that the model does not have.
+    #[error("`{model}` has no relation `{field}` to follow; its relations are {known}")]
+    UnknownRelation {
+        /// The model.
+        model: ModelName,
+        /// The name.
+        field: FieldName,
+        /// The relations that it has.
+        known: String,
+    },
+    /// A sort key leads to many records.
+    #[error("`{model}.{field}` leads to many records, so there is no one value to sort by")]
+    SortByMany {
+        /// The model.
+        model: ModelName,
+        /// The relation.
         field: FieldName,
     },
     /// Groups nested too deeply.
@@ -249,10 +285,26 @@ impl Predicate {
         }
     }
 
+    /// Some record at the other end of the relation satisfies the predicate.
+    pub fn related(relation: &str, other: Self) -> Self {
+        Self::Related(relation.into(), Box::new(other))
+    }
+
+    /// Whether it follows a relation, so that more than the record itself is needed to test it.
+    pub fn follows_relations(&self) -> bool {
+        match self {
+            Self::All | Self::Field(..) => false,
+            Self::And(members) | Self::Or(members) => members.iter().any(Self::follows_relations),
+            Self::Not(member) => member.follows_relations(),
+            Self::Related(..) => true,
+        }
+    }
+
     /// Checks the predicate against a model and resolves its fields to slots.
     ///
     /// # Errors
-    /// The first field, operator or operand that does not fit.
+    /// The first field, operator or operand that does not fit; [`PredicateError::RelationNotFollowed`] for one that
+    /// needs other records.
     pub fn bind(&self, def: &ModelDef) -> Result<BoundPredicate, PredicateError> {
         self.bind_at(def, 0)
     }
@@ -274,6 +326,12 @@ impl Predicate {
             Self::And(members) => BoundPredicate::And(group(members)?),
             Self::Or(members) => BoundPredicate::Or(group(members)?),
             Self::Not(member) => BoundPredicate::Not(Box::new(member.bind_at(def, depth + 1)?)),
+            Self::Related(field, _) => {
+                return Err(PredicateError::RelationNotFollowed {
+                    model: def.name.clone(),
+                    field: field.clone(),
+                });
+            }
         })
     }
 }
@@ -370,6 +428,8 @@ pub enum BoundPredicate {
     Or(Vec<BoundPredicate>),
     /// It does not hold.
     Not(Box<BoundPredicate>),
+    /// The fields hold one of these identifiers; false if one of them is null.
+    Among(Vec<Slot>, Arc<BTreeSet<RecordId>>),
 }
 
 impl BoundPredicate {
@@ -386,8 +446,18 @@ impl BoundPredicate {
             Self::And(members) => fold_sql(members.iter().map(|m| m.test(source)), false),
             Self::Or(members) => fold_sql(members.iter().map(|m| m.test(source)), true),
             Self::Not(member) => member.test(source).map(|holds| !holds),
+            Self::Among(slots, ids) => Some(identifier_at(slots, source).is_some_and(|id| ids.contains(&id))),
         }
     }
+}
+
+/// The identifier that fields hold; `None` if one of them is null.
+pub fn identifier_at<S: FieldSource + ?Sized>(slots: &[Slot], source: &S) -> Option<RecordId> {
+    slots
+        .iter()
+        .map(|slot| IdPart::from_value(&source.value_at(*slot).to_value()))
+        .collect::<Option<Vec<_>>>()
+        .map(RecordId::new)
 }
 
 fn fold_sql(results: impl Iterator<Item = Option<bool>>, decisive: bool) -> Option<bool> {

@@ -7,6 +7,7 @@
 //! field of its model; 3. stored fields are numbered in declaration order.
 
 mod build;
+mod defaults;
 mod topology;
 
 use std::fmt;
@@ -16,6 +17,8 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 pub use build::{ModelParts, STORED_FIELDS_MAX, SchemaError, SchemaParts};
+
+pub(crate) use defaults::fill_defaults;
 
 use crate::names::{FieldName, ModelName};
 use crate::scalar::Scalar;

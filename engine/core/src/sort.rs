@@ -24,7 +24,7 @@ pub enum Direction {
 /// One sort key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sort {
-    /// The stored field.
+    /// The stored field; in a query also one of a related record, such as `blog.name`.
     pub field: FieldName,
     /// The direction.
     pub direction: Direction,

@@ -82,6 +82,21 @@ pub fn validate(schema: &Schema, def: &ModelDef, values: &mut [Value]) -> Result
     }
 }
 
+/// Checks one value against its field, and brings numbers into the form that rows hold; the error is in words.
+pub(crate) fn check_value(schema: &Schema, field: &FieldDef, value: &mut Value) -> Result<(), String> {
+    if value.is_null() && field.read_only {
+        return Ok(());
+    }
+    let mut faults = Vec::new();
+    check_field(schema, field, value, &Path::Root(&field.name), &mut faults);
+    let words = |fault: &FieldFault| format!("`{}` {}", fault.path, fault.message);
+    if faults.is_empty() {
+        Ok(())
+    } else {
+        Err(faults.iter().map(words).collect::<Vec<_>>().join("; "))
+    }
+}
+
 /// Where a value is, built without allocation until a fault is found.
 enum Path<'a> {
     Root(&'a FieldName),

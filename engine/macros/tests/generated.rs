@@ -15,7 +15,9 @@ pub use landfall_core::{
 
 /// What generated code names and users do not.
 pub mod __private {
-    pub use landfall_core::{BuildFaults, IdPart, Pending, embedded_schema, take_member, take_value};
+    pub use landfall_core::{
+        BuildFaults, IdPart, Pending, default_of, embedded_schema, take_member, take_value,
+    };
     pub use {serde, serde_json};
 
     use std::sync::atomic::{AtomicUsize, Ordering};

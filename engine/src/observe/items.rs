@@ -1,83 +1,151 @@
-//! The records of an observed query, kept in order while changes come in.
+//! The records of an observed query, kept up to date while changes come in.
 //!
 //! Owns [`Items`]. Invariant: after each change the items are what the query would find if it were run again.
+//!
+//! A query of one model is kept up to date from the changes alone (`window.rs`). One that follows relations is run
+//! again when a record of any model that it involves changed, once for all changes that have come until then.
 
-use std::cmp::Ordering;
 use std::sync::Arc;
 
-use landfall_core::{BoundPredicate, BoundSort, ModelDef, ModelName, Page, Record, RecordId};
-use landfall_storage::{ChangeKind, Query, VisibleChange};
+use landfall_core::{BoundPredicate, BoundSort, ModelDef, ModelName, Page, Rank, Record};
+use landfall_storage::{ChangeKind, Query, Reader, Snapshot, VisibleChange};
 
+use super::window::Window;
 use crate::error::Error;
 
 /// Records that satisfy a predicate, in the order of its sort keys.
 #[derive(Debug)]
-pub(super) struct Items {
+pub(super) enum Items {
+    /// Kept up to date from the changes.
+    Kept(Box<Kept>),
+    /// Run again after changes.
+    Asked(Box<Asked>),
+}
+
+#[derive(Debug)]
+pub(super) struct Kept {
     def: Arc<ModelDef>,
     predicate: BoundPredicate,
     sort: BoundSort,
-    page: Page,
-    records: Vec<(RecordId, Record)>,
+    window: Window<Record>,
+}
+
+#[derive(Debug)]
+pub(super) struct Asked {
+    query: Query,
+    reader: Reader,
+    models: Vec<ModelName>,
+    records: Vec<Record>,
+    total: usize,
+    /// Whether something changed since it was asked.
+    stale: bool,
 }
 
 impl Items {
-    pub(super) fn new(def: &Arc<ModelDef>, query: &Query) -> Result<Self, Error> {
-        Ok(Self {
+    /// The result of a query in a snapshot.
+    pub(super) fn new(
+        def: &Arc<ModelDef>,
+        query: Query,
+        snapshot: &Snapshot,
+        reader: &Reader,
+    ) -> Result<Self, Error> {
+        if query.follows_relations() {
+            let mut asked = Asked {
+                models: snapshot.models_of(&query)?,
+                query,
+                reader: reader.clone(),
+                records: Vec::new(),
+                total: 0,
+                stale: false,
+            };
+            asked.ask(snapshot)?;
+            return Ok(Self::Asked(Box::new(asked)));
+        }
+        let mut kept = Kept {
             predicate: query.predicate.bind(def)?,
             sort: BoundSort::bind(&query.sort, def)?,
-            page: query.page,
-            records: Vec::new(),
+            window: Window::new(query.page),
             def: Arc::clone(def),
-        })
+        };
+        let all = Query {
+            page: Page::default(),
+            sort: Vec::new(),
+            ..query
+        };
+        for record in snapshot.query(&all)? {
+            if let Some(id) = record.id() {
+                kept.window.put(Rank::of(&kept.sort, record.values(), id), record);
+            }
+        }
+        Ok(Self::Kept(Box::new(kept)))
     }
 
-    pub(super) fn model(&self) -> &ModelName {
-        &self.def.name
-    }
-
-    /// Takes the first result, which is in order.
-    pub(super) fn fill(&mut self, records: Vec<Record>) {
-        self.records = records
-            .into_iter()
-            .filter_map(|record| Some((record.id()?, record)))
-            .collect();
-        // The store orders by encoded identifier; sorting by the identifier itself makes both the same.
-        let sort = self.sort.clone();
-        self.records.sort_by(|a, b| order(&sort, a, b));
-    }
-
-    /// Takes one change in. Returns whether the result changed.
+    /// Takes one change in. Returns whether the result changed, or may have.
     pub(super) fn apply(&mut self, change: &VisibleChange) -> bool {
-        if change.key.model != self.def.name {
-            return false;
+        match self {
+            Self::Kept(kept) => kept.apply(change),
+            Self::Asked(asked) => {
+                let involved = asked.models.contains(&change.key.model);
+                asked.stale |= involved;
+                involved
+            }
         }
-        let old = self.records.iter().position(|(id, _)| *id == change.key.id);
-        if let Some(old) = old {
-            self.records.remove(old);
+    }
+
+    /// Makes sure that the items are those of after the last change.
+    pub(super) fn refresh(&mut self) -> Result<(), Error> {
+        if let Self::Asked(asked) = self
+            && std::mem::take(&mut asked.stale)
+        {
+            let snapshot = asked.reader.snapshot()?;
+            asked.ask(&snapshot)?;
         }
-        let belongs = change.kind != ChangeKind::Delete && self.predicate.matches(change.record.values());
-        if belongs {
-            let item = (change.key.id.clone(), change.record.clone());
-            let at = self
-                .records
-                .partition_point(|other| order(&self.sort, other, &item).is_lt());
-            self.records.insert(at, item);
-        }
-        belongs || old.is_some()
+        Ok(())
     }
 
     /// The part of the result that the query asks for.
-    pub(super) fn page(&self) -> impl Iterator<Item = &Record> {
-        let limit = self.page.limit.unwrap_or(usize::MAX);
-        self.records
-            .iter()
-            .map(|(_, record)| record)
-            .skip(self.page.offset())
-            .take(limit)
+    pub(super) fn page(&self) -> Box<dyn Iterator<Item = &Record> + '_> {
+        match self {
+            Self::Kept(kept) => Box::new(kept.window.page()),
+            Self::Asked(asked) => Box::new(asked.records.iter()),
+        }
+    }
+
+    /// Number of records of the whole result.
+    pub(super) fn total(&self) -> usize {
+        match self {
+            Self::Kept(kept) => kept.window.total(),
+            Self::Asked(asked) => asked.total,
+        }
     }
 }
 
-fn order(sort: &BoundSort, a: &(RecordId, Record), b: &(RecordId, Record)) -> Ordering {
-    sort.compare(a.1.values(), b.1.values())
-        .then_with(|| a.0.cmp(&b.0))
+impl Kept {
+    fn apply(&mut self, change: &VisibleChange) -> bool {
+        if change.key.model != self.def.name {
+            return false;
+        }
+        let total = self.window.total();
+        let belongs = change.kind != ChangeKind::Delete && self.predicate.matches(change.record.values());
+        let shown = if belongs {
+            let rank = Rank::of(&self.sort, change.record.values(), change.key.id.clone());
+            self.window.put(rank, change.record.clone())
+        } else {
+            self.window.remove(&change.key.id)
+        };
+        shown || total != self.window.total()
+    }
+}
+
+impl Asked {
+    fn ask(&mut self, snapshot: &Snapshot) -> Result<(), Error> {
+        self.records = snapshot.query(&self.query)?;
+        self.total = if self.query.page == Page::default() {
+            self.records.len()
+        } else {
+            let count = snapshot.count(&self.query.model, &self.query.predicate)?;
+            usize::try_from(count).unwrap_or(usize::MAX)
+        };
+        Ok(())
+    }
 }

@@ -106,6 +106,8 @@ impl Mapper<'_> {
             Predicate::Field(field, op) => self.leaf(field, op),
             Predicate::And(members) => self.and(members),
             Predicate::Or(members) => self.or(members),
+            // Whoever binds a condition or a sync expression refuses it before it comes here.
+            Predicate::Related(..) => Ok(Mapped::Everything(Fit::Wider)),
             Predicate::Not(member) => Ok(match self.map(member)? {
                 Mapped::Everything(Fit::Exact) => Mapped::Nothing,
                 Mapped::Nothing => Mapped::Everything(Fit::Exact),

@@ -96,6 +96,21 @@ pub(crate) fn decode(seq: Seq, bytes: &[u8]) -> Result<LogEntry, StorageError> {
     })
 }
 
+/// Version of a payload that tells of a model which was removed by a migration.
+const RETIRED: u8 = u8::MAX;
+
+/// What an encoded entry says, kept as it was written but without effect: nobody can read its version.
+///
+/// # Panics
+/// If the bytes are no entry; they must have been decoded before.
+pub(crate) fn retired(bytes: &[u8]) -> Change {
+    Change::Opaque(Opaque {
+        kind: u16::from_le_bytes([bytes[1], bytes[2]]),
+        version: RETIRED,
+        payload: bytes[HEADER_LEN..bytes.len() - CHECK_LEN].to_vec(),
+    })
+}
+
 /// The check stored in an entry.
 pub(crate) fn stored_check(bytes: &[u8]) -> Option<u32> {
     bytes

@@ -82,6 +82,7 @@ impl Session {
             "get" => self.get(command),
             "query" => self.query(command),
             "count" => self.count(command),
+            "explain" => self.explain(command),
             "observe" => self.observe(command).await,
             "observed" => self.observed(),
             "observeQuery" => self.observe_query(command).await,
@@ -101,7 +102,7 @@ impl Session {
                 .into()),
             other => Err(format!(
                 "there is no op `{other}`; the ops are configure start stop clear save update delete get query count \
-                 observe observed observeQuery snapshots hub waitHub waitFor errors conflicts outbox online time exit"
+                 explain observe observed observeQuery snapshots hub waitHub waitFor errors conflicts outbox online time exit"
             )),
         };
         answer.map(Reply::Answer)
@@ -267,6 +268,15 @@ impl Session {
             .count(&def.name, &predicate)
             .map(Json::from)
             .map_err(text)
+    }
+
+    fn explain(&self, command: &Json) -> Result<Json, Fault> {
+        let explained = self
+            .store
+            .records()
+            .explain(&self.query_of(command)?)
+            .map_err(text)?;
+        Ok(explained.to_string().into())
     }
 
     async fn observe(&mut self, command: &Json) -> Result<Json, Fault> {

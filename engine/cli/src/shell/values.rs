@@ -177,7 +177,8 @@ pub(crate) fn record_json(schema: &landfall::Schema, record: &Record) -> Json {
     json
 }
 
-/// A predicate: `[field, op, operand...]`, `{"and": [...]}`, `{"or": [...]}`, `{"not": p}`; null selects all.
+/// A predicate: `[field, op, operand...]`, where the field may be one of a related record such as `blog.name`,
+/// `{"and": [...]}`, `{"or": [...]}`, `{"not": p}`; null selects all.
 pub(crate) fn predicate(json: &Json) -> Result<Predicate, Fault> {
     let group = |members: &Json| -> Result<Vec<Predicate>, Fault> {
         let members = members
@@ -199,7 +200,10 @@ pub(crate) fn predicate(json: &Json) -> Result<Predicate, Fault> {
                     operands.len()
                 )
             })?;
-            Ok(Predicate::field(field, op))
+            // `blog.name` is a field of the record at the other end of the relation `blog`.
+            let mut names = field.rsplit('.');
+            let own = Predicate::field(names.next().unwrap_or_default(), op);
+            Ok(names.fold(own, |other, relation| Predicate::related(relation, other)))
         }
         Json::Object(members) => match members.iter().next() {
             Some((key, members)) if key == "and" => group(members).map(Predicate::And),

@@ -14,13 +14,15 @@ pub(crate) const HELP: &str = "\
   get MODEL ID                                   show a record
   query MODEL [where COND] [sort FIELD [desc]] [limit N] [page N]
   count MODEL [where COND]
+  explain MODEL [where COND] [sort FIELD]        how a query finds its records
   delete MODEL ID | delete MODEL where COND | delete MODEL all
   observe MODEL, observed                        keep changes from here on; show them
   start, stop, clear yes                         sync; end syncing; remove all local data
   online on|off                                  plug the network in or out
   outbox, hub, errors, conflicts                 what waits; what happened
   exit
-COND is FIELD OP VALUE, several joined by `and`; OP is eq ne lt le gt ge between beginsWith contains notContains.
+COND is FIELD OP VALUE, several joined by `and`; OP is eq ne lt le gt ge between beginsWith contains notContains in.
+FIELD may be one of a related record, such as blog.name.
 Values are JSON where they can be (5, true, null, [\"a\"], {\"lat\":1}), else text; quote texts with spaces.
 A related record is set by its id: save Comment content=hi post=POST_ID
 A line that begins with { is taken as a JSON command of the line protocol.";
@@ -87,7 +89,7 @@ pub(crate) fn command(line: &str, schema: &landfall::Schema) -> Result<Option<Js
                 );
             }
         },
-        "query" | "count" => clauses(op, rest)?,
+        "query" | "count" | "explain" => clauses(op, rest)?,
         "observe" => match rest {
             [model] => json!({ "op": "observe", "model": model }),
             _ => return Err("observe what? observe MODEL".to_owned()),

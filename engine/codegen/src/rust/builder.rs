@@ -98,6 +98,10 @@ impl Generator<'_> {
         let setter = scope.take(&snake(&def.name));
         let doc = match part.given {
             Given::ByAppOrMade => format!(" Sets `{}: {def}`; left out, it is made.", def.name),
+            _ if has_default(def) => {
+                let default = def.default.as_deref().unwrap_or_default();
+                format!(" Sets `{}: {def}`; left out, it is {default:?}.", def.name)
+            }
             _ => format!(" Sets `{}: {def}`.", def.name),
         };
         quote! {
@@ -139,6 +143,10 @@ impl Generator<'_> {
             let field = def.name.as_str();
             let make = match part.given {
                 Given::ByAppOrMade => quote!(#root::__private::new_id),
+                _ if has_default(def) => {
+                    let ty = &part.member.ty;
+                    quote!(|| #root::__private::default_of::<#ty>(schema(), #name, #field))
+                }
                 _ if !def.required => quote!(|| None),
                 _ => return quote!(let #local = self.#ident.required(#field, &mut faults);),
             };
@@ -178,6 +186,11 @@ impl Generator<'_> {
             }
         }
     }
+}
+
+/// Whether a field that is left out has a value nevertheless.
+fn has_default(field: &FieldDef) -> bool {
+    field.default_value().is_some()
 }
 
 /// Whether identifiers that the store makes, which are texts, fit a key field.

@@ -9,6 +9,7 @@ use crate::aws::{
 
 use super::NonModel;
 use super::value::FieldValue;
+use crate::schema::{FieldDef, Schema};
 
 /// What a setter of a builder takes for a field of type `T`: a `T`, or what can become one.
 ///
@@ -83,6 +84,22 @@ macro_rules! aws_texts {
 }
 
 for_each_aws_text!(aws_texts);
+
+/// The value that `@default` gives a field; what builders of generated models use.
+///
+/// # Panics
+/// If the field has no default that fits it: generated code asks only for those that have.
+pub fn default_of<T: FieldValue>(schema: &Schema, ty: &str, field: &str) -> T {
+    let of_object = || schema.non_model(ty)?.fields.get(field);
+    let field_def = schema
+        .model(ty)
+        .and_then(|def| def.field(field))
+        .or_else(of_object);
+    match field_def.and_then(FieldDef::default_value).map(T::from_value) {
+        Some(Ok(value)) => value,
+        _ => panic!("`{ty}.{field}` has no default that fits it; generate the models again"),
+    }
+}
 
 /// What is wrong with one field of a builder.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -170,6 +170,11 @@ impl<M> TypedPredicate<M> {
         }
     }
 
+    /// Gives a predicate its model.
+    pub(super) fn of(predicate: Predicate) -> Self {
+        Self::new(predicate)
+    }
+
     /// Every record (Amplify's `Predicates.ALL`).
     pub fn all() -> Self {
         Self::new(Predicate::All)
@@ -244,6 +249,14 @@ pub struct TypedSort<M> {
 }
 
 impl<M> TypedSort<M> {
+    /// Gives sort keys their model.
+    pub(super) fn of(keys: Vec<Sort>) -> Self {
+        Self {
+            keys,
+            model: PhantomData,
+        }
+    }
+
     /// Orders by the other's fields what this one leaves equal.
     #[must_use]
     pub fn then(mut self, other: Self) -> Self {

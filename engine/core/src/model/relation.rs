@@ -6,9 +6,11 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use super::Model;
+use super::field::{TypedPredicate, TypedSort};
 use crate::predicate::{Op, Predicate};
 use crate::record::{IdPart, RecordId};
 use crate::schema::{Association, ModelDef};
+use crate::sort::Sort;
 use crate::value::Value;
 
 /// Where the other side of a relation is found.
@@ -78,6 +80,20 @@ macro_rules! relation_type {
             }
         }
 
+        impl<M, R> $name<M, R> {
+            /// There is such a record, and it satisfies the predicate; relations of it may be followed in turn.
+            ///
+            /// For queries and observers; the conditions of writes cannot follow relations.
+            pub fn any(self, other: TypedPredicate<R>) -> TypedPredicate<M> {
+                TypedPredicate::of(Predicate::related(self.name, other.into_predicate()))
+            }
+
+            /// There is such a record.
+            pub fn exists(self) -> TypedPredicate<M> {
+                TypedPredicate::of(Predicate::related(self.name, Predicate::All))
+            }
+        }
+
         impl<M: Model, R: Model> $name<M, R> {
             /// Where the other side is found for a record.
             pub fn of(self, record: &M) -> Related {
@@ -110,6 +126,28 @@ relation_type! {
     /// A relation of model `M` to at most one record of model `R`, such as `Project::team()`.
     HasOne
 }
+
+macro_rules! leads_to_one {
+    ($name:ident) => {
+        impl<M, R> $name<M, R> {
+            /// By fields of the other record; those without one sort as if its fields were missing.
+            pub fn by(self, keys: TypedSort<R>) -> TypedSort<M> {
+                TypedSort::of(
+                    keys.into_keys()
+                        .into_iter()
+                        .map(|key| Sort {
+                            field: format!("{}.{}", self.name, key.field).into(),
+                            direction: key.direction,
+                        })
+                        .collect(),
+                )
+            }
+        }
+    };
+}
+
+leads_to_one!(BelongsTo);
+leads_to_one!(HasOne);
 
 relation_type! {
     /// A relation of model `M` to any number of records of model `R`, such as `Post::comments()`.

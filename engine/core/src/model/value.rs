@@ -307,6 +307,24 @@ impl Comparable for f64 {}
 impl Comparable for String {}
 impl Comparable for AwsTimestamp {}
 
+/// A type whose values can be added up.
+pub trait Numeric: Comparable {
+    /// The type of a sum.
+    type Sum: FieldValue;
+}
+
+impl Numeric for i32 {
+    type Sum = i64;
+}
+
+impl Numeric for i64 {
+    type Sum = Self;
+}
+
+impl Numeric for f64 {
+    type Sum = Self;
+}
+
 /// A type whose values are texts, so that predicates can ask how they begin.
 pub trait Textual: FieldValue {}
 

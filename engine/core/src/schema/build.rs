@@ -347,7 +347,7 @@ fn unique<T>(
 }
 
 /// FNV-1a over the introspection form: stable across builds and platforms, and not meant to resist an attacker.
-fn hash(schema: &Schema) -> SchemaHash {
+pub(super) fn hash(schema: &Schema) -> SchemaHash {
     let text = crate::introspection::to_json(schema).to_string();
     let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)

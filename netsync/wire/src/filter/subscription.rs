@@ -83,7 +83,8 @@ impl Polarity {
 /// The alternatives of a predicate; `None` if everything passes as far as the server can tell, empty if nothing does.
 fn expand(def: &ModelDef, predicate: &Predicate, polarity: Polarity) -> Option<Vec<Alternative>> {
     match (predicate, polarity) {
-        (Predicate::All, Polarity::Holds) => None,
+        // The server cannot follow relations, so as far as it can tell everything passes.
+        (Predicate::All, Polarity::Holds) | (Predicate::Related(..), _) => None,
         (Predicate::All, Polarity::Fails) => Some(Vec::new()),
         (Predicate::Not(member), _) => expand(def, member, polarity.flipped()),
         (Predicate::And(members), Polarity::Holds) | (Predicate::Or(members), Polarity::Fails) => {

@@ -1,0 +1,241 @@
+//! `landfall data`: copies of a store, and its records as text.
+//!
+//! Owns the arguments and the progress bars; the work is the library's.
+
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Args as ClapArgs, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
+use landfall::{DataStore, TransferProgress};
+
+use crate::schema_file;
+
+/// Copies a store, puts a copy back, writes records as text and reads them.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Copies a store that no process has open; an app copies its own store while it is in use.
+    Backup {
+        #[command(flatten)]
+        store: StoreArgs,
+        /// Directory of the copy, without a store so far.
+        to: PathBuf,
+    },
+    /// Puts a copy into a directory that has no store so far.
+    Restore {
+        /// Directory of the copy.
+        from: PathBuf,
+        /// Directory of the store.
+        to: PathBuf,
+    },
+    /// Writes all records as JSON lines, or those of one model as CSV.
+    Export {
+        #[command(flatten)]
+        store: StoreArgs,
+        /// Write the records of this model as CSV.
+        #[arg(long, value_name = "MODEL")]
+        csv: Option<String>,
+        /// The file, which must not exist; standard output if left out.
+        to: Option<PathBuf>,
+    },
+    /// Saves the records of JSON lines, or of a CSV file of one model. They are queued for the server like any change.
+    Import {
+        #[command(flatten)]
+        store: StoreArgs,
+        /// Read records of this model from CSV, whose first line names the fields.
+        #[arg(long, value_name = "MODEL")]
+        csv: Option<String>,
+        /// The file.
+        from: PathBuf,
+    },
+    /// Says how many records, waiting changes and log entries there are.
+    Stats {
+        #[command(flatten)]
+        store: StoreArgs,
+    },
+}
+
+#[derive(Debug, ClapArgs)]
+struct StoreArgs {
+    /// The schema of the store: GraphQL SDL or introspection JSON.
+    #[arg(long)]
+    schema: PathBuf,
+    /// Directory of the store.
+    #[arg(long)]
+    data: PathBuf,
+}
+
+pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
+    match args.action {
+        Action::Backup { store, to } => {
+            let store = open(&store).await?;
+            let bar = bar();
+            let rows = store
+                .backup(&to, |at| show(&bar, at.done, at.total))
+                .map_err(report)?;
+            bar.finish_and_clear();
+            store.close().await;
+            println!("{rows} rows copied to {}", to.display());
+        }
+        Action::Restore { from, to } => {
+            let bar = bar();
+            let bytes = landfall::restore(&from, &to, |at| show(&bar, at.done, at.total)).map_err(report)?;
+            bar.finish_and_clear();
+            println!("{bytes} bytes copied to {}", to.display());
+        }
+        Action::Export { store, csv, to } => {
+            let store = open(&store).await?;
+            let records = export(&store, csv.as_deref(), to.as_deref())?;
+            store.close().await;
+            eprintln!("{records} records written");
+        }
+        Action::Import { store, csv, from } => {
+            let store = open(&store).await?;
+            let imported = import(&store, csv.as_deref(), &from).await;
+            store.close().await;
+            println!("{} records saved", imported?);
+        }
+        Action::Stats { store } => {
+            let store = open(&store).await?;
+            let statistics = store.statistics().map_err(report)?;
+            store.close().await;
+            for (model, records) in &statistics.records {
+                println!("{records:>12} records of {model}");
+            }
+            println!("{:>12} changes that wait for the server", statistics.pending);
+            println!(
+                "{:>12} log entries, {} to {}",
+                statistics.log_entries, statistics.log_start, statistics.log_newest
+            );
+            println!("{:>12} bytes of records", statistics.record_bytes);
+            println!("{:>12} bytes of log", statistics.log_bytes);
+            println!("{:>12} bytes of indexes", statistics.index_bytes);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn export(store: &DataStore, csv: Option<&str>, to: Option<&Path>) -> miette::Result<u64> {
+    let mut file: Box<dyn Write> = match to {
+        Some(path) => {
+            Box::new(BufWriter::new(File::create_new(path).map_err(|error| {
+                miette::miette!("cannot write {}: {error}", path.display())
+            })?))
+        }
+        None => Box::new(std::io::stdout().lock()),
+    };
+    let bar = ProgressBar::new_spinner();
+    let progress = |at: TransferProgress| bar.set_message(format!("{} records", at.records));
+    let records = match csv {
+        Some(model) => store.export_csv(model, &mut file, progress),
+        None => store.export_json_lines(&mut file, progress),
+    };
+    bar.finish_and_clear();
+    records.map_err(report)
+}
+
+async fn import(store: &DataStore, csv: Option<&str>, from: &Path) -> miette::Result<u64> {
+    let file =
+        File::open(from).map_err(|error| miette::miette!("cannot read {}: {error}", from.display()))?;
+    let bar = ProgressBar::new_spinner();
+    let progress = |at: TransferProgress| bar.set_message(format!("{} records", at.records));
+    let records = match csv {
+        Some(model) => store.import_csv(model, BufReader::new(file), progress).await,
+        None => store.import_json_lines(BufReader::new(file), progress).await,
+    };
+    bar.finish_and_clear();
+    records.map_err(report)
+}
+
+async fn open(args: &StoreArgs) -> miette::Result<DataStore> {
+    let schema = Arc::new(schema_file::read(&args.schema)?);
+    DataStore::builder(&schema)
+        .directory(&args.data)
+        .open()
+        .await
+        .map_err(report)
+}
+
+fn bar() -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:40} {pos} of {len}, {eta} left");
+    ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+fn show(bar: &ProgressBar, done: u64, total: u64) {
+    bar.set_length(total);
+    bar.set_position(done);
+}
+
+fn report(error: impl std::fmt::Display) -> miette::Report {
+    miette::miette!("{error}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn records_go_out_and_come_in_and_copies_are_made() {
+        let home = tempfile::tempdir().expect("a directory");
+        let at = |name: &str| home.path().join(name);
+        std::fs::write(at("s.graphql"), "type Site @model { name: String! depth: Float }").expect("written");
+        std::fs::write(at("in.csv"), "name,depth\nreef,12.5\nbay,\n").expect("written");
+        let store = |data: &str| StoreArgs {
+            schema: at("s.graphql"),
+            data: at(data),
+        };
+        let actions = [
+            Action::Import {
+                store: store("one"),
+                csv: Some("Site".to_owned()),
+                from: at("in.csv"),
+            },
+            Action::Export {
+                store: store("one"),
+                csv: None,
+                to: Some(at("out.jsonl")),
+            },
+            Action::Import {
+                store: store("two"),
+                csv: None,
+                from: at("out.jsonl"),
+            },
+            Action::Backup {
+                store: store("two"),
+                to: at("copy"),
+            },
+            Action::Restore {
+                from: at("copy"),
+                to: at("three"),
+            },
+            Action::Stats {
+                store: store("three"),
+            },
+        ];
+        for action in actions {
+            run(Args { action }).await.expect("it works");
+        }
+        let three = open(&store("three")).await.expect("it was restored");
+        let count = three.records().count("Site", &landfall::Predicate::All);
+        assert_eq!(count.expect("readable"), 2);
+        three.close().await;
+        let again = Action::Export {
+            store: store("one"),
+            csv: None,
+            to: Some(at("out.jsonl")),
+        };
+        assert!(
+            run(Args { action: again }).await.is_err(),
+            "a file that exists is not written over"
+        );
+    }
+}

@@ -1,0 +1,159 @@
+//! Data that leaves a store and comes back: JSON lines, CSV, backups.
+
+use landfall::{DataStore, TransferError, TypedPredicate};
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+
+use crate::{Blog, Post, Status, block_on, in_memory, proptest_config};
+
+async fn with_posts(rows: &[(String, Option<i32>, bool)]) -> DataStore {
+    let store = in_memory().await;
+    let blog = store
+        .save(Blog::builder().name("B, \"quoted\"").build().unwrap())
+        .await
+        .unwrap();
+    for (title, rating, linked) in rows {
+        let mut post = Post::builder().title(title.as_str());
+        if let Some(rating) = rating {
+            post = post.rating(*rating).status(Status::Draft);
+        }
+        if *linked {
+            post = post.blog(&blog);
+        }
+        store.save(post.build().unwrap()).await.unwrap();
+    }
+    store
+}
+
+fn posts(store: &DataStore) -> Vec<Post> {
+    store.query(TypedPredicate::<Post>::all()).unwrap()
+}
+
+proptest! {
+    #![proptest_config(proptest_config(24))]
+
+    #[test]
+    fn what_was_exported_is_imported(
+        rows in vec(("[a-c,\"\r\n é]{0,6}", option::of(any::<i32>()), any::<bool>()), 0..12),
+    ) {
+        block_on(async {
+            let store = with_posts(&rows).await;
+            let (mut lines, mut csv) = (Vec::new(), Vec::new());
+            let count = store.export_json_lines(&mut lines, |_| ()).unwrap();
+            prop_assert_eq!(count, rows.len() as u64 + 1);
+            store.export_csv("Post", &mut csv, |_| ()).unwrap();
+
+            let by_lines = in_memory().await;
+            prop_assert_eq!(by_lines.import_json_lines(lines.as_slice(), |_| ()).await.unwrap(), count);
+            prop_assert_eq!(posts(&by_lines), posts(&store));
+            prop_assert_eq!(by_lines.query(TypedPredicate::<Blog>::all()).unwrap(), store.query(TypedPredicate::<Blog>::all()).unwrap());
+            let by_csv = in_memory().await;
+            prop_assert_eq!(by_csv.import_csv("Post", csv.as_slice(), |_| ()).await.unwrap(), rows.len() as u64);
+            prop_assert_eq!(posts(&by_csv), posts(&store));
+            // Once more changes nothing, so nothing more waits for the server.
+            let waiting = by_lines.outbox().len().unwrap();
+            by_lines.import_json_lines(lines.as_slice(), |_| ()).await.unwrap();
+            prop_assert_eq!(by_lines.outbox().len().unwrap(), waiting);
+            for store in [store, by_lines, by_csv] {
+                store.close().await;
+            }
+            Ok(())
+        })?;
+    }
+}
+
+#[tokio::test]
+async fn an_import_says_which_line_does_not_fit() {
+    let store = in_memory().await;
+    for (text, line, reason) in [
+        ("\n{\"model\":\"Post\"}\n", 2, "a line is"),
+        (
+            "{\"model\":\"Nobody\",\"fields\":{}}",
+            1,
+            "there is no model `Nobody`",
+        ),
+        (
+            "{\"model\":\"Post\",\"fields\":{\"size\":1}}",
+            1,
+            "no field `size`",
+        ),
+        ("nonsense", 1, "expected"),
+        (
+            "{\"model\":\"Post\",\"fields\":{\"id\":\"p\"}}",
+            1,
+            "`title` is required",
+        ),
+    ] {
+        match store.import_json_lines(text.as_bytes(), |_| ()).await {
+            Err(TransferError::BadLine {
+                line: found,
+                reason: said,
+            }) => {
+                assert_eq!(found, line, "{text}");
+                assert!(said.contains(reason), "{said}");
+            }
+            other => panic!("{text}: {other:?}"),
+        }
+    }
+    for (text, line) in [
+        ("title,size\n", 1),
+        ("title,rating\nx,much\n", 2),
+        ("title,rating\nx\n", 2),
+    ] {
+        let failed = store.import_csv("Post", text.as_bytes(), |_| ()).await;
+        assert!(
+            matches!(failed, Err(TransferError::BadLine { line: found, .. }) if found == line),
+            "{text}: {failed:?}"
+        );
+    }
+    assert!(posts(&store).is_empty());
+}
+
+#[tokio::test]
+async fn rows_of_a_spreadsheet_get_identifiers() {
+    let store = in_memory().await;
+    let text = "\u{feff}title,rating,status\r\nOne,5,ACTIVE\r\n\"Two, too\",,\r\n";
+    let mut last = landfall::TransferProgress::default();
+    assert_eq!(
+        store
+            .import_csv("Post", text.as_bytes(), |at| last = at)
+            .await
+            .unwrap(),
+        2
+    );
+    assert_eq!((last.records, last.lines), (2, 3));
+    let mut posts = posts(&store);
+    posts.sort_by(|a, b| a.title.cmp(&b.title));
+    assert_eq!(
+        (posts[0].rating, posts[0].status),
+        (Some(5), Some(Status::Active))
+    );
+    assert_eq!((posts[1].title.as_str(), posts[1].rating), ("Two, too", None));
+    assert!(posts[0].id != posts[1].id && posts[0].id.len() > 10);
+}
+
+#[tokio::test]
+async fn a_backup_is_made_while_the_store_is_written_to() {
+    let home = tempfile::tempdir().unwrap();
+    let store = with_posts(&[("one".to_owned(), Some(1), true)]).await;
+    store.backup(home.path().join("copy"), |_| ()).unwrap();
+    store
+        .save(Post::builder().title("two").build().unwrap())
+        .await
+        .unwrap();
+    landfall::restore(home.path().join("copy"), home.path().join("back"), |_| ()).unwrap();
+    let back = DataStore::builder(crate::schema())
+        .directory(home.path().join("back"))
+        .open()
+        .await
+        .unwrap();
+    assert_eq!(posts(&back).len(), 1);
+    assert_eq!(back.outbox().len().unwrap(), 2);
+    assert_eq!(back.statistics().unwrap().pending, 2);
+    assert_eq!(
+        back.snapshot().unwrap().verify().unwrap().differences,
+        [] as [String; 0]
+    );
+    back.close().await;
+}

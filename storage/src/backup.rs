@@ -1,0 +1,405 @@
+//! Copies of a store: made while it is in use, put back into an empty directory; and what a store consists of.
+//!
+//! Owns [`Snapshot::backup`], [`restore`] and [`Statistics`].
+//!
+//! Invariants: 1. a backup is the store at one commit, whatever is written meanwhile; 2. neither a backup nor what is
+//! restored has its name before all of it is on disk; 3. nothing that exists is written over.
+
+use std::borrow::Borrow;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use redb::{
+    Key, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition,
+    TableError, Value, WriteTransaction,
+};
+
+use landfall_core::{ModelName, Predicate, Seq};
+
+use crate::commit::checkpoint;
+use crate::disk::{Disk, FILE_NAME};
+use crate::error::StorageError;
+use crate::snapshot::Snapshot;
+use crate::tables::{CURSORS, IN_FLIGHT, INDEX, LAYOUTS, LOG, META, OUTBOX, RECORDS, meta};
+
+/// Page cache of the copy that is being made, in bytes: it is written once from front to back.
+const CACHE_BYTES: usize = 8 * 1024 * 1024;
+
+/// Name of a copy until it is whole.
+const UNFINISHED: &str = "landfall.unfinished";
+
+/// How far a copy has got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CopyProgress {
+    /// Rows of tables, or bytes of a file, that are done.
+    pub done: u64,
+    /// All of them.
+    pub total: u64,
+}
+
+/// Rows between two reports of progress.
+const REPORT_EVERY: u64 = 4_096;
+
+/// What a store consists of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Statistics {
+    /// Number of records of each model that the app sees, in the order of the schema.
+    pub records: Vec<(ModelName, u64)>,
+    /// Changes that wait for the server, refused ones included.
+    pub pending: u64,
+    /// Entries in the log.
+    pub log_entries: u64,
+    /// The first entry that is still in the log.
+    pub log_start: Seq,
+    /// The newest entry.
+    pub log_newest: Seq,
+    /// Bytes that records take, with what is known of them.
+    pub record_bytes: u64,
+    /// Bytes that the log takes.
+    pub log_bytes: u64,
+    /// Bytes that indexes take.
+    pub index_bytes: u64,
+}
+
+impl Snapshot {
+    /// Copies the store as it is in this snapshot into a directory, which is made if missing; returns the number of
+    /// rows copied. The copy is a store like any other: open it there, or [`restore`] it elsewhere.
+    ///
+    /// Writers go on meanwhile. The copy has no free pages, so it is smaller than the store may be.
+    ///
+    /// # Errors
+    /// [`StorageError::Exists`] if the directory has a store already; otherwise the disks' faults. An unfinished copy
+    /// is left behind under another name only if it cannot be removed.
+    ///
+    /// # Panics
+    /// If the store has a table that is not copied: our own bug.
+    pub fn backup(
+        &self,
+        directory: &Path,
+        mut progress: impl FnMut(CopyProgress),
+    ) -> Result<u64, StorageError> {
+        let (unfinished, path) = fresh(directory)?;
+        let copied = self
+            .copy_to(&unfinished, &mut progress)
+            .and_then(|rows| finish(&unfinished, &path).map(|()| rows));
+        if copied.is_err() {
+            // What is left of it is told by its name, and replaced by the next try.
+            fs::remove_file(&unfinished).unwrap_or(());
+        }
+        copied
+    }
+
+    pub(crate) fn copy_to(
+        &self,
+        path: &Path,
+        progress: &mut dyn FnMut(CopyProgress),
+    ) -> Result<u64, StorageError> {
+        let opened = Disk::open_at(path, CACHE_BYTES, &Arc::default())?;
+        let transaction = opened.database.begin_write()?;
+        let mut copy = Copy {
+            from: self.transaction(),
+            to: &transaction,
+            progress,
+            at: CopyProgress { done: 0, total: 0 },
+        };
+        copy.count()?;
+        copy.table(LAYOUTS)?;
+        copy.table(LOG)?;
+        copy.table(RECORDS)?;
+        copy.table(OUTBOX)?;
+        copy.table(IN_FLIGHT)?;
+        copy.table(INDEX)?;
+        copy.table(CURSORS)?;
+        copy.table(META)?;
+        let rows = copy.at.done;
+        assert_eq!(
+            self.transaction().list_tables()?.count(),
+            transaction.list_tables()?.count(),
+            "every table of a store must be copied; a new one was forgotten here"
+        );
+        checkpoint(transaction, &mut opened.journal())?;
+        Ok(rows)
+    }
+
+    /// What the store consists of. Looks at every record, so it takes as long as a scan.
+    ///
+    /// # Errors
+    /// The disk's faults.
+    pub fn statistics(&self) -> Result<Statistics, StorageError> {
+        let mut records = Vec::new();
+        for model in self.schema().models() {
+            records.push((model.name.clone(), self.count(&model.name, &Predicate::All)?));
+        }
+        let transaction = self.transaction();
+        let (log_start, log_newest) = self.log_bounds()?;
+        let log = transaction.open_table(LOG)?;
+        Ok(Statistics {
+            records,
+            pending: self.pending_len()?,
+            log_entries: log.len()?,
+            log_start,
+            log_newest,
+            record_bytes: self.records().stats()?.stored_bytes(),
+            log_bytes: log.stats()?.stored_bytes(),
+            index_bytes: transaction.open_table(INDEX)?.stats()?.stored_bytes(),
+        })
+    }
+}
+
+/// A copy that is being made.
+struct Copy<'a> {
+    from: &'a ReadTransaction,
+    to: &'a WriteTransaction,
+    progress: &'a mut dyn FnMut(CopyProgress),
+    at: CopyProgress,
+}
+
+impl Copy<'_> {
+    fn count(&mut self) -> Result<(), StorageError> {
+        let from = self.from;
+        self.at.total = from.open_table(LAYOUTS)?.len()?
+            + from.open_table(LOG)?.len()?
+            + from.open_table(RECORDS)?.len()?
+            + from.open_table(OUTBOX)?.len()?
+            + from.open_table(IN_FLIGHT)?.len()?
+            + from.open_table(INDEX)?.len()?
+            + from.open_table(CURSORS)?.len()?
+            + from.open_table(META)?.len()?;
+        Ok(())
+    }
+
+    fn table<K, V>(&mut self, definition: TableDefinition<'static, K, V>) -> Result<(), StorageError>
+    where
+        K: Key + 'static,
+        V: Value + 'static,
+        for<'k> K::SelfType<'k>: Borrow<K::SelfType<'k>>,
+        for<'v> V::SelfType<'v>: Borrow<V::SelfType<'v>>,
+    {
+        let from = match self.from.open_table(definition) {
+            Ok(table) => table,
+            Err(TableError::TableDoesNotExist(_)) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        let mut to = self.to.open_table(definition)?;
+        for item in from.iter()? {
+            let (key, value) = item?;
+            to.insert(key.value(), value.value())?;
+            self.at.done += 1;
+            if self.at.done.is_multiple_of(REPORT_EVERY) {
+                (self.progress)(self.at);
+            }
+        }
+        (self.progress)(self.at);
+        Ok(())
+    }
+}
+
+/// Puts a backup into a directory that has no store yet; returns the number of bytes.
+///
+/// The backup stays as it is. Nobody may have it open meanwhile.
+///
+/// # Errors
+/// [`StorageError::Exists`] if the directory has a store already, [`StorageError::Foreign`] if there is no store to
+/// restore, [`StorageError::Locked`] if it is open, and the disks' faults.
+pub fn restore(
+    backup: &Path,
+    directory: &Path,
+    mut progress: impl FnMut(CopyProgress),
+) -> Result<u64, StorageError> {
+    let source = backup.join(FILE_NAME);
+    check_store(&source)?;
+    let (unfinished, path) = fresh(directory)?;
+    let copied = copy_file(&source, &unfinished, &mut progress)
+        .and_then(|bytes| finish(&unfinished, &path).map(|()| bytes));
+    if copied.is_err() {
+        fs::remove_file(&unfinished).unwrap_or(());
+    }
+    copied
+}
+
+/// That the file is a store of ours which can be opened.
+fn check_store(path: &Path) -> Result<(), StorageError> {
+    let foreign = || StorageError::Foreign {
+        path: path.to_owned(),
+    };
+    if !path.is_file() {
+        return Err(foreign());
+    }
+    let opened = Disk::open_at(path, CACHE_BYTES, &Arc::default())?;
+    let ours = match opened.database.begin_read()?.open_table(META) {
+        Ok(table) => table.get(meta::FORMAT)?.is_some(),
+        Err(TableError::TableDoesNotExist(_)) => false,
+        Err(error) => return Err(error.into()),
+    };
+    if ours { Ok(()) } else { Err(foreign()) }
+}
+
+fn copy_file(from: &Path, to: &Path, progress: &mut dyn FnMut(CopyProgress)) -> Result<u64, StorageError> {
+    /// Bytes that are held in memory at a time.
+    const CHUNK_LEN: usize = 1 << 20;
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |error: io::Error| StorageError::at_path(&path, &error)
+    };
+    let mut source = File::open(from).map_err(failed(from))?;
+    let total = source.metadata().map_err(failed(from))?.len();
+    let mut target = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(to)
+        .map_err(failed(to))?;
+    let mut chunk = vec![0; CHUNK_LEN];
+    let mut done = 0;
+    loop {
+        let read = io::Read::read(&mut source, &mut chunk).map_err(failed(from))?;
+        if read == 0 {
+            break;
+        }
+        io::Write::write_all(&mut target, &chunk[..read]).map_err(failed(to))?;
+        done += u64::try_from(read).unwrap_or(0);
+        progress(CopyProgress { done, total });
+    }
+    Ok(done)
+}
+
+/// Where a copy is made, and what it is called once it is whole.
+fn fresh(directory: &Path) -> Result<(PathBuf, PathBuf), StorageError> {
+    let path = directory.join(FILE_NAME);
+    if path.exists() {
+        return Err(StorageError::Exists { path });
+    }
+    fs::create_dir_all(directory).map_err(|error| StorageError::at_path(directory, &error))?;
+    Ok((unfinished_in(directory)?, path))
+}
+
+/// Where a copy is made; what a crash left there is removed.
+pub(crate) fn unfinished_in(directory: &Path) -> Result<PathBuf, StorageError> {
+    let unfinished = directory.join(UNFINISHED);
+    match fs::remove_file(&unfinished) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(StorageError::at_path(&unfinished, &error))
+        }
+        _ => Ok(unfinished),
+    }
+}
+
+/// Gives a copy its name once all of it is on disk.
+fn finish(unfinished: &Path, path: &Path) -> Result<(), StorageError> {
+    let failed = |error: io::Error| StorageError::at_path(path, &error);
+    let file = OpenOptions::new().write(true).open(unfinished).map_err(failed)?;
+    file.sync_all().map_err(failed)?;
+    // A link refuses a name that somebody took meanwhile; a renaming would write over it.
+    fs::hard_link(unfinished, path)
+        .and_then(|()| fs::remove_file(unfinished))
+        .or_else(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => Err(error),
+            // Not every file system has links.
+            _ if path.exists() => Err(error),
+            _ => fs::rename(unfinished, path),
+        })
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => StorageError::Exists {
+                path: path.to_owned(),
+            },
+            _ => StorageError::at_path(path, &error),
+        })?;
+    crate::disk::sync_name(path).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_support::{
+        assert_sound, everything, in_directory, options, post, remove, save, snapshot,
+    };
+    use crate::{Disk, Store};
+
+    #[test]
+    fn a_backup_is_the_store_at_one_commit() {
+        let home = tempfile::tempdir().unwrap();
+        let (live, copy) = (home.path().join("live"), home.path().join("copy"));
+        let mut store = in_directory(&live);
+        for number in 0..50 {
+            save(
+                &mut store,
+                "Post",
+                &format!("id=p{number} title=t rating={number}"),
+            );
+        }
+        let before = everything(&store);
+        let seen = snapshot(&store);
+        // Written after the snapshot was taken, so not in the backup.
+        save(&mut store, "Post", "id=late title=t");
+        store.write(5, |txn| remove(txn, &post("p1")).map(drop)).unwrap();
+        let mut last = CopyProgress { done: 0, total: 0 };
+        let rows = seen.backup(&copy, |at| last = at).unwrap();
+        assert_eq!((last.done, last.total), (rows, rows));
+        let copied = in_directory(&copy);
+        assert_eq!(everything(&copied), before);
+        assert_sound(&copied);
+        assert!(matches!(
+            seen.backup(&copy, |_| ()),
+            Err(StorageError::Exists { .. })
+        ));
+        assert_eq!(fs::read_dir(&copy).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_backup_is_restored_where_there_is_nothing_yet() {
+        let home = tempfile::tempdir().unwrap();
+        let (live, copy, back) = (
+            home.path().join("live"),
+            home.path().join("copy"),
+            home.path().join("back"),
+        );
+        let mut store = in_directory(&live);
+        save(&mut store, "Post", "id=p1 title=t");
+        let before = everything(&store);
+        snapshot(&store).backup(&copy, |_| ()).unwrap();
+        assert!(matches!(
+            restore(&copy, &live, |_| ()),
+            Err(StorageError::Exists { .. })
+        ));
+        assert!(restore(&copy, &back, |_| ()).unwrap() > 0);
+        assert_eq!(everything(&in_directory(&back)), before);
+        let open = in_directory(&copy);
+        assert!(matches!(
+            restore(&copy, &home.path().join("x"), |_| ()),
+            Err(StorageError::Locked { .. })
+        ));
+        drop(open);
+        let nothing = home.path().join("nothing");
+        assert!(matches!(
+            restore(&nothing, &home.path().join("x"), |_| ()),
+            Err(StorageError::Foreign { .. })
+        ));
+        fs::create_dir_all(&nothing).unwrap();
+        fs::write(nothing.join(FILE_NAME), "somebody's letter").unwrap();
+        assert!(matches!(
+            restore(&nothing, &home.path().join("x"), |_| ()),
+            Err(StorageError::Foreign { .. })
+        ));
+    }
+
+    #[test]
+    fn statistics_count_what_is_there() {
+        let mut store = Store::open(options(Disk::Memory)).unwrap();
+        save(&mut store, "Post", "id=p1 title=t rating=1");
+        save(&mut store, "Blog", "id=b1 name=n");
+        let statistics = snapshot(&store).statistics().unwrap();
+        let records: Vec<(&str, u64)> = statistics
+            .records
+            .iter()
+            .map(|(model, count)| (model.as_str(), *count))
+            .collect();
+        assert_eq!(records, [("Blog", 1), ("Post", 1), ("Order", 0)]);
+        assert_eq!(
+            (statistics.pending, statistics.log_entries, statistics.log_newest),
+            (2, 3, Seq(3))
+        );
+        assert!(statistics.record_bytes > 0 && statistics.log_bytes > statistics.index_bytes);
+    }
+}
