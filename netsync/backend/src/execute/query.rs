@@ -140,11 +140,15 @@ pub(super) fn related<'c>(
     plan: &'c ModelPlan,
     index: &'c IndexPlan,
     condition: Option<KeyCondition>,
+    page_limit: Option<usize>,
     info: &ResolveInfo<'_>,
 ) -> Result<ResolvedValue<'c>, FieldError> {
     let arguments = ctx.arguments(info);
     let scope = format!("{}.{} {condition:?}", plan.name(), index.name);
-    let paging = Paging::read(ctx, info.field_name(), &scope, &arguments)?;
+    let mut paging = Paging::read(ctx, info.field_name(), &scope, &arguments)?;
+    if let Some(page_limit) = page_limit.filter(|_| arguments.get("limit").is_none_or(JsonValue::is_null)) {
+        paging.limit = page_limit.min(ctx.config.limits.page_max);
+    }
     let Some(mut condition) = condition else {
         return paging.connection(ctx, plan, |_, _| Ok(PageOf::default()));
     };
