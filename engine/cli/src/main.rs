@@ -1,4 +1,5 @@
-//! The command `landfall`: the demonstration, the backend, the shell, the code generator and the benchmark.
+//! The command `landfall`: the demonstration, the backend, the shell, the code generator, the
+//! reader of other APIs and the benchmark.
 //!
 //! Owns the list of commands and the exit codes: 0 success, 1 the command found what it was asked to find wrong or
 //! could not do its work, 2 it was called wrongly.
@@ -6,6 +7,7 @@
 mod bench;
 mod demo;
 mod modelgen;
+mod pull;
 mod schema_file;
 mod serve;
 mod shell;
@@ -33,6 +35,8 @@ enum Command {
     Shell(shell::Args),
     /// Prints Rust models for a schema, or its model-introspection JSON.
     Modelgen(modelgen::Args),
+    /// Reads the schema of an API that is there already, as SDL for models.
+    Pull(pull::Args),
     /// Measures the store, each figure beside its floor.
     Bench(bench::Args),
     /// Runs stores, network and backend in simulation, from a seed.
@@ -59,6 +63,7 @@ fn main() -> ExitCode {
             Command::Serve(args) => serve::run(args).await,
             Command::Shell(args) => shell::run(args).await,
             Command::Modelgen(args) => modelgen::run(&args),
+            Command::Pull(args) => pull::run(args).await,
             Command::Bench(args) => bench::run(args).await,
             Command::Sim(args) => sim::run(args).await,
         }

@@ -51,7 +51,7 @@ pub use record::{
 pub use scalar::Scalar;
 pub use schema::{
     Association, EnumDef, FieldDef, FieldType, IndexDef, KeyDef, KeyKind, ListDef, ModelApi, ModelDef,
-    ModelParts, NonModelDef, OperationName, STORED_FIELDS_MAX, Schema, SchemaError, SchemaHash, SchemaParts,
+    ModelParts, NonModelDef, ApiName, STORED_FIELDS_MAX, Schema, SchemaError, SchemaHash, SchemaParts,
     Slot, SubscriptionLevel, Timestamps,
 };
 pub use sort::{BoundSort, Direction, Page, Sort};

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-pub use api::{ModelApi, OperationName, SubscriptionLevel};
+pub use api::{ModelApi, ApiName, SubscriptionLevel};
 pub use build::{ModelParts, STORED_FIELDS_MAX, SchemaError, SchemaParts};
 
 use crate::names::{FieldName, ModelName};

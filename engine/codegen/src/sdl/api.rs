@@ -5,7 +5,7 @@
 
 use apollo_compiler::Node;
 use apollo_compiler::ast::{Directive, Value};
-use landfall_core::{FieldName, ModelApi, OperationName, SubscriptionLevel};
+use landfall_core::{FieldName, ModelApi, ApiName, SubscriptionLevel};
 
 use super::document::TypeNode;
 use super::keys::is_name;
@@ -71,26 +71,26 @@ impl Builder<'_> {
         api
     }
 
-    fn operation(&mut self, group: Group<'_>, member: &str) -> OperationName {
+    fn operation(&mut self, group: Group<'_>, member: &str) -> ApiName {
         match self.operations(group, member) {
-            OperationName::ByRule => OperationName::ByRule,
-            OperationName::Off => OperationName::Off,
-            OperationName::Named(names) => names
+            ApiName::ByRule => ApiName::ByRule,
+            ApiName::Off => ApiName::Off,
+            ApiName::Named(names) => names
                 .into_iter()
                 .next()
-                .map_or(OperationName::Off, OperationName::Named),
+                .map_or(ApiName::Off, ApiName::Named),
         }
     }
 
-    fn operations(&mut self, group: Group<'_>, member: &str) -> OperationName<Vec<String>> {
+    fn operations(&mut self, group: Group<'_>, member: &str) -> ApiName<Vec<String>> {
         if matches!(group, Group::Off) {
-            return OperationName::Off;
+            return ApiName::Off;
         }
         let Some(value) = group.member(member) else {
-            return OperationName::ByRule;
+            return ApiName::ByRule;
         };
         if value.is_null() {
-            return OperationName::Off;
+            return ApiName::Off;
         }
         let mut names = Vec::new();
         // GraphQL reads a single value as a list of one.
@@ -107,9 +107,9 @@ impl Builder<'_> {
             }
         }
         if names.is_empty() {
-            OperationName::Off
+            ApiName::Off
         } else {
-            OperationName::Named(names)
+            ApiName::Named(names)
         }
     }
 

@@ -1,4 +1,4 @@
-use landfall_core::{Association, ModelApi, OperationName, Schema, SubscriptionLevel};
+use landfall_core::{Association, ModelApi, ApiName, Schema, SubscriptionLevel};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
@@ -134,15 +134,15 @@ fn operations_can_be_renamed_and_switched_off() {
         type Comment @model(queries: null, subscriptions: null) { text: String }",
     );
     let api = |model: &str| schema.model(model).expect("a model").api.clone();
-    let named = |names: &[&str]| OperationName::Named(names.iter().map(|name| (*name).to_owned()).collect());
+    let named = |names: &[&str]| ApiName::Named(names.iter().map(|name| (*name).to_owned()).collect());
     assert_eq!(
         api("Post"),
         ModelApi {
-            get: OperationName::Named("post".to_owned()),
-            list: OperationName::Off,
-            create: OperationName::Off,
-            update: OperationName::Off,
-            delete: OperationName::Off,
+            get: ApiName::Named("post".to_owned()),
+            list: ApiName::Off,
+            create: ApiName::Off,
+            update: ApiName::Off,
+            delete: ApiName::Off,
             on_create: named(&["made", "born"]),
             on_delete: named(&["gone"]),
             subscriptions: SubscriptionLevel::Public,

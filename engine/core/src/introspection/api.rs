@@ -8,7 +8,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::read::Reader;
 use crate::names::FieldName;
-use crate::schema::{ModelApi, OperationName, SubscriptionLevel};
+use crate::schema::{ModelApi, ApiName, SubscriptionLevel};
 
 /// Adds what differs from the default to the properties of the model attribute.
 pub(super) fn write(api: &ModelApi, properties: &mut Map<String, Json>) {
@@ -52,11 +52,11 @@ pub(super) fn write(api: &ModelApi, properties: &mut Map<String, Json>) {
     }
 }
 
-fn put<T: serde::Serialize>(members: &mut Map<String, Json>, member: &str, name: &OperationName<T>) {
+fn put<T: serde::Serialize>(members: &mut Map<String, Json>, member: &str, name: &ApiName<T>) {
     let value = match name {
-        OperationName::ByRule => return,
-        OperationName::Off => Json::Null,
-        OperationName::Named(name) => json!(name),
+        ApiName::ByRule => return,
+        ApiName::Off => Json::Null,
+        ApiName::Named(name) => json!(name),
     };
     members.insert(member.to_owned(), value);
 }
@@ -95,27 +95,27 @@ impl Reader {
         }
     }
 
-    fn operation(&mut self, group: Group<'_>, path: &str, member: &str) -> OperationName {
+    fn operation(&mut self, group: Group<'_>, path: &str, member: &str) -> ApiName {
         match self.operations(group, path, member) {
-            OperationName::ByRule => OperationName::ByRule,
-            OperationName::Off => OperationName::Off,
-            OperationName::Named(names) => match names.into_iter().next() {
-                Some(name) => OperationName::Named(name),
-                None => OperationName::Off,
+            ApiName::ByRule => ApiName::ByRule,
+            ApiName::Off => ApiName::Off,
+            ApiName::Named(names) => match names.into_iter().next() {
+                Some(name) => ApiName::Named(name),
+                None => ApiName::Off,
             },
         }
     }
 
-    fn operations(&mut self, group: Group<'_>, path: &str, member: &str) -> OperationName<Vec<String>> {
+    fn operations(&mut self, group: Group<'_>, path: &str, member: &str) -> ApiName<Vec<String>> {
         let value = match group {
-            Group::Absent => return OperationName::ByRule,
-            Group::Off => return OperationName::Off,
+            Group::Absent => return ApiName::ByRule,
+            Group::Off => return ApiName::Off,
             Group::Given(members) => members.get(member),
         };
         match value {
-            None => OperationName::ByRule,
-            Some(Json::Null) => OperationName::Off,
-            Some(value) => OperationName::Named(
+            None => ApiName::ByRule,
+            Some(Json::Null) => ApiName::Off,
+            Some(value) => ApiName::Named(
                 self.names(Some(value), &format!("{path}.{member}"))
                     .unwrap_or_default(),
             ),
@@ -180,11 +180,11 @@ mod tests {
     #[test]
     fn what_a_model_calls_its_operations_comes_back_as_it_was_written() {
         let api = ModelApi {
-            get: OperationName::Named("post".to_owned()),
-            list: OperationName::Off,
-            delete: OperationName::Off,
-            on_create: OperationName::Named(vec!["made".to_owned(), "born".to_owned()]),
-            on_delete: OperationName::Off,
+            get: ApiName::Named("post".to_owned()),
+            list: ApiName::Off,
+            delete: ApiName::Off,
+            on_create: ApiName::Named(vec!["made".to_owned(), "born".to_owned()]),
+            on_delete: ApiName::Off,
             subscriptions: SubscriptionLevel::Public,
             page_limits: [("comments".into(), 7)].into(),
             ..ModelApi::default()
@@ -213,7 +213,7 @@ mod tests {
         let api = &schema.model("Post").expect("the model").api;
         assert!(!api.get.is_on() && !api.list.is_on() && !api.sync.is_on());
         assert!(!api.on_create.is_on() && !api.on_update.is_on() && !api.on_delete.is_on());
-        assert_eq!(api.create, OperationName::Named("add".to_owned()));
+        assert_eq!(api.create, ApiName::Named("add".to_owned()));
         assert!(api.update.is_on());
     }
 }

@@ -11,23 +11,23 @@ use crate::names::FieldName;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ModelApi {
     /// `getPost`.
-    pub get: OperationName,
+    pub get: ApiName,
     /// `listPosts`.
-    pub list: OperationName,
+    pub list: ApiName,
     /// `syncPosts`.
-    pub sync: OperationName,
+    pub sync: ApiName,
     /// `createPost`.
-    pub create: OperationName,
+    pub create: ApiName,
     /// `updatePost`.
-    pub update: OperationName,
+    pub update: ApiName,
     /// `deletePost`.
-    pub delete: OperationName,
+    pub delete: ApiName,
     /// `onCreatePost`; a subscription may have several names.
-    pub on_create: OperationName<Vec<String>>,
+    pub on_create: ApiName<Vec<String>>,
     /// `onUpdatePost`.
-    pub on_update: OperationName<Vec<String>>,
+    pub on_update: ApiName<Vec<String>>,
     /// `onDeletePost`.
-    pub on_delete: OperationName<Vec<String>>,
+    pub on_delete: ApiName<Vec<String>>,
     /// Who may subscribe.
     pub subscriptions: SubscriptionLevel,
     /// Rows on a page of a to-many relation that is read without a limit of its own, by relation field.
@@ -36,7 +36,7 @@ pub struct ModelApi {
 
 /// What an operation is called.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum OperationName<T = String> {
+pub enum ApiName<T = String> {
     /// By Amplify's rule.
     #[default]
     ByRule,
@@ -58,14 +58,14 @@ pub enum SubscriptionLevel {
     Off,
 }
 
-impl<T> OperationName<T> {
+impl<T> ApiName<T> {
     /// Whether there is such an operation.
     pub fn is_on(&self) -> bool {
         !matches!(self, Self::Off)
     }
 }
 
-impl OperationName {
+impl ApiName {
     /// The name, given the one by rule; `None` if the operation is switched off.
     pub fn or(&self, by_rule: impl FnOnce() -> String) -> Option<String> {
         match self {
@@ -76,7 +76,7 @@ impl OperationName {
     }
 }
 
-impl OperationName<Vec<String>> {
+impl ApiName<Vec<String>> {
     /// The names, given the one by rule; none if the operation is switched off.
     pub fn or(&self, by_rule: impl FnOnce() -> String) -> Vec<String> {
         match self {
