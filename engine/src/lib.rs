@@ -10,6 +10,7 @@ mod assembly;
 mod builder;
 mod datastore;
 mod error;
+mod expressions;
 mod gate;
 mod observe;
 mod os_env;
@@ -22,14 +23,14 @@ pub use builder::DataStoreBuilder;
 pub use datastore::{DataStore, ModelQuery};
 pub use error::Error;
 pub use observe::{Change, Observer, QueryObserver, QuerySnapshot};
-pub use outbox::OutboxView;
+pub use outbox::{OutboxView, OutboxWatch};
 pub use records::Records;
 pub use streams::HubEvents;
 
 pub use landfall_actors::{
-    AcceptRemote, ApplyLocalChanges, Clock, ConflictHandler, Entropy, Env, ErrorHandler, ErrorKind, HubEvent,
-    Immediate, LogErrors, NoTrace, Process, Schedule, SyncConflict, SyncError, SyncSettings, Trace,
-    WriteDone, WriteOp, record_json,
+    AcceptRemote, ApplyLocalChanges, Clock, ConflictHandler, DecideBy, Entropy, Env, ErrorHandler, ErrorKind,
+    HubEvent, Immediate, Leaving, Listen, LogErrors, NoTrace, Process, Schedule, SyncConflict, SyncError,
+    SyncSettings, Trace, WriteDone, WriteOp, record_json,
 };
 pub use landfall_core::{
     AwsDate, AwsDateTime, AwsEmail, AwsIpAddress, AwsPhone, AwsTime, AwsTimestamp, AwsUrl, Base, BelongsTo,
@@ -41,8 +42,12 @@ pub use landfall_core::{
     schema_to_json,
 };
 pub use landfall_macros::{include_schema, inline_schema};
+pub use landfall_netsync::{
+    AuthMode, AuthStrategy, Authorization, AwsCredentials, AwsCredentialsProvider, AwsCredentialsResult,
+    CachedTokens, MultiAuth, Secret, TokenProvider, TokenResult,
+};
 pub use landfall_storage::{ChangeKind, Disk, Plan, Query, Snapshot, StorageError, Verification};
-pub use landfall_wire::{Transport, TransportError};
+pub use landfall_wire::{Access, Subject, Transport, TransportError};
 
 /// The guides of `docs/guides`, so that their snippets are compiled.
 #[cfg(doctest)]

@@ -10,6 +10,7 @@ mod disk;
 mod error;
 mod index;
 pub mod kv;
+mod listing;
 mod open;
 mod projections;
 mod query;
@@ -24,6 +25,7 @@ mod txn;
 
 pub use disk::{Disk, FILE_NAME, InMemoryBackend, OpenBackend, StorageBackend};
 pub use error::StorageError;
+pub use listing::Listing;
 pub use query::{Plan, Query};
 pub use rebuild::{DIFFERENCES_MAX, Verification, verify};
 pub use snapshot::Snapshot;

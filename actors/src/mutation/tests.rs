@@ -304,7 +304,7 @@ impl Lab {
     async fn drained(&self) {
         self.context
             .outbox
-            .ask(|reply| OutboxMessage::Drained { reply })
+            .ask(|reply| OutboxMessage::Drained { within: None, reply })
             .await
             .expect("the outbox answers");
     }

@@ -7,19 +7,29 @@
 use std::collections::BTreeMap;
 
 use landfall_core::{
-    Acknowledged, Association, Change, Checkpoint, Conflict, Decision, FieldType, ModelDef, Mutation,
-    MutationKind, MutationRef, Origin, Record, RecordId, RecordKey, RecordState, Refused, Remote,
-    RemoteRecord, SaveRequest, Sent, Seq, Stage, Value, Write, decide_delete, decide_save, is_news,
+    Acknowledged, Association, Change, Checkpoint, Conflict, Decision, Evicted, FieldMap, FieldType,
+    ModelDef, ModelName, Mutation, MutationRef, Origin, Record, RecordId, RecordKey, RecordState, Refused,
+    Remote, RemoteRecord, SaveRequest, Sent, Seq, Stage, SyncMetadata, Value, Write, decide_delete,
+    decide_edit, decide_save,
 };
 use landfall_storage::{Applied, ChangeKind, StorageError, Txn};
 
 use super::notice::Changes;
-use super::{Epoch, RemoteBatch, RemoteCounts, Settlement, StorageMessage, WriteDone, WriteError, WriteOp};
+use super::quarantine::Known;
+use super::{
+    Epoch, LeftOver, RemoteBatch, RemoteCounts, Settlement, StorageMessage, WriteDone, WriteError, WriteOp,
+};
 use crate::hub::HubEvent;
 use crate::port::Reply;
 
 /// Records that one delete may take along; their mutations and entries are one transaction.
 const CASCADE_MAX: usize = 100_000;
+
+/// Why a record leaves that the server changed so that the sync expression no longer selects it.
+const LEFT_EXPRESSION: &str = "left the sync expression";
+
+/// Why a record leaves that a full sync did not meet.
+const NOT_MET: &str = "a full sync did not meet it: the server has it no longer, or sync does not cover it";
 
 /// What applies to every command of a batch.
 pub(super) struct Rules {
@@ -35,6 +45,11 @@ type Answer = Box<dyn FnOnce(Result<(), WriteError>) + Send>;
 pub(super) struct Batch {
     answers: Vec<Answer>,
     changes: Changes,
+    quarantine: Known,
+    /// The newest entry that was appended.
+    newest: Option<Seq>,
+    /// Entries that the command at hand has appended.
+    of_command: usize,
     pub(super) stale: u64,
 }
 
@@ -61,8 +76,24 @@ impl From<landfall_core::WriteRefused> for Stop {
 }
 
 impl Batch {
+    pub(super) fn new(quarantine: Known) -> Self {
+        Self {
+            quarantine,
+            ..Self::default()
+        }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.answers.len()
+    }
+
+    /// The newest entry that was appended; `None` if none was.
+    pub(super) fn newest(&self) -> Option<Seq> {
+        self.newest
+    }
+
+    pub(super) fn take_quarantine(&mut self) -> Known {
+        std::mem::take(&mut self.quarantine)
     }
 
     /// Answers everybody. Returns what there is to tell.
@@ -73,11 +104,31 @@ impl Batch {
         self.changes
     }
 
-    /// Tells everybody that the transaction failed.
-    pub(super) fn fail(self, error: &WriteError) {
+    /// Tells everybody who asked that the transaction failed. Returns what there is to tell if it is there after all.
+    pub(super) fn fail(self, error: &WriteError) -> Changes {
         for answer in self.answers {
             answer(Err(error.clone()));
         }
+        self.changes
+    }
+
+    /// Nobody waits for the answers to what an ended run has sent: they are of unknown outcome.
+    pub(super) fn settle_leftovers(&mut self, txn: &mut Txn<'_>) -> Result<(), StorageError> {
+        for mutation in txn.pending_in_flight()? {
+            let of = MutationRef {
+                key: mutation.key,
+                mutation: mutation.seq,
+            };
+            match self.append(txn, Origin::Outbox, Some(of.mutation), Change::OutcomeUnknown(of)) {
+                Ok(_) => {}
+                Err(Stop::Failed(error)) => return Err(error),
+                // It waits as it is, such as one whose model has gone from the schema.
+                Err(Stop::Refused(error)) => {
+                    tracing::warn!(%error, "an interrupted mutation cannot be settled")
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Carries out one command. An error means that the whole transaction has failed.
@@ -87,6 +138,7 @@ impl Batch {
         rules: &Rules,
         command: StorageMessage,
     ) -> Result<(), StorageError> {
+        self.of_command = 0;
         match command {
             StorageMessage::Write { ops, reply } => {
                 let done = self.write(txn, rules, ops);
@@ -108,12 +160,13 @@ impl Batch {
                 epoch,
                 mutation,
                 settlement,
+                covered,
                 reply,
             } => {
                 let done = if self.is_stale(rules, epoch) {
                     Ok(())
                 } else {
-                    self.settle(txn, mutation, settlement)
+                    self.settle(txn, mutation, settlement, covered)
                 };
                 self.answer(done, reply)
             }
@@ -127,6 +180,14 @@ impl Batch {
             }
             StorageMessage::RetryParked { mutation, reply } => {
                 let done = self.retry(txn, mutation);
+                self.answer(done, reply)
+            }
+            StorageMessage::EditParked {
+                mutation,
+                patch,
+                reply,
+            } => {
+                let done = self.edit(txn, mutation, patch);
                 self.answer(done, reply)
             }
             StorageMessage::DiscardParked { mutation, reply } => {
@@ -144,6 +205,7 @@ impl Batch {
             | StorageMessage::BeginEpoch { .. }
             | StorageMessage::Rebuild { .. }
             | StorageMessage::Commit
+            | StorageMessage::FindOut
             | StorageMessage::Halt => unreachable!("only commands that write are collected"),
         }
     }
@@ -189,7 +251,14 @@ impl Batch {
         cause: Option<Seq>,
         change: Change,
     ) -> Result<Applied, Stop> {
-        let applied = txn.append(origin, cause, change)?;
+        let applied = txn.append(origin, cause, change).map_err(|error| match error {
+            // The entry does not fit its record and nothing of it is written. If the command has written nothing
+            // either, it alone fails; a command that is carried out in part must not be committed.
+            error @ StorageError::Misfit(_) if self.of_command == 0 => Stop::Refused(error.into()),
+            error => Stop::from(error),
+        })?;
+        self.newest = Some(applied.seq);
+        self.of_command += 1;
         self.changes.take(applied.clone());
         Ok(applied)
     }
@@ -236,14 +305,18 @@ impl Batch {
     }
 
     fn mark_sent(&mut self, txn: &mut Txn<'_>, mutations: &[Seq]) -> Result<Vec<Mutation>, Stop> {
-        let mut sent = Vec::with_capacity(mutations.len());
+        let mut ready = Vec::with_capacity(mutations.len());
         for seq in mutations {
             let Some(mutation) = txn.mutation(*seq)? else {
                 continue;
             };
-            if mutation.stage != Stage::Queued {
-                continue;
+            // One whose model has gone from the schema is left alone, and holds up no other.
+            if mutation.stage == Stage::Queued && txn.model(mutation.model()).is_ok() {
+                ready.push((seq, mutation));
             }
+        }
+        let mut sent = Vec::with_capacity(ready.len());
+        for (seq, mutation) in ready {
             let of = Sent {
                 key: mutation.key,
                 mutation: *seq,
@@ -255,18 +328,61 @@ impl Batch {
         Ok(sent)
     }
 
-    fn settle(&mut self, txn: &mut Txn<'_>, seq: Seq, settlement: Settlement) -> Result<(), Stop> {
+    fn settle(
+        &mut self,
+        txn: &mut Txn<'_>,
+        seq: Seq,
+        settlement: Settlement,
+        covered: bool,
+    ) -> Result<(), Stop> {
         let Some(mutation) = txn.mutation(seq)? else {
             return Ok(());
         };
         let key = mutation.key.clone();
+        self.settle_one(txn, &mutation, settlement)?;
+        if covered {
+            return Ok(());
+        }
+        let state = txn.state(&key)?;
+        if state.pending.is_empty() && state.row.is_some() {
+            self.evict(txn, Origin::Response, Some(seq), key, LEFT_EXPRESSION, state.sync)?;
+        }
+        Ok(())
+    }
+
+    /// Takes a record out of the store that sync does not cover.
+    fn evict(
+        &mut self,
+        txn: &mut Txn<'_>,
+        origin: Origin,
+        cause: Option<Seq>,
+        key: RecordKey,
+        reason: &str,
+        sync: Option<SyncMetadata>,
+    ) -> Result<(), Stop> {
+        let change = Change::Evicted(Evicted {
+            key,
+            reason: reason.to_owned(),
+            sync,
+        });
+        self.append(txn, origin, cause, change)?;
+        Ok(())
+    }
+
+    fn settle_one(
+        &mut self,
+        txn: &mut Txn<'_>,
+        mutation: &Mutation,
+        settlement: Settlement,
+    ) -> Result<(), Stop> {
+        let (seq, key) = (mutation.seq, mutation.key.clone());
         let of = MutationRef {
             key: key.clone(),
             mutation: seq,
         };
         match settlement {
             Settlement::Acknowledged(remote) => {
-                self.processed(txn, &mutation, &remote)?;
+                self.processed(txn, mutation, &remote)?;
                 let change = Change::Acknowledged(Acknowledged {
                     key,
                     mutation: seq,
@@ -277,7 +393,7 @@ impl Batch {
             Settlement::Conflict { remote, decision } => {
                 let accepted_remote = decision == Decision::AcceptRemote;
                 if accepted_remote {
-                    self.processed(txn, &mutation, &remote)?;
+                    self.processed(txn, mutation, &remote)?;
                 }
                 self.changes.events.push(HubEvent::ConflictResolved {
                     key: key.clone(),
@@ -335,7 +451,7 @@ impl Batch {
                 id: remote.id.clone(),
             };
             // Most echoes say nothing new, and what says nothing new is no entry.
-            if !is_news(txn.state(&key)?.sync, remote.sync) {
+            if !txn.state(&key)?.accepts(remote.sync) {
                 continue;
             }
             let applied = self.append(txn, batch.origin, None, Change::Remote(Remote { key, remote }))?;
@@ -346,7 +462,16 @@ impl Batch {
                 None => {}
             }
         }
+        for remote in batch.outside {
+            counts.deleted += u64::from(self.leave(txn, batch.origin, &model.name, remote)?);
+        }
+        if let Some(left_over) = batch.left_over {
+            counts.deleted += self.sweep(txn, batch.origin, &model.name, left_over)?;
+        }
         for bad in batch.bad {
+            if !self.quarantine.is_news(&bad) {
+                continue;
+            }
             let event = HubEvent::RecordQuarantined {
                 model: bad.model.clone(),
                 reason: bad.reason.clone(),
@@ -364,6 +489,70 @@ impl Batch {
         Ok(counts)
     }
 
+    /// Takes in a record that the sync expression does not select. Returns whether it has left the store.
+    fn leave(
+        &mut self,
+        txn: &mut Txn<'_>,
+        origin: Origin,
+        model: &ModelName,
+        remote: RemoteRecord,
+    ) -> Result<bool, Stop> {
+        let key = RecordKey {
+            model: model.clone(),
+            id: remote.id.clone(),
+        };
+        let state = txn.state(&key)?;
+        let is_news = state.accepts(remote.sync);
+        if !state.pending.is_empty() {
+            // What waits is merged with it; the record leaves with the answer to the last of it.
+            if is_news {
+                self.append(txn, origin, None, Change::Remote(Remote { key, remote }))?;
+            }
+            return Ok(false);
+        }
+        let leaves = state.row.is_some() && (is_news || state.sync == Some(remote.sync));
+        if leaves {
+            self.evict(txn, origin, None, key, LEFT_EXPRESSION, Some(remote.sync))?;
+        }
+        Ok(leaves)
+    }
+
+    /// Takes records out of the store that a full sync has not met. Returns how many.
+    fn sweep(
+        &mut self,
+        txn: &mut Txn<'_>,
+        origin: Origin,
+        model: &ModelName,
+        left_over: LeftOver,
+    ) -> Result<u64, Stop> {
+        let mut swept = 0;
+        for id in left_over.ids {
+            let key = RecordKey {
+                model: model.clone(),
+                id,
+            };
+            let state = txn.state(&key)?;
+            let is_old = state
+                .sync
+                .is_some_and(|sync| !sync.deleted && sync.last_changed_at_ms < left_over.before_ms);
+            if is_old && state.row.is_some() && state.pending.is_empty() {
+                self.evict(txn, origin, None, key, NOT_MET, None)?;
+                swept += 1;
+            }
+        }
+        Ok(swept)
+    }
+
+    /// Changes what a parked mutation sets, and has it sent again.
+    fn edit(&mut self, txn: &mut Txn<'_>, seq: Seq, patch: FieldMap) -> Result<(), Stop> {
+        let mutation = parked(txn, seq)?;
+        let def = txn.model(mutation.model())?;
+        let state = txn.state(&mutation.key)?;
+        let edited = decide_edit(txn.schema(), &def, &state, &mutation, patch)?;
+        self.append(txn, Origin::App, Some(seq), Change::Edited(edited))?;
+        Ok(())
+    }
+
     fn retry(&mut self, txn: &mut Txn<'_>, seq: Seq) -> Result<(), Stop> {
         let mutation = parked(txn, seq)?;
         let of = MutationRef {
@@ -377,17 +566,11 @@ impl Batch {
     /// Gives a parked mutation up. What was built on a refused create goes with it.
     fn discard(&mut self, txn: &mut Txn<'_>, seq: Seq) -> Result<(), Stop> {
         let mutation = parked(txn, seq)?;
-        let pending = txn.state(&mutation.key)?.pending;
-        let later = pending
-            .iter()
-            .filter(|other| other.seq > seq && mutation.kind == MutationKind::Create);
-        for gone in later.map(|other| other.seq).chain([seq]).collect::<Vec<_>>() {
-            let of = MutationRef {
-                key: mutation.key.clone(),
-                mutation: gone,
-            };
-            self.append(txn, Origin::App, Some(seq), Change::Discarded(of))?;
-        }
+        let of = MutationRef {
+            key: mutation.key,
+            mutation: seq,
+        };
+        self.append(txn, Origin::App, Some(seq), Change::Discarded(of))?;
         Ok(())
     }
 }

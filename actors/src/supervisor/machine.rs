@@ -1,17 +1,19 @@
 //! The supervisor's machine: phases of a run, and what leads from one to the next.
 //!
-//! | phase | online | offline | subscribed | lost | synced | drained |
-//! |---|---|---|---|---|---|---|
-//! | waiting for network | subscribing | – | | | | |
-//! | subscribing | – | waiting | syncing | – | | |
-//! | syncing | – | waiting | syncing | subscribing | draining | |
-//! | draining | – | waiting | syncing | subscribing | | running |
-//! | running | – | waiting | resyncing | – | – | – |
-//! | resyncing | – | waiting | resyncing | – | redraining | |
-//! | redraining | – | waiting | resyncing | – | | running |
+//! | phase | online | offline | subscribed, gap | lost | synced | drained | pull paused |
+//! |---|---|---|---|---|---|---|---|
+//! | waiting for network | subscribing, or pushing while the pull is paused | – | – | | | | – |
+//! | subscribing | – | waiting | syncing | – | | | pushing |
+//! | syncing | – | waiting | syncing | subscribing | draining | | pushing |
+//! | draining | – | waiting | syncing | subscribing | | running | pushing |
+//! | running | – | waiting | resyncing | – | – | – | pushing |
+//! | resyncing | – | waiting | resyncing | – | redraining | | pushing |
+//! | redraining | – | waiting | resyncing | – | | running | pushing |
+//! | pushing | – | waiting | – | – | – | – | – |
 //!
 //! A dash stays; an empty cell is unexpected. While running, a lost connection leaves the outbox at work: only the gap
-//! has to be healed, by a delta sync once the subscriptions are back.
+//! has to be healed, by a delta sync once the subscriptions are back. When the pull is resumed, pushing becomes
+//! subscribing, and the outbox waits for the sync as after a start.
 
 use std::fmt;
 
@@ -39,6 +41,8 @@ pub(super) enum Phase {
     Resyncing,
     /// As running, and what was buffered meanwhile is being stored.
     Redraining,
+    /// Changes flow to the server only: the app has paused the other way.
+    Pushing,
 }
 
 /// What the machine hears.
@@ -48,8 +52,14 @@ pub(super) enum Input {
     StartedLocally,
     Stopped,
     Online,
+    /// As `Online`, while the app has paused the pull.
+    OnlineToPush,
     Offline,
     Subscribed,
+    /// Something was missed, or somebody wants a sync.
+    Gap,
+    PausePull,
+    ResumePull,
     Lost,
     Synced,
     Drained,
@@ -91,11 +101,20 @@ impl Phase {
     pub(super) fn readiness(self) -> Option<bool> {
         match self {
             Self::Running | Self::Resyncing | Self::Redraining => Some(true),
-            Self::Stopped | Self::LocalOnly | Self::WaitingForNetwork { known: true } => Some(false),
+            Self::Stopped | Self::LocalOnly | Self::WaitingForNetwork { known: true } | Self::Pushing => {
+                Some(false)
+            }
             Self::WaitingForNetwork { known: false } | Self::Subscribing | Self::Syncing | Self::Draining => {
                 None
             }
         }
+    }
+}
+
+impl Phase {
+    /// Whether the outbox is at work.
+    pub(super) fn is_sending(self) -> bool {
+        self.readiness() == Some(true) || self == Self::Pushing
     }
 }
 
@@ -124,6 +143,14 @@ pub(super) fn step(phase: Phase, input: Input) -> Result<(Phase, Vec<Effect>), U
             Phase::Subscribing,
             vec![AnnounceNetwork { active: true }, Subscribe],
         )),
+        (Phase::WaitingForNetwork { .. }, Input::OnlineToPush) => Ok((
+            Phase::Pushing,
+            vec![
+                AnnounceNetwork { active: true },
+                ResumeOutbox,
+                AnswerReady { ready: false },
+            ],
+        )),
         (Phase::WaitingForNetwork { known: true }, Input::Offline) => stay,
         (
             Phase::WaitingForNetwork { known: false }
@@ -132,9 +159,28 @@ pub(super) fn step(phase: Phase, input: Input) -> Result<(Phase, Vec<Effect>), U
             | Phase::Draining
             | Phase::Running
             | Phase::Resyncing
-            | Phase::Redraining,
+            | Phase::Redraining
+            | Phase::Pushing,
             Input::Offline,
         ) => offline(),
+        (Phase::Subscribing | Phase::Syncing | Phase::Draining, Input::PausePull) => Ok((
+            Phase::Pushing,
+            vec![
+                CancelSync,
+                Unsubscribe,
+                ResumeOutbox,
+                AnswerReady { ready: false },
+            ],
+        )),
+        (Phase::Running | Phase::Resyncing | Phase::Redraining, Input::PausePull) => Ok((
+            Phase::Pushing,
+            vec![CancelSync, Unsubscribe, AnswerReady { ready: false }],
+        )),
+        (Phase::Pushing, Input::ResumePull) => Ok((Phase::Subscribing, vec![PauseOutbox, Subscribe])),
+        (Phase::Syncing | Phase::Draining, Input::Gap) => Ok((Phase::Syncing, vec![Sync])),
+        (Phase::Running | Phase::Resyncing | Phase::Redraining, Input::Gap) => {
+            Ok((Phase::Resyncing, vec![Sync]))
+        }
         (Phase::Subscribing | Phase::Syncing | Phase::Draining, Input::Subscribed) => {
             Ok((Phase::Syncing, vec![AnnounceSubscriptions, Sync]))
         }
@@ -151,6 +197,31 @@ pub(super) fn step(phase: Phase, input: Input) -> Result<(Phase, Vec<Effect>), U
         (Phase::Redraining, Input::Drained) => Ok((Phase::Running, Vec::new())),
         (Phase::Subscribing | Phase::Running | Phase::Resyncing | Phase::Redraining, Input::Lost)
         | (Phase::Running, Input::Synced | Input::Drained)
+        | (
+            Phase::Pushing,
+            Input::Online
+            | Input::OnlineToPush
+            | Input::Subscribed
+            | Input::Gap
+            | Input::Lost
+            | Input::Synced
+            | Input::Drained
+            | Input::PausePull,
+        )
+        | (
+            Phase::Stopped | Phase::LocalOnly | Phase::WaitingForNetwork { .. },
+            Input::PausePull | Input::ResumePull | Input::Gap,
+        )
+        | (
+            Phase::Subscribing
+            | Phase::Syncing
+            | Phase::Draining
+            | Phase::Running
+            | Phase::Resyncing
+            | Phase::Redraining,
+            Input::ResumePull,
+        )
+        | (Phase::Subscribing, Input::Gap)
         | (
             Phase::Subscribing
             | Phase::Syncing
@@ -248,6 +319,44 @@ mod tests {
                     .contains(&Effect::Subscribe)
             );
         }
+    }
+
+    #[test]
+    fn a_gap_is_healed_without_announcing_subscriptions_again() {
+        let start = [
+            Input::Started,
+            Input::Online,
+            Input::Subscribed,
+            Input::Synced,
+            Input::Drained,
+        ];
+        let (_, before) = run(&start);
+        let (phase, effects) = run(&[&start[..], &[Input::Gap, Input::Synced, Input::Drained]].concat());
+        assert_eq!(phase, Phase::Running);
+        assert_eq!(effects[before.len()..], [Effect::Sync, Effect::DrainBuffer]);
+    }
+
+    #[test]
+    fn a_paused_pull_leaves_the_outbox_at_work_and_resumes_with_a_sync() {
+        let start = [
+            Input::Started,
+            Input::Online,
+            Input::Subscribed,
+            Input::Synced,
+            Input::Drained,
+        ];
+        for count in 2..=start.len() {
+            let (phase, effects) = run(&[&start[..count], &[Input::PausePull]].concat());
+            assert_eq!((phase, phase.is_sending()), (Phase::Pushing, true));
+            assert_eq!(phase.readiness(), Some(false), "it is not in sync");
+            assert!(effects.contains(&Effect::ResumeOutbox) && effects.contains(&Effect::Unsubscribe));
+        }
+        let (phase, effects) = run(&[Input::Started, Input::OnlineToPush]);
+        assert_eq!(phase, Phase::Pushing);
+        assert!(!effects.contains(&Effect::Subscribe));
+        let (phase, effects) = step(phase, Input::ResumePull).expect("expected");
+        assert_eq!(phase, Phase::Subscribing);
+        assert_eq!(effects, [Effect::PauseOutbox, Effect::Subscribe]);
     }
 
     #[test]

@@ -29,11 +29,11 @@ pub use aws::{
 };
 pub use decide::{
     CONFLICT_ROUNDS_MAX, Resolution, SaveRequest, Settled, WriteRefused, decide_conflict, decide_delete,
-    decide_save, parents, settle,
+    decide_edit, decide_save, parents, settle,
 };
 pub use entry::{
-    Acknowledged, Change, Checkpoint, Conflict, Decision, Evicted, LogEntry, MutationRef, Opaque, Origin,
-    Quarantined, Refused, Remote, SchemaChanged, Sent, Write,
+    Acknowledged, Change, Checkpoint, Conflict, Decision, Edited, Evicted, LogEntry, MutationRef, Opaque,
+    Origin, Quarantined, Refused, Remote, SchemaChanged, Sent, Write,
 };
 pub use introspection::{IntrospectionError, from_json as schema_from_json, to_json as schema_to_json};
 pub use model::{
@@ -55,6 +55,6 @@ pub use schema::{
 };
 pub use sort::{BoundSort, Direction, Page, Sort};
 pub use state::{FoldError, RecordState, Row, is_news, is_subset};
-pub use sync_plan::{Paging, SyncCursor, SyncKind, SyncPlan, plan as plan_sync};
+pub use sync_plan::{Paging, SyncAges, SyncCursor, SyncKind, SyncPlan, plan as plan_sync};
 pub use validate::{FieldFault, InvalidRecord, VALUE_DEPTH_MAX, validate};
 pub use value::{Value, ValueRef};
