@@ -1,15 +1,17 @@
 //! StorageActor: the only writer of the store.
 //!
 //! Owns the group commit: commands are collected while the last commit is on its way to the disk, carried out in one
-//! transaction, and answered after its commit. What a command does to the store is `storage/write.rs`; who hears of
-//! it is `storage/notice.rs`. Reads do not come here: a [`landfall_storage::Reader`] takes snapshots beside it.
+//! transaction, and answered after its commit. What a command does to the store is `storage/write.rs`, with `plan.rs` and
+//! `remote.rs`; who hears of it is `storage/notice.rs`. Reads do not come here: a [`landfall_storage::Reader`] takes snapshots beside it.
 //!
 //! Invariants: 1. no reply before the commit; 2. observers and the outbox hear of changes in commit order, after the
 //! commit; 3. a command of an older epoch changes nothing and is counted; 4. what is on disk is heard of, also if the
 //! disk failed to say so at first.
 
 mod notice;
+mod plan;
 mod quarantine;
+mod remote;
 mod write;
 
 use std::sync::Arc;
@@ -407,7 +409,10 @@ impl StorageActor {
         if let Some(base) = base {
             self.found_out(base);
         }
-        self.quarantine = batch.take_quarantine();
+        // What was not committed is not in the log, and has to be news again.
+        if written.is_ok() {
+            self.quarantine = batch.take_quarantine();
+        }
         match written {
             Ok(_) => {
                 self.leftovers = false;
@@ -416,10 +421,9 @@ impl StorageActor {
             }
             Err(error @ StorageError::OutcomeUnknown { .. }) => {
                 tracing::error!(%error, commands = batch.len(), "what became of this commit is not known");
-                if let Some(planned) = batch.newest() {
-                    let changes = batch.fail(&WriteError::from(error));
-                    self.unsure = Some(Unsure { planned, changes });
-                }
+                let planned = batch.newest();
+                let changes = batch.fail(&WriteError::from(error));
+                self.unsure = planned.map(|planned| Unsure { planned, changes });
                 self.look_again(ctx);
             }
             Err(error) => {
@@ -504,3 +508,6 @@ impl Handle for StorageActor {
 }
 
 actor!(StorageActor);
+
+#[cfg(test)]
+mod tests;

@@ -47,13 +47,11 @@ impl Snapshot {
         );
         let mut listing = Listing::default();
         let mut last = None;
-        let mut looked_at = 0;
-        for item in self.records().range::<&[u8]>(range)? {
+        for (looked_at, item) in self.records().range::<&[u8]>(range)?.enumerate() {
             if looked_at == limit {
                 listing.next = last;
                 break;
             }
-            looked_at += 1;
             let (key, head) = item?;
             let id = keycode::decode_id(&key.value()[prefix.len()..])?;
             let head = HeadRef::parse(head.value())?;

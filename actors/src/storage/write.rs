@@ -4,32 +4,21 @@
 //!
 //! Invariant: a command either appends everything that it decided or nothing; it decides all before it appends.
 
-use std::collections::BTreeMap;
-
 use landfall_core::{
-    Acknowledged, Association, Change, Checkpoint, Conflict, Decision, Evicted, FieldMap, FieldType,
-    ModelDef, ModelName, Mutation, MutationRef, Origin, Record, RecordId, RecordKey, RecordState, Refused,
-    Remote, RemoteRecord, SaveRequest, Sent, Seq, Stage, SyncMetadata, Value, Write, decide_delete,
-    decide_edit, decide_save,
+    Acknowledged, Change, Conflict, Decision, FieldMap, Mutation, MutationRef, Origin, Record, Refused,
+    RemoteRecord, Sent, Seq, Stage, decide_edit,
 };
-use landfall_storage::{Applied, ChangeKind, StorageError, Txn};
+use landfall_storage::{Applied, StorageError, Txn};
 
 use super::notice::Changes;
+use super::plan::{Plan, Step};
 use super::quarantine::Known;
-use super::{
-    Epoch, LeftOver, RemoteBatch, RemoteCounts, Settlement, StorageMessage, WriteDone, WriteError, WriteOp,
-};
+use super::{Epoch, RemoteCounts, Settlement, StorageMessage, WriteDone, WriteError, WriteOp};
 use crate::hub::HubEvent;
 use crate::port::Reply;
 
-/// Records that one delete may take along; their mutations and entries are one transaction.
-const CASCADE_MAX: usize = 100_000;
-
 /// Why a record leaves that the server changed so that the sync expression no longer selects it.
-const LEFT_EXPRESSION: &str = "left the sync expression";
-
-/// Why a record leaves that a full sync did not meet.
-const NOT_MET: &str = "a full sync did not meet it: the server has it no longer, or sync does not cover it";
+pub(super) const LEFT_EXPRESSION: &str = "left the sync expression";
 
 /// What applies to every command of a batch.
 pub(super) struct Rules {
@@ -44,8 +33,8 @@ type Answer = Box<dyn FnOnce(Result<(), WriteError>) + Send>;
 #[derive(Default)]
 pub(super) struct Batch {
     answers: Vec<Answer>,
-    changes: Changes,
-    quarantine: Known,
+    pub(super) changes: Changes,
+    pub(super) quarantine: Known,
     /// The newest entry that was appended.
     newest: Option<Seq>,
     /// Entries that the command at hand has appended.
@@ -54,7 +43,7 @@ pub(super) struct Batch {
 }
 
 /// Why a command was not carried out: by the rules (others go on), or because the store failed (all fail).
-enum Stop {
+pub(super) enum Stop {
     Refused(WriteError),
     Failed(StorageError),
 }
@@ -115,6 +104,8 @@ impl Batch {
     /// Nobody waits for the answers to what an ended run has sent: they are of unknown outcome.
     pub(super) fn settle_leftovers(&mut self, txn: &mut Txn<'_>) -> Result<(), StorageError> {
         for mutation in txn.pending_in_flight()? {
+            // Each stands alone, like a command.
+            self.of_command = 0;
             let of = MutationRef {
                 key: mutation.key,
                 mutation: mutation.seq,
@@ -124,7 +115,7 @@ impl Batch {
                 Err(Stop::Failed(error)) => return Err(error),
                 // It waits as it is, such as one whose model has gone from the schema.
                 Err(Stop::Refused(error)) => {
-                    tracing::warn!(%error, "an interrupted mutation cannot be settled")
+                    tracing::warn!(%error, "an interrupted mutation cannot be settled");
                 }
             }
         }
@@ -244,7 +235,7 @@ impl Batch {
         }
     }
 
-    fn append(
+    pub(super) fn append(
         &mut self,
         txn: &mut Txn<'_>,
         origin: Origin,
@@ -265,11 +256,7 @@ impl Batch {
 
     fn write(&mut self, txn: &mut Txn<'_>, rules: &Rules, ops: Vec<WriteOp>) -> Result<Vec<WriteDone>, Stop> {
         let group = (ops.len() > 1).then(|| txn.next_seq());
-        let mut plan = Plan {
-            group,
-            queue_changes: rules.queue_changes,
-            ..Plan::default()
-        };
+        let mut plan = Plan::new(group, rules.queue_changes);
         let mut steps = Vec::with_capacity(ops.len());
         for op in ops {
             steps.push(plan.decide(txn, op)?);
@@ -339,33 +326,19 @@ impl Batch {
             return Ok(());
         };
         let key = mutation.key.clone();
+        let judged = match &settlement {
+            Settlement::Acknowledged(remote) | Settlement::Conflict { remote, .. } => Some(remote.sync),
+            Settlement::Refused { .. } | Settlement::NotApplied | Settlement::Unknown => None,
+        };
         self.settle_one(txn, &mutation, settlement)?;
         if covered {
             return Ok(());
         }
         let state = txn.state(&key)?;
-        if state.pending.is_empty() && state.row.is_some() {
+        // A newer record that is known already was judged when it came.
+        if state.pending.is_empty() && state.row.is_some() && state.sync == judged {
             self.evict(txn, Origin::Response, Some(seq), key, LEFT_EXPRESSION, state.sync)?;
         }
-        Ok(())
-    }
-
-    /// Takes a record out of the store that sync does not cover.
-    fn evict(
-        &mut self,
-        txn: &mut Txn<'_>,
-        origin: Origin,
-        cause: Option<Seq>,
-        key: RecordKey,
-        reason: &str,
-        sync: Option<SyncMetadata>,
-    ) -> Result<(), Stop> {
-        let change = Change::Evicted(Evicted {
-            key,
-            reason: reason.to_owned(),
-            sync,
-        });
-        self.append(txn, origin, cause, change)?;
         Ok(())
     }
 
@@ -442,107 +415,6 @@ impl Batch {
         Ok(())
     }
 
-    fn apply_remote(&mut self, txn: &mut Txn<'_>, batch: RemoteBatch) -> Result<RemoteCounts, Stop> {
-        let model = txn.model(&batch.model)?;
-        let mut counts = RemoteCounts::default();
-        for remote in batch.records {
-            let key = RecordKey {
-                model: model.name.clone(),
-                id: remote.id.clone(),
-            };
-            // Most echoes say nothing new, and what says nothing new is no entry.
-            if !txn.state(&key)?.accepts(remote.sync) {
-                continue;
-            }
-            let applied = self.append(txn, batch.origin, None, Change::Remote(Remote { key, remote }))?;
-            match applied.visible.map(|visible| visible.kind) {
-                Some(ChangeKind::Insert) => counts.new += 1,
-                Some(ChangeKind::Update) => counts.updated += 1,
-                Some(ChangeKind::Delete) => counts.deleted += 1,
-                None => {}
-            }
-        }
-        for remote in batch.outside {
-            counts.deleted += u64::from(self.leave(txn, batch.origin, &model.name, remote)?);
-        }
-        if let Some(left_over) = batch.left_over {
-            counts.deleted += self.sweep(txn, batch.origin, &model.name, left_over)?;
-        }
-        for bad in batch.bad {
-            if !self.quarantine.is_news(&bad) {
-                continue;
-            }
-            let event = HubEvent::RecordQuarantined {
-                model: bad.model.clone(),
-                reason: bad.reason.clone(),
-            };
-            self.changes.events.push(event);
-            self.append(txn, batch.origin, None, Change::Quarantined(bad))?;
-        }
-        if let Some(cursor) = batch.cursor {
-            let change = Change::Checkpoint(Checkpoint {
-                model: model.name.clone(),
-                cursor,
-            });
-            self.append(txn, batch.origin, None, change)?;
-        }
-        Ok(counts)
-    }
-
-    /// Takes in a record that the sync expression does not select. Returns whether it has left the store.
-    fn leave(
-        &mut self,
-        txn: &mut Txn<'_>,
-        origin: Origin,
-        model: &ModelName,
-        remote: RemoteRecord,
-    ) -> Result<bool, Stop> {
-        let key = RecordKey {
-            model: model.clone(),
-            id: remote.id.clone(),
-        };
-        let state = txn.state(&key)?;
-        let is_news = state.accepts(remote.sync);
-        if !state.pending.is_empty() {
-            // What waits is merged with it; the record leaves with the answer to the last of it.
-            if is_news {
-                self.append(txn, origin, None, Change::Remote(Remote { key, remote }))?;
-            }
-            return Ok(false);
-        }
-        let leaves = state.row.is_some() && (is_news || state.sync == Some(remote.sync));
-        if leaves {
-            self.evict(txn, origin, None, key, LEFT_EXPRESSION, Some(remote.sync))?;
-        }
-        Ok(leaves)
-    }
-
-    /// Takes records out of the store that a full sync has not met. Returns how many.
-    fn sweep(
-        &mut self,
-        txn: &mut Txn<'_>,
-        origin: Origin,
-        model: &ModelName,
-        left_over: LeftOver,
-    ) -> Result<u64, Stop> {
-        let mut swept = 0;
-        for id in left_over.ids {
-            let key = RecordKey {
-                model: model.clone(),
-                id,
-            };
-            let state = txn.state(&key)?;
-            let is_old = state
-                .sync
-                .is_some_and(|sync| !sync.deleted && sync.last_changed_at_ms < left_over.before_ms);
-            if is_old && state.row.is_some() && state.pending.is_empty() {
-                self.evict(txn, origin, None, key, NOT_MET, None)?;
-                swept += 1;
-            }
-        }
-        Ok(swept)
-    }
-
     /// Changes what a parked mutation sets, and has it sent again.
     fn edit(&mut self, txn: &mut Txn<'_>, seq: Seq, patch: FieldMap) -> Result<(), Stop> {
         let mutation = parked(txn, seq)?;
@@ -586,171 +458,4 @@ fn parked(txn: &Txn<'_>, seq: Seq) -> Result<Mutation, Stop> {
         Some(mutation) if matches!(mutation.stage, Stage::Parked(_)) => Ok(mutation),
         _ => Err(Stop::Refused(WriteError::NotParked { seq })),
     }
-}
-
-/// What one operation of the app comes to.
-enum Step {
-    /// Nothing is written; the record as it is, if there is one.
-    Unchanged(Option<Record>),
-    /// These writes, in order; the record that was asked for comes last.
-    Writes(Vec<Write>),
-}
-
-/// Decisions of one command, made before anything is written. Later operations see the effect of earlier ones.
-#[derive(Default)]
-struct Plan {
-    group: Option<Seq>,
-    queue_changes: bool,
-    decided: BTreeMap<RecordKey, RecordState>,
-    next: u64,
-}
-
-impl Plan {
-    fn decide(&mut self, txn: &Txn<'_>, op: WriteOp) -> Result<Step, Stop> {
-        match op {
-            WriteOp::Save {
-                model,
-                values,
-                base,
-                seen,
-                condition,
-            } => {
-                let def = txn.model(&model)?;
-                let base = base.row().map(|row| txn.decode_row(row)).transpose()?;
-                let queued = self.queue_changes && def.syncable;
-                let request = SaveRequest {
-                    values,
-                    base,
-                    seen,
-                    condition,
-                    queued,
-                    group: self.group,
-                };
-                let Some(id) = RecordId::of_values(&def, &request.values) else {
-                    // Validation says which key field is missing.
-                    decide_save(txn.schema(), &def, &RecordState::default(), request)?;
-                    unreachable!("validation refuses records without key fields");
-                };
-                let key = RecordKey { model, id };
-                let state = self.state(txn, &key)?;
-                match decide_save(txn.schema(), &def, &state, request)? {
-                    Some(write) => {
-                        self.note(&def, state, &write)?;
-                        Ok(Step::Writes(vec![write]))
-                    }
-                    None => {
-                        let record = state.row.map(|row| Record::new(def, row).with_sync(state.sync));
-                        Ok(Step::Unchanged(record))
-                    }
-                }
-            }
-            WriteOp::Delete {
-                key,
-                condition,
-                guard,
-            } => {
-                let def = txn.model(&key.model)?;
-                let state = self.state(txn, &key)?;
-                if let (Some(guard), Some(row)) = (&guard, &state.row)
-                    && !guard
-                        .bind(&def)
-                        .map_err(landfall_core::WriteRefused::from)?
-                        .matches(row)
-                {
-                    return Ok(Step::Unchanged(None));
-                }
-                let mut writes = Vec::new();
-                self.delete(txn, &def, key, condition, &mut writes)?;
-                Ok(if writes.is_empty() {
-                    Step::Unchanged(None)
-                } else {
-                    Step::Writes(writes)
-                })
-            }
-        }
-    }
-
-    /// Deletes what belongs to the record, then the record, depth first (as the originals do).
-    fn delete(
-        &mut self,
-        txn: &Txn<'_>,
-        def: &ModelDef,
-        key: RecordKey,
-        condition: Option<landfall_core::Predicate>,
-        writes: &mut Vec<Write>,
-    ) -> Result<(), Stop> {
-        let state = self.state(txn, &key)?;
-        let queued = self.queue_changes && def.syncable;
-        // Decided first, so that a condition that fails leaves the children alone as well.
-        let Some(write) = decide_delete(
-            txn.schema(),
-            def,
-            &state,
-            key.clone(),
-            condition,
-            queued,
-            self.group,
-        )?
-        else {
-            return Ok(());
-        };
-        if writes.len() >= CASCADE_MAX {
-            return Err(Stop::Refused(WriteError::CascadeTooLarge {
-                key,
-                max: CASCADE_MAX,
-            }));
-        }
-        // Noted before its children, so that records that refer to each other do not go round in circles.
-        self.note(def, state, &write)?;
-        for child in children(txn, def, &key.id)? {
-            let child_def = txn.model(&child.model)?;
-            self.delete(txn, &child_def, child, None, writes)?;
-        }
-        writes.push(write);
-        Ok(())
-    }
-
-    fn state(&self, txn: &Txn<'_>, key: &RecordKey) -> Result<RecordState, Stop> {
-        match self.decided.get(key) {
-            Some(state) => Ok(state.clone()),
-            None => Ok(txn.state(key)?),
-        }
-    }
-
-    /// Remembers what a record will be, for later operations of the same command.
-    fn note(&mut self, def: &ModelDef, mut state: RecordState, write: &Write) -> Result<(), Stop> {
-        self.next += 1;
-        let seq = Seq(u64::MAX - self.next);
-        state
-            .apply(def, seq, &Change::Write(write.clone()))
-            .map_err(StorageError::from)?;
-        self.decided.insert(write.key.clone(), state);
-        Ok(())
-    }
-}
-
-/// Records that belong to a record by has-one and has-many relations.
-fn children(txn: &Txn<'_>, def: &ModelDef, id: &RecordId) -> Result<Vec<RecordKey>, Stop> {
-    let values: Vec<Value> = id.parts().iter().map(landfall_core::IdPart::to_value).collect();
-    let mut found = Vec::new();
-    for (field, association) in def.relations() {
-        let fields = match association {
-            Association::HasMany { associated_with } => associated_with,
-            Association::HasOne {
-                associated_with,
-                targets,
-            } if targets.is_empty() => associated_with,
-            Association::HasOne { .. } | Association::BelongsTo { .. } => continue,
-        };
-        let FieldType::Model(model) = &field.ty else {
-            continue;
-        };
-        let names: Vec<&str> = fields.iter().map(landfall_core::FieldName::as_str).collect();
-        let ids = txn.referring(model, &names, &values)?;
-        found.extend(ids.into_iter().map(|id| RecordKey {
-            model: model.clone(),
-            id,
-        }));
-    }
-    Ok(found)
 }

@@ -120,38 +120,31 @@ impl Phase {
 
 /// One step: the new phase and what is to be done.
 pub(super) fn step(phase: Phase, input: Input) -> Result<(Phase, Vec<Effect>), Unexpected> {
+    match steer(phase, input).or_else(|| go_on(phase, input)) {
+        Some(next) => Ok(next),
+        None if stays(phase, input) => Ok((phase, Vec::new())),
+        None => Err(Unexpected { phase, input }),
+    }
+}
+
+/// What the app and the network lead to.
+fn steer(phase: Phase, input: Input) -> Option<(Phase, Vec<Effect>)> {
     use Effect::{
-        AnnounceNetwork, AnnounceReady, AnnounceSubscriptions, AnswerReady, CancelSync, DrainBuffer,
-        PauseOutbox, ResumeOutbox, Subscribe, Sync, Unsubscribe,
+        AnnounceNetwork, AnswerReady, CancelSync, PauseOutbox, ResumeOutbox, Subscribe, Unsubscribe,
     };
-    let stay = Ok((phase, Vec::new()));
-    let offline = || {
-        let effects = vec![
-            PauseOutbox,
-            CancelSync,
-            Unsubscribe,
-            AnnounceNetwork { active: false },
-            AnswerReady { ready: false },
-        ];
-        Ok((Phase::WaitingForNetwork { known: true }, effects))
-    };
-    match (phase, input) {
-        (_, Input::Stopped) => Ok((Phase::Stopped, vec![AnswerReady { ready: false }])),
-        (Phase::Stopped, Input::Started) => Ok((Phase::WaitingForNetwork { known: false }, Vec::new())),
-        (Phase::Stopped, Input::StartedLocally) => Ok((Phase::LocalOnly, vec![AnswerReady { ready: false }])),
-        (Phase::WaitingForNetwork { .. }, Input::Online) => Ok((
+    let not_ready = AnswerReady { ready: false };
+    Some(match (phase, input) {
+        (_, Input::Stopped) => (Phase::Stopped, vec![not_ready]),
+        (Phase::Stopped, Input::Started) => (Phase::WaitingForNetwork { known: false }, Vec::new()),
+        (Phase::Stopped, Input::StartedLocally) => (Phase::LocalOnly, vec![not_ready]),
+        (Phase::WaitingForNetwork { .. }, Input::Online) => (
             Phase::Subscribing,
             vec![AnnounceNetwork { active: true }, Subscribe],
-        )),
-        (Phase::WaitingForNetwork { .. }, Input::OnlineToPush) => Ok((
+        ),
+        (Phase::WaitingForNetwork { .. }, Input::OnlineToPush) => (
             Phase::Pushing,
-            vec![
-                AnnounceNetwork { active: true },
-                ResumeOutbox,
-                AnswerReady { ready: false },
-            ],
-        )),
-        (Phase::WaitingForNetwork { known: true }, Input::Offline) => stay,
+            vec![AnnounceNetwork { active: true }, ResumeOutbox, not_ready],
+        ),
         (
             Phase::WaitingForNetwork { known: false }
             | Phase::Subscribing
@@ -162,76 +155,81 @@ pub(super) fn step(phase: Phase, input: Input) -> Result<(Phase, Vec<Effect>), U
             | Phase::Redraining
             | Phase::Pushing,
             Input::Offline,
-        ) => offline(),
-        (Phase::Subscribing | Phase::Syncing | Phase::Draining, Input::PausePull) => Ok((
-            Phase::Pushing,
+        ) => (
+            Phase::WaitingForNetwork { known: true },
             vec![
+                PauseOutbox,
                 CancelSync,
                 Unsubscribe,
-                ResumeOutbox,
-                AnswerReady { ready: false },
+                AnnounceNetwork { active: false },
+                not_ready,
             ],
-        )),
-        (Phase::Running | Phase::Resyncing | Phase::Redraining, Input::PausePull) => Ok((
+        ),
+        (Phase::Subscribing | Phase::Syncing | Phase::Draining, Input::PausePull) => (
             Phase::Pushing,
-            vec![CancelSync, Unsubscribe, AnswerReady { ready: false }],
-        )),
-        (Phase::Pushing, Input::ResumePull) => Ok((Phase::Subscribing, vec![PauseOutbox, Subscribe])),
-        (Phase::Syncing | Phase::Draining, Input::Gap) => Ok((Phase::Syncing, vec![Sync])),
-        (Phase::Running | Phase::Resyncing | Phase::Redraining, Input::Gap) => {
-            Ok((Phase::Resyncing, vec![Sync]))
+            vec![CancelSync, Unsubscribe, ResumeOutbox, not_ready],
+        ),
+        (Phase::Running | Phase::Resyncing | Phase::Redraining, Input::PausePull) => {
+            (Phase::Pushing, vec![CancelSync, Unsubscribe, not_ready])
         }
+        (Phase::Pushing, Input::ResumePull) => (Phase::Subscribing, vec![PauseOutbox, Subscribe]),
+        _ => return None,
+    })
+}
+
+/// What the parts of a run lead to.
+fn go_on(phase: Phase, input: Input) -> Option<(Phase, Vec<Effect>)> {
+    use Effect::{
+        AnnounceReady, AnnounceSubscriptions, AnswerReady, CancelSync, DrainBuffer, ResumeOutbox, Sync,
+    };
+    Some(match (phase, input) {
+        (Phase::Syncing | Phase::Draining, Input::Gap) => (Phase::Syncing, vec![Sync]),
+        (Phase::Running | Phase::Resyncing | Phase::Redraining, Input::Gap) => (Phase::Resyncing, vec![Sync]),
         (Phase::Subscribing | Phase::Syncing | Phase::Draining, Input::Subscribed) => {
-            Ok((Phase::Syncing, vec![AnnounceSubscriptions, Sync]))
+            (Phase::Syncing, vec![AnnounceSubscriptions, Sync])
         }
         (Phase::Running | Phase::Resyncing | Phase::Redraining, Input::Subscribed) => {
-            Ok((Phase::Resyncing, vec![AnnounceSubscriptions, Sync]))
+            (Phase::Resyncing, vec![AnnounceSubscriptions, Sync])
         }
-        (Phase::Syncing | Phase::Draining, Input::Lost) => Ok((Phase::Subscribing, vec![CancelSync])),
-        (Phase::Syncing, Input::Synced) => Ok((Phase::Draining, vec![DrainBuffer])),
-        (Phase::Resyncing, Input::Synced) => Ok((Phase::Redraining, vec![DrainBuffer])),
-        (Phase::Draining, Input::Drained) => Ok((
+        (Phase::Syncing | Phase::Draining, Input::Lost) => (Phase::Subscribing, vec![CancelSync]),
+        (Phase::Syncing, Input::Synced) => (Phase::Draining, vec![DrainBuffer]),
+        (Phase::Resyncing, Input::Synced) => (Phase::Redraining, vec![DrainBuffer]),
+        (Phase::Draining, Input::Drained) => (
             Phase::Running,
             vec![ResumeOutbox, AnnounceReady, AnswerReady { ready: true }],
-        )),
-        (Phase::Redraining, Input::Drained) => Ok((Phase::Running, Vec::new())),
-        (Phase::Subscribing | Phase::Running | Phase::Resyncing | Phase::Redraining, Input::Lost)
-        | (Phase::Running, Input::Synced | Input::Drained)
-        | (
-            Phase::Pushing,
-            Input::Online
-            | Input::OnlineToPush
-            | Input::Subscribed
-            | Input::Gap
-            | Input::Lost
-            | Input::Synced
-            | Input::Drained
-            | Input::PausePull,
-        )
-        | (
-            Phase::Stopped | Phase::LocalOnly | Phase::WaitingForNetwork { .. },
-            Input::PausePull | Input::ResumePull | Input::Gap,
-        )
-        | (
-            Phase::Subscribing
-            | Phase::Syncing
-            | Phase::Draining
-            | Phase::Running
-            | Phase::Resyncing
-            | Phase::Redraining,
-            Input::ResumePull,
-        )
-        | (Phase::Subscribing, Input::Gap)
-        | (
-            Phase::Subscribing
-            | Phase::Syncing
-            | Phase::Draining
-            | Phase::Running
-            | Phase::Resyncing
-            | Phase::Redraining,
-            Input::Online,
-        ) => stay,
-        (phase, input) => Err(Unexpected { phase, input }),
+        ),
+        (Phase::Redraining, Input::Drained) => (Phase::Running, Vec::new()),
+        _ => return None,
+    })
+}
+
+/// Whether an input that leads nowhere is expected.
+fn stays(phase: Phase, input: Input) -> bool {
+    match phase {
+        Phase::Stopped | Phase::LocalOnly => {
+            matches!(input, Input::PausePull | Input::ResumePull | Input::Gap)
+        }
+        Phase::WaitingForNetwork { known } => match input {
+            Input::PausePull | Input::ResumePull | Input::Gap => true,
+            Input::Offline => known,
+            _ => false,
+        },
+        // What the parts still say was under way when the pull was paused.
+        Phase::Pushing => !matches!(input, Input::Started | Input::StartedLocally | Input::Stale),
+        Phase::Subscribing => {
+            matches!(
+                input,
+                Input::Lost | Input::Gap | Input::Online | Input::ResumePull
+            )
+        }
+        Phase::Syncing | Phase::Draining => matches!(input, Input::Online | Input::ResumePull),
+        Phase::Running => matches!(
+            input,
+            Input::Lost | Input::Synced | Input::Drained | Input::Online | Input::ResumePull
+        ),
+        Phase::Resyncing | Phase::Redraining => {
+            matches!(input, Input::Lost | Input::Online | Input::ResumePull)
+        }
     }
 }
 

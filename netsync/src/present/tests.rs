@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::future::BoxFuture;
-use landfall_wire::{Access, OperationName, Transport as _};
+use landfall_wire::{Access, OperationName, Transport as _, credentials_of_subprotocols};
 use tokio::net::TcpListener;
 
 use super::*;
@@ -202,4 +202,24 @@ fn only_an_answer_without_data_is_a_denial() {
     ));
     assert!(!is(r#"{"data":null,"errors":[{"errorType":"BadRequest"}]}"#));
     assert!(!is("<html>"));
+}
+
+#[tokio::test]
+async fn a_realtime_handshake_that_is_refused_is_tried_with_a_renewed_token() {
+    let (url, server) = server(vec![reply("401 Unauthorized", ""); 2]).await;
+    let tokens = Authorization::token_from(Numbered(Arc::default()));
+    let transport = HttpTransport::new(endpoint(&url, tokens)).expect("a transport");
+    let refused = transport.connect().await.err();
+    assert!(
+        matches!(refused, Some(TransportError::Unauthorized { .. })),
+        "{refused:?}"
+    );
+    let asked = server.await.expect("the server ends");
+    let offered = asked.iter().map(|request| {
+        let mut lines = request.lines();
+        let line = lines.find_map(|line| line.strip_prefix("sec-websocket-protocol: "));
+        let credentials = credentials_of_subprotocols(line.expect("sub-protocols")).expect("credentials");
+        credentials.into_members()["Authorization"].clone()
+    });
+    assert_eq!(offered.collect::<Vec<Json>>(), ["t0", "t1"]);
 }
