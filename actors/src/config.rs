@@ -23,14 +23,61 @@ pub struct SyncSettings {
     pub full_sync_interval: Duration,
     /// Which records of a model sync; a model without one syncs all. Amplify: `syncExpressions`.
     pub expressions: BTreeMap<ModelName, Predicate>,
+    /// How long the server remembers what was deleted (Amplify: 30 days). If nothing was synced for so long, everything
+    /// is fetched again: a delta sync would not mention all that has gone.
+    pub tombstone_life: Duration,
+    /// How far back the server's list of changes goes (Amplify: 30 minutes). A model with an expression that was not
+    /// synced for so long is fetched again; the server would send everything in any case.
+    pub delta_life: Duration,
+    /// How the store hears of changes of a model; by subscriptions, if nothing is said here.
+    pub listening: BTreeMap<ModelName, Listen>,
+    /// When a record is noticed that no longer satisfies the expression of its model.
+    pub leaving: Leaving,
     /// Models that are synced at the same time.
     pub models_in_parallel: usize,
     /// Mutations of unrelated records that are on their way at the same time.
     pub lanes: usize,
     /// Decides conflicts. By default the changed fields are applied to the server's record.
     pub conflict_handler: Arc<dyn ConflictHandler>,
+    /// How long the conflict handler may take. After that the change is parked, with the server's record beside it.
+    pub conflict_timeout: Duration,
     /// Hears of what the app may want to act on. By default it is logged.
     pub error_handler: Arc<dyn ErrorHandler>,
+}
+
+/// How the store hears of changes of a model. Ours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Listen {
+    /// By subscriptions, as they happen.
+    #[default]
+    Live,
+    /// By a delta sync every so often, at most once a second; for models that change rarely, or servers that allow few subscriptions.
+    Polling(Duration),
+    /// Not at all; each start and each `sync_now` fetches what has changed.
+    Off,
+}
+
+/// When a record is noticed that another client changed so that it no longer satisfies the sync expression. Ours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Leaving {
+    /// At once: updates are subscribed without the filter and tested here. Costs the traffic of all updates of the model.
+    #[default]
+    AtOnce,
+    /// With the next sync: the server filters updates, and so keeps quiet about those that lead out.
+    WithNextSync,
+}
+
+/// Shortest time between two polls of a model, so that a wrong setting does not keep the server busy.
+const POLL_INTERVAL_MIN: Duration = Duration::from_secs(1);
+
+impl Listen {
+    /// Time between two polls; `None` unless it polls.
+    pub(crate) fn poll_interval(&self) -> Option<Duration> {
+        match self {
+            Self::Polling(interval) => Some((*interval).max(POLL_INTERVAL_MIN)),
+            Self::Live | Self::Off => None,
+        }
+    }
 }
 
 impl Default for SyncSettings {
@@ -40,9 +87,14 @@ impl Default for SyncSettings {
             records_max: 10_000,
             full_sync_interval: Duration::from_secs(24 * 60 * 60),
             expressions: BTreeMap::new(),
+            tombstone_life: Duration::from_secs(30 * 24 * 60 * 60),
+            delta_life: Duration::from_secs(30 * 60),
+            listening: BTreeMap::new(),
+            leaving: Leaving::default(),
             models_in_parallel: 4,
             lanes: 32,
             conflict_handler: Arc::new(ApplyLocalChanges),
+            conflict_timeout: Duration::from_secs(5 * 60),
             error_handler: Arc::new(LogErrors),
         }
     }
@@ -55,6 +107,7 @@ impl fmt::Debug for SyncSettings {
             .field("records_max", &self.records_max)
             .field("full_sync_interval", &self.full_sync_interval)
             .field("expressions", &self.expressions)
+            .field("listening", &self.listening)
             .field("models_in_parallel", &self.models_in_parallel)
             .field("lanes", &self.lanes)
             .finish_non_exhaustive()

@@ -34,6 +34,33 @@ pub trait ConflictHandler: Send + Sync {
     fn decide(&self, conflict: SyncConflict) -> BoxFuture<'static, Resolution>;
 }
 
+/// Decides conflicts by a function that answers at once.
+///
+/// ```
+/// use landfall_actors::{DecideBy, SyncConflict};
+/// use landfall_core::Resolution;
+///
+/// let handler = DecideBy(|conflict: SyncConflict| {
+///     if conflict.attempts > 3 { Resolution::AcceptRemote } else { Resolution::KeepLocal }
+/// });
+/// # fn takes(_: impl landfall_actors::ConflictHandler) {}
+/// # takes(handler);
+/// ```
+#[derive(Clone, Copy)]
+pub struct DecideBy<F>(pub F);
+
+impl<F> std::fmt::Debug for DecideBy<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("DecideBy")
+    }
+}
+
+impl<F: Fn(SyncConflict) -> Resolution + Send + Sync> ConflictHandler for DecideBy<F> {
+    fn decide(&self, conflict: SyncConflict) -> BoxFuture<'static, Resolution> {
+        Box::pin(std::future::ready((self.0)(conflict)))
+    }
+}
+
 /// Hears of errors (Amplify's `errorHandler`).
 pub trait ErrorHandler: Send + Sync {
     /// Called once for each error; must not block.

@@ -29,6 +29,8 @@ pub enum HubEvent {
         /// Whether it can be reached.
         active: bool,
     },
+    /// The store has been started: local data can be read and written, whatever the network does. Ours.
+    LocalReady,
     /// Local changes are kept for the server from here on. Amplify: `storageSubscribed`.
     StorageSubscribed,
     /// Every subscription is acknowledged. Amplify: `subscriptionsEstablished`.
@@ -153,6 +155,7 @@ impl HubEvent {
     pub fn name(&self) -> &'static str {
         match self {
             Self::NetworkStatus { .. } => "networkStatus",
+            Self::LocalReady => "localReady",
             Self::StorageSubscribed => "storageSubscribed",
             Self::SubscriptionsEstablished => "subscriptionsEstablished",
             Self::SyncQueriesStarted { .. } => "syncQueriesStarted",
@@ -179,7 +182,8 @@ impl HubEvent {
     pub fn data(&self) -> Json {
         match self {
             Self::NetworkStatus { active } => json!({ "active": active }),
-            Self::StorageSubscribed
+            Self::LocalReady
+            | Self::StorageSubscribed
             | Self::SubscriptionsEstablished
             | Self::SyncQueriesReady
             | Self::Ready => Json::Null,

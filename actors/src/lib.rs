@@ -36,6 +36,7 @@ mod mutation;
 mod outbox;
 mod port;
 mod reachability;
+mod scope;
 mod storage;
 mod subscription;
 mod supervisor;
@@ -44,10 +45,10 @@ mod sync;
 mod test_support;
 mod timer;
 
-pub use config::SyncSettings;
+pub use config::{Leaving, Listen, SyncSettings};
 pub use env::{Clock, Entropy, Env, Immediate, NoTrace, Schedule, Trace};
 pub use handlers::{
-    AcceptRemote, ApplyLocalChanges, ConflictHandler, ErrorHandler, ErrorKind, LogErrors, Process,
+    AcceptRemote, ApplyLocalChanges, ConflictHandler, DecideBy, ErrorHandler, ErrorKind, LogErrors, Process,
     SyncConflict, SyncError,
 };
 pub use hub::{Hub, HubEvent, HubMessage, LISTENER_BACKLOG_MAX, Listening, record_json};
@@ -56,7 +57,7 @@ pub use outbox::{OutboxActor, OutboxMessage, WINDOW_MAX};
 pub use port::{Envelope, Gone, Handle, Message, Port, Reply, trace_message};
 pub use reachability::{Outcome, ReachabilityActor, ReachabilityMessage};
 pub use storage::{
-    ChangeSet, Epoch, OBSERVER_BACKLOG_MAX, RemoteBatch, RemoteCounts, Settlement, StorageActor,
+    ChangeSet, Epoch, LeftOver, OBSERVER_BACKLOG_MAX, RemoteBatch, RemoteCounts, Settlement, StorageActor,
     StorageMessage, WRITE_BATCH_MAX, WriteDone, WriteError, WriteOp,
 };
 pub use subscription::{SubscriptionMessage, SubscriptionProcessor};

@@ -25,22 +25,21 @@ use actix::Context;
 use actix::prelude::*;
 use futures_util::FutureExt;
 
-use landfall_core::{FieldMap, ModelDef, Mutation, RecordVersion, RemoteRecord, Row, Seq, Stage};
-use landfall_storage::StorageError;
+use landfall_core::{FieldMap, ModelDef, Mutation, RecordVersion, RemoteRecord, Row, Seq};
 use landfall_wire::{Failure, HttpRequest, HttpResponse, MutationReply, TransportError};
 
 use crate::actor;
 use crate::env::Env;
 use crate::handlers::{ErrorKind, Process, SyncConflict, SyncError};
 use crate::hub::{HubEvent, HubMessage};
-use crate::outbox::{OutboxMessage, WINDOW_MAX};
-use crate::port::{Envelope, Handle, Message, Reply};
+use crate::outbox::OutboxMessage;
+use crate::port::{Envelope, Handle, Message};
 use crate::reachability::{Outcome, ReachabilityMessage};
 use crate::storage::{Settlement, StorageMessage};
 use crate::supervisor;
 use crate::timer::{Timed, Timer, arm};
 use catalog::{Catalog, Unsendable};
-use machine::{Effect, Input, State};
+use machine::{Effect, Input, State, Undecided};
 use verdict::Report;
 
 /// Messages to the [`MutationProcessor`].
@@ -85,7 +84,7 @@ pub struct MutationProcessor {
 impl MutationProcessor {
     /// A processor that waits for [`MutationMessage::Wake`].
     pub fn new(context: supervisor::Context) -> Self {
-        let catalog = Catalog::new(&context.schema);
+        let catalog = Catalog::new(&context.schema, &context.settings);
         let lanes = context.settings.lanes.max(1);
         let state = State::new(std::sync::Arc::clone(&context.schema), lanes);
         Self {
@@ -113,7 +112,6 @@ impl MutationProcessor {
     /// Performs an effect; returns what follows from it at once.
     fn perform(&mut self, effect: Effect, ctx: &mut Context<Self>) -> Option<Input> {
         match effect {
-            Effect::Recover => self.recover(),
             Effect::Take { max } => self.take(max, ctx),
             Effect::GiveBack(mutations) => {
                 self.context
@@ -136,43 +134,6 @@ impl MutationProcessor {
             Effect::Report(report) => self.context.settings.error_handler.handle(sync_error(report)),
         }
         None
-    }
-
-    /// Has mutations settled as unknown that a former run of this process left on their way; the outbox hears of the
-    /// commit and offers them again. If that fails, they stay in flight until the next run.
-    fn recover(&self) {
-        match self.in_flight() {
-            Ok(left) => {
-                for mutation in left {
-                    let (reply, _) = Reply::channel();
-                    let (epoch, settlement) = (self.context.epoch, Settlement::Unknown);
-                    let settle = StorageMessage::Settle {
-                        epoch,
-                        mutation,
-                        settlement,
-                        reply,
-                    };
-                    self.context.storage.tell(settle).unwrap_or(());
-                }
-            }
-            Err(error) => tracing::warn!(%error, "mutations that were on their way cannot be found out"),
-        }
-    }
-
-    fn in_flight(&self) -> Result<Vec<Seq>, StorageError> {
-        let snapshot = self.context.reader.snapshot()?;
-        let mut found = Vec::new();
-        let mut after = Seq::ZERO;
-        loop {
-            let page = snapshot.pending(after, WINDOW_MAX)?;
-            let Some(last) = page.last() else { return Ok(found) };
-            after = last.seq;
-            found.extend(
-                page.iter()
-                    .filter(|mutation| mutation.stage == Stage::InFlight)
-                    .map(|mutation| mutation.seq),
-            );
-        }
     }
 
     fn take(&self, max: usize, ctx: &mut Context<Self>) {
@@ -300,15 +261,16 @@ impl MutationProcessor {
         let seq = mutation.seq;
         let conflict = self.conflict(mutation, remote);
         let handler = std::sync::Arc::clone(&self.context.settings.conflict_handler);
+        let within = self.context.settings.conflict_timeout;
         let deciding = AssertUnwindSafe(async move { handler.decide(conflict).await }).catch_unwind();
+        let deciding = actix::clock::timeout(within, deciding);
         let deciding = deciding.into_actor(self).map(move |answer, _, ctx| {
-            hear(
-                ctx,
-                Input::Decided {
-                    seq,
-                    resolution: answer.ok(),
-                },
-            );
+            let resolution = match answer {
+                Ok(Ok(resolution)) => Ok(resolution),
+                Ok(Err(_)) => Err(Undecided::Panicked),
+                Err(_) => Err(Undecided::TookTooLong),
+            };
+            hear(ctx, Input::Decided { seq, resolution });
         });
         ctx.spawn(deciding);
     }
@@ -336,12 +298,18 @@ impl MutationProcessor {
 
     fn settle(&self, seq: Seq, settlement: Settlement, ctx: &mut Context<Self>) {
         let (storage, epoch) = (self.context.storage.clone(), self.context.epoch);
+        let covered = self.catalog.covers(&settlement, || {
+            let snapshot = self.context.reader.snapshot().ok()?;
+            let mutation = snapshot.mutation(seq).ok()??;
+            Some(mutation.key.model)
+        });
         let settling = async move {
             storage
                 .ask(|reply| StorageMessage::Settle {
                     epoch,
                     mutation: seq,
                     settlement,
+                    covered,
                     reply,
                 })
                 .await

@@ -7,7 +7,11 @@
 //! Invariants: 1. the window is a prefix of the outbox, so everything that could hold a mutation back is in it;
 //! 2. nothing is taken while paused; 3. a mutation is with the sender at most once.
 
-use actix::{ActorContext, Context};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use actix::{ActorContext, AsyncContext, Context};
+use tokio::sync::mpsc;
 
 use landfall_core::{Errand, Outbox, Seq};
 use landfall_storage::{OutboxChange, Reader};
@@ -40,10 +44,17 @@ pub enum OutboxMessage {
     },
     /// From `MutationProcessor`: these were not sent after all.
     GiveBack(Vec<Seq>),
-    /// From the app: answer once nothing waits any more.
+    /// From the app: answer once nothing waits any more, or once so much time has passed.
     Drained {
-        /// Sent when the outbox is empty.
-        reply: Reply<()>,
+        /// How long to wait; for ever if nothing is said.
+        within: Option<Duration>,
+        /// Whether the outbox is empty.
+        reply: Reply<bool>,
+    },
+    /// From the app: tell of each change of what waits.
+    Watch {
+        /// Where the watcher's end goes. It holds one nudge at most: several changes in a row are one to a slow reader.
+        reply: Reply<mpsc::Receiver<()>>,
     },
     /// From `StorageActor`: a commit changed the outbox.
     Committed(Vec<OutboxChange>),
@@ -63,6 +74,7 @@ impl Message for OutboxMessage {
             Self::Take { .. } => "Take",
             Self::GiveBack(_) => "GiveBack",
             Self::Drained { .. } => "Drained",
+            Self::Watch { .. } => "Watch",
             Self::Committed(_) => "Committed",
             Self::Cleared => "Cleared",
             Self::Halt => "Halt",
@@ -82,7 +94,10 @@ pub struct OutboxActor {
     complete: bool,
     /// What the hub was last told.
     told_empty: Option<bool>,
-    draining: Vec<Reply<()>>,
+    /// Those who wait until nothing waits, by number.
+    draining: BTreeMap<u64, Reply<bool>>,
+    next_draining: u64,
+    watchers: Vec<mpsc::Sender<()>>,
 }
 
 impl OutboxActor {
@@ -96,7 +111,9 @@ impl OutboxActor {
             window: Outbox::default(),
             complete: false,
             told_empty: None,
-            draining: Vec::new(),
+            draining: BTreeMap::new(),
+            next_draining: 0,
+            watchers: Vec::new(),
         }
     }
 
@@ -121,6 +138,25 @@ impl OutboxActor {
             // The next commit tries again; until then what is in the window goes on.
             Err(error) => tracing::warn!(%error, "the outbox cannot be read"),
         }
+    }
+
+    fn wait_for_empty(&mut self, within: Option<Duration>, reply: Reply<bool>, ctx: &mut Context<Self>) {
+        let number = self.next_draining;
+        self.next_draining += 1;
+        self.draining.insert(number, reply);
+        if let Some(within) = within {
+            ctx.run_later(within, move |actor, _| {
+                if let Some(reply) = actor.draining.remove(&number) {
+                    reply.send(false);
+                }
+            });
+        }
+    }
+
+    /// Tells whoever watches that something changed; one who has not looked since the last time knows already.
+    fn nudge(&mut self) {
+        self.watchers
+            .retain(|watcher| !matches!(watcher.try_send(()), Err(mpsc::error::TrySendError::Closed(()))));
     }
 
     fn take_over(&mut self, change: OutboxChange) {
@@ -148,7 +184,9 @@ impl OutboxActor {
                 .unwrap_or(());
         }
         if is_empty {
-            self.draining.drain(..).for_each(|reply| reply.send(()));
+            for reply in std::mem::take(&mut self.draining).into_values() {
+                reply.send(true);
+            }
         } else if let Some(processor) = &self.processor {
             processor.tell(MutationMessage::Wake).unwrap_or(());
         }
@@ -185,17 +223,24 @@ impl Handle for OutboxActor {
             OutboxMessage::GiveBack(mutations) => {
                 mutations.into_iter().for_each(|seq| self.window.give_back(seq));
             }
-            OutboxMessage::Drained { reply } => {
-                self.draining.push(reply);
+            OutboxMessage::Drained { within, reply } => {
+                self.wait_for_empty(within, reply, ctx);
                 self.load();
                 self.announce();
             }
+            OutboxMessage::Watch { reply } => {
+                let (sender, receiver) = mpsc::channel(1);
+                self.watchers.push(sender);
+                reply.send(receiver);
+            }
             OutboxMessage::Committed(changes) => {
+                self.nudge();
                 changes.into_iter().for_each(|change| self.take_over(change));
                 self.load();
                 self.announce();
             }
             OutboxMessage::Cleared => {
+                self.nudge();
                 self.window = Outbox::default();
                 self.complete = true;
                 self.announce();

@@ -1,23 +1,28 @@
 //! StorageActor: the only writer of the store.
 //!
 //! Owns the group commit: commands are collected while the last commit is on its way to the disk, carried out in one
-//! transaction, and answered after its commit. What a command does to the store is `storage/write.rs`; who hears of
-//! it is `storage/notice.rs`. Reads do not come here: a [`landfall_storage::Reader`] takes snapshots beside it.
+//! transaction, and answered after its commit. What a command does to the store is `storage/write.rs`, with `plan.rs` and
+//! `remote.rs`; who hears of it is `storage/notice.rs`. Reads do not come here: a [`landfall_storage::Reader`] takes snapshots beside it.
 //!
 //! Invariants: 1. no reply before the commit; 2. observers and the outbox hear of changes in commit order, after the
-//! commit; 3. a command of an older epoch changes nothing and is counted.
+//! commit; 3. a command of an older epoch changes nothing and is counted; 4. what is on disk is heard of, also if the
+//! disk failed to say so at first.
 
 mod notice;
+mod plan;
+mod quarantine;
+mod remote;
 mod write;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::prelude::*;
 use tokio::sync::mpsc;
 
 use landfall_core::{
-    Decision, ModelName, Mutation, Origin, Quarantined, Record, RecordKey, Refusal, RemoteRecord, Row, Seq,
-    SyncCursor, SyncMetadata, WriteRefused,
+    Decision, FieldMap, ModelName, Mutation, Origin, Quarantined, Record, RecordId, RecordKey, Refusal,
+    RemoteRecord, Row, Seq, SyncCursor, SyncMetadata, WriteRefused,
 };
 use landfall_storage::{StorageError, Store, VisibleChange};
 
@@ -107,7 +112,7 @@ pub enum WriteError {
         key: RecordKey,
     },
     /// The mutation does not wait, or is not parked.
-    #[error("mutation {seq} is not parked; only refused mutations can be retried or discarded")]
+    #[error("mutation {seq} is not parked; only refused mutations can be retried, edited or discarded")]
     NotParked {
         /// The mutation.
         seq: Seq,
@@ -154,10 +159,38 @@ pub struct RemoteBatch {
     pub model: ModelName,
     /// The records; of one identifier the newest version wins, whatever the order.
     pub records: Vec<RemoteRecord>,
+    /// Records that the sync expression does not select; they leave the store, unless something of them waits.
+    pub outside: Vec<RemoteRecord>,
+    /// Records that a full sync has not met.
+    pub left_over: Option<LeftOver>,
     /// Records that could not be read.
     pub bad: Vec<Quarantined>,
     /// How far sync of the model has got with them.
     pub cursor: Option<SyncCursor>,
+}
+
+/// Records that a full sync has not met, so that the server has them no longer or sync does not cover them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOver {
+    /// The records; those of which something waits stay.
+    pub ids: Vec<RecordId>,
+    /// Those that changed at this time of the server's clock or later stay: the sync may have looked before.
+    pub before_ms: i64,
+}
+
+impl RemoteBatch {
+    /// A batch of nothing.
+    pub fn new(origin: Origin, model: ModelName) -> Self {
+        Self {
+            origin,
+            model,
+            records: Vec::new(),
+            outside: Vec::new(),
+            left_over: None,
+            bad: Vec::new(),
+            cursor: None,
+        }
+    }
 }
 
 /// What a batch did.
@@ -201,6 +234,9 @@ pub enum StorageMessage {
         mutation: Seq,
         /// What became of it.
         settlement: Settlement,
+        /// Whether the server's record that came along is one of those that sync; one that is not leaves the store
+        /// once nothing of it waits.
+        covered: bool,
         /// Sent after the commit.
         reply: Reply<Result<(), WriteError>>,
     },
@@ -220,6 +256,15 @@ pub enum StorageMessage {
         /// Sent after the commit.
         reply: Reply<Result<(), WriteError>>,
     },
+    /// From the app: change the fields that a parked mutation sets, and send it again.
+    EditParked {
+        /// The mutation.
+        mutation: Seq,
+        /// The fields that it sets from here on.
+        patch: FieldMap,
+        /// Sent after the commit.
+        reply: Reply<Result<(), WriteError>>,
+    },
     /// From the app: give a parked mutation up and bring the server's record back.
     DiscardParked {
         /// The mutation.
@@ -232,7 +277,8 @@ pub enum StorageMessage {
         /// Where the observer's end goes.
         reply: Reply<mpsc::Receiver<ChangeSet>>,
     },
-    /// From the supervisor: commands of older epochs no longer count.
+    /// From the supervisor: commands of older epochs no longer count, and the answers to what an older run sent will
+    /// not come: those mutations are of unknown outcome from here on.
     BeginEpoch {
         /// The new run of the engine.
         epoch: Epoch,
@@ -253,6 +299,8 @@ pub enum StorageMessage {
     },
     /// From the actor itself: commit what has been collected.
     Commit,
+    /// From the actor itself: find out what became of a commit of which the disk did not tell.
+    FindOut,
     /// From the owner: end at once; what was not committed is as after a crash.
     Halt,
 }
@@ -267,12 +315,14 @@ impl Message for StorageMessage {
             Self::Settle { .. } => "Settle",
             Self::ApplyRemote { .. } => "ApplyRemote",
             Self::RetryParked { .. } => "RetryParked",
+            Self::EditParked { .. } => "EditParked",
             Self::DiscardParked { .. } => "DiscardParked",
             Self::Observe { .. } => "Observe",
             Self::BeginEpoch { .. } => "BeginEpoch",
             Self::Clear { .. } => "Clear",
             Self::Rebuild { .. } => "Rebuild",
             Self::Commit => "Commit",
+            Self::FindOut => "FindOut",
             Self::Halt => "Halt",
         }
     }
@@ -290,7 +340,25 @@ pub struct StorageActor {
     stale: u64,
     collected: Vec<StorageMessage>,
     listeners: notice::Listeners,
+    quarantine: quarantine::Known,
+    /// Whether mutations of an older run may still count as being on their way.
+    leftovers: bool,
+    /// A commit of which the disk did not tell whether it is there.
+    unsure: Option<Unsure>,
 }
+
+/// A commit whose outcome is unknown.
+#[derive(Debug)]
+struct Unsure {
+    /// The newest entry, if it is there.
+    planned: Seq,
+    /// What there is to tell then.
+    changes: notice::Changes,
+}
+
+/// How long the actor waits before it looks what became of a commit, in milliseconds: the disk has just failed, and
+/// the next command looks as well.
+const FIND_OUT_MS: u64 = 1_000;
 
 impl StorageActor {
     /// The writer of a store. `queue_changes` is false for a store that never syncs.
@@ -304,6 +372,9 @@ impl StorageActor {
             stale: 0,
             collected: Vec::new(),
             listeners,
+            quarantine: quarantine::Known::default(),
+            leftovers: false,
+            unsure: None,
         }
     }
 
@@ -321,28 +392,40 @@ impl StorageActor {
         }
         self.collected.push(command);
         if self.collected.len() >= WRITE_BATCH_MAX {
-            self.commit();
+            self.commit(ctx);
         }
     }
 
     /// Carries out what was collected in one transaction, then answers.
-    fn commit(&mut self) {
+    fn commit(&mut self, ctx: &mut Context<Self>) {
         let commands = std::mem::take(&mut self.collected);
-        if commands.is_empty() {
+        if commands.is_empty() && !self.leftovers && self.unsure.is_none() {
             return;
         }
         let rules = write::Rules {
             queue_changes: self.queue_changes,
             epoch: self.epoch,
         };
-        let mut batch = write::Batch::default();
+        let mut batch = write::Batch::new(std::mem::take(&mut self.quarantine));
+        let (leftovers, mut base) = (self.leftovers, None);
         let written = self.store.write(self.env.clock.wall_ms(), |txn| {
+            base = Some(txn.next_seq());
+            if leftovers {
+                batch.settle_leftovers(txn)?;
+            }
             for command in commands {
                 batch.carry_out(txn, &rules, command)?;
             }
             Ok(())
         });
         self.stale += batch.stale;
+        if let Some(base) = base {
+            self.found_out(base);
+        }
+        // What was not committed is not in the log, and has to be news again.
+        if written.is_ok() {
+            self.quarantine = batch.take_quarantine();
+        }
         match written {
             Ok(_) => {
                 if batch.cleared()
@@ -351,14 +434,42 @@ impl StorageActor {
                     // The data is gone for everybody who asks the store; only the bytes of free pages are left.
                     tracing::warn!(%error, "what was cleared could not be removed from the file itself");
                 }
+                self.leftovers = false;
                 let changes = batch.succeed();
                 self.listeners.hear(changes);
+            }
+            Err(error @ StorageError::OutcomeUnknown { .. }) => {
+                tracing::error!(%error, commands = batch.len(), "what became of this commit is not known");
+                let planned = batch.newest();
+                let changes = batch.fail(&WriteError::from(error));
+                self.unsure = planned.map(|planned| Unsure { planned, changes });
+                self.look_again(ctx);
             }
             Err(error) => {
                 tracing::error!(%error, commands = batch.len(), "nothing of this commit is in the store");
                 batch.fail(&WriteError::from(error));
+                if self.unsure.is_some() {
+                    self.look_again(ctx);
+                }
             }
         }
+    }
+
+    /// A transaction has begun behind this entry, so it is known what became of the commit before.
+    fn found_out(&mut self, next: Seq) {
+        if let Some(unsure) = self.unsure.take()
+            && next == unsure.planned.next()
+        {
+            // Whoever asked was told of an error; those who only listen must not miss what is there.
+            self.listeners.hear(unsure.changes);
+        }
+    }
+
+    fn look_again(&self, ctx: &mut Context<Self>) {
+        ctx.notify_later(
+            crate::port::Envelope(StorageMessage::FindOut),
+            Duration::from_millis(FIND_OUT_MS),
+        );
     }
 }
 
@@ -371,29 +482,37 @@ impl Handle for StorageActor {
 
     fn handle(&mut self, message: StorageMessage, ctx: &mut Context<Self>) {
         match message {
-            StorageMessage::Commit => self.commit(),
+            StorageMessage::Commit => self.commit(ctx),
+            StorageMessage::FindOut => {
+                if self.unsure.is_some() {
+                    self.commit(ctx);
+                }
+            }
             StorageMessage::Halt => {
                 self.collected.clear();
                 ctx.stop();
             }
             StorageMessage::Observe { reply } => {
                 // What was collected before belongs to the past of the new observer.
-                self.commit();
+                self.commit(ctx);
                 reply.send(self.listeners.observe());
             }
             StorageMessage::BeginEpoch { epoch, reply } => {
-                self.commit();
+                self.commit(ctx);
                 self.epoch = epoch;
+                // If the disk fails now, the next commit settles them: nothing is sent before.
+                self.leftovers = true;
+                self.commit(ctx);
                 reply.send(());
             }
             StorageMessage::Clear { epoch, reply } => {
-                self.commit();
+                self.commit(ctx);
                 self.epoch = epoch;
                 self.collect(StorageMessage::Clear { epoch, reply }, ctx);
-                self.commit();
+                self.commit(ctx);
             }
             StorageMessage::Rebuild { reply } => {
-                self.commit();
+                self.commit(ctx);
                 reply.send(self.store.rebuild().map_err(WriteError::from));
             }
             command @ (StorageMessage::Write { .. }
@@ -401,9 +520,13 @@ impl Handle for StorageActor {
             | StorageMessage::Settle { .. }
             | StorageMessage::ApplyRemote { .. }
             | StorageMessage::RetryParked { .. }
+            | StorageMessage::EditParked { .. }
             | StorageMessage::DiscardParked { .. }) => self.collect(command, ctx),
         }
     }
 }
 
 actor!(StorageActor);
+
+#[cfg(test)]
+mod tests;

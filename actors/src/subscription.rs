@@ -31,6 +31,8 @@ mod machine;
 mod socket;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+pub(crate) use testing::high_ratings_of_posts;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -67,8 +69,10 @@ pub enum SubscriptionMessage {
     Connect,
     /// From the supervisor: the server cannot be reached.
     Disconnect,
-    /// From the supervisor: models are synced, store what has arrived. Answered by `BufferDrained`, or by
-    /// `SubscriptionsLost` and `SubscriptionsEstablished` if that would leave a gap.
+    /// From the supervisor: somebody wants a sync. Answered by `GapFound`, unless a sync will follow anyway.
+    Heal,
+    /// From the supervisor: models are synced, store what has arrived. Answered by `BufferDrained`, or by `GapFound`
+    /// if that would leave a gap.
     Drain,
     /// From the supervisor: the run has ended.
     Stop,
@@ -93,6 +97,7 @@ impl Message for SubscriptionMessage {
         match self {
             Self::Connect => "Connect",
             Self::Disconnect => "Disconnect",
+            Self::Heal => "Heal",
             Self::Drain => "Drain",
             Self::Stop => "Stop",
             Self::Heard(Heard(input)) => input.name(),
@@ -153,7 +158,17 @@ impl SubscriptionProcessor {
             Effect::Open(socket) => self.open(socket, ctx),
             Effect::Send { socket, frame } => self.send(socket, frame),
             Effect::Close(socket) => self.close(socket, ctx),
-            Effect::Authorize { socket, feed, data } => self.authorize(socket, feed, data, ctx),
+            Effect::Authorize {
+                socket,
+                feed,
+                data,
+                attempt,
+            } => self.authorize(socket, feed, data, attempt, ctx),
+            Effect::Refused => {
+                if let Some(transport) = &self.context.env.transport {
+                    transport.connection_refused();
+                }
+            }
             Effect::Fetch(wanted, request) => self.fetch(wanted, request, ctx),
             Effect::Store(batch) => self.store(batch, ctx),
             Effect::Tell(notice) => self.tell(notice),
@@ -244,13 +259,20 @@ impl SubscriptionProcessor {
         }
     }
 
-    fn authorize(&mut self, socket: SocketId, feed: Feed, data: String, ctx: &mut Context<Self>) {
+    fn authorize(
+        &mut self,
+        socket: SocketId,
+        feed: Feed,
+        data: String,
+        attempt: u32,
+        ctx: &mut Context<Self>,
+    ) {
         let Some(transport) = &self.context.env.transport else {
             return;
         };
         let id = SubscriptionId::new(&self.context.env.new_id().to_string());
         let authorizing = transport
-            .authorize(&data)
+            .authorize_start(&self.machine.subject(feed), &data, attempt)
             .into_actor(self)
             .map(move |authorization, actor, _| {
                 actor.hear(Input::Authorized(
@@ -300,6 +322,7 @@ impl SubscriptionProcessor {
         let message = match notice {
             Notice::Established => SupervisorMessage::SubscriptionsEstablished { epoch },
             Notice::Lost => SupervisorMessage::SubscriptionsLost { epoch },
+            Notice::GapFound => SupervisorMessage::GapFound { epoch },
             Notice::Drained => SupervisorMessage::BufferDrained { epoch },
         };
         self.context.supervisor.tell(message).unwrap_or(());
@@ -387,6 +410,7 @@ impl Handle for SubscriptionProcessor {
         let input = match message {
             SubscriptionMessage::Connect => Input::Connect,
             SubscriptionMessage::Disconnect => Input::Disconnect,
+            SubscriptionMessage::Heal => Input::Heal,
             SubscriptionMessage::Drain => Input::Drain,
             SubscriptionMessage::Stop => Input::Stop,
             SubscriptionMessage::Heard(Heard(input)) => input,

@@ -79,6 +79,29 @@ pub enum SupervisorMessage {
         /// Whether it is ready.
         reply: Reply<bool>,
     },
+    /// From the app: sync by these settings from here on; what runs is begun anew.
+    Reconfigure {
+        /// How to sync.
+        settings: Box<SyncSettings>,
+        /// Sent once they are in force.
+        reply: Reply<()>,
+    },
+    /// From the app: fetch what has changed now. Answered once a sync that began after this is over; with `false` as
+    /// soon as it is known that there is none, as without a network.
+    SyncNow {
+        /// Whether a sync is over.
+        reply: Reply<bool>,
+    },
+    /// From the app: send local changes, or keep them.
+    PausePush {
+        /// Whether they are kept.
+        paused: bool,
+    },
+    /// From the app: fetch and listen, or not.
+    PausePull {
+        /// Whether not.
+        paused: bool,
+    },
     /// From the app: treat the network as cut, or no longer so.
     ForceOffline {
         /// Whether it counts as cut.
@@ -98,8 +121,13 @@ pub enum SupervisorMessage {
         /// The run.
         epoch: Epoch,
     },
-    /// From `SubscriptionProcessor`: the connection was lost or data was dropped; there may be a gap. It is established
-    /// again by itself, which is announced as before.
+    /// From `SubscriptionProcessor`: something was missed while the subscriptions live on, or a sync was asked for.
+    GapFound {
+        /// The run.
+        epoch: Epoch,
+    },
+    /// From `SubscriptionProcessor`: the connection was lost; there may be a gap. It is established again by itself,
+    /// which is announced as before.
     SubscriptionsLost {
         /// The run.
         epoch: Epoch,
@@ -125,10 +153,15 @@ impl Message for SupervisorMessage {
             Self::Stop { .. } => "Stop",
             Self::Clear { .. } => "Clear",
             Self::AwaitReady { .. } => "AwaitReady",
+            Self::Reconfigure { .. } => "Reconfigure",
+            Self::SyncNow { .. } => "SyncNow",
+            Self::PausePush { .. } => "PausePush",
+            Self::PausePull { .. } => "PausePull",
             Self::ForceOffline { .. } => "ForceOffline",
             Self::Halt => "Halt",
             Self::NetworkChanged { .. } => "NetworkChanged",
             Self::SubscriptionsEstablished { .. } => "SubscriptionsEstablished",
+            Self::GapFound { .. } => "GapFound",
             Self::SubscriptionsLost { .. } => "SubscriptionsLost",
             Self::BufferDrained { .. } => "BufferDrained",
             Self::SyncFinished { .. } => "SyncFinished",
@@ -149,9 +182,22 @@ pub struct Supervisor {
     epoch: Epoch,
     forced_offline: bool,
     parts: Option<Parts>,
+    /// Whether the app keeps local changes from being sent. Outlives a run.
+    push_paused: bool,
+    /// Whether the app keeps the store from fetching and listening. Outlives a run.
+    pull_paused: bool,
     awaiting_ready: Vec<Reply<bool>>,
+    awaiting_sync: Vec<AwaitingSync>,
     /// Inputs that no phase expects, counted.
     unexpected: u64,
+}
+
+/// Somebody who waits for a sync.
+#[derive(Debug)]
+struct AwaitingSync {
+    reply: Reply<bool>,
+    /// Whether a sync has begun since it was asked for.
+    begun: bool,
 }
 
 /// The actors of one run.
@@ -184,7 +230,10 @@ impl Supervisor {
             epoch: Epoch::default(),
             forced_offline: false,
             parts: None,
+            push_paused: false,
+            pull_paused: false,
             awaiting_ready: Vec::new(),
+            awaiting_sync: Vec::new(),
             unexpected: 0,
         }
     }
@@ -194,6 +243,7 @@ impl Supervisor {
             Ok((phase, effects)) => {
                 self.phase = phase;
                 effects.into_iter().for_each(|effect| self.perform(effect));
+                self.answer_syncs();
             }
             Err(unexpected) => {
                 self.unexpected += 1;
@@ -202,8 +252,60 @@ impl Supervisor {
         }
     }
 
+    /// Answers those who wait for a sync that is over, or that will not be.
+    fn answer_syncs(&mut self) {
+        let (over, answer) = match self.phase {
+            Phase::Running => (true, true),
+            phase => (phase.readiness() == Some(false), false),
+        };
+        if !over {
+            return;
+        }
+        for waiting in std::mem::take(&mut self.awaiting_sync) {
+            if waiting.begun || !answer {
+                waiting.reply.send(answer);
+            } else {
+                self.awaiting_sync.push(waiting);
+            }
+        }
+    }
+
+    fn sync_now(&mut self, reply: Reply<bool>) {
+        let Some(parts) = &self.parts else {
+            return reply.send(false);
+        };
+        parts.subscription.tell(SubscriptionMessage::Heal).unwrap_or(());
+        self.awaiting_sync.push(AwaitingSync { reply, begun: false });
+        self.answer_syncs();
+    }
+
+    fn pause_push(&mut self, paused: bool) {
+        if std::mem::replace(&mut self.push_paused, paused) != paused && self.phase.is_sending() {
+            self.perform(if paused {
+                Effect::PauseOutbox
+            } else {
+                Effect::ResumeOutbox
+            });
+        }
+    }
+
+    fn pause_pull(&mut self, paused: bool) {
+        if std::mem::replace(&mut self.pull_paused, paused) != paused {
+            self.step(if paused {
+                Input::PausePull
+            } else {
+                Input::ResumePull
+            });
+        }
+    }
+
     /// A part that is gone has stopped with its run, so what it would have been told no longer matters.
     fn perform(&mut self, effect: Effect) {
+        if effect == Effect::Sync {
+            self.awaiting_sync
+                .iter_mut()
+                .for_each(|waiting| waiting.begun = true);
+        }
         let Some(parts) = &self.parts else {
             return self.publish(effect);
         };
@@ -219,6 +321,7 @@ impl Supervisor {
             Effect::DrainBuffer => parts.subscription.tell(SubscriptionMessage::Drain).unwrap_or(()),
             Effect::Sync => parts.sync.tell(SyncMessage::Start).unwrap_or(()),
             Effect::CancelSync => parts.sync.tell(SyncMessage::Cancel).unwrap_or(()),
+            Effect::ResumeOutbox if self.push_paused => {}
             Effect::ResumeOutbox => {
                 let processor = parts.mutation.clone();
                 self.outbox
@@ -305,6 +408,19 @@ impl Supervisor {
             .unwrap_or(());
     }
 
+    fn start(&mut self, settings: SyncSettings, ctx: &mut actix::Context<Self>) {
+        self.epoch = Epoch(self.epoch.0 + 1);
+        if self.env.transport.is_some() {
+            self.run(settings, ctx);
+            self.step(Input::Started);
+        } else {
+            self.step(Input::StartedLocally);
+        }
+        self.hub
+            .tell(HubMessage::Publish(HubEvent::LocalReady))
+            .unwrap_or(());
+    }
+
     fn of_this_run(&self, epoch: Epoch, input: Input) -> Input {
         if epoch == self.epoch { input } else { Input::Stale }
     }
@@ -323,15 +439,20 @@ impl Handle for Supervisor {
                 if self.phase != Phase::Stopped {
                     return reply.send(());
                 }
-                self.epoch = Epoch(self.epoch.0 + 1);
-                if self.env.transport.is_some() {
-                    self.run(*settings, ctx);
-                    self.step(Input::Started);
-                } else {
-                    self.step(Input::StartedLocally);
-                }
+                self.start(*settings, ctx);
                 self.begin_epoch(reply);
             }
+            SupervisorMessage::Reconfigure { settings, reply } => {
+                if self.phase == Phase::Stopped {
+                    return reply.send(());
+                }
+                self.end_run();
+                self.start(*settings, ctx);
+                self.begin_epoch(reply);
+            }
+            SupervisorMessage::SyncNow { reply } => self.sync_now(reply),
+            SupervisorMessage::PausePush { paused } => self.pause_push(paused),
+            SupervisorMessage::PausePull { paused } => self.pause_pull(paused),
             SupervisorMessage::Stop { reply } => {
                 self.end_run();
                 self.begin_epoch(reply);
@@ -366,12 +487,17 @@ impl Handle for Supervisor {
                 ctx.stop();
             }
             SupervisorMessage::NetworkChanged { epoch, online } => {
-                let input = if online { Input::Online } else { Input::Offline };
+                let input = match online {
+                    true if self.pull_paused => Input::OnlineToPush,
+                    true => Input::Online,
+                    false => Input::Offline,
+                };
                 self.step(self.of_this_run(epoch, input));
             }
             SupervisorMessage::SubscriptionsEstablished { epoch } => {
                 self.step(self.of_this_run(epoch, Input::Subscribed));
             }
+            SupervisorMessage::GapFound { epoch } => self.step(self.of_this_run(epoch, Input::Gap)),
             SupervisorMessage::SubscriptionsLost { epoch } => self.step(self.of_this_run(epoch, Input::Lost)),
             SupervisorMessage::BufferDrained { epoch } => self.step(self.of_this_run(epoch, Input::Drained)),
             SupervisorMessage::SyncFinished { epoch } => self.step(self.of_this_run(epoch, Input::Synced)),

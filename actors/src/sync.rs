@@ -14,6 +14,8 @@ mod machine;
 mod model;
 mod pages;
 mod report;
+mod seen;
+mod sweep;
 mod trouble;
 
 use std::collections::VecDeque;
@@ -21,7 +23,8 @@ use std::collections::VecDeque;
 use actix::Context;
 use actix::prelude::*;
 
-use landfall_core::{ModelName, SyncKind};
+use landfall_core::{ModelName, Page, SyncAges, SyncKind};
+use landfall_storage::{Query, Snapshot, StorageError};
 use landfall_wire::{Failure, ServerError, TransportError};
 
 use crate::actor;
@@ -38,6 +41,7 @@ use machine::{Effect, Input, Limits, State};
 use model::{Question, Ticket};
 pub(crate) use report::error_kind;
 use report::server_error_kind;
+use sweep::Portion;
 use trouble::Trouble;
 
 /// Most records of a page that AppSync takes for a limit.
@@ -92,7 +96,11 @@ impl SyncProcessor {
             page_size: context.settings.page_size.clamp(1, PAGE_SIZE_MAX),
             records_max: context.settings.records_max.max(1),
             models_in_parallel: context.settings.models_in_parallel.max(1),
-            full_sync_interval: context.settings.full_sync_interval,
+            ages: SyncAges {
+                full_sync_interval: context.settings.full_sync_interval,
+                tombstone_life: context.settings.tombstone_life,
+                delta_life: context.settings.delta_life,
+            },
         };
         Self {
             context,
@@ -112,6 +120,7 @@ impl SyncProcessor {
             for effect in effects {
                 match effect {
                     Effect::ReadCursor { ticket, model } => inputs.push_back(self.read_cursor(ticket, model)),
+                    Effect::List(portion) => inputs.push_back(self.list(portion)),
                     Effect::Ask(question) => self.ask(question, ctx),
                     Effect::Store { ticket, batch } => self.store(ticket, batch, ctx),
                     Effect::Finished => {
@@ -133,13 +142,32 @@ impl SyncProcessor {
             .context
             .reader
             .snapshot()
-            .and_then(|snapshot| snapshot.cursor(&model));
+            .and_then(|snapshot| Ok((snapshot.cursor(&model)?, holds(&snapshot, &model)?)));
         let wall_ms = self.context.env.clock.wall_ms();
         Input::CursorRead {
             ticket,
             model,
             cursor: cursor.map_err(|error| error.to_string()),
             wall_ms,
+        }
+    }
+
+    fn list(&self, portion: Portion) -> Input {
+        let Portion {
+            ticket,
+            model,
+            after,
+            before_ms,
+        } = portion;
+        let listed = self
+            .context
+            .reader
+            .snapshot()
+            .and_then(|snapshot| snapshot.settled(&model, after.as_ref(), before_ms, sweep::PORTION));
+        Input::Listed {
+            ticket,
+            model,
+            listed: listed.map_err(|error| error.to_string()),
         }
     }
 
@@ -248,7 +276,11 @@ impl SyncProcessor {
                 }
             }
             Effect::Ready => HubEvent::SyncQueriesReady,
-            Effect::ReadCursor { .. } | Effect::Ask(_) | Effect::Store { .. } | Effect::Finished => return,
+            Effect::ReadCursor { .. }
+            | Effect::List(_)
+            | Effect::Ask(_)
+            | Effect::Store { .. }
+            | Effect::Finished => return,
         };
         self.context.hub.tell(HubMessage::Publish(event)).unwrap_or(());
     }
@@ -256,6 +288,18 @@ impl SyncProcessor {
     fn report(&self, error: SyncError) {
         self.context.settings.error_handler.handle(error);
     }
+}
+
+/// Whether the store holds anything of a model that a full sync might not meet.
+fn holds(snapshot: &Snapshot, model: &ModelName) -> Result<bool, StorageError> {
+    let first = Query {
+        page: Page {
+            limit: Some(1),
+            ..Page::default()
+        },
+        ..Query::all(model.clone())
+    };
+    Ok(!snapshot.query(&first)?.is_empty())
 }
 
 /// Has the actor hear of something in its turn, so that the trace shows it.
@@ -282,10 +326,13 @@ fn model_error(model: &ModelName, trouble: &Trouble, tried_again: bool) -> SyncE
         Trouble::Circle | Trouble::Endless => (ErrorKind::Unknown, None),
     };
     let suggestion = match kind {
-        _ if tried_again => "nothing needs to be done; the model is tried again until it succeeds",
         ErrorKind::Unauthorized => {
-            "give the user access to the model, or sign in again, then start sync again"
+            "give the user access to the model, or sign in again; it is tried again every so often, and with each start"
         }
+        ErrorKind::BadModel if tried_again => {
+            "generate the models from the schema that the server runs; the model is tried again every so often"
+        }
+        _ if tried_again => "nothing needs to be done; the model is tried again until it succeeds",
         ErrorKind::ConfigError => "correct the configuration, then start again",
         ErrorKind::BadModel => "generate the models from the schema that the server runs",
         ErrorKind::BadRecord | ErrorKind::Transient | ErrorKind::Unknown => {

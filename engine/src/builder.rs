@@ -6,15 +6,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use landfall_actors::{ConflictHandler, Env, ErrorHandler, Immediate, NoTrace, SyncSettings};
+use landfall_actors::{
+    ConflictHandler, Env, ErrorHandler, Immediate, Leaving, Listen, NoTrace, SyncSettings,
+};
 use landfall_core::{Model, ModelName, Predicate, Schema, TypedPredicate};
-use landfall_netsync::{Authorization, Endpoint, HttpTransport};
+use landfall_netsync::{AuthMode, AuthStrategy, Authorization, Endpoint, HttpTransport, MultiAuth};
 use landfall_storage::{CACHE_BYTES_DEFAULT, Disk, Migrations, OnIncompatible, Store, StoreOptions};
 use landfall_wire::Transport;
 
 use crate::assembly::assemble;
 use crate::datastore::DataStore;
 use crate::error::Error;
+use crate::expressions::Expressions;
 use crate::gate::{GatedTransport, NetworkGate};
 use crate::os_env::{OsClock, OsEntropy};
 use crate::runtime::Runtime;
@@ -24,7 +27,7 @@ use crate::runtime::Runtime;
 /// | setting | default |
 /// |---|---|
 /// | [`directory`](Self::directory) | none: the data is in memory and gone when the store is closed |
-/// | [`endpoint`](Self::endpoint) | none: changes are kept for the server until there is one |
+/// | [`endpoint`](Self::endpoint), [`endpoint_with`](Self::endpoint_with) | none: changes are kept for the server until there is one |
 /// | [`namespace`](Self::namespace) | none: one user of the directory |
 /// | [`local_only`](Self::local_only), [`local_only_model`](Self::local_only_model) | off |
 /// | [`migrate`](Self::migrate), [`wipe_if_incompatible`](Self::wipe_if_incompatible) | a schema that would lose data is refused |
@@ -33,6 +36,8 @@ use crate::runtime::Runtime;
 /// | [`full_sync_interval`](Self::full_sync_interval) | 24 hours |
 /// | [`conflict_handler`](Self::conflict_handler) | applies the changed fields to the server's record |
 /// | [`error_handler`](Self::error_handler) | logs |
+/// | [`listen`](Self::listen) | by subscriptions |
+/// | [`leaving`](Self::leaving) | at once |
 pub struct DataStoreBuilder {
     schema: Arc<Schema>,
     disk: Disk,
@@ -41,16 +46,21 @@ pub struct DataStoreBuilder {
     local_only: bool,
     local_models: Vec<ModelName>,
     namespace: Option<String>,
-    endpoint: Option<(String, String)>,
+    endpoint: Option<(String, Authorization)>,
+    /// Other ways to prove who asks.
+    others: Vec<(AuthMode, Authorization)>,
+    strategy: Option<Arc<dyn AuthStrategy>>,
+    region: Option<String>,
     realtime_url: Option<String>,
     transport: Option<Arc<dyn Transport>>,
     pub(crate) migrations: Migrations,
     settings: SyncSettings,
+    expressions: Expressions,
 }
 
 impl std::fmt::Debug for DataStoreBuilder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // The API key must not be printed.
+        // Credentials must not be printed.
         f.debug_struct("DataStoreBuilder")
             .field("disk", &self.disk)
             .field("endpoint", &self.endpoint.as_ref().map(|(url, _)| url))
@@ -70,10 +80,14 @@ impl DataStoreBuilder {
             local_models: Vec::new(),
             namespace: None,
             endpoint: None,
+            others: Vec::new(),
+            strategy: None,
+            region: None,
             realtime_url: None,
             transport: None,
             migrations: Migrations::default(),
             settings: SyncSettings::default(),
+            expressions: Expressions::default(),
         }
     }
 
@@ -139,7 +153,56 @@ impl DataStoreBuilder {
     /// Syncs with an AppSync API, such as `http://127.0.0.1:8080/graphql`, using an API key.
     #[must_use]
     pub fn endpoint(mut self, url: impl Into<String>, api_key: impl Into<String>) -> Self {
-        self.endpoint = Some((url.into(), api_key.into()));
+        self.endpoint = Some((url.into(), Authorization::api_key(api_key.into())));
+        self
+    }
+
+    /// Syncs with an AppSync API, proving who asks in another way than by an API key: a token of a user pool, of an OIDC
+    /// provider or for a Lambda function, or a signature with AWS credentials.
+    ///
+    /// ```
+    /// use landfall::{Authorization, CachedTokens, DataStore, Secret};
+    ///
+    /// landfall::inline_schema!("type Task @model { title: String! }");
+    ///
+    /// async fn id_token() -> Result<Secret, Box<dyn std::error::Error + Send + Sync>> {
+    ///     Ok(Secret::new("eyJ..."))
+    /// }
+    ///
+    /// let builder = DataStore::builder(schema())
+    ///     .endpoint_with("https://example.com/graphql", Authorization::token_from(CachedTokens::new(id_token)));
+    /// ```
+    #[must_use]
+    pub fn endpoint_with(mut self, url: impl Into<String>, authorization: Authorization) -> Self {
+        self.endpoint = Some((url.into(), authorization));
+        self
+    }
+
+    /// Another way to prove who asks, used where the [`auth_strategy`](Self::auth_strategy) names its mode.
+    #[must_use]
+    pub fn also_authorized(mut self, mode: AuthMode, authorization: Authorization) -> Self {
+        self.others.push((mode, authorization));
+        self
+    }
+
+    /// Chooses among several ways to prove who asks, by model and operation (Amplify's `authModeStrategy`).
+    #[must_use]
+    pub fn auth_strategy(mut self, strategy: impl AuthStrategy + 'static) -> Self {
+        self.strategy = Some(Arc::new(strategy));
+        self
+    }
+
+    /// Chooses among several ways to prove who asks by the `@auth` rules of each model (Amplify's `MULTI_AUTH`).
+    #[must_use]
+    pub fn multi_auth(self) -> Self {
+        let strategy = MultiAuth::of_schema(&self.schema);
+        self.auth_strategy(strategy)
+    }
+
+    /// The AWS region of the API, for signatures; needed only if the API has a domain of its own.
+    #[must_use]
+    pub fn region(mut self, region: impl Into<String>) -> Self {
+        self.region = Some(region.into());
         self
     }
 
@@ -191,6 +254,58 @@ impl DataStoreBuilder {
         self
     }
 
+    /// Syncs only the records of a model that satisfy the predicate which `compute` makes; it is asked at each
+    /// [`start`](DataStore::start) and by [`refresh_expressions`](DataStore::refresh_expressions). A changed answer has
+    /// everything fetched again, and what it does not select leaves the store.
+    ///
+    /// ```
+    /// use landfall::{DataStore, Op, Predicate};
+    ///
+    /// landfall::inline_schema!("type Task @model { team: String! }");
+    ///
+    /// async fn team_of_the_user() -> String {
+    ///     "red".to_owned()
+    /// }
+    ///
+    /// let builder = DataStore::builder(schema()).sync_expression_from("Task", || async {
+    ///     Predicate::field("team", Op::Eq(team_of_the_user().await.into()))
+    /// });
+    /// ```
+    #[must_use]
+    pub fn sync_expression_from<F>(
+        mut self,
+        model: impl Into<ModelName>,
+        compute: impl Fn() -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Predicate> + Send + 'static,
+    {
+        self.expressions
+            .insert(model.into(), Arc::new(move || Box::pin(compute())));
+        self
+    }
+
+    /// When a record is noticed that others changed so that its model's expression no longer selects it.
+    #[must_use]
+    pub fn leaving(mut self, leaving: Leaving) -> Self {
+        self.settings.leaving = leaving;
+        self
+    }
+
+    /// How the store hears of changes of a model.
+    #[must_use]
+    pub fn listen(mut self, model: impl Into<ModelName>, listen: Listen) -> Self {
+        self.settings.listening.insert(model.into(), listen);
+        self
+    }
+
+    /// Every other setting of sync.
+    #[must_use]
+    pub fn sync_settings(mut self, change: impl FnOnce(&mut SyncSettings)) -> Self {
+        change(&mut self.settings);
+        self
+    }
+
     /// Decides conflicts (Amplify's `conflictHandler`).
     #[must_use]
     pub fn conflict_handler(mut self, handler: impl ConflictHandler + 'static) -> Self {
@@ -227,7 +342,13 @@ impl DataStoreBuilder {
         };
         let options = self.options(env.clock.wall_ms());
         let (runtime, handles) = Runtime::open(env, options, self.migrations, !self.local_only).await?;
-        Ok(DataStore::new(handles, self.settings, Some(runtime), gate))
+        Ok(DataStore::new(
+            handles,
+            self.settings,
+            self.expressions,
+            Some(runtime),
+            gate,
+        ))
     }
 
     /// Opens the store on the current actix system, in the given world; for simulators.
@@ -239,7 +360,13 @@ impl DataStoreBuilder {
         self.check_expressions()?;
         let store = Store::open_migrating(self.options(env.clock.wall_ms()), &self.migrations)?;
         let handles = assemble(env, store, !self.local_only, None);
-        Ok(DataStore::new(handles, self.settings, None, Arc::default()))
+        Ok(DataStore::new(
+            handles,
+            self.settings,
+            self.expressions,
+            None,
+            Arc::default(),
+        ))
     }
 
     /// Works out what the settings mean together.
@@ -274,10 +401,19 @@ impl DataStoreBuilder {
         if let Some(transport) = &self.transport {
             return Ok(Some(Arc::clone(transport)));
         }
-        let Some((url, api_key)) = &self.endpoint else {
+        let Some((url, authorization)) = &self.endpoint else {
             return Ok(None);
         };
-        let mut endpoint = Endpoint::new(url, Authorization::api_key(api_key.as_str()))?;
+        let mut endpoint = Endpoint::new(url, authorization.clone())?;
+        for (mode, authorization) in &self.others {
+            endpoint = endpoint.with_authorization(*mode, authorization.clone())?;
+        }
+        if let Some(strategy) = &self.strategy {
+            endpoint = endpoint.with_strategy(Arc::clone(strategy));
+        }
+        if let Some(region) = &self.region {
+            endpoint = endpoint.with_region(region);
+        }
         if let Some(realtime_url) = &self.realtime_url {
             endpoint = endpoint.with_realtime_url(realtime_url)?;
         }
@@ -285,13 +421,20 @@ impl DataStoreBuilder {
     }
 
     fn check_expressions(&self) -> Result<(), Error> {
+        for model in self.expressions.models().chain(self.settings.listening.keys()) {
+            self.def(model)?;
+        }
         for (model, predicate) in &self.settings.expressions {
-            let Some(def) = self.schema.model(model) else {
-                return Err(unknown(&self.schema, model));
-            };
-            predicate.bind(def)?;
+            predicate.bind(self.def(model)?)?;
         }
         Ok(())
+    }
+
+    fn def(&self, model: &ModelName) -> Result<&landfall_core::ModelDef, Error> {
+        self.schema
+            .model(model)
+            .map(Arc::as_ref)
+            .ok_or_else(|| unknown(&self.schema, model))
     }
 }
 

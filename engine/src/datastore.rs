@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 use crate::assembly::Handles;
 use crate::builder::DataStoreBuilder;
 use crate::error::Error;
+use crate::expressions::Expressions;
 use crate::gate::NetworkGate;
 use crate::observe::{Observer, QueryObserver};
 use crate::outbox::OutboxView;
@@ -40,6 +41,7 @@ pub struct DataStore {
 pub(crate) struct Inner {
     pub(crate) handles: Handles,
     pub(crate) settings: RwLock<SyncSettings>,
+    expressions: Expressions,
     pub(crate) calls: Semaphore,
     /// Taken alone by a transaction that others have overtaken too often.
     pub(crate) turns: tokio::sync::RwLock<()>,
@@ -122,12 +124,14 @@ impl DataStore {
     pub(crate) fn new(
         handles: Handles,
         settings: SyncSettings,
+        expressions: Expressions,
         runtime: Option<Runtime>,
         gate: Arc<NetworkGate>,
     ) -> Self {
         let inner = Inner {
             handles,
             settings: RwLock::new(settings),
+            expressions,
             calls: Semaphore::new(CALLS_MAX),
             turns: tokio::sync::RwLock::new(()),
             gate,
@@ -295,15 +299,10 @@ impl DataStore {
     /// Without an endpoint nothing is synced and local changes stay queued.
     ///
     /// # Errors
-    /// [`Error::Closed`].
+    /// [`Error::BadPredicate`] if a computed sync expression does not fit its model; [`Error::Closed`].
     pub async fn start(&self) -> Result<(), Error> {
-        let settings = self
-            .inner
-            .settings
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        let settings = Box::new(settings);
+        self.compute_expressions().await?;
+        let settings = Box::new(self.settings());
         self.inner
             .handles
             .supervisor
@@ -350,6 +349,122 @@ impl DataStore {
             .supervisor
             .ask(|reply| SupervisorMessage::Clear { reply })
             .await??)
+    }
+
+    fn settings(&self) -> SyncSettings {
+        let settings = self.inner.settings.read();
+        settings.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Asks the app for the sync expressions that it computes. Returns whether one has changed.
+    async fn compute_expressions(&self) -> Result<bool, Error> {
+        let computed = self.inner.expressions.compute(self.schema()).await?;
+        let settings = self.inner.settings.write();
+        let mut settings = settings.unwrap_or_else(PoisonError::into_inner);
+        let mut changed = false;
+        for (model, expression) in computed {
+            let before = settings.expressions.insert(model, expression.clone());
+            changed |= before != Some(expression);
+        }
+        Ok(changed)
+    }
+
+    /// Puts changed settings in force. A store that syncs begins anew; one that does not uses them at its next start.
+    async fn reconfigure(&self) -> Result<(), Error> {
+        let settings = Box::new(self.settings());
+        let supervisor = &self.inner.handles.supervisor;
+        Ok(supervisor
+            .ask(|reply| SupervisorMessage::Reconfigure { settings, reply })
+            .await?)
+    }
+
+    /// Asks again for the sync expressions that the app computes. If one has changed, the store syncs by it: records that
+    /// it selects are fetched, those that it does not leave the store unless a change of them waits.
+    ///
+    /// # Errors
+    /// [`Error::BadPredicate`], [`Error::Closed`].
+    pub async fn refresh_expressions(&self) -> Result<(), Error> {
+        if self.compute_expressions().await? {
+            self.reconfigure().await?;
+        }
+        Ok(())
+    }
+
+    /// Syncs only the records of a model that satisfy the predicate, from here on; [`TypedPredicate::all`] syncs all.
+    /// Records that it selects are fetched, those that it does not leave the store unless a change of them waits.
+    ///
+    /// # Errors
+    /// [`Error::BadPredicate`], [`Error::Closed`].
+    pub async fn set_sync_expression<M: Model>(&self, predicate: TypedPredicate<M>) -> Result<(), Error> {
+        self.set_sync_expression_for(M::NAME, predicate.into_predicate())
+            .await
+    }
+
+    /// As [`set_sync_expression`](Self::set_sync_expression), for a model known at run time.
+    ///
+    /// # Errors
+    /// As there, and [`Error::Storage`] if there is no such model.
+    pub async fn set_sync_expression_for(&self, model: &str, predicate: Predicate) -> Result<(), Error> {
+        let def = self.records().def(model)?;
+        predicate.bind(&def)?;
+        let mut changed = false;
+        self.configure(|settings| {
+            let before = settings.expressions.insert(def.name.clone(), predicate.clone());
+            changed = before.unwrap_or(Predicate::All) != predicate;
+        });
+        if changed {
+            self.reconfigure().await?;
+        }
+        Ok(())
+    }
+
+    /// Fetches what has changed now, without waiting for subscriptions to tell. Returns whether a sync is over that began
+    /// after this call: `false` as soon as it is known that there is none, as without a network or while the pull is
+    /// paused. Models that failed are told by the error handler.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub async fn sync_now(&self) -> Result<bool, Error> {
+        let supervisor = &self.inner.handles.supervisor;
+        Ok(supervisor
+            .ask(|reply| SupervisorMessage::SyncNow { reply })
+            .await?)
+    }
+
+    /// Keeps local changes from being sent until [`resume_push`](Self::resume_push). What is on its way is still settled.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub fn pause_push(&self) -> Result<(), Error> {
+        self.tell(SupervisorMessage::PausePush { paused: true })
+    }
+
+    /// Sends local changes again.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub fn resume_push(&self) -> Result<(), Error> {
+        self.tell(SupervisorMessage::PausePush { paused: false })
+    }
+
+    /// Stops fetching and listening until [`resume_pull`](Self::resume_pull). Local changes are still sent.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub fn pause_pull(&self) -> Result<(), Error> {
+        self.tell(SupervisorMessage::PausePull { paused: true })
+    }
+
+    /// Listens again, and fetches what was missed.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub fn resume_pull(&self) -> Result<(), Error> {
+        self.tell(SupervisorMessage::PausePull { paused: false })
+    }
+
+    fn tell(&self, message: SupervisorMessage) -> Result<(), Error> {
+        Ok(self.inner.handles.supervisor.tell(message)?)
     }
 
     /// Changes how the next start syncs.

@@ -55,7 +55,7 @@ pub enum Error {
         max: usize,
     },
     /// The mutation is not parked.
-    #[error("mutation {seq} is not parked; only refused mutations can be retried or discarded")]
+    #[error("mutation {seq} is not parked; only refused mutations can be retried, edited or discarded")]
     NotParked {
         /// The mutation.
         seq: Seq,

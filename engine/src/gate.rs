@@ -9,7 +9,8 @@ use futures_util::future::{BoxFuture, Either, select};
 use tokio::sync::Notify;
 
 use landfall_wire::{
-    Credentials, HttpRequest, HttpResponse, Socket, SocketSink, SocketStream, Transport, TransportError,
+    Credentials, HttpRequest, HttpResponse, Socket, SocketSink, SocketStream, Subject, Transport,
+    TransportError,
 };
 
 /// Whether the network is cut.
@@ -104,6 +105,19 @@ impl Transport for GatedTransport {
 
     fn authorize(&self, payload: &str) -> BoxFuture<'static, Result<Credentials, TransportError>> {
         self.inner.authorize(payload)
+    }
+
+    fn authorize_start(
+        &self,
+        subject: &Subject,
+        payload: &str,
+        attempt: u32,
+    ) -> BoxFuture<'static, Result<Credentials, TransportError>> {
+        self.inner.authorize_start(subject, payload, attempt)
+    }
+
+    fn connection_refused(&self) {
+        self.inner.connection_refused();
     }
 
     fn endpoint(&self) -> &str {

@@ -11,6 +11,7 @@ mod assembly;
 mod builder;
 mod datastore;
 mod error;
+mod expressions;
 mod gate;
 mod migration;
 mod namespace;
@@ -33,7 +34,7 @@ pub use error::Error;
 pub use namespace::{NAMESPACE_LEN_MAX, namespaces};
 pub use observe::{Change, Observer, QueryObserver, QuerySnapshot};
 pub use operations::restore;
-pub use outbox::OutboxView;
+pub use outbox::{OutboxView, OutboxWatch};
 pub use pages::ResultPage;
 pub use records::Records;
 pub use streams::HubEvents;
@@ -41,9 +42,9 @@ pub use transaction::{TRANSACTION_TRIES_MAX, TRANSACTION_WRITES_MAX, Transaction
 pub use transfer::{IMPORT_LINE_LEN_MAX, TransferError, TransferProgress};
 
 pub use landfall_actors::{
-    AcceptRemote, ApplyLocalChanges, Clock, ConflictHandler, Entropy, Env, ErrorHandler, ErrorKind, HubEvent,
-    Immediate, LogErrors, NoTrace, Process, Schedule, SyncConflict, SyncError, SyncSettings, Trace,
-    WriteDone, WriteOp, record_json,
+    AcceptRemote, ApplyLocalChanges, Clock, ConflictHandler, DecideBy, Entropy, Env, ErrorHandler, ErrorKind,
+    HubEvent, Immediate, Leaving, Listen, LogErrors, NoTrace, Process, Schedule, SyncConflict, SyncError,
+    SyncSettings, Trace, WriteDone, WriteOp, record_json,
 };
 pub use landfall_core::{
     AwsDate, AwsDateTime, AwsEmail, AwsIpAddress, AwsPhone, AwsTime, AwsTimestamp, AwsUrl, Base, BelongsTo,
@@ -55,11 +56,15 @@ pub use landfall_core::{
     schema_from_json, schema_to_json,
 };
 pub use landfall_macros::{include_schema, inline_schema};
+pub use landfall_netsync::{
+    AuthMode, AuthStrategy, Authorization, AwsCredentials, AwsCredentialsProvider, AwsCredentialsResult,
+    CachedTokens, MultiAuth, Secret, TokenProvider, TokenResult,
+};
 pub use landfall_storage::{
     ChangeKind, CopyProgress, Cursor, Disk, Explanation, Followed, Group, Measure, MigrationProgress,
     MigrationReport, Plan, Query, RecordPage, Snapshot, Statistics, StorageError, Verification,
 };
-pub use landfall_wire::{Transport, TransportError};
+pub use landfall_wire::{Access, Subject, Transport, TransportError};
 
 /// The guides of `docs/guides`, so that their snippets are compiled.
 #[cfg(doctest)]

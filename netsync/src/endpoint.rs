@@ -3,15 +3,17 @@
 //! Owns [`Endpoint`], the configuration of a transport, and its checks. Opens nothing.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use landfall_wire::realtime_url;
+use landfall_wire::{Subject, realtime_url};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use url::Url;
 
 use crate::authorization::Authorization;
 use crate::error::NetsyncError;
+use crate::strategy::{AuthMode, AuthStrategy};
 
 /// How long each step may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +48,11 @@ pub enum ProxyUse {
 pub struct Endpoint {
     pub(crate) url: Url,
     pub(crate) realtime_url: Url,
-    pub(crate) authorization: Authorization,
+    /// Ways to prove who asks, the default one first; never empty.
+    pub(crate) ways: Vec<(AuthMode, Authorization)>,
+    pub(crate) strategy: Option<Arc<dyn AuthStrategy>>,
+    /// The AWS region, for signatures; empty if it is not known.
+    pub(crate) region: String,
     pub(crate) timeouts: Timeouts,
     pub(crate) proxy: ProxyUse,
     pub(crate) trusted: Vec<CertificateDer<'static>>,
@@ -70,15 +76,22 @@ impl Endpoint {
     /// [`NetsyncError::BadUrl`], or [`NetsyncError::BadSecret`] for a key that no header can carry.
     pub fn new(url: &str, authorization: Authorization) -> Result<Self, NetsyncError> {
         authorization.check()?;
+        let mode = match &authorization {
+            Authorization::ApiKey(_) => AuthMode::ApiKey,
+            Authorization::Token(_) => AuthMode::UserPool,
+            Authorization::Iam(_) => AuthMode::Iam,
+        };
         let url = parse("endpoint", url, ["http", "https"])?;
         let realtime_url = realtime_url(&url).map_err(|error| NetsyncError::BadUrl {
             which: "realtime",
             reason: error.to_string(),
         })?;
         Ok(Self {
+            region: region_of(url.host_str().unwrap_or_default()).to_owned(),
             url,
             realtime_url,
-            authorization,
+            ways: vec![(mode, authorization)],
+            strategy: None,
             timeouts: Timeouts::default(),
             proxy: ProxyUse::default(),
             trusted: Vec::new(),
@@ -92,6 +105,72 @@ impl Endpoint {
     pub fn with_realtime_url(mut self, url: &str) -> Result<Self, NetsyncError> {
         self.realtime_url = parse("realtime", url, ["ws", "wss"])?;
         Ok(self)
+    }
+
+    /// The same, in this AWS region; needed for signatures if the API has a domain of its own.
+    #[must_use]
+    pub fn with_region(mut self, region: &str) -> Self {
+        region.clone_into(&mut self.region);
+        self
+    }
+
+    /// The same, taking the default authorization for this mode. Without this a token counts as one of a user pool.
+    #[must_use]
+    pub fn with_default_mode(mut self, mode: AuthMode) -> Self {
+        self.ways[0].0 = mode;
+        self
+    }
+
+    /// The same with another way to prove who asks, for whoever chooses by a [`strategy`](Self::with_strategy).
+    ///
+    /// # Errors
+    /// [`NetsyncError::BadSecret`] for a key that no header can carry.
+    pub fn with_authorization(
+        mut self,
+        mode: AuthMode,
+        authorization: Authorization,
+    ) -> Result<Self, NetsyncError> {
+        authorization.check()?;
+        self.ways.retain(|(known, _)| *known != mode);
+        self.ways.push((mode, authorization));
+        Ok(self)
+    }
+
+    /// The same, choosing among several ways to prove who asks by model and operation. What the server refuses is asked
+    /// again in the next way, and a way that worked is tried first from then on.
+    #[must_use]
+    pub fn with_strategy(mut self, strategy: Arc<dyn AuthStrategy>) -> Self {
+        self.strategy = Some(strategy);
+        self
+    }
+
+    /// The ways to try for that, best first; never empty.
+    pub(crate) fn ways_for(&self, subject: Option<&Subject>) -> Vec<&(AuthMode, Authorization)> {
+        let modes = match (&self.strategy, subject) {
+            (Some(strategy), Some(subject)) => strategy.modes(subject),
+            _ => Vec::new(),
+        };
+        let found: Vec<_> = modes
+            .iter()
+            .filter_map(|mode| self.ways.iter().find(|(known, _)| known == mode))
+            .collect();
+        if found.is_empty() {
+            self.ways.iter().take(1).collect()
+        } else {
+            found
+        }
+    }
+
+    /// Checks what only the whole configuration tells.
+    pub(crate) fn check(&self) -> Result<(), NetsyncError> {
+        let signs = self
+            .ways
+            .iter()
+            .any(|(_, authorization)| matches!(authorization, Authorization::Iam(_)));
+        if signs && self.region.is_empty() {
+            return Err(NetsyncError::NoRegion);
+        }
+        Ok(())
     }
 
     /// The same with other time limits.
@@ -148,12 +227,21 @@ impl fmt::Debug for Endpoint {
         f.debug_struct("Endpoint")
             .field("url", &self.url.as_str())
             .field("realtime_url", &self.realtime_url.as_str())
-            .field("authorization", &self.authorization)
+            .field("ways", &self.ways)
             .field("timeouts", &self.timeouts)
             .field("proxy", &self.proxy)
             .field("trusted", &self.trusted.len())
             .finish()
     }
+}
+
+/// The region in the host of an AppSync API; empty if there is none.
+fn region_of(host: &str) -> &str {
+    let aws = host
+        .strip_suffix(".amazonaws.com")
+        .or_else(|| host.strip_suffix(".amazonaws.com.cn"));
+    aws.and_then(|rest| rest.split_once(".appsync-api."))
+        .map_or("", |(_, region)| region)
 }
 
 /// Reads an address. Its text is not repeated in errors, since it may hold a password.
@@ -181,6 +269,8 @@ fn parse(which: &'static str, text: &str, schemes: [&str; 2]) -> Result<Url, Net
 
 #[cfg(test)]
 mod tests {
+    use landfall_wire::Access;
+
     use super::*;
 
     fn endpoint(url: &str) -> Result<Endpoint, NetsyncError> {
@@ -226,6 +316,43 @@ mod tests {
         );
         let given = aws.with_realtime_url("ws://localhost:9/x").expect("good");
         assert_eq!(given.realtime().as_str(), "ws://localhost:9/x");
+    }
+
+    #[test]
+    fn a_signature_needs_a_region_which_an_appsync_host_names() {
+        let sign = || {
+            Authorization::iam(crate::AwsCredentials {
+                access_key_id: "AKID".into(),
+                secret_access_key: "hidden".into(),
+                session_token: None,
+            })
+        };
+        let aws = Endpoint::new("https://abc.appsync-api.eu-west-1.amazonaws.com/graphql", sign());
+        let aws = aws.expect("good");
+        assert_eq!((aws.region.as_str(), aws.check()), ("eu-west-1", Ok(())));
+        let own = Endpoint::new("https://example.com/graphql", sign()).expect("good");
+        assert_eq!(own.check(), Err(NetsyncError::NoRegion));
+        assert_eq!(own.with_region("eu-west-1").check(), Ok(()));
+    }
+
+    #[test]
+    fn a_strategy_chooses_among_the_ways_that_there_are() {
+        let strategy = |subject: &Subject| match subject.access {
+            Access::Read => vec![AuthMode::Iam, AuthMode::UserPool, AuthMode::ApiKey],
+            _ => vec![AuthMode::Lambda],
+        };
+        let endpoint = endpoint("https://example.com/")
+            .expect("good")
+            .with_authorization(AuthMode::UserPool, Authorization::fixed_token("t"))
+            .expect("good")
+            .with_strategy(Arc::new(strategy));
+        let modes = |access| {
+            let model = "Post".into();
+            let ways = endpoint.ways_for(Some(&Subject { model, access }));
+            ways.into_iter().map(|(mode, _)| *mode).collect::<Vec<_>>()
+        };
+        assert_eq!(modes(Access::Read), [AuthMode::UserPool, AuthMode::ApiKey]);
+        assert_eq!(modes(Access::Create), [AuthMode::ApiKey], "the default");
     }
 
     #[test]

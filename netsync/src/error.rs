@@ -24,6 +24,9 @@ pub enum NetsyncError {
         /// Which secret.
         what: &'static str,
     },
+    /// Requests are to be signed, and the region of the API is not known.
+    #[error("the endpoint's address does not name an AWS region; give it, such as `eu-west-1`")]
+    NoRegion,
     /// A trusted certificate cannot be read.
     #[error("the trusted certificates cannot be used: {reason}; give them as PEM")]
     BadCertificate {

@@ -1,5 +1,7 @@
 //! Requests over HTTP, and the transport as a whole.
 //!
+//! Which credentials are presented, and what follows if they are refused, is `present.rs`.
+//!
 //! Owns [`HttpTransport`]: one pooled client for requests, one for the upgrades of realtime sockets, and the rules
 //! that say of each failure whether the request can have reached the server.
 //!
@@ -20,16 +22,17 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use landfall_wire::{Credentials, HttpRequest, HttpResponse, Socket, Transport, TransportError};
+use landfall_wire::{Credentials, HttpRequest, HttpResponse, Socket, Subject, Transport, TransportError};
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder, Response};
 
+use crate::authorization::{BODY_TYPE, Call, Held};
 use crate::endpoint::{Endpoint, ProxyUse};
 use crate::error::NetsyncError;
+use crate::present::{self, Presenting};
 use crate::retry_after::retry_after_ms;
 use crate::tls::{self, Protocols, Scheme};
-use crate::websocket;
 
 /// Most bytes of a reply: a page of 1,000 items may hold 1,000 records of 400 KB, but DynamoDB reads 1 MB per page, so
 /// this leaves a wide margin and still bounds what a broken server can make us hold.
@@ -52,6 +55,7 @@ pub struct HttpTransport {
 
 pub(crate) struct Inner {
     pub(crate) endpoint: Endpoint,
+    pub(crate) presenting: Presenting,
     pub(crate) host: String,
     pub(crate) requests: Client,
     pub(crate) upgrades: Client,
@@ -64,6 +68,7 @@ impl HttpTransport {
     /// [`NetsyncError::Tls`] if the system has no trusted certificates, [`NetsyncError::BadCertificate`] if an added
     /// one cannot be used, [`NetsyncError::Client`] for the rest.
     pub fn new(endpoint: Endpoint) -> Result<Self, NetsyncError> {
+        endpoint.check()?;
         let requests = build(
             builder(&endpoint, Scheme::of(endpoint.url()), Protocols::Any)?
                 .timeout(endpoint.timeouts.request)
@@ -78,6 +83,7 @@ impl HttpTransport {
         Ok(Self {
             inner: Arc::new(Inner {
                 endpoint,
+                presenting: Presenting::default(),
                 host,
                 requests,
                 upgrades,
@@ -119,7 +125,7 @@ impl Transport for HttpTransport {
         let inner = self.inner.clone();
         async move {
             let operation = request.operation.clone();
-            let reply = execute(&inner, request).await;
+            let reply = present::execute(&inner, request).await;
             match &reply {
                 Ok(HttpResponse { status, body, .. }) => {
                     tracing::debug!(%operation, status, bytes = body.len(), "reply");
@@ -134,7 +140,7 @@ impl Transport for HttpTransport {
     fn connect(&self) -> BoxFuture<'static, Result<Box<dyn Socket>, TransportError>> {
         let inner = self.inner.clone();
         async move {
-            let socket = websocket::open(&inner).await;
+            let socket = present::connect(&inner).await;
             match &socket {
                 Ok(_) => tracing::debug!("realtime socket open"),
                 Err(error) => tracing::debug!(%error, "no realtime socket"),
@@ -144,16 +150,23 @@ impl Transport for HttpTransport {
         .boxed()
     }
 
-    fn authorize(&self, _payload: &str) -> BoxFuture<'static, Result<Credentials, TransportError>> {
-        let inner = self.inner.clone();
-        async move {
-            inner
-                .endpoint
-                .authorization
-                .credentials(&inner.host, inner.endpoint.timeouts.request)
-                .await
-        }
-        .boxed()
+    fn authorize(&self, payload: &str) -> BoxFuture<'static, Result<Credentials, TransportError>> {
+        let (inner, payload) = (self.inner.clone(), payload.to_owned());
+        async move { present::for_start(&inner, None, &payload, 0).await }.boxed()
+    }
+
+    fn authorize_start(
+        &self,
+        subject: &Subject,
+        payload: &str,
+        attempt: u32,
+    ) -> BoxFuture<'static, Result<Credentials, TransportError>> {
+        let (inner, subject, payload) = (self.inner.clone(), subject.clone(), payload.to_owned());
+        async move { present::for_start(&inner, Some(&subject), &payload, attempt).await }.boxed()
+    }
+
+    fn connection_refused(&self) {
+        self.inner.presenting.connection_refused();
     }
 
     fn endpoint(&self) -> &str {
@@ -161,25 +174,28 @@ impl Transport for HttpTransport {
     }
 }
 
-async fn execute(inner: &Inner, request: HttpRequest) -> Result<HttpResponse, TransportError> {
-    let (name, value) = inner
-        .endpoint
-        .authorization
-        .header(inner.endpoint.timeouts.request)
-        .await?;
-    let reply = inner
+/// Sends a request with those credentials.
+pub(crate) async fn send(
+    inner: &Inner,
+    request: &HttpRequest,
+    held: &Held,
+) -> Result<HttpResponse, TransportError> {
+    let url = inner.endpoint.url();
+    let call = Call {
+        url,
+        host: &inner.host,
+        region: &inner.endpoint.region,
+        body: &request.body,
+    };
+    let mut post = inner
         .requests
-        .post(inner.endpoint.url().clone())
-        .header(
-            CONTENT_TYPE,
-            HeaderValue::from_static("application/json; charset=UTF-8"),
-        )
-        .header(ACCEPT, HeaderValue::from_static("application/json"))
-        .header(name, value)
-        .body(request.body)
-        .send()
-        .await
-        .map_err(failure)?;
+        .post(url.clone())
+        .header(CONTENT_TYPE, HeaderValue::from_static(BODY_TYPE))
+        .header(ACCEPT, HeaderValue::from_static("application/json"));
+    for (name, value) in held.headers(&call)? {
+        post = post.header(name, value);
+    }
+    let reply = post.body(request.body.clone()).send().await.map_err(failure)?;
     let status = reply.status().as_u16();
     let retry_after_ms = retry_after_ms(reply.headers());
     let body = read_body(reply).await?;

@@ -19,13 +19,22 @@ mod authorization;
 mod endpoint;
 mod error;
 mod http;
+mod present;
 mod retry_after;
+mod sigv4;
+mod strategy;
 #[cfg(test)]
 mod testing;
 mod tls;
+mod tokens;
 mod websocket;
 
-pub use authorization::{Authorization, Secret, TokenProvider, TokenResult};
+pub use authorization::{
+    Authorization, AwsCredentials, AwsCredentialsProvider, AwsCredentialsResult, Secret, TokenProvider,
+    TokenResult,
+};
 pub use endpoint::{Endpoint, ProxyUse, Timeouts};
 pub use error::NetsyncError;
 pub use http::{HttpTransport, REPLY_BYTES_MAX};
+pub use strategy::{AuthMode, AuthStrategy, MultiAuth};
+pub use tokens::{CachedTokens, RENEW_BEFORE};

@@ -27,6 +27,7 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig
 use tokio_tungstenite::tungstenite::{Error, Message};
 use url::Url;
 
+use crate::authorization::{Call, Held};
 use crate::http::{Inner, failure};
 
 /// How long the server may take to agree to a close; after that the socket is dropped.
@@ -38,14 +39,18 @@ const READ_BUFFER_BYTES: usize = 16 * 1_024;
 /// Most bytes that wait to be sent: a few `start` frames of the largest size. A peer that takes nothing is cut off.
 const WRITE_BUFFER_BYTES_MAX: usize = 4 * FRAME_BYTES_MAX;
 
-/// Opens a socket: sends the upgrade request and waits for the server's agreement.
-pub(crate) async fn open(inner: &Inner) -> Result<Box<dyn Socket>, TransportError> {
+/// Opens a socket with those credentials: sends the upgrade request and waits for the server's agreement.
+pub(crate) async fn open(inner: &Inner, held: &Held) -> Result<Box<dyn Socket>, TransportError> {
     let timeouts = inner.endpoint.timeouts;
-    let credentials = inner
-        .endpoint
-        .authorization
-        .credentials(&inner.host, timeouts.request)
-        .await?;
+    // What is signed is a request that is never sent as such.
+    let mut url = inner.endpoint.url().clone();
+    url.set_path(&format!("{}/connect", url.path().trim_end_matches('/')));
+    let credentials = held.credentials(&Call {
+        url: &url,
+        host: &inner.host,
+        region: &inner.endpoint.region,
+        body: "{}",
+    });
     let mut protocols = HeaderValue::from_str(&subprotocols(&credentials)).map_err(|_| {
         let reason = "the credentials do not fit into a header".to_owned();
         TransportError::Unauthorized { reason }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use landfall::{DataStore, Disk, Env, Error, Schedule, Schema};
+use landfall::{DataStore, DataStoreBuilder, Disk, Env, Error, Schedule, Schema};
 
 use crate::clock::pass;
 use crate::disk::SimDisk;
@@ -75,6 +75,17 @@ impl SimClient {
     /// # Errors
     /// What opening or starting says.
     pub async fn boot(&mut self) -> Result<(), Error> {
+        self.boot_with(|builder| builder).await
+    }
+
+    /// As [`boot`](Self::boot), with settings of the caller's.
+    ///
+    /// # Errors
+    /// What opening or starting says.
+    pub async fn boot_with(
+        &mut self,
+        set: impl FnOnce(DataStoreBuilder) -> DataStoreBuilder,
+    ) -> Result<(), Error> {
         self.incarnation += 1;
         let of_this_life = format!("{} {}", self.name, self.incarnation);
         let turnstile = self.seed.stream(&format!("schedule {}", self.name));
@@ -90,9 +101,22 @@ impl SimClient {
             }),
         };
         let builder = DataStore::builder(&self.schema).disk(Disk::Custom(self.disk.opener()));
-        let store = builder.open_in(env)?;
+        let store = set(builder).open_in(env)?;
         store.start().await?;
         self.store = Some(store);
+        Ok(())
+    }
+
+    /// Switches it off in good order.
+    ///
+    /// # Errors
+    /// What stopping says.
+    pub async fn shut_down(&mut self) -> Result<(), Error> {
+        if let Some(store) = self.store.take() {
+            store.stop().await?;
+            store.halt();
+            pass(10).await;
+        }
         Ok(())
     }
 

@@ -14,6 +14,7 @@ mod error;
 mod index;
 mod journal;
 pub mod kv;
+mod listing;
 mod migrate;
 mod open;
 mod projections;
@@ -30,6 +31,7 @@ mod txn;
 pub use backup::{CopyProgress, Statistics, restore};
 pub use disk::{Disk, FILE_NAME, InMemoryBackend, OpenBackend, StorageBackend, database_of};
 pub use error::StorageError;
+pub use listing::Listing;
 pub use migrate::{MigrationProgress, MigrationReport, Migrations, OnProgress};
 pub use query::{
     CURSOR_LEN_MAX, Cursor, Explanation, Followed, GROUPS_MAX, Group, Measure, Plan, Query, RecordPage,

@@ -189,7 +189,10 @@ impl<'t> Txn<'t> {
     }
 
     /// Every pending mutation that is on its way, oldest first.
-    pub(crate) fn pending_in_flight(&self) -> Result<Vec<Mutation>, StorageError> {
+    ///
+    /// # Errors
+    /// The disk's faults.
+    pub fn pending_in_flight(&self) -> Result<Vec<Mutation>, StorageError> {
         let mut found = Vec::new();
         for item in self.projections.in_flight.iter()? {
             let seq = Seq(item?.0.value());

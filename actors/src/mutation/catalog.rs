@@ -13,13 +13,18 @@ use landfall_wire::{
 };
 
 use super::verdict::Fetched;
+use crate::config::SyncSettings;
 use crate::handlers::ErrorKind;
+use crate::scope::{Coverage, Scope};
+use crate::storage::Settlement;
 
 /// Every model whose records can be sent.
 #[derive(Debug)]
 pub(super) struct Catalog {
     schema: Arc<Schema>,
     models: BTreeMap<ModelName, Result<Listed, Unsendable>>,
+    /// Models with a sync expression.
+    scopes: BTreeMap<ModelName, Scope>,
 }
 
 struct Listed {
@@ -36,14 +41,20 @@ pub(super) struct Unsendable {
 
 impl Catalog {
     /// The synced models of a schema.
-    pub(super) fn new(schema: &Arc<Schema>) -> Self {
+    pub(super) fn new(schema: &Arc<Schema>, settings: &SyncSettings) -> Self {
         let syncable = schema.models().filter(|def| def.syncable);
         let models = syncable
             .map(|def| (def.name.clone(), Listed::new(schema, &def.name)))
             .collect();
+        let scopes = settings.expressions.iter().filter_map(|(model, expression)| {
+            // Sync tells the app of an expression that does not fit.
+            let scope = Scope::new(schema.model(model)?, Some(expression)).ok()?;
+            Some((model.clone(), scope))
+        });
         Self {
             schema: Arc::clone(schema),
             models,
+            scopes: scopes.collect(),
         }
     }
 
@@ -58,6 +69,23 @@ impl Catalog {
                 ),
             }),
         }
+    }
+
+    /// Whether the server's record that comes with a settlement is one of those that sync. `model` is asked only if
+    /// that depends on it.
+    pub(super) fn covers(&self, settlement: &Settlement, model: impl FnOnce() -> Option<ModelName>) -> bool {
+        let (Settlement::Acknowledged(remote) | Settlement::Conflict { remote, .. }) = settlement else {
+            return true;
+        };
+        if self.scopes.is_empty() {
+            return true;
+        }
+        let model = model();
+        let scope = model.as_ref().and_then(|model| self.scopes.get(model));
+        let def = model.as_ref().and_then(|model| self.schema.model(model));
+        scope
+            .zip(def)
+            .is_none_or(|(scope, def)| scope.coverage(def, remote) != Coverage::Outside)
     }
 
     /// The request that sends a mutation.

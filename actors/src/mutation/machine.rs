@@ -14,8 +14,8 @@
 //!
 //! Every other pair of stage and answer is unexpected and counted by name. The processor itself is fresh until its first
 //! wake, then awake, and paused between a pause and the next wake. A wake in any of them is expected: the outbox wakes
-//! with each commit. A fresh processor first has mutations settled that a former run left on their way: nobody waits
-//! for their answers any more.
+//! with each commit. What a former run left on its way is of unknown outcome since this run began
+//! (`StorageMessage::BeginEpoch`).
 //!
 //! Invariants: 1. a mutation is in one lane at most, whatever the outbox says; 2. at most `lanes` are in hand; 3. what is in
 //! hand leaves it settled or given back; 4. one take is open at a time, and no wake is forgotten; 5. what was marked
@@ -73,13 +73,20 @@ pub(super) enum Input {
         seq: Seq,
         fetched: Result<Fetched, Box<Failure>>,
     },
-    /// The conflict handler answered; `None` if it failed.
+    /// The conflict handler answered, or failed.
     Decided {
         seq: Seq,
-        resolution: Option<Resolution>,
+        resolution: Result<Resolution, Undecided>,
     },
     /// A settlement is stored, or could not be.
     Settled { seq: Seq, settled: Result<(), String> },
+}
+
+/// Why a conflict handler has not answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Undecided {
+    Panicked,
+    TookTooLong,
 }
 
 impl Input {
@@ -106,8 +113,6 @@ impl Input {
 /// What the shell is to do.
 #[derive(Debug)]
 pub(super) enum Effect {
-    /// Settle what a former run left on its way as unknown.
-    Recover,
     /// Ask the outbox for work.
     Take { max: usize },
     /// Give mutations back to the outbox.
@@ -232,7 +237,7 @@ impl State {
         };
         let name = input.name();
         match input {
-            Input::Wake => self.wake(&mut turn),
+            Input::Wake => self.wake(),
             Input::Pause if self.mode == Mode::Awake => self.mode = Mode::Paused,
             // Nothing is taken before the first wake anyway.
             Input::Pause => {}
@@ -250,12 +255,11 @@ impl State {
         turn.effects
     }
 
-    fn wake(&mut self, turn: &mut Turn<'_>) {
+    fn wake(&mut self) {
         match self.mode {
-            Mode::Fresh => turn.effects.push(Effect::Recover),
             // Sending resumes because the server can be reached again.
             Mode::Paused => self.gate.forgive(),
-            Mode::Awake => {}
+            Mode::Fresh | Mode::Awake => {}
         }
         self.mode = Mode::Awake;
         self.hungry = true;
@@ -489,7 +493,8 @@ impl State {
 
     fn def(&self, mutation: &Mutation) -> &ModelDef {
         let def = self.schema.model(mutation.model());
-        def.expect("only mutations of the schema's models go out")
+        // What the catalog has no documents for is answered with `Unsendable`, before any reply can come.
+        def.expect("a reply is to a request, and requests are made for the schema's models only")
     }
 
     /// Carries a verdict out.
@@ -574,16 +579,20 @@ fn is_misconfigured(failure: &Failure) -> bool {
     )
 }
 
-fn decided(mutation: &Mutation, remote: RemoteRecord, resolution: Option<Resolution>) -> Verdict {
+fn decided(mutation: &Mutation, remote: RemoteRecord, resolution: Result<Resolution, Undecided>) -> Verdict {
     match resolution {
-        Some(resolution) => {
+        Ok(resolution) => {
             let decision = decide_conflict(mutation, &remote, resolution);
             Verdict::Settle(Settlement::Conflict { remote, decision }, None)
         }
-        None => {
+        Err(undecided) => {
+            let why = match undecided {
+                Undecided::Panicked => "panicked",
+                Undecided::TookTooLong => "took too long",
+            };
             let refusal = Refusal {
                 error_type: None,
-                message: "the conflict handler panicked, so nothing is decided".to_owned(),
+                message: format!("the conflict handler {why}, so nothing is decided"),
             };
             verdict::refuse(mutation, refusal, ErrorKind::Unknown, Some(remote))
         }

@@ -1,10 +1,11 @@
 //! The actor on paused time, with a real store, a real outbox and a server that keeps records and loses answers.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use futures_util::future::BoxFuture;
-use landfall_core::{Base, Record, RecordId, RecordKey, Resolution, Value};
+use landfall_core::{Base, Record, RecordId, RecordKey, Resolution, Stage, Value};
 use landfall_storage::{CACHE_BYTES_DEFAULT, Disk, OnIncompatible, Reader, Store, StoreOptions};
 use landfall_wire::{Credentials, Socket, Transport};
 use serde_json::{Value as Json, json};
@@ -153,6 +154,8 @@ impl Transport for Server {
 struct App {
     errors: Mutex<Vec<SyncError>>,
     conflicts: Mutex<Vec<SyncConflict>>,
+    /// Whether the conflict handler never answers.
+    hangs: AtomicBool,
 }
 
 impl ErrorHandler for App {
@@ -165,6 +168,9 @@ impl ConflictHandler for App {
     fn decide(&self, conflict: SyncConflict) -> BoxFuture<'static, Resolution> {
         let asks_again = conflict.attempts == 1;
         self.conflicts.lock().unwrap().push(conflict);
+        if self.hangs.load(Ordering::SeqCst) {
+            return Box::pin(std::future::pending());
+        }
         Box::pin(async move {
             assert!(asks_again, "a handler may fail");
             SimTime::pass(ROUND_TRIP_MS).await;
@@ -304,7 +310,7 @@ impl Lab {
     async fn drained(&self) {
         self.context
             .outbox
-            .ask(|reply| OutboxMessage::Drained { reply })
+            .ask(|reply| OutboxMessage::Drained { within: None, reply })
             .await
             .expect("the outbox answers");
     }
@@ -408,6 +414,87 @@ fn a_handler_that_panics_parks_the_change_and_the_store_goes_on() {
         SimTime::pass(1_000).await;
         assert_eq!(lab.server.version("b"), 1);
         assert_eq!(lab.pending(), 1, "the change is parked");
+    });
+}
+
+#[test]
+fn a_handler_that_never_answers_parks_the_change_after_a_while() {
+    on_paused_time(async {
+        let lab = lab();
+        lab.resume();
+        lab.save("a", "one").await;
+        lab.drained().await;
+        lab.server.overwrite("a", "theirs");
+        lab.app.hangs.store(true, Ordering::SeqCst);
+        lab.save("a", "two").await;
+        let limit_ms = u64::try_from(SyncSettings::default().conflict_timeout.as_millis()).unwrap();
+        SimTime::pass(limit_ms - 1_000).await;
+        assert!(lab.app.errors.lock().unwrap().is_empty(), "it has time left");
+        SimTime::pass(2_000).await;
+        let errors = std::mem::take(&mut *lab.app.errors.lock().unwrap());
+        assert_eq!(errors.len(), 1);
+        assert!(
+            errors[0].message.contains("took too long"),
+            "{}",
+            errors[0].message
+        );
+        assert!(errors[0].remote.is_some(), "the server's record is beside it");
+        assert_eq!(lab.pending(), 1);
+    });
+}
+
+#[test]
+fn a_parked_change_is_edited_and_sent_or_given_up() {
+    on_paused_time(async {
+        let lab = lab();
+        lab.resume();
+        let parked = || {
+            let snapshot = lab.reader.snapshot().unwrap();
+            let waiting = snapshot.pending(Seq::ZERO, 9).unwrap();
+            assert!(matches!(waiting[0].stage, Stage::Parked(_)), "{waiting:?}");
+            waiting[0].seq
+        };
+        lab.server.faults.lock().unwrap().push(Fault::Refuse);
+        lab.save("a", "bad").await;
+        SimTime::pass(1_000).await;
+        let mutation = parked();
+        let edit = |patch: &[(&str, Value)]| {
+            let patch = patch.iter().map(|(name, value)| ((*name).into(), value.clone()));
+            let patch: FieldMap = patch.collect();
+            lab.context.storage.ask(move |reply| StorageMessage::EditParked {
+                mutation,
+                patch,
+                reply,
+            })
+        };
+        let refused = edit(&[("colour", "red".into())]).await.unwrap();
+        assert!(matches!(refused, Err(WriteError::Refused(_))), "{refused:?}");
+        edit(&[("title", "good".into())])
+            .await
+            .unwrap()
+            .expect("it is sound");
+        lab.drained().await;
+        assert_eq!(lab.server.record("a").unwrap()["title"], "good");
+        assert_eq!(
+            lab.stored("a").unwrap().get("title"),
+            Some(&Value::from("good")),
+            "the record shows the edit"
+        );
+        let again = edit(&[("title", "late".into())]).await.unwrap();
+        assert!(matches!(again, Err(WriteError::NotParked { .. })), "{again:?}");
+
+        lab.server.faults.lock().unwrap().push(Fault::Refuse);
+        lab.save("a", "bad").await;
+        SimTime::pass(1_000).await;
+        let mutation = parked();
+        lab.context
+            .storage
+            .ask(|reply| StorageMessage::DiscardParked { mutation, reply })
+            .await
+            .unwrap()
+            .expect("it is parked");
+        assert_eq!(lab.pending(), 0);
+        assert_eq!(lab.stored("a").unwrap().get("title"), Some(&Value::from("good")));
     });
 }
 

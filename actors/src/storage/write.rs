@@ -4,23 +4,21 @@
 //!
 //! Invariant: a command either appends everything that it decided or nothing; it decides all before it appends.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
 use landfall_core::{
-    Acknowledged, Association, Change, Checkpoint, Conflict, Decision, FieldType, ModelDef, Mutation,
-    MutationKind, MutationRef, Origin, Record, RecordId, RecordKey, RecordState, Refused, Remote,
-    RemoteRecord, SaveRequest, Sent, Seq, Stage, Value, Write, decide_delete, decide_save, is_news,
+    Acknowledged, Change, Conflict, Decision, FieldMap, Mutation, MutationRef, Origin, Record, Refused,
+    RemoteRecord, Sent, Seq, Stage, decide_edit,
 };
-use landfall_storage::{Applied, ChangeKind, StorageError, Txn};
+use landfall_storage::{Applied, StorageError, Txn};
 
 use super::notice::Changes;
-use super::{Epoch, RemoteBatch, RemoteCounts, Settlement, StorageMessage, WriteDone, WriteError, WriteOp};
+use super::plan::{Plan, Step};
+use super::quarantine::Known;
+use super::{Epoch, RemoteCounts, Settlement, StorageMessage, WriteDone, WriteError, WriteOp};
 use crate::hub::HubEvent;
 use crate::port::Reply;
 
-/// Records that one delete may take along; their mutations and entries are one transaction.
-const CASCADE_MAX: usize = 100_000;
+/// Why a record leaves that the server changed so that the sync expression no longer selects it.
+pub(super) const LEFT_EXPRESSION: &str = "left the sync expression";
 
 /// What applies to every command of a batch.
 pub(super) struct Rules {
@@ -35,12 +33,17 @@ type Answer = Box<dyn FnOnce(Result<(), WriteError>) + Send>;
 #[derive(Default)]
 pub(super) struct Batch {
     answers: Vec<Answer>,
-    changes: Changes,
+    pub(super) changes: Changes,
+    pub(super) quarantine: Known,
+    /// The newest entry that was appended.
+    newest: Option<Seq>,
+    /// Entries that the command at hand has appended.
+    of_command: usize,
     pub(super) stale: u64,
 }
 
 /// Why a command was not carried out: by the rules (others go on), or because the store failed (all fail).
-enum Stop {
+pub(super) enum Stop {
     Refused(WriteError),
     Failed(StorageError),
 }
@@ -62,6 +65,13 @@ impl From<landfall_core::WriteRefused> for Stop {
 }
 
 impl Batch {
+    pub(super) fn new(quarantine: Known) -> Self {
+        Self {
+            quarantine,
+            ..Self::default()
+        }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.answers.len()
     }
@@ -69,6 +79,15 @@ impl Batch {
     /// Whether all data was cleared.
     pub(super) fn cleared(&self) -> bool {
         self.changes.cleared
+    }
+
+    /// The newest entry that was appended; `None` if none was.
+    pub(super) fn newest(&self) -> Option<Seq> {
+        self.newest
+    }
+
+    pub(super) fn take_quarantine(&mut self) -> Known {
+        std::mem::take(&mut self.quarantine)
     }
 
     /// Answers everybody. Returns what there is to tell.
@@ -79,11 +98,33 @@ impl Batch {
         self.changes
     }
 
-    /// Tells everybody that the transaction failed.
-    pub(super) fn fail(self, error: &WriteError) {
+    /// Tells everybody who asked that the transaction failed. Returns what there is to tell if it is there after all.
+    pub(super) fn fail(self, error: &WriteError) -> Changes {
         for answer in self.answers {
             answer(Err(error.clone()));
         }
+        self.changes
+    }
+
+    /// Nobody waits for the answers to what an ended run has sent: they are of unknown outcome.
+    pub(super) fn settle_leftovers(&mut self, txn: &mut Txn<'_>) -> Result<(), StorageError> {
+        for mutation in txn.pending_in_flight()? {
+            // Each stands alone, like a command.
+            self.of_command = 0;
+            let of = MutationRef {
+                key: mutation.key,
+                mutation: mutation.seq,
+            };
+            match self.append(txn, Origin::Outbox, Some(of.mutation), Change::OutcomeUnknown(of)) {
+                Ok(_) => {}
+                Err(Stop::Failed(error)) => return Err(error),
+                // It waits as it is, such as one whose model has gone from the schema.
+                Err(Stop::Refused(error)) => {
+                    tracing::warn!(%error, "an interrupted mutation cannot be settled");
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Carries out one command. An error means that the whole transaction has failed.
@@ -93,6 +134,7 @@ impl Batch {
         rules: &Rules,
         command: StorageMessage,
     ) -> Result<(), StorageError> {
+        self.of_command = 0;
         match command {
             StorageMessage::Write { ops, reply } => {
                 let done = self.write(txn, rules, ops);
@@ -114,12 +156,13 @@ impl Batch {
                 epoch,
                 mutation,
                 settlement,
+                covered,
                 reply,
             } => {
                 let done = if self.is_stale(rules, epoch) {
                     Ok(())
                 } else {
-                    self.settle(txn, mutation, settlement)
+                    self.settle(txn, mutation, settlement, covered)
                 };
                 self.answer(done, reply)
             }
@@ -133,6 +176,14 @@ impl Batch {
             }
             StorageMessage::RetryParked { mutation, reply } => {
                 let done = self.retry(txn, mutation);
+                self.answer(done, reply)
+            }
+            StorageMessage::EditParked {
+                mutation,
+                patch,
+                reply,
+            } => {
+                let done = self.edit(txn, mutation, patch);
                 self.answer(done, reply)
             }
             StorageMessage::DiscardParked { mutation, reply } => {
@@ -150,6 +201,7 @@ impl Batch {
             | StorageMessage::BeginEpoch { .. }
             | StorageMessage::Rebuild { .. }
             | StorageMessage::Commit
+            | StorageMessage::FindOut
             | StorageMessage::Halt => unreachable!("only commands that write are collected"),
         }
     }
@@ -188,14 +240,21 @@ impl Batch {
         }
     }
 
-    fn append(
+    pub(super) fn append(
         &mut self,
         txn: &mut Txn<'_>,
         origin: Origin,
         cause: Option<Seq>,
         change: Change,
     ) -> Result<Applied, Stop> {
-        let applied = txn.append(origin, cause, change)?;
+        let applied = txn.append(origin, cause, change).map_err(|error| match error {
+            // The entry does not fit its record and nothing of it is written. If the command has written nothing
+            // either, it alone fails; a command that is carried out in part must not be committed.
+            error @ StorageError::Misfit(_) if self.of_command == 0 => Stop::Refused(error.into()),
+            error => Stop::from(error),
+        })?;
+        self.newest = Some(applied.seq);
+        self.of_command += 1;
         self.changes.take(applied.clone());
         Ok(applied)
     }
@@ -203,11 +262,7 @@ impl Batch {
     fn write(&mut self, txn: &mut Txn<'_>, rules: &Rules, ops: Vec<WriteOp>) -> Result<Vec<WriteDone>, Stop> {
         let writes = ops.iter().filter(|op| !matches!(op, WriteOp::Expect { .. }));
         let group = (writes.count() > 1).then(|| txn.next_seq());
-        let mut plan = Plan {
-            group,
-            queue_changes: rules.queue_changes,
-            ..Plan::default()
-        };
+        let mut plan = Plan::new(group, rules.queue_changes);
         let mut steps = Vec::with_capacity(ops.len());
         for op in ops {
             steps.push(plan.decide(txn, op)?);
@@ -243,14 +298,18 @@ impl Batch {
     }
 
     fn mark_sent(&mut self, txn: &mut Txn<'_>, mutations: &[Seq]) -> Result<Vec<Mutation>, Stop> {
-        let mut sent = Vec::with_capacity(mutations.len());
+        let mut ready = Vec::with_capacity(mutations.len());
         for seq in mutations {
             let Some(mutation) = txn.mutation(*seq)? else {
                 continue;
             };
-            if mutation.stage != Stage::Queued {
-                continue;
+            // One whose model has gone from the schema is left alone, and holds up no other.
+            if mutation.stage == Stage::Queued && txn.model(mutation.model()).is_ok() {
+                ready.push((seq, mutation));
             }
+        }
+        let mut sent = Vec::with_capacity(ready.len());
+        for (seq, mutation) in ready {
             let of = Sent {
                 key: mutation.key,
                 mutation: *seq,
@@ -262,18 +321,47 @@ impl Batch {
         Ok(sent)
     }
 
-    fn settle(&mut self, txn: &mut Txn<'_>, seq: Seq, settlement: Settlement) -> Result<(), Stop> {
+    fn settle(
+        &mut self,
+        txn: &mut Txn<'_>,
+        seq: Seq,
+        settlement: Settlement,
+        covered: bool,
+    ) -> Result<(), Stop> {
         let Some(mutation) = txn.mutation(seq)? else {
             return Ok(());
         };
         let key = mutation.key.clone();
+        let judged = match &settlement {
+            Settlement::Acknowledged(remote) | Settlement::Conflict { remote, .. } => Some(remote.sync),
+            Settlement::Refused { .. } | Settlement::NotApplied | Settlement::Unknown => None,
+        };
+        self.settle_one(txn, &mutation, settlement)?;
+        if covered {
+            return Ok(());
+        }
+        let state = txn.state(&key)?;
+        // A newer record that is known already was judged when it came.
+        if state.pending.is_empty() && state.row.is_some() && state.sync == judged {
+            self.evict(txn, Origin::Response, Some(seq), key, LEFT_EXPRESSION, state.sync)?;
+        }
+        Ok(())
+    }
+
+    fn settle_one(
+        &mut self,
+        txn: &mut Txn<'_>,
+        mutation: &Mutation,
+        settlement: Settlement,
+    ) -> Result<(), Stop> {
+        let (seq, key) = (mutation.seq, mutation.key.clone());
         let of = MutationRef {
             key: key.clone(),
             mutation: seq,
         };
         match settlement {
             Settlement::Acknowledged(remote) => {
-                self.processed(txn, &mutation, &remote)?;
+                self.processed(txn, mutation, &remote)?;
                 let change = Change::Acknowledged(Acknowledged {
                     key,
                     mutation: seq,
@@ -284,7 +372,7 @@ impl Batch {
             Settlement::Conflict { remote, decision } => {
                 let accepted_remote = decision == Decision::AcceptRemote;
                 if accepted_remote {
-                    self.processed(txn, &mutation, &remote)?;
+                    self.processed(txn, mutation, &remote)?;
                 }
                 self.changes.events.push(HubEvent::ConflictResolved {
                     key: key.clone(),
@@ -333,42 +421,14 @@ impl Batch {
         Ok(())
     }
 
-    fn apply_remote(&mut self, txn: &mut Txn<'_>, batch: RemoteBatch) -> Result<RemoteCounts, Stop> {
-        let model = txn.model(&batch.model)?;
-        let mut counts = RemoteCounts::default();
-        for remote in batch.records {
-            let key = RecordKey {
-                model: model.name.clone(),
-                id: remote.id.clone(),
-            };
-            // Most echoes say nothing new, and what says nothing new is no entry.
-            if !is_news(txn.state(&key)?.sync, remote.sync) {
-                continue;
-            }
-            let applied = self.append(txn, batch.origin, None, Change::Remote(Remote { key, remote }))?;
-            match applied.visible.map(|visible| visible.kind) {
-                Some(ChangeKind::Insert) => counts.new += 1,
-                Some(ChangeKind::Update) => counts.updated += 1,
-                Some(ChangeKind::Delete) => counts.deleted += 1,
-                None => {}
-            }
-        }
-        for bad in batch.bad {
-            let event = HubEvent::RecordQuarantined {
-                model: bad.model.clone(),
-                reason: bad.reason.clone(),
-            };
-            self.changes.events.push(event);
-            self.append(txn, batch.origin, None, Change::Quarantined(bad))?;
-        }
-        if let Some(cursor) = batch.cursor {
-            let change = Change::Checkpoint(Checkpoint {
-                model: model.name.clone(),
-                cursor,
-            });
-            self.append(txn, batch.origin, None, change)?;
-        }
-        Ok(counts)
+    /// Changes what a parked mutation sets, and has it sent again.
+    fn edit(&mut self, txn: &mut Txn<'_>, seq: Seq, patch: FieldMap) -> Result<(), Stop> {
+        let mutation = parked(txn, seq)?;
+        let def = txn.model(mutation.model())?;
+        let state = txn.state(&mutation.key)?;
+        let edited = decide_edit(txn.schema(), &def, &state, &mutation, patch)?;
+        self.append(txn, Origin::App, Some(seq), Change::Edited(edited))?;
+        Ok(())
     }
 
     fn retry(&mut self, txn: &mut Txn<'_>, seq: Seq) -> Result<(), Stop> {
@@ -384,17 +444,11 @@ impl Batch {
     /// Gives a parked mutation up. What was built on a refused create goes with it.
     fn discard(&mut self, txn: &mut Txn<'_>, seq: Seq) -> Result<(), Stop> {
         let mutation = parked(txn, seq)?;
-        let pending = txn.state(&mutation.key)?.pending;
-        let later = pending
-            .iter()
-            .filter(|other| other.seq > seq && mutation.kind == MutationKind::Create);
-        for gone in later.map(|other| other.seq).chain([seq]).collect::<Vec<_>>() {
-            let of = MutationRef {
-                key: mutation.key.clone(),
-                mutation: gone,
-            };
-            self.append(txn, Origin::App, Some(seq), Change::Discarded(of))?;
-        }
+        let of = MutationRef {
+            key: mutation.key,
+            mutation: seq,
+        };
+        self.append(txn, Origin::App, Some(seq), Change::Discarded(of))?;
         Ok(())
     }
 }
@@ -410,185 +464,4 @@ fn parked(txn: &Txn<'_>, seq: Seq) -> Result<Mutation, Stop> {
         Some(mutation) if matches!(mutation.stage, Stage::Parked(_)) => Ok(mutation),
         _ => Err(Stop::Refused(WriteError::NotParked { seq })),
     }
-}
-
-/// What one operation of the app comes to.
-enum Step {
-    /// Nothing is written; the record as it is, if there is one.
-    Unchanged(Option<Record>),
-    /// These writes, in order; the record that was asked for comes last.
-    Writes(Vec<Write>),
-}
-
-/// Decisions of one command, made before anything is written. Later operations see the effect of earlier ones.
-#[derive(Default)]
-struct Plan {
-    group: Option<Seq>,
-    queue_changes: bool,
-    decided: BTreeMap<RecordKey, RecordState>,
-    next: u64,
-}
-
-impl Plan {
-    fn decide(&mut self, txn: &Txn<'_>, op: WriteOp) -> Result<Step, Stop> {
-        match op {
-            WriteOp::Expect { key, row } => {
-                let read = row.row().map(|row| txn.decode_row(row)).transpose()?;
-                if self.state(txn, &key)?.row == read {
-                    Ok(Step::Unchanged(None))
-                } else {
-                    Err(Stop::Refused(WriteError::Changed { key }))
-                }
-            }
-            WriteOp::Save {
-                model,
-                values,
-                base,
-                seen,
-                condition,
-            } => {
-                let def = txn.model(&model)?;
-                let base = base.row().map(|row| txn.decode_row(row)).transpose()?;
-                let request = SaveRequest {
-                    values,
-                    base,
-                    seen,
-                    condition,
-                    queued: self.queue_changes && def.syncable,
-                    group: self.group,
-                };
-                self.save(txn, def, request)
-            }
-            WriteOp::Delete {
-                key,
-                condition,
-                guard,
-            } => {
-                let def = txn.model(&key.model)?;
-                let state = self.state(txn, &key)?;
-                if let (Some(guard), Some(row)) = (&guard, &state.row)
-                    && !guard
-                        .bind(&def)
-                        .map_err(landfall_core::WriteRefused::from)?
-                        .matches(row)
-                {
-                    return Ok(Step::Unchanged(None));
-                }
-                let mut writes = Vec::new();
-                self.delete(txn, &def, key, condition, &mut writes)?;
-                Ok(if writes.is_empty() {
-                    Step::Unchanged(None)
-                } else {
-                    Step::Writes(writes)
-                })
-            }
-        }
-    }
-
-    fn save(&mut self, txn: &Txn<'_>, def: Arc<ModelDef>, request: SaveRequest) -> Result<Step, Stop> {
-        let Some(id) = RecordId::of_values(&def, &request.values) else {
-            // Validation says which key field is missing.
-            decide_save(txn.schema(), &def, &RecordState::default(), request)?;
-            unreachable!("validation refuses records without key fields");
-        };
-        let key = RecordKey {
-            model: def.name.clone(),
-            id,
-        };
-        let state = self.state(txn, &key)?;
-        match decide_save(txn.schema(), &def, &state, request)? {
-            Some(write) => {
-                self.note(&def, state, &write)?;
-                Ok(Step::Writes(vec![write]))
-            }
-            None => {
-                let record = state.row.map(|row| Record::new(def, row).with_sync(state.sync));
-                Ok(Step::Unchanged(record))
-            }
-        }
-    }
-
-    /// Deletes what belongs to the record, then the record, depth first (as the originals do).
-    fn delete(
-        &mut self,
-        txn: &Txn<'_>,
-        def: &ModelDef,
-        key: RecordKey,
-        condition: Option<landfall_core::Predicate>,
-        writes: &mut Vec<Write>,
-    ) -> Result<(), Stop> {
-        let state = self.state(txn, &key)?;
-        let queued = self.queue_changes && def.syncable;
-        // Decided first, so that a condition that fails leaves the children alone as well.
-        let Some(write) = decide_delete(
-            txn.schema(),
-            def,
-            &state,
-            key.clone(),
-            condition,
-            queued,
-            self.group,
-        )?
-        else {
-            return Ok(());
-        };
-        if writes.len() >= CASCADE_MAX {
-            return Err(Stop::Refused(WriteError::CascadeTooLarge {
-                key,
-                max: CASCADE_MAX,
-            }));
-        }
-        // Noted before its children, so that records that refer to each other do not go round in circles.
-        self.note(def, state, &write)?;
-        for child in children(txn, def, &key.id)? {
-            let child_def = txn.model(&child.model)?;
-            self.delete(txn, &child_def, child, None, writes)?;
-        }
-        writes.push(write);
-        Ok(())
-    }
-
-    fn state(&self, txn: &Txn<'_>, key: &RecordKey) -> Result<RecordState, Stop> {
-        match self.decided.get(key) {
-            Some(state) => Ok(state.clone()),
-            None => Ok(txn.state(key)?),
-        }
-    }
-
-    /// Remembers what a record will be, for later operations of the same command.
-    fn note(&mut self, def: &ModelDef, mut state: RecordState, write: &Write) -> Result<(), Stop> {
-        self.next += 1;
-        let seq = Seq(u64::MAX - self.next);
-        state
-            .apply(def, seq, &Change::Write(write.clone()))
-            .map_err(StorageError::from)?;
-        self.decided.insert(write.key.clone(), state);
-        Ok(())
-    }
-}
-
-/// Records that belong to a record by has-one and has-many relations.
-fn children(txn: &Txn<'_>, def: &ModelDef, id: &RecordId) -> Result<Vec<RecordKey>, Stop> {
-    let values: Vec<Value> = id.parts().iter().map(landfall_core::IdPart::to_value).collect();
-    let mut found = Vec::new();
-    for (field, association) in def.relations() {
-        let fields = match association {
-            Association::HasMany { associated_with } => associated_with,
-            Association::HasOne {
-                associated_with,
-                targets,
-            } if targets.is_empty() => associated_with,
-            Association::HasOne { .. } | Association::BelongsTo { .. } => continue,
-        };
-        let FieldType::Model(model) = &field.ty else {
-            continue;
-        };
-        let names: Vec<&str> = fields.iter().map(landfall_core::FieldName::as_str).collect();
-        let ids = txn.referring(model, &names, &values)?;
-        found.extend(ids.into_iter().map(|id| RecordKey {
-            model: model.clone(),
-            id,
-        }));
-    }
-    Ok(found)
 }

@@ -106,14 +106,8 @@ impl Buffer {
             return None;
         }
         let model = self.waiting.front()?.model.clone();
-        let mut batch = RemoteBatch {
-            origin: Origin::Subscription,
-            model,
-            records: Vec::new(),
-            bad: Vec::new(),
-            cursor: None,
-        };
-        while batch.records.len() + batch.bad.len() < BATCH_MAX
+        let mut batch = RemoteBatch::new(Origin::Subscription, model);
+        while batch.records.len() + batch.outside.len() + batch.bad.len() < BATCH_MAX
             && self
                 .waiting
                 .front()
@@ -123,6 +117,8 @@ impl Buffer {
             self.bytes -= arrival.bytes;
             match arrival.item {
                 Item::Record(record) => batch.records.push(record),
+                // Versions tell what came first where one record is in both lists.
+                Item::Outside(record) => batch.outside.push(record),
                 Item::Bad(bad) => batch.bad.push(bad),
             }
         }

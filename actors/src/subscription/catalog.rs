@@ -2,27 +2,25 @@
 //!
 //! Owns the documents, filters and readers of every synced model, made once for a run. Pure; knows of no connection.
 //!
-//! A server's filter only saves traffic: each record is tested again here, against the whole expression. A tombstone
-//! passes always, since what is deleted must go wherever it is.
+//! A server's filter only saves traffic: each record is tested again here, against the whole expression (`scope.rs`).
+//! Updates are by default subscribed without it, since the server would keep quiet about those that lead out of the
+//! expression.
 
-use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 
 use serde_json::Value as Json;
 
-use landfall_core::{
-    BoundPredicate, FieldMap, FieldSource, ModelDef, ModelName, MutationKind, Quarantined, RecordId,
-    RemoteRecord, Schema, Slot, Value, ValueRef,
-};
+use landfall_core::{ModelDef, ModelName, MutationKind, Quarantined, RecordId, RemoteRecord, Schema};
 use landfall_wire::{
-    BadRecord, BadRecordFault, GetReply, HttpRequest, HttpResponse, ModelDocuments, RecordReader,
-    SUBSCRIPTIONS_MAX, SubscriptionData, SubscriptionKind, Variables, get_variables, read_get,
+    Access, BadRecord, BadRecordFault, GetReply, HttpRequest, HttpResponse, ModelDocuments, RecordReader,
+    SUBSCRIPTIONS_MAX, Subject, SubscriptionData, SubscriptionKind, Variables, get_variables, read_get,
     read_subscription, subscription_filter, subscription_variables,
 };
 
-use crate::config::SyncSettings;
+use crate::config::{Leaving, Listen, SyncSettings};
 use crate::handlers::ErrorKind;
+use crate::scope::{Coverage, Scope};
 
 /// Subscriptions of one model.
 pub(super) const FEEDS_PER_MODEL: usize = SubscriptionKind::ALL.len();
@@ -47,6 +45,7 @@ pub(super) struct Catalog {
     schema: Arc<Schema>,
     models: Vec<Listed>,
     unfit: Vec<Unfit>,
+    leaving: Leaving,
 }
 
 /// A model that cannot be subscribed; known before anything is sent.
@@ -61,7 +60,7 @@ struct Listed {
     reader: RecordReader,
     documents: ModelDocuments,
     filter: Option<Json>,
-    expression: Option<BoundPredicate>,
+    scope: Scope,
 }
 
 /// What is to be stored.
@@ -69,6 +68,8 @@ struct Listed {
 pub(super) enum Item {
     /// A record.
     Record(RemoteRecord),
+    /// A record that is not among those that sync.
+    Outside(RemoteRecord),
     /// A record that cannot be read.
     Bad(Quarantined),
 }
@@ -78,9 +79,8 @@ pub(super) enum Item {
 pub(super) enum Reading {
     /// Store it.
     Apply(Item),
-    /// The record is not among those that sync. If the store shows it, it stays until the next full sync; this is
-    /// the place to have it evicted instead.
-    Outside,
+    /// Nothing can be made of it, and nothing is missed.
+    Nothing,
     /// The record is not all there: ask for it.
     Incomplete(RecordId),
     /// Something changed that nobody can put a name to: only a sync will tell.
@@ -94,8 +94,13 @@ impl Catalog {
             schema: Arc::clone(schema),
             models: Vec::new(),
             unfit: Vec::new(),
+            leaving: settings.leaving,
         };
-        for def in schema.models().filter(|def| def.syncable) {
+        let is_live = |def: &&Arc<ModelDef>| {
+            let listening = settings.listening.get(&def.name).copied().unwrap_or_default();
+            def.syncable && listening == Listen::Live
+        };
+        for def in schema.models().filter(is_live) {
             match Listed::new(schema, def, settings) {
                 Ok(listed) => catalog.models.push(listed),
                 Err(unfit) => catalog.unfit.push(unfit),
@@ -125,21 +130,30 @@ impl Catalog {
         models.chunks(MODELS_PER_LINE_MAX).map(feeds).collect()
     }
 
+    /// What a subscription is about, for the choice of credentials.
+    pub(super) fn subject(&self, feed: Feed) -> Subject {
+        Subject {
+            model: self.model(feed.model).clone(),
+            access: Access::Listen,
+        }
+    }
+
     /// The model of that position.
     pub(super) fn model(&self, model: ModelIndex) -> &ModelName {
         &self.models[model.0].reader.def().name
     }
 
     /// Whether the server is asked to filter.
-    pub(super) fn has_filter(&self, model: ModelIndex) -> bool {
-        self.models[model.0].filter.is_some()
+    pub(super) fn has_filter(&self, feed: Feed) -> bool {
+        let may_lead_out = feed.kind == SubscriptionKind::Update && self.leaving == Leaving::AtOnce;
+        self.models[feed.model.0].filter.is_some() && !may_lead_out
     }
 
     /// The text of a `start`, with the server's filter if there is one and it is `wanted`.
     pub(super) fn start_data(&self, feed: Feed, wanted: Filter) -> String {
         let listed = &self.models[feed.model.0];
         match (&listed.filter, wanted) {
-            (filter @ Some(_), Filter::AtServer) => {
+            (filter @ Some(_), Filter::AtServer) if self.has_filter(feed) => {
                 let variables = subscription_variables(filter.as_ref());
                 listed
                     .documents
@@ -183,11 +197,11 @@ impl Catalog {
         match read_get(&listed.reader, &listed.documents.get, response) {
             Ok(GetReply::Found(record)) => match listed.admit(record) {
                 // A field that the server does not show even when asked for leaves it open whether the record syncs.
-                Reading::Incomplete(_) => Reading::Outside,
+                Reading::Incomplete(_) => Reading::Nothing,
                 reading => reading,
             },
             // Gone without a tombstone; only a full sync finds that out.
-            Ok(GetReply::Missing) => Reading::Outside,
+            Ok(GetReply::Missing) => Reading::Nothing,
             Ok(GetReply::Unreadable(bad)) => listed.quarantine(*bad),
             Err(_) => Reading::Unknown,
         }
@@ -214,31 +228,21 @@ impl Listed {
         let documents = ModelDocuments::build(schema, &def.name).map_err(bad_model)?;
         let reader = RecordReader::new(schema, &def.name).map_err(bad_model)?;
         let expression = settings.expressions.get(&def.name);
-        let bound = expression.map(|expression| expression.bind(def)).transpose();
+        let scope = Scope::new(def, expression).map_err(|error| unfit(ErrorKind::ConfigError, &error))?;
         Ok(Self {
             reader,
             documents,
             filter: expression.and_then(|expression| subscription_filter(def, expression)),
-            expression: bound.map_err(|error| unfit(ErrorKind::ConfigError, &error))?,
+            scope,
         })
     }
 
     /// Whether a record is one of those that sync.
     fn admit(&self, record: RemoteRecord) -> Reading {
-        let Some(expression) = self.expression.as_ref().filter(|_| !record.sync.deleted) else {
-            return Reading::Apply(Item::Record(record));
-        };
-        let fields = Fields {
-            def: self.reader.def(),
-            fields: &record.fields,
-            missed: Cell::new(false),
-        };
-        let matches = expression.matches(&fields);
-        match (fields.missed.get(), matches) {
-            // A missing field is not null, so what the expression made of it does not count.
-            (true, _) => Reading::Incomplete(record.id),
-            (false, true) => Reading::Apply(Item::Record(record)),
-            (false, false) => Reading::Outside,
+        match self.scope.coverage(self.reader.def(), &record) {
+            Coverage::Covered => Reading::Apply(Item::Record(record)),
+            Coverage::Outside => Reading::Apply(Item::Outside(record)),
+            Coverage::Open => Reading::Incomplete(record.id),
         }
     }
 
@@ -255,25 +259,6 @@ impl Listed {
 impl fmt::Debug for Listed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Listed({})", self.reader.def().name)
-    }
-}
-
-/// The fields of a record as an expression reads them, and whether it looked for one that is not there.
-struct Fields<'a> {
-    def: &'a ModelDef,
-    fields: &'a FieldMap,
-    missed: Cell<bool>,
-}
-
-impl FieldSource for Fields<'_> {
-    fn value_at(&self, slot: Slot) -> ValueRef<'_> {
-        match self.fields.get(&self.def.stored_field(slot).name) {
-            Some(value) => Value::as_ref(value),
-            None => {
-                self.missed.set(true);
-                ValueRef::Null
-            }
-        }
     }
 }
 

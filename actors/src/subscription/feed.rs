@@ -5,7 +5,7 @@
 //! | failure | while it starts | while it lives |
 //! |---|---|---|
 //! | filter refused | started again at once, without the filter from here on | the same |
-//! | unauthorized, operation disabled | left out until the next connection | retried: credentials may have expired |
+//! | unauthorized, operation disabled | started again at once with the next credentials; once there are no others, left out until the next connection | retried: credentials may have expired |
 //! | permanent, and a refused filter where none was sent | retried slowly, and not waited for | the same |
 //! | anything else | retried with backoff | the same |
 //!
@@ -65,12 +65,20 @@ pub(super) struct Cause {
     pub(super) reason: String,
 }
 
+/// Credentials that are tried in a row for one subscription: several modes, each renewed once. A bound on transports that
+/// never run out of them.
+pub(super) const CREDENTIALS_MAX: u32 = 16;
+
 /// One subscription.
 #[derive(Debug)]
 pub(super) struct Subscribed {
     pub(super) feed: Feed,
     pub(super) stage: Stage,
     pub(super) filter: Filter,
+    /// Credentials that the server has refused for it on this connection.
+    pub(super) attempt: u32,
+    /// Why it refused the first of them.
+    refused: Option<Cause>,
     backoff: Backoff,
     complained: Option<ErrorKind>,
 }
@@ -116,11 +124,13 @@ impl Subscribed {
         Self {
             feed,
             stage: Stage::Idle,
-            filter: if catalog.has_filter(feed.model) {
+            filter: if catalog.has_filter(feed) {
                 Filter::AtServer
             } else {
                 Filter::AtReceiver
             },
+            attempt: 0,
+            refused: None,
             backoff: Backoff::new(RETRY_BACKOFF),
             complained: None,
         }
@@ -143,12 +153,28 @@ impl Subscribed {
     pub(super) fn lost(&mut self, now_ms: u64) -> bool {
         let was_live = self.note_stability(now_ms);
         self.stage = Stage::Idle;
+        self.attempt = 0;
+        self.refused = None;
         was_live
     }
 
     /// It has failed alone.
     pub(super) fn failed(&mut self, cause: Cause, step: &mut Step<'_>) {
         let was_live = self.note_stability(step.now_ms);
+        let starts = self.stage == Stage::Starting;
+        if cause.class == SubscriptionFailure::Unauthorized && starts && self.attempt < CREDENTIALS_MAX {
+            // The server refuses these credentials; the transport knows whether there are others.
+            self.attempt += 1;
+            self.refused.get_or_insert(cause);
+            self.stage = Stage::Idle;
+            return;
+        }
+        self.attempt = 0;
+        // What the server said tells more than that there are no other credentials.
+        let cause = match self.refused.take() {
+            Some(refused) if cause.class == SubscriptionFailure::Unauthorized => refused,
+            _ => cause,
+        };
         let model = step.catalog.model(self.feed.model);
         let prefix = self.feed.kind.prefix();
         let kind = match (cause.class, self.filter) {

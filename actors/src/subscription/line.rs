@@ -400,6 +400,7 @@ impl Line {
                 socket,
                 feed: one.feed,
                 data,
+                attempt: one.attempt,
             });
         }
     }
@@ -424,6 +425,9 @@ impl Line {
                 None
             }
         };
+        if refusal == Some(ErrorKind::Unauthorized) {
+            step.effects.push(Effect::Refused);
+        }
         let error_type = match reason {
             LossReason::Refused { errors, .. } => errors.first().and_then(|error| error.error_type.clone()),
             _ => None,

@@ -32,7 +32,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use landfall_core::{ModelName, MutationKind};
-use landfall_wire::{FrameText, HttpRequest, HttpResponse, SessionInput, TransportError};
+use landfall_wire::{FrameText, HttpRequest, HttpResponse, SessionInput, Subject, TransportError};
 
 use super::buffer::{Buffer, Overflow};
 use super::catalog::{Catalog, Feed, ModelIndex, Reading, Unfit};
@@ -61,6 +61,8 @@ pub(super) enum Input {
     Connect,
     /// From the supervisor: the server cannot be reached.
     Disconnect,
+    /// From the supervisor: somebody wants a sync.
+    Heal,
     /// From the supervisor: the sync is over.
     Drain,
     /// From the supervisor: the run has ended.
@@ -114,7 +116,11 @@ pub(super) enum Effect {
         feed: Feed,
         /// The text.
         data: String,
+        /// Credentials that were refused for it.
+        attempt: u32,
     },
+    /// Tell the transport that the credentials of a connection were refused.
+    Refused,
     /// Ask for a record.
     Fetch(Wanted, HttpRequest),
     /// Have these stored.
@@ -134,6 +140,8 @@ pub(super) enum Effect {
 pub(super) enum Notice {
     Established,
     Lost,
+    /// Something was missed while the subscriptions live on.
+    GapFound,
     Drained,
 }
 
@@ -172,7 +180,7 @@ pub(super) struct Machine {
     drain_postponed: bool,
     /// Since when a subscription is missing.
     lacking_since_ms: Option<u64>,
-    /// When the supervisor was last told of established subscriptions.
+    /// When the supervisor was last told to sync.
     told_at_ms: u64,
     unexpected: BTreeMap<(&'static str, &'static str), u64>,
 }
@@ -191,6 +199,7 @@ impl Input {
         match self {
             Self::Connect => "Connect",
             Self::Disconnect => "Disconnect",
+            Self::Heal => "Heal",
             Self::Drain => "Drain",
             Self::Stop => "Stop",
             Self::TimerDue => "TimerDue",
@@ -248,6 +257,11 @@ impl Machine {
             told_at_ms: 0,
             unexpected: BTreeMap::new(),
         }
+    }
+
+    /// What a subscription is about.
+    pub(super) fn subject(&self, feed: Feed) -> Subject {
+        self.catalog.subject(feed)
     }
 
     /// Inputs that were not expected, by the names of state and input.
@@ -308,6 +322,9 @@ impl Machine {
         match input {
             Input::Connect => return self.connect(step),
             Input::Disconnect => self.disconnect(Phase::Idle, step),
+            // While subscriptions are being established, a sync follows anyway.
+            Input::Heal if self.phase == Phase::Established => self.heal(step),
+            Input::Heal => {}
             Input::Drain => self.drain(step),
             Input::Stop => {
                 self.disconnect(Phase::Stopped, step);
@@ -376,8 +393,8 @@ impl Machine {
 
     /// Has the supervisor sync once more.
     fn heal(&mut self, step: &mut Step<'_>) {
-        step.effects.push(Effect::Tell(Notice::Lost));
-        self.establish(step);
+        self.await_sync(step.now_ms);
+        step.effects.push(Effect::Tell(Notice::GapFound));
     }
 
     fn establishing(&self, now_ms: u64) -> Phase {
@@ -389,10 +406,14 @@ impl Machine {
     /// A sync begins: whatever happened before is its business.
     fn establish(&mut self, step: &mut Step<'_>) {
         self.phase = Phase::Established;
-        self.gap = false;
-        self.told_at_ms = step.now_ms;
-        self.buffer.close();
+        self.await_sync(step.now_ms);
         step.effects.push(Effect::Tell(Notice::Established));
+    }
+
+    fn await_sync(&mut self, now_ms: u64) {
+        self.gap = false;
+        self.told_at_ms = now_ms;
+        self.buffer.close();
     }
 
     fn hear(&mut self, news: News, step: &mut Step<'_>) {
@@ -439,7 +460,7 @@ impl Machine {
                     self.gap = true;
                 }
             }
-            Reading::Outside => {}
+            Reading::Nothing => {}
             Reading::Incomplete(id) => {
                 if let Err(TooMany) = self.fetches.want(Wanted { model, id }) {
                     self.gap = true;

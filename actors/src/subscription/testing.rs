@@ -62,6 +62,12 @@ pub(super) fn high_ratings() -> SyncSettings {
     }
 }
 
+/// A schema of posts, and an expression that selects those with a rating above 3.
+pub(crate) fn high_ratings_of_posts() -> (Arc<Schema>, Predicate) {
+    let expression = Predicate::field("rating", Op::Gt(Value::Int(3)));
+    (schema(&["Post"]), expression)
+}
+
 /// A record as the server sends it.
 pub(super) fn record(id: &str, rating: i64) -> Json {
     json!({ "id": id, "title": "t", "rating": rating, "_version": 1, "_lastChangedAt": 1, "_deleted": null })
@@ -109,6 +115,8 @@ pub(super) struct Lab {
     live: BTreeMap<String, SubscriptionId>,
     socket: Option<SocketId>,
     next_id: u64,
+    /// How many credentials the transport has.
+    pub(super) credentials: u32,
 }
 
 impl Lab {
@@ -132,6 +140,7 @@ impl Lab {
             live: BTreeMap::new(),
             socket: None,
             next_id: 0,
+            credentials: 1,
         }
     }
 
@@ -248,7 +257,13 @@ impl Lab {
             }
             Effect::Send { socket, frame } => self.serve(socket, &frame.into_text()),
             Effect::Close(socket) => self.note(format!("close {}.{}", socket.line, socket.turn)),
-            Effect::Authorize { socket, feed, data } => self.authorize(socket, feed, data),
+            Effect::Authorize {
+                socket,
+                feed,
+                data,
+                attempt,
+            } => self.authorize(socket, feed, data, attempt),
+            Effect::Refused => self.note("refused"),
             Effect::Fetch(wanted, request) => {
                 self.note(format!("get {} {}", request.operation, wanted.id));
                 self.answer(wanted);
@@ -259,6 +274,7 @@ impl Lab {
             }
             Effect::Tell(Notice::Established) => self.note("established"),
             Effect::Tell(Notice::Lost) => self.note("lost"),
+            Effect::Tell(Notice::GapFound) => self.note("gap"),
             Effect::Tell(Notice::Drained) => self.note("drained"),
             Effect::Report(outcome) => self.reports.push(outcome),
             Effect::Complain(complaint) => {
@@ -269,10 +285,15 @@ impl Lab {
         }
     }
 
-    fn authorize(&mut self, socket: SocketId, feed: Feed, data: String) {
+    fn authorize(&mut self, socket: SocketId, feed: Feed, data: String, attempt: u32) {
         self.next_id += 1;
         let id = SubscriptionId::new(&format!("s{}", self.next_id));
-        let authorization = Ok(Credentials::default());
+        let reason = || "there are no others".to_owned();
+        let authorization = if attempt < self.credentials {
+            Ok(Credentials::default())
+        } else {
+            Err(TransportError::Unauthorized { reason: reason() })
+        };
         self.heard.push_back(Input::Authorized(
             socket,
             Start {

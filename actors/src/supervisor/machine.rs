@@ -1,17 +1,19 @@
 //! The supervisor's machine: phases of a run, and what leads from one to the next.
 //!
-//! | phase | online | offline | subscribed | lost | synced | drained |
-//! |---|---|---|---|---|---|---|
-//! | waiting for network | subscribing | – | | | | |
-//! | subscribing | – | waiting | syncing | – | | |
-//! | syncing | – | waiting | syncing | subscribing | draining | |
-//! | draining | – | waiting | syncing | subscribing | | running |
-//! | running | – | waiting | resyncing | – | – | – |
-//! | resyncing | – | waiting | resyncing | – | redraining | |
-//! | redraining | – | waiting | resyncing | – | | running |
+//! | phase | online | offline | subscribed, gap | lost | synced | drained | pull paused |
+//! |---|---|---|---|---|---|---|---|
+//! | waiting for network | subscribing, or pushing while the pull is paused | – | – | | | | – |
+//! | subscribing | – | waiting | syncing | – | | | pushing |
+//! | syncing | – | waiting | syncing | subscribing | draining | | pushing |
+//! | draining | – | waiting | syncing | subscribing | | running | pushing |
+//! | running | – | waiting | resyncing | – | – | – | pushing |
+//! | resyncing | – | waiting | resyncing | – | redraining | | pushing |
+//! | redraining | – | waiting | resyncing | – | | running | pushing |
+//! | pushing | – | waiting | – | – | – | – | – |
 //!
 //! A dash stays; an empty cell is unexpected. While running, a lost connection leaves the outbox at work: only the gap
-//! has to be healed, by a delta sync once the subscriptions are back.
+//! has to be healed, by a delta sync once the subscriptions are back. When the pull is resumed, pushing becomes
+//! subscribing, and the outbox waits for the sync as after a start.
 
 use std::fmt;
 
@@ -39,6 +41,8 @@ pub(super) enum Phase {
     Resyncing,
     /// As running, and what was buffered meanwhile is being stored.
     Redraining,
+    /// Changes flow to the server only: the app has paused the other way.
+    Pushing,
 }
 
 /// What the machine hears.
@@ -48,8 +52,14 @@ pub(super) enum Input {
     StartedLocally,
     Stopped,
     Online,
+    /// As `Online`, while the app has paused the pull.
+    OnlineToPush,
     Offline,
     Subscribed,
+    /// Something was missed, or somebody wants a sync.
+    Gap,
+    PausePull,
+    ResumePull,
     Lost,
     Synced,
     Drained,
@@ -91,7 +101,9 @@ impl Phase {
     pub(super) fn readiness(self) -> Option<bool> {
         match self {
             Self::Running | Self::Resyncing | Self::Redraining => Some(true),
-            Self::Stopped | Self::LocalOnly | Self::WaitingForNetwork { known: true } => Some(false),
+            Self::Stopped | Self::LocalOnly | Self::WaitingForNetwork { known: true } | Self::Pushing => {
+                Some(false)
+            }
             Self::WaitingForNetwork { known: false } | Self::Subscribing | Self::Syncing | Self::Draining => {
                 None
             }
@@ -99,32 +111,40 @@ impl Phase {
     }
 }
 
+impl Phase {
+    /// Whether the outbox is at work.
+    pub(super) fn is_sending(self) -> bool {
+        self.readiness() == Some(true) || self == Self::Pushing
+    }
+}
+
 /// One step: the new phase and what is to be done.
 pub(super) fn step(phase: Phase, input: Input) -> Result<(Phase, Vec<Effect>), Unexpected> {
+    match steer(phase, input).or_else(|| go_on(phase, input)) {
+        Some(next) => Ok(next),
+        None if stays(phase, input) => Ok((phase, Vec::new())),
+        None => Err(Unexpected { phase, input }),
+    }
+}
+
+/// What the app and the network lead to.
+fn steer(phase: Phase, input: Input) -> Option<(Phase, Vec<Effect>)> {
     use Effect::{
-        AnnounceNetwork, AnnounceReady, AnnounceSubscriptions, AnswerReady, CancelSync, DrainBuffer,
-        PauseOutbox, ResumeOutbox, Subscribe, Sync, Unsubscribe,
+        AnnounceNetwork, AnswerReady, CancelSync, PauseOutbox, ResumeOutbox, Subscribe, Unsubscribe,
     };
-    let stay = Ok((phase, Vec::new()));
-    let offline = || {
-        let effects = vec![
-            PauseOutbox,
-            CancelSync,
-            Unsubscribe,
-            AnnounceNetwork { active: false },
-            AnswerReady { ready: false },
-        ];
-        Ok((Phase::WaitingForNetwork { known: true }, effects))
-    };
-    match (phase, input) {
-        (_, Input::Stopped) => Ok((Phase::Stopped, vec![AnswerReady { ready: false }])),
-        (Phase::Stopped, Input::Started) => Ok((Phase::WaitingForNetwork { known: false }, Vec::new())),
-        (Phase::Stopped, Input::StartedLocally) => Ok((Phase::LocalOnly, vec![AnswerReady { ready: false }])),
-        (Phase::WaitingForNetwork { .. }, Input::Online) => Ok((
+    let not_ready = AnswerReady { ready: false };
+    Some(match (phase, input) {
+        (_, Input::Stopped) => (Phase::Stopped, vec![not_ready]),
+        (Phase::Stopped, Input::Started) => (Phase::WaitingForNetwork { known: false }, Vec::new()),
+        (Phase::Stopped, Input::StartedLocally) => (Phase::LocalOnly, vec![not_ready]),
+        (Phase::WaitingForNetwork { .. }, Input::Online) => (
             Phase::Subscribing,
             vec![AnnounceNetwork { active: true }, Subscribe],
-        )),
-        (Phase::WaitingForNetwork { known: true }, Input::Offline) => stay,
+        ),
+        (Phase::WaitingForNetwork { .. }, Input::OnlineToPush) => (
+            Phase::Pushing,
+            vec![AnnounceNetwork { active: true }, ResumeOutbox, not_ready],
+        ),
         (
             Phase::WaitingForNetwork { known: false }
             | Phase::Subscribing
@@ -132,35 +152,84 @@ pub(super) fn step(phase: Phase, input: Input) -> Result<(Phase, Vec<Effect>), U
             | Phase::Draining
             | Phase::Running
             | Phase::Resyncing
-            | Phase::Redraining,
+            | Phase::Redraining
+            | Phase::Pushing,
             Input::Offline,
-        ) => offline(),
+        ) => (
+            Phase::WaitingForNetwork { known: true },
+            vec![
+                PauseOutbox,
+                CancelSync,
+                Unsubscribe,
+                AnnounceNetwork { active: false },
+                not_ready,
+            ],
+        ),
+        (Phase::Subscribing | Phase::Syncing | Phase::Draining, Input::PausePull) => (
+            Phase::Pushing,
+            vec![CancelSync, Unsubscribe, ResumeOutbox, not_ready],
+        ),
+        (Phase::Running | Phase::Resyncing | Phase::Redraining, Input::PausePull) => {
+            (Phase::Pushing, vec![CancelSync, Unsubscribe, not_ready])
+        }
+        (Phase::Pushing, Input::ResumePull) => (Phase::Subscribing, vec![PauseOutbox, Subscribe]),
+        _ => return None,
+    })
+}
+
+/// What the parts of a run lead to.
+fn go_on(phase: Phase, input: Input) -> Option<(Phase, Vec<Effect>)> {
+    use Effect::{
+        AnnounceReady, AnnounceSubscriptions, AnswerReady, CancelSync, DrainBuffer, ResumeOutbox, Sync,
+    };
+    Some(match (phase, input) {
+        (Phase::Syncing | Phase::Draining, Input::Gap) => (Phase::Syncing, vec![Sync]),
+        (Phase::Running | Phase::Resyncing | Phase::Redraining, Input::Gap) => (Phase::Resyncing, vec![Sync]),
         (Phase::Subscribing | Phase::Syncing | Phase::Draining, Input::Subscribed) => {
-            Ok((Phase::Syncing, vec![AnnounceSubscriptions, Sync]))
+            (Phase::Syncing, vec![AnnounceSubscriptions, Sync])
         }
         (Phase::Running | Phase::Resyncing | Phase::Redraining, Input::Subscribed) => {
-            Ok((Phase::Resyncing, vec![AnnounceSubscriptions, Sync]))
+            (Phase::Resyncing, vec![AnnounceSubscriptions, Sync])
         }
-        (Phase::Syncing | Phase::Draining, Input::Lost) => Ok((Phase::Subscribing, vec![CancelSync])),
-        (Phase::Syncing, Input::Synced) => Ok((Phase::Draining, vec![DrainBuffer])),
-        (Phase::Resyncing, Input::Synced) => Ok((Phase::Redraining, vec![DrainBuffer])),
-        (Phase::Draining, Input::Drained) => Ok((
+        (Phase::Syncing | Phase::Draining, Input::Lost) => (Phase::Subscribing, vec![CancelSync]),
+        (Phase::Syncing, Input::Synced) => (Phase::Draining, vec![DrainBuffer]),
+        (Phase::Resyncing, Input::Synced) => (Phase::Redraining, vec![DrainBuffer]),
+        (Phase::Draining, Input::Drained) => (
             Phase::Running,
             vec![ResumeOutbox, AnnounceReady, AnswerReady { ready: true }],
-        )),
-        (Phase::Redraining, Input::Drained) => Ok((Phase::Running, Vec::new())),
-        (Phase::Subscribing | Phase::Running | Phase::Resyncing | Phase::Redraining, Input::Lost)
-        | (Phase::Running, Input::Synced | Input::Drained)
-        | (
-            Phase::Subscribing
-            | Phase::Syncing
-            | Phase::Draining
-            | Phase::Running
-            | Phase::Resyncing
-            | Phase::Redraining,
-            Input::Online,
-        ) => stay,
-        (phase, input) => Err(Unexpected { phase, input }),
+        ),
+        (Phase::Redraining, Input::Drained) => (Phase::Running, Vec::new()),
+        _ => return None,
+    })
+}
+
+/// Whether an input that leads nowhere is expected.
+fn stays(phase: Phase, input: Input) -> bool {
+    match phase {
+        Phase::Stopped | Phase::LocalOnly => {
+            matches!(input, Input::PausePull | Input::ResumePull | Input::Gap)
+        }
+        Phase::WaitingForNetwork { known } => match input {
+            Input::PausePull | Input::ResumePull | Input::Gap => true,
+            Input::Offline => known,
+            _ => false,
+        },
+        // What the parts still say was under way when the pull was paused.
+        Phase::Pushing => !matches!(input, Input::Started | Input::StartedLocally | Input::Stale),
+        Phase::Subscribing => {
+            matches!(
+                input,
+                Input::Lost | Input::Gap | Input::Online | Input::ResumePull
+            )
+        }
+        Phase::Syncing | Phase::Draining => matches!(input, Input::Online | Input::ResumePull),
+        Phase::Running => matches!(
+            input,
+            Input::Lost | Input::Synced | Input::Drained | Input::Online | Input::ResumePull
+        ),
+        Phase::Resyncing | Phase::Redraining => {
+            matches!(input, Input::Lost | Input::Online | Input::ResumePull)
+        }
     }
 }
 
@@ -248,6 +317,44 @@ mod tests {
                     .contains(&Effect::Subscribe)
             );
         }
+    }
+
+    #[test]
+    fn a_gap_is_healed_without_announcing_subscriptions_again() {
+        let start = [
+            Input::Started,
+            Input::Online,
+            Input::Subscribed,
+            Input::Synced,
+            Input::Drained,
+        ];
+        let (_, before) = run(&start);
+        let (phase, effects) = run(&[&start[..], &[Input::Gap, Input::Synced, Input::Drained]].concat());
+        assert_eq!(phase, Phase::Running);
+        assert_eq!(effects[before.len()..], [Effect::Sync, Effect::DrainBuffer]);
+    }
+
+    #[test]
+    fn a_paused_pull_leaves_the_outbox_at_work_and_resumes_with_a_sync() {
+        let start = [
+            Input::Started,
+            Input::Online,
+            Input::Subscribed,
+            Input::Synced,
+            Input::Drained,
+        ];
+        for count in 2..=start.len() {
+            let (phase, effects) = run(&[&start[..count], &[Input::PausePull]].concat());
+            assert_eq!((phase, phase.is_sending()), (Phase::Pushing, true));
+            assert_eq!(phase.readiness(), Some(false), "it is not in sync");
+            assert!(effects.contains(&Effect::ResumeOutbox) && effects.contains(&Effect::Unsubscribe));
+        }
+        let (phase, effects) = run(&[Input::Started, Input::OnlineToPush]);
+        assert_eq!(phase, Phase::Pushing);
+        assert!(!effects.contains(&Effect::Subscribe));
+        let (phase, effects) = step(phase, Input::ResumePull).expect("expected");
+        assert_eq!(phase, Phase::Subscribing);
+        assert_eq!(effects, [Effect::PauseOutbox, Effect::Subscribe]);
     }
 
     #[test]

@@ -2,21 +2,20 @@
 //!
 //! Owns requests for pages and what their answers say. Pure; sends nothing.
 //!
-//! A server's filter may let more through than the sync expression says, so each record is tested again. A tombstone
-//! passes always, since what is deleted must go wherever it is; so does a record that lacks a field which the
-//! expression asks for: the server had that field when it filtered.
+//! A server's filter may let more through than the sync expression says, so each record is tested again (`scope.rs`).
+//! A record that lacks a field which the expression asks for is taken: the server had that field when it filtered.
+//!
+//! A delta sync asks without the filter: with it the server would not mention a record that no longer satisfies the
+//! expression, which would then stay here for good. How much that can be is bounded by how far back a delta sync goes
+//! for such a model (`landfall_core::SyncAges`).
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use serde_json::Value as Json;
 
-use landfall_core::{
-    BoundPredicate, FieldMap, FieldSource, ModelDef, ModelName, Predicate, RemoteRecord, Schema, Slot, Value,
-    ValueRef,
-};
+use landfall_core::{ModelName, Predicate, RemoteRecord, Schema};
 use landfall_wire::{
     Failure, HttpRequest, HttpResponse, ModelDocuments, RecordReader, SyncArguments, SyncPage, WireError,
     read_sync_page, sync_filter,
@@ -24,8 +23,9 @@ use landfall_wire::{
 
 use super::model::{Question, Subject};
 use super::trouble::Unfit;
-use crate::config::SyncSettings;
+use crate::config::{Listen, SyncSettings};
 use crate::handlers::ErrorKind;
+use crate::scope::{Coverage, Scope};
 
 /// Every model that can be synced.
 #[derive(Debug)]
@@ -37,7 +37,16 @@ struct Listed {
     reader: RecordReader,
     documents: ModelDocuments,
     filter: Option<Json>,
-    expression: Option<BoundPredicate>,
+    scope: Scope,
+}
+
+/// What a page holds.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Answer {
+    /// The page without the records that the expression does not select.
+    pub(super) page: SyncPage,
+    /// Those records.
+    pub(super) outside: Vec<RemoteRecord>,
 }
 
 impl Catalog {
@@ -74,6 +83,7 @@ impl Catalog {
         Subject {
             model: model.clone(),
             expression: expression.map(text),
+            poll: settings.listening.get(model).and_then(Listen::poll_interval),
             unfit,
         }
     }
@@ -82,7 +92,7 @@ impl Catalog {
     pub(super) fn request(&self, question: &Question) -> Option<HttpRequest> {
         let listed = self.models.get(&question.model)?;
         let arguments = SyncArguments {
-            filter: listed.filter.as_ref(),
+            filter: listed.filter.as_ref().filter(|_| question.last_sync_ms.is_none()),
             limit: question.limit,
             next_token: question.token.as_deref(),
             last_sync_ms: question.last_sync_ms,
@@ -90,18 +100,18 @@ impl Catalog {
         Some(listed.documents.sync.request(&arguments.to_variables()))
     }
 
-    /// Reads the answer to [`request`](Self::request); records that the expression does not select are left out.
-    pub(super) fn read(&self, model: &ModelName, response: &HttpResponse) -> Result<SyncPage, Box<Failure>> {
+    /// Reads the answer to [`request`](Self::request).
+    pub(super) fn read(&self, model: &ModelName, response: &HttpResponse) -> Result<Answer, Box<Failure>> {
         let listed = self
             .models
             .get(model)
             .expect("only what was asked for is answered");
         let mut page = read_sync_page(&listed.reader, &listed.documents.sync, response)?;
-        if let Some(expression) = &listed.expression {
-            page.items
-                .retain(|record| admits(expression, listed.reader.def(), record));
-        }
-        Ok(page)
+        let is_outside =
+            |record: &RemoteRecord| listed.scope.coverage(listed.reader.def(), record) == Coverage::Outside;
+        let (outside, items) = std::mem::take(&mut page.items).into_iter().partition(is_outside);
+        page.items = items;
+        Ok(Answer { page, outside })
     }
 }
 
@@ -113,15 +123,13 @@ impl Listed {
         };
         let documents = ModelDocuments::build(schema, model).map_err(bad_model)?;
         let reader = RecordReader::new(schema, model).map_err(bad_model)?;
-        let bound = expression
-            .map(|expression| expression.bind(reader.def()))
-            .transpose();
+        let scope = Scope::new(reader.def(), expression).map_err(|error| Unfit {
+            kind: ErrorKind::ConfigError,
+            reason: format!("the sync expression is wrong: {error}"),
+        })?;
         Ok(Self {
             filter: expression.and_then(|expression| sync_filter(reader.def(), expression)),
-            expression: bound.map_err(|error| Unfit {
-                kind: ErrorKind::ConfigError,
-                reason: format!("the sync expression is wrong: {error}"),
-            })?,
+            scope,
             documents,
             reader,
         })
@@ -131,34 +139,6 @@ impl Listed {
 impl fmt::Debug for Listed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Listed({})", self.reader.def().name)
-    }
-}
-
-fn admits(expression: &BoundPredicate, def: &ModelDef, record: &RemoteRecord) -> bool {
-    let fields = Fields {
-        def,
-        fields: &record.fields,
-        missed: Cell::new(false),
-    };
-    record.sync.deleted || expression.matches(&fields) || fields.missed.get()
-}
-
-/// The fields of a record as an expression reads them, and whether it looked for one that is not there.
-struct Fields<'a> {
-    def: &'a ModelDef,
-    fields: &'a FieldMap,
-    missed: Cell<bool>,
-}
-
-impl FieldSource for Fields<'_> {
-    fn value_at(&self, slot: Slot) -> ValueRef<'_> {
-        match self.fields.get(&self.def.stored_field(slot).name) {
-            Some(value) => Value::as_ref(value),
-            None => {
-                self.missed.set(true);
-                ValueRef::Null
-            }
-        }
     }
 }
 

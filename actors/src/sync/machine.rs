@@ -7,7 +7,7 @@
 //! |---|---|---|---|---|---|
 //! | idle | syncing | - | ? | late, counted | |
 //! | syncing | once more afterwards | idle | models that waited go on | goes on | resting, or syncing once more |
-//! | resting | syncing | idle | models that waited go on; base sync due: syncing | goes on | |
+//! | resting | syncing | idle | models that waited or are polled go on; base sync due: syncing | goes on | |
 //!
 //! `-` has no effect, `?` is unexpected and counted by name, an empty cell cannot be.
 //!
@@ -21,12 +21,14 @@
 //! came while another waited; 4. after a cancel nothing more is handed to the store.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use landfall_core::{ModelName, SyncCursor, SyncKind};
-use landfall_wire::{Failure, ServerError, SyncPage};
+use landfall_core::{ModelName, SyncAges, SyncCursor, SyncKind};
+use landfall_storage::Listing;
+use landfall_wire::{Failure, ServerError};
 
+use super::catalog::Answer;
 use super::model::{ModelSync, Question, Subject, Ticket, Tickets, Turn};
+use super::sweep::Portion;
 use super::trouble::Trouble;
 use crate::storage::{RemoteBatch, RemoteCounts};
 
@@ -40,12 +42,12 @@ pub(super) struct Limits {
     pub(super) page_size: u32,
     pub(super) records_max: u64,
     pub(super) models_in_parallel: usize,
-    pub(super) full_sync_interval: Duration,
+    pub(super) ages: SyncAges,
 }
 
 impl Limits {
     pub(super) fn interval_ms(&self) -> u64 {
-        u64::try_from(self.full_sync_interval.as_millis()).unwrap_or(u64::MAX)
+        u64::try_from(self.ages.full_sync_interval.as_millis()).unwrap_or(u64::MAX)
     }
 }
 
@@ -58,18 +60,24 @@ pub(super) enum Input {
     Cancel,
     /// The deadline has come.
     TimerDue,
-    /// A model's cursor was read.
+    /// A model's cursor was read, and whether the store holds anything of the model.
     CursorRead {
         ticket: Ticket,
         model: ModelName,
-        cursor: Result<SyncCursor, String>,
+        cursor: Result<(SyncCursor, bool), String>,
         wall_ms: i64,
     },
     /// A page came, or a failure.
     Answered {
         ticket: Ticket,
         model: ModelName,
-        answer: Result<SyncPage, Box<Failure>>,
+        answer: Result<Answer, Box<Failure>>,
+    },
+    /// A portion of what the store holds of a model is listed, or could not be.
+    Listed {
+        ticket: Ticket,
+        model: ModelName,
+        listed: Result<Listing, String>,
     },
     /// A page is stored, or could not be.
     Stored {
@@ -89,6 +97,7 @@ impl Input {
             Self::CursorRead { .. } => "CursorRead",
             Self::Answered { answer: Ok(_), .. } => "Page",
             Self::Answered { answer: Err(_), .. } => "PageFailed",
+            Self::Listed { .. } => "Listed",
             Self::Stored { stored: Ok(_), .. } => "PageStored",
             Self::Stored { stored: Err(_), .. } => "PageNotStored",
         }
@@ -104,6 +113,8 @@ pub(super) enum Effect {
     ReadCursor { ticket: Ticket, model: ModelName },
     /// Ask the server for a page.
     Ask(Question),
+    /// List a portion of what the store holds of a model.
+    List(Portion),
     /// Store a page.
     Store { ticket: Ticket, batch: RemoteBatch },
     /// Tell the hub how many records of a model are stored.
@@ -198,7 +209,10 @@ impl State {
         match self.phase {
             Phase::Idle => None,
             Phase::Syncing { .. } => models.min(),
-            Phase::Resting { next_ms } => models.chain([next_ms]).min(),
+            Phase::Resting { next_ms } => {
+                let again = self.models.iter().filter_map(|(_, model)| model.again_ms());
+                models.chain(again).chain([next_ms]).min()
+            }
         }
     }
 
@@ -225,10 +239,22 @@ impl State {
             (Phase::Resting { next_ms }, Input::TimerDue) if next_ms <= now_ms => {
                 self.begin(false, &mut effects);
             }
-            (Phase::Syncing { .. } | Phase::Resting { .. }, Input::TimerDue) => {
+            (Phase::Syncing { .. }, Input::TimerDue) => {
                 self.models.iter_mut().for_each(|(_, model)| model.wake(now_ms));
             }
-            (_, input @ (Input::CursorRead { .. } | Input::Answered { .. } | Input::Stored { .. })) => {
+            (Phase::Resting { .. }, Input::TimerDue) => {
+                for (_, model) in &mut self.models {
+                    model.wake(now_ms);
+                    model.wake_again(now_ms);
+                }
+            }
+            (
+                _,
+                input @ (Input::CursorRead { .. }
+                | Input::Answered { .. }
+                | Input::Listed { .. }
+                | Input::Stored { .. }),
+            ) => {
                 self.answer(now_ms, random, input, &mut effects);
             }
         }
@@ -244,8 +270,10 @@ impl State {
         input: Input,
         effects: &mut Vec<Effect>,
     ) {
-        let (Input::CursorRead { model, .. } | Input::Answered { model, .. } | Input::Stored { model, .. }) =
-            &input
+        let (Input::CursorRead { model, .. }
+        | Input::Answered { model, .. }
+        | Input::Listed { model, .. }
+        | Input::Stored { model, .. }) = &input
         else {
             return;
         };
@@ -268,6 +296,7 @@ impl State {
                 ..
             } => asker.planned(ticket, cursor, wall_ms, &mut turn),
             Input::Answered { ticket, answer, .. } => asker.answered(ticket, answer, &mut turn),
+            Input::Listed { ticket, listed, .. } => asker.listed(ticket, listed, &mut turn),
             Input::Stored { ticket, stored, .. } => asker.stored(ticket, stored, &mut turn),
             Input::Start | Input::Cancel | Input::TimerDue => true,
         };

@@ -8,7 +8,10 @@
 //! | planning | | paging | | waiting | | - | - |
 //! | paging | | | stored, next one asked for; while another is being stored: held | waiting | page token refused: queued, from the first page; else failed | held page stored; after the last one settled | waiting |
 //! | waiting | due: queued | | | | | - | - |
-//! | settled | | | | | | - | - |
+//! | sweeping | | | | | | listed: what was not met is stored; the last portion: settled | waiting |
+//! | settled | due: queued | | | | | - | - |
+//!
+//! A settled model begins by itself again if it is polled, and if it failed for something that somebody has to mend.
 //!
 //! A try after a failure begins with the stored cursor like every other, so there is one way to resume. The cursor of
 //! a page is stored in the transaction of the page. `startedAt` of the first page is kept and becomes `lastSync` with the
@@ -21,11 +24,17 @@
 //! Invariants: 1. at most one page is being stored and at most one is ahead of it; 2. the cursor is read only while
 //! nothing of the model is on its way to the store; 3. an answer to an older question has no effect.
 
-use landfall_core::{ModelName, SyncCursor, SyncKind, plan_sync};
-use landfall_wire::{Backoff, BackoffPolicy, Failure, SyncPage};
+use std::time::Duration;
 
+use landfall_core::{ModelName, SyncCursor, SyncKind, plan_sync};
+use landfall_storage::Listing;
+use landfall_wire::{Backoff, BackoffPolicy, Failure};
+
+use super::catalog::Answer;
 use super::machine::{Effect, Limits};
-use super::pages::{Fetch, PAGES_MAX, Pages, Start};
+use super::pages::{Ending, Fetch, PAGES_MAX, Pages, Start};
+use super::seen::Seen;
+use super::sweep::Sweep;
 use super::trouble::{Remedy, Trouble, Unfit};
 use crate::storage::RemoteCounts;
 
@@ -33,6 +42,14 @@ use crate::storage::RemoteCounts;
 pub(super) const RETRY_BACKOFF: BackoffPolicy = BackoffPolicy {
     first_ms: 200,
     longest_ms: 60_000,
+    attempts_max: None,
+};
+
+/// When a model is tried again that needs somebody to act, such as one that the user may not read: soon enough to be
+/// noticed after a sign-in, seldom enough to be no load.
+pub(super) const LATER_BACKOFF: BackoffPolicy = BackoffPolicy {
+    first_ms: 2 * 60_000,
+    longest_ms: 60 * 60_000,
     attempts_max: None,
 };
 
@@ -49,6 +66,8 @@ pub(super) struct Subject {
     pub(super) model: ModelName,
     /// The sync expression as canonical JSON text.
     pub(super) expression: Option<String>,
+    /// How often it is synced by itself, if it is.
+    pub(super) poll: Option<Duration>,
     /// Why it cannot be synced, if it cannot.
     pub(super) unfit: Option<Unfit>,
 }
@@ -95,7 +114,13 @@ pub(super) struct ModelSync {
     /// The page that is on its way to the store.
     storing: Option<Ticket>,
     backoff: Backoff,
+    /// Waits between tries of a model that needs somebody to act.
+    later: Backoff,
     restarts: u32,
+    /// What the full sync that goes on has met; kept while it is interrupted.
+    seen: Option<Seen>,
+    /// When a settled model begins by itself again.
+    again_ms: Option<u64>,
     /// Whether nobody waits for it any more.
     background: bool,
     counts: RemoteCounts,
@@ -108,6 +133,7 @@ enum Stage {
     Queued { from: Start },
     Planning { from: Start, ticket: Ticket },
     Paging(Box<Pages>),
+    Sweeping(Box<Sweep>),
     Waiting { from: Start, until_ms: u64 },
     Settled,
 }
@@ -120,7 +146,10 @@ impl ModelSync {
             stage: Stage::Settled,
             storing: None,
             backoff: Backoff::new(RETRY_BACKOFF),
+            later: Backoff::new(LATER_BACKOFF),
             restarts: 0,
+            seen: None,
+            again_ms: None,
             background: false,
             counts: RemoteCounts::default(),
             full_due_ms: None,
@@ -129,10 +158,11 @@ impl ModelSync {
 
     /// Begins anew; what is on its way to the store is waited for.
     pub(super) fn queue(&mut self) {
-        let (subject, storing) = (self.subject.clone(), self.storing);
+        let (subject, storing, seen) = (self.subject.clone(), self.storing, self.seen.take());
         *self = Self {
             stage: Stage::Queued { from: Start::Stored },
             storing,
+            seen,
             ..Self::new(subject)
         };
     }
@@ -140,6 +170,7 @@ impl ModelSync {
     /// Gives up; what is on its way to the store is still noted when it arrives there.
     pub(super) fn cancel(&mut self) {
         self.stage = Stage::Settled;
+        self.again_ms = None;
     }
 
     pub(super) fn model(&self) -> &ModelName {
@@ -158,7 +189,10 @@ impl ModelSync {
 
     /// Whether it takes a place among those that go on at the same time.
     pub(super) fn is_busy(&self) -> bool {
-        matches!(self.stage, Stage::Planning { .. } | Stage::Paging(_))
+        matches!(
+            self.stage,
+            Stage::Planning { .. } | Stage::Paging(_) | Stage::Sweeping(_)
+        )
     }
 
     /// When it wants to hear that time has passed.
@@ -167,6 +201,21 @@ impl ModelSync {
             Some(until_ms)
         } else {
             None
+        }
+    }
+
+    /// When it begins by itself again, once all are settled.
+    pub(super) fn again_ms(&self) -> Option<u64> {
+        self.again_ms.filter(|_| matches!(self.stage, Stage::Settled))
+    }
+
+    /// Time has passed since all were settled.
+    pub(super) fn wake_again(&mut self, now_ms: u64) {
+        if self.again_ms().is_some_and(|again_ms| again_ms <= now_ms) {
+            self.again_ms = None;
+            self.counts = RemoteCounts::default();
+            self.restarts = 0;
+            self.stage = Stage::Queued { from: Start::Stored };
         }
     }
 
@@ -204,7 +253,7 @@ impl ModelSync {
     pub(super) fn planned(
         &mut self,
         ticket: Ticket,
-        cursor: Result<SyncCursor, String>,
+        cursor: Result<(SyncCursor, bool), String>,
         wall_ms: i64,
         turn: &mut Turn<'_>,
     ) -> bool {
@@ -219,15 +268,15 @@ impl ModelSync {
             return false;
         }
         match cursor {
-            Ok(cursor) => self.plan(from, cursor, wall_ms, turn),
+            Ok((cursor, holds)) => self.plan(from, cursor, holds, wall_ms, turn),
             Err(reason) => self.fail(Trouble::Store(reason), turn),
         }
         true
     }
 
-    fn plan(&mut self, from: Start, cursor: SyncCursor, wall_ms: i64, turn: &mut Turn<'_>) {
-        let interval = turn.limits.full_sync_interval;
-        let plan = plan_sync(&cursor, self.subject.expression.as_deref(), interval, wall_ms);
+    fn plan(&mut self, from: Start, cursor: SyncCursor, holds: bool, wall_ms: i64, turn: &mut Turn<'_>) {
+        let expression = self.subject.expression.as_deref();
+        let plan = plan_sync(&cursor, expression, &turn.limits.ages, wall_ms);
         self.full_due_ms = match (plan.kind, cursor.last_full_sync_ms) {
             (SyncKind::Delta, Some(last_full_ms)) => {
                 let elapsed_ms = u64::try_from(wall_ms.saturating_sub(last_full_ms)).unwrap_or(0);
@@ -238,7 +287,8 @@ impl ModelSync {
             }
             _ => None,
         };
-        let mut pages = Pages::new(from, plan, cursor, turn.limits.records_max);
+        let mut pages = Pages::new(from, plan, cursor, turn.limits.records_max, holds);
+        self.seen = pages.memory(self.seen.take());
         pages.ask(&self.subject.model, turn);
         self.stage = Stage::Paging(Box::new(pages));
     }
@@ -247,7 +297,7 @@ impl ModelSync {
     pub(super) fn answered(
         &mut self,
         ticket: Ticket,
-        answer: Result<SyncPage, Box<Failure>>,
+        answer: Result<Answer, Box<Failure>>,
         turn: &mut Turn<'_>,
     ) -> bool {
         let Stage::Paging(pages) = &mut self.stage else {
@@ -256,22 +306,24 @@ impl ModelSync {
         if !matches!(pages.fetch, Fetch::Asked(awaited) if awaited == ticket) {
             return false;
         }
-        let page = match answer {
-            Ok(page) => page,
+        let answer = match answer {
+            Ok(answer) => answer,
             Err(failure) => {
                 self.fail(Trouble::Server(failure), turn);
                 return true;
             }
         };
         self.backoff.reset();
-        if page.next_token.is_some() && page.next_token == pages.token {
+        self.later.reset();
+        let next_token = &answer.page.next_token;
+        if next_token.is_some() && *next_token == pages.token {
             self.fail(Trouble::Circle, turn);
         } else if pages.pages >= PAGES_MAX {
             self.fail(Trouble::Endless, turn);
         } else if self.storing.is_some() {
-            pages.fetch = Fetch::Held(Box::new(page));
+            pages.fetch = Fetch::Held(Box::new(answer));
         } else {
-            self.storing = Some(pages.take(page, &self.subject, turn));
+            self.storing = Some(pages.take(answer, &self.subject, self.seen.as_mut(), turn));
         }
         true
     }
@@ -287,9 +339,9 @@ impl ModelSync {
             return false;
         }
         self.storing = None;
-        let Stage::Paging(pages) = &mut self.stage else {
+        if !matches!(self.stage, Stage::Paging(_) | Stage::Sweeping(_)) {
             return true;
-        };
+        }
         let counts = match stored {
             Ok(counts) => counts,
             Err(reason) => {
@@ -297,16 +349,32 @@ impl ModelSync {
                 return true;
             }
         };
-        pages.from = Start::Stored;
         self.counts.new += counts.new;
         self.counts.updated += counts.updated;
         self.counts.deleted += counts.deleted;
+        let pages = match &mut self.stage {
+            Stage::Paging(pages) => pages,
+            Stage::Sweeping(sweep) if sweep.is_over => {
+                self.synced(SyncKind::Base, turn);
+                return true;
+            }
+            Stage::Sweeping(sweep) => {
+                sweep.list(&self.subject.model, turn);
+                return true;
+            }
+            Stage::Queued { .. } | Stage::Planning { .. } | Stage::Waiting { .. } | Stage::Settled => {
+                return true;
+            }
+        };
+        pages.from = Start::Stored;
         turn.effects.push(Effect::Progress {
             model: self.subject.model.clone(),
             received: pages.received,
         });
         match std::mem::replace(&mut pages.fetch, Fetch::Over { truncated: false }) {
-            Fetch::Held(page) => self.storing = Some(pages.take(*page, &self.subject, turn)),
+            Fetch::Held(answer) => {
+                self.storing = Some(pages.take(*answer, &self.subject, self.seen.as_mut(), turn));
+            }
             Fetch::Asked(ticket) => pages.fetch = Fetch::Asked(ticket),
             Fetch::Over { truncated } => self.settle(truncated, turn),
         }
@@ -320,21 +388,68 @@ impl ModelSync {
         let model = self.subject.model.clone();
         if truncated {
             self.full_due_ms = None;
+            self.poll(turn);
             turn.effects.push(Effect::Truncated {
                 model,
                 received: pages.received,
             });
             return;
         }
-        if pages.kind == SyncKind::Base {
+        match pages.ending(self.seen.as_ref()) {
+            Ending::Synced => self.synced(pages.kind, turn),
+            Ending::Again => {
+                self.synced(pages.kind, turn);
+                self.full_due_ms = Some(turn.now_ms);
+            }
+            Ending::Sweep { started_at_ms } => {
+                let mut sweep = Sweep::new(pages.finished(&self.subject, started_at_ms), started_at_ms);
+                sweep.list(&model, turn);
+                self.stage = Stage::Sweeping(Box::new(sweep));
+            }
+        }
+    }
+
+    fn synced(&mut self, kind: SyncKind, turn: &mut Turn<'_>) {
+        self.stage = Stage::Settled;
+        self.seen = None;
+        if kind == SyncKind::Base {
             self.full_due_ms = Some(turn.now_ms.saturating_add(turn.limits.interval_ms()));
         }
-        // Here a base sync has seen everything that the server has, which is where rows that it no longer has would go.
+        self.poll(turn);
         turn.effects.push(Effect::Synced {
-            model,
-            kind: pages.kind,
+            model: self.subject.model.clone(),
+            kind,
             counts: self.counts,
         });
+    }
+
+    /// Begins by itself again if it is polled.
+    fn poll(&mut self, turn: &Turn<'_>) {
+        let interval_ms = self
+            .subject
+            .poll
+            .map(|interval| u64::try_from(interval.as_millis()).unwrap_or(u64::MAX));
+        self.again_ms = interval_ms.map(|interval_ms| turn.now_ms.saturating_add(interval_ms));
+    }
+
+    /// A portion of what the store holds is listed, or could not be. Returns whether it was asked for.
+    pub(super) fn listed(
+        &mut self,
+        ticket: Ticket,
+        listed: Result<Listing, String>,
+        turn: &mut Turn<'_>,
+    ) -> bool {
+        let (Stage::Sweeping(sweep), Some(seen)) = (&mut self.stage, &self.seen) else {
+            return false;
+        };
+        if sweep.listing != Some(ticket) {
+            return false;
+        }
+        match listed {
+            Ok(listing) => self.storing = sweep.take(listing, seen, &self.subject.model, turn),
+            Err(reason) => self.fail(Trouble::Store(reason), turn),
+        }
+        true
     }
 
     fn fail(&mut self, trouble: Trouble, turn: &mut Turn<'_>) {
@@ -344,7 +459,7 @@ impl ModelSync {
             Stage::Queued { from } | Stage::Planning { from, .. } | Stage::Waiting { from, .. } => {
                 (*from, false)
             }
-            Stage::Settled => (Start::Stored, false),
+            Stage::Sweeping(_) | Stage::Settled => (Start::Stored, false),
         };
         match trouble.remedy() {
             Remedy::Wait { retry_after_ms } => {
@@ -371,7 +486,23 @@ impl ModelSync {
                     from: Start::FirstPage,
                 };
             }
-            Remedy::FirstPage | Remedy::None => {
+            Remedy::FirstPage | Remedy::Later => {
+                self.stage = Stage::Settled;
+                self.full_due_ms = None;
+                let wait_ms = self
+                    .later
+                    .next(None, turn.random)
+                    .unwrap_or(LATER_BACKOFF.longest_ms);
+                self.again_ms = Some(turn.now_ms.saturating_add(wait_ms));
+                if self.later.attempts() == 1 {
+                    turn.effects.push(Effect::Failed {
+                        model,
+                        trouble,
+                        tried_again: true,
+                    });
+                }
+            }
+            Remedy::None => {
                 self.stage = Stage::Settled;
                 self.full_due_ms = None;
                 turn.effects.push(Effect::Failed {

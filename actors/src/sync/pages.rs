@@ -6,10 +6,12 @@
 //! that of the first page; 3. no page asks for more than is left of the record limit.
 
 use landfall_core::{ModelName, Origin, Paging, Quarantined, SyncCursor, SyncKind, SyncPlan};
-use landfall_wire::{BadRecord, SyncPage};
+use landfall_wire::BadRecord;
 
+use super::catalog::Answer;
 use super::machine::Effect;
 use super::model::{Question, Subject, Ticket, Turn};
+use super::seen::Seen;
 use crate::storage::RemoteBatch;
 
 /// Pages of one sync of one model. A filter may make all but one empty, so this bounds only a server that never ends:
@@ -37,6 +39,8 @@ pub(super) struct Pages {
     /// Token of the page that is asked for, or of the first one left out; `None` for the first page.
     pub(super) token: Option<String>,
     started_at_ms: Option<i64>,
+    /// Whether the store held nothing of the model when the sync began.
+    fresh: bool,
     pub(super) received: u64,
     pub(super) pages: u32,
     pub(super) fetch: Fetch,
@@ -46,13 +50,30 @@ pub(super) struct Pages {
 #[derive(Debug)]
 pub(super) enum Fetch {
     Asked(Ticket),
-    Held(Box<SyncPage>),
+    Held(Box<Answer>),
     Over { truncated: bool },
 }
 
+/// What is left to do after the last page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// Nothing.
+    Synced,
+    /// What was not met is to leave; this is `startedAt` of the sync.
+    Sweep { started_at_ms: i64 },
+    /// Another full sync: what the beginning of this one has met is not known any more.
+    Again,
+}
+
 impl Pages {
-    /// Nothing has been asked for yet.
-    pub(super) fn new(from: Start, plan: SyncPlan, cursor: SyncCursor, records_max: u64) -> Self {
+    /// Nothing has been asked for yet. `holds` says whether the store holds anything of the model.
+    pub(super) fn new(
+        from: Start,
+        plan: SyncPlan,
+        cursor: SyncCursor,
+        records_max: u64,
+        holds: bool,
+    ) -> Self {
         let resume = plan.resume.filter(|_| from == Start::Stored);
         // A sync that was truncated goes on with a fresh allowance.
         let received = resume.as_ref().map_or(0, |resume| resume.received);
@@ -62,11 +83,42 @@ impl Pages {
             last_sync_ms: plan.last_sync_ms,
             cursor,
             started_at_ms: resume.as_ref().map(|resume| resume.started_at_ms),
+            fresh: resume.as_ref().map_or(!holds, |resume| resume.fresh),
             received: if received < records_max { received } else { 0 },
             token: resume.map(|resume| resume.next_token),
             pages: 0,
             fetch: Fetch::Over { truncated: false },
         }
+    }
+
+    /// What is known of what this sync has met, given what is known of an earlier one: a sync that goes on needs what it
+    /// has met before, one that begins or that removes nothing needs none of it.
+    pub(super) fn memory(&self, earlier: Option<Seen>) -> Option<Seen> {
+        if self.kind == SyncKind::Delta || self.fresh {
+            None
+        } else if self.token.is_none() {
+            Some(Seen::default())
+        } else {
+            earlier.filter(|seen| seen.started_at_ms.is_some() && seen.started_at_ms == self.started_at_ms)
+        }
+    }
+
+    /// What is left to do after the last page.
+    pub(super) fn ending(&self, seen: Option<&Seen>) -> Ending {
+        let (SyncKind::Base, false, Some(started_at_ms)) = (self.kind, self.fresh, self.started_at_ms) else {
+            return Ending::Synced;
+        };
+        match seen {
+            None => Ending::Again,
+            Some(seen) if seen.is_whole() => Ending::Sweep { started_at_ms },
+            Some(_) => Ending::Synced,
+        }
+    }
+
+    /// The cursor of the sync when everything is done.
+    pub(super) fn finished(&self, subject: &Subject, started_at_ms: i64) -> SyncCursor {
+        self.cursor
+            .finished(subject.expression.as_deref(), self.kind, started_at_ms)
     }
 
     /// Asks for the next page.
@@ -84,12 +136,25 @@ impl Pages {
     }
 
     /// Hands a page to the store and asks for the next one. Returns the ticket of the store.
-    pub(super) fn take(&mut self, page: SyncPage, subject: &Subject, turn: &mut Turn<'_>) -> Ticket {
+    pub(super) fn take(
+        &mut self,
+        answer: Answer,
+        subject: &Subject,
+        mut seen: Option<&mut Seen>,
+        turn: &mut Turn<'_>,
+    ) -> Ticket {
         let model = &subject.model;
+        if let Some(seen) = &mut seen {
+            seen.note(&answer);
+        }
+        let Answer { page, outside } = answer;
         self.pages += 1;
         self.received += (page.items.len() + page.bad.len()) as u64;
         if self.token.is_none() {
             self.started_at_ms = page.started_at_ms;
+            if let Some(seen) = &mut seen {
+                seen.started_at_ms = page.started_at_ms;
+            }
         }
         if !page.errors.is_empty() {
             turn.effects.push(Effect::NonApplicable {
@@ -97,14 +162,14 @@ impl Pages {
                 errors: page.errors,
             });
         }
-        let cursor = self.advance(subject, page.next_token.clone());
+        let cursor = self.advance(subject, seen.as_deref(), page.next_token.clone());
         let ticket = turn.tickets.next();
         let batch = RemoteBatch {
-            origin: Origin::Sync,
-            model: model.clone(),
             records: page.items,
+            outside,
             bad: page.bad.into_iter().map(|bad| quarantined(model, bad)).collect(),
             cursor,
+            ..RemoteBatch::new(Origin::Sync, model.clone())
         };
         turn.effects.push(Effect::Store { ticket, batch });
         self.token = page.next_token;
@@ -122,7 +187,12 @@ impl Pages {
     ///
     /// A server that does not say when it started gives no time to go on from: nothing is claimed, and what was
     /// claimed of an earlier paging is taken back.
-    fn advance(&mut self, subject: &Subject, next_token: Option<String>) -> Option<SyncCursor> {
+    fn advance(
+        &mut self,
+        subject: &Subject,
+        seen: Option<&Seen>,
+        next_token: Option<String>,
+    ) -> Option<SyncCursor> {
         let expression = subject.expression.as_deref();
         let cursor = match (self.started_at_ms, next_token) {
             (Some(started_at_ms), Some(next_token)) => {
@@ -131,10 +201,14 @@ impl Pages {
                     next_token,
                     started_at_ms,
                     received: self.received,
+                    fresh: self.fresh,
                 };
                 self.cursor.paged(expression, paging)
             }
-            (Some(started_at_ms), None) => self.cursor.finished(expression, self.kind, started_at_ms),
+            (Some(started_at_ms), None) if self.ending(seen) == Ending::Synced => {
+                self.cursor.finished(expression, self.kind, started_at_ms)
+            }
+            (Some(started_at_ms), None) => self.cursor.fetched(expression, started_at_ms),
             (None, _) if self.cursor.paging.is_some() => SyncCursor {
                 paging: None,
                 ..self.cursor.clone()

@@ -38,6 +38,8 @@ pub(super) enum Remedy {
     Wait { retry_after_ms: Option<u64> },
     /// Begin with the first page: the token of this one may be what is wrong.
     FirstPage,
+    /// Try again much later: somebody has to do something about it.
+    Later,
     /// Nothing, until the next sync.
     None,
 }
@@ -52,7 +54,7 @@ impl Trouble {
                 FailureClass::Conflict | FailureClass::ConditionFailed | FailureClass::Permanent => {
                     Remedy::FirstPage
                 }
-                FailureClass::Unauthorized => Remedy::None,
+                FailureClass::Unauthorized => Remedy::Later,
             },
             Self::Circle => Remedy::FirstPage,
             // The stored cursor is as far as this sync got, so the next one goes on from there.

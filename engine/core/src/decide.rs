@@ -2,6 +2,9 @@
 //!
 //! Owns the decisions; `state.rs` carries them out. Reads nothing but its arguments.
 
+mod edit;
+
+pub use self::edit::decide_edit;
 use crate::entry::{Decision, Write};
 use crate::mutation::{Mutation, MutationKind, Seq};
 use crate::names::FieldName;
@@ -45,6 +48,12 @@ pub enum WriteRefused {
     /// The stored record does not satisfy the condition.
     #[error("the stored `{key}` does not satisfy the condition; read it again and decide anew")]
     ConditionFailed {
+        /// The record.
+        key: RecordKey,
+    },
+    /// A waiting delete sets no fields that could be edited.
+    #[error("the change of `{key}` that waits is a delete, which sets no fields; retry or discard it")]
+    NothingToEdit {
         /// The record.
         key: RecordKey,
     },

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::mutation::{MutationKind, Refusal, Seq};
 use crate::names::ModelName;
 use crate::predicate::Predicate;
-use crate::record::{FieldMap, RecordKey, RecordVersion, RemoteRecord};
+use crate::record::{FieldMap, RecordKey, RecordVersion, RemoteRecord, SyncMetadata};
 use crate::schema::SchemaHash;
 use crate::sync_plan::SyncCursor;
 
@@ -67,6 +67,8 @@ pub enum Change {
     Refused(Refused),
     /// The app had a parked mutation sent again.
     Retried(MutationRef),
+    /// The app changed what a parked mutation sets, and had it sent again.
+    Edited(Edited),
     /// The app gave a parked mutation up; the server's record is back.
     Discarded(MutationRef),
     /// The server's record arrived.
@@ -177,6 +179,19 @@ pub struct Refused {
     pub remote: Option<RemoteRecord>,
 }
 
+/// The app changed what a parked mutation sets, and had it sent again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Edited {
+    /// The record.
+    pub key: RecordKey,
+    /// The mutation.
+    pub mutation: Seq,
+    /// The fields that it sets from here on, in place of those before.
+    pub patch: FieldMap,
+    /// Records that it refers to from here on.
+    pub parents: Vec<RecordKey>,
+}
+
 /// The server's record arrived.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Remote {
@@ -193,6 +208,10 @@ pub struct Evicted {
     pub key: RecordKey,
     /// Why, such as `left the sync expression`.
     pub reason: String,
+    /// The server's metadata when it left, so that an older message cannot bring it back; `None` if the server no
+    /// longer has the record, so that whatever has its identifier next is news.
+    #[serde(default)]
+    pub sync: Option<SyncMetadata>,
 }
 
 /// A server record that could not be read.
@@ -248,6 +267,7 @@ impl Change {
             Self::Acknowledged(change) => Some(&change.key),
             Self::Conflict(change) => Some(&change.key),
             Self::Refused(change) => Some(&change.key),
+            Self::Edited(change) => Some(&change.key),
             Self::Remote(change) => Some(&change.key),
             Self::Evicted(change) => Some(&change.key),
             Self::Quarantined(_)
@@ -269,6 +289,7 @@ impl Change {
             Self::Acknowledged(change) => Some(change.mutation),
             Self::Conflict(change) => Some(change.mutation),
             Self::Refused(change) => Some(change.mutation),
+            Self::Edited(change) => Some(change.mutation),
             _ => None,
         }
     }
@@ -284,6 +305,7 @@ impl Change {
             Self::Conflict(_) => "conflict",
             Self::Refused(_) => "refused",
             Self::Retried(_) => "retried",
+            Self::Edited(_) => "edited",
             Self::Discarded(_) => "discarded",
             Self::Remote(_) => "remote",
             Self::Evicted(_) => "evicted",

@@ -31,11 +31,11 @@ pub use aws::{
 };
 pub use decide::{
     CONFLICT_ROUNDS_MAX, Resolution, SaveRequest, Settled, WriteRefused, decide_conflict, decide_delete,
-    decide_save, parents, settle,
+    decide_edit, decide_save, parents, settle,
 };
 pub use entry::{
-    Acknowledged, Change, Checkpoint, Conflict, Decision, Evicted, LogEntry, MutationRef, Opaque, Origin,
-    Quarantined, Refused, Remote, SchemaChanged, Sent, Write,
+    Acknowledged, Change, Checkpoint, Conflict, Decision, Edited, Evicted, LogEntry, MutationRef, Opaque,
+    Origin, Quarantined, Refused, Remote, SchemaChanged, Sent, Write,
 };
 pub use introspection::{IntrospectionError, from_json as schema_from_json, to_json as schema_to_json};
 pub use migrate::{Carrier, CarryFault, Converter, Migration, MigrationMisfit, MigrationStep};
@@ -56,12 +56,12 @@ pub use record::{
 };
 pub use scalar::Scalar;
 pub use schema::{
-    Association, EnumDef, FieldDef, FieldType, IndexDef, KeyDef, KeyKind, ListDef, ModelApi, ModelDef,
-    ModelParts, NonModelDef, ApiName, STORED_FIELDS_MAX, Schema, SchemaError, SchemaHash, SchemaParts,
-    Slot, SubscriptionLevel, Timestamps,
+    ApiName, Association, EnumDef, FieldDef, FieldType, IndexDef, KeyDef, KeyKind, ListDef, ModelApi,
+    ModelDef, ModelParts, NonModelDef, STORED_FIELDS_MAX, Schema, SchemaError, SchemaHash, SchemaParts, Slot,
+    SubscriptionLevel, Timestamps,
 };
 pub use sort::{BoundSort, Direction, Page, Sort};
 pub use state::{FoldError, RecordState, Row, is_news, is_subset};
-pub use sync_plan::{Paging, SyncCursor, SyncKind, SyncPlan, plan as plan_sync};
+pub use sync_plan::{Paging, SyncAges, SyncCursor, SyncKind, SyncPlan, plan as plan_sync};
 pub use validate::{FieldFault, InvalidRecord, VALUE_DEPTH_MAX, validate};
 pub use value::{Value, ValueRef};

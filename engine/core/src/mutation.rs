@@ -155,6 +155,12 @@ impl Mutation {
         &self.key.model
     }
 
+    /// Has it sent again on the app's word, which gives it a fresh allowance of conflicts.
+    pub(crate) fn try_anew(&mut self) {
+        self.stage = Stage::Queued;
+        self.conflict_rounds = 0;
+    }
+
     /// Whether the server certainly has not seen it, so that it may still be changed.
     pub fn is_open(&self) -> bool {
         self.stage == Stage::Queued

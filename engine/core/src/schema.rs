@@ -17,7 +17,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-pub use api::{ModelApi, ApiName, SubscriptionLevel};
+pub use api::{ApiName, ModelApi, SubscriptionLevel};
 pub use build::{ModelParts, STORED_FIELDS_MAX, SchemaError, SchemaParts};
 
 pub(crate) use defaults::fill_defaults;

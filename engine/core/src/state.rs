@@ -66,8 +66,14 @@ impl RecordState {
                 mutation.attempts = sent.attempt;
             }
             Change::OutcomeUnknown(of) => self.pending_mut(seq, change, of.mutation)?.stage = Stage::Unknown,
-            Change::NotApplied(of) | Change::Retried(of) => {
-                self.pending_mut(seq, change, of.mutation)?.stage = Stage::Queued;
+            Change::NotApplied(of) => self.pending_mut(seq, change, of.mutation)?.stage = Stage::Queued,
+            Change::Retried(of) => self.pending_mut(seq, change, of.mutation)?.try_anew(),
+            Change::Edited(edited) => {
+                let mutation = self.pending_mut(seq, change, edited.mutation)?;
+                mutation.patch.clone_from(&edited.patch);
+                mutation.parents.clone_from(&edited.parents);
+                mutation.try_anew();
+                self.replay(def);
             }
             Change::Acknowledged(ack) => {
                 self.pending_mut(seq, change, ack.mutation)?;
@@ -93,7 +99,12 @@ impl RecordState {
                 self.learn(def, &remote.remote, false);
                 self.replay(def);
             }
-            Change::Evicted(_) => *self = Self::default(),
+            Change::Evicted(evicted) => {
+                *self = Self {
+                    sync: evicted.sync,
+                    ..Self::default()
+                }
+            }
             Change::Quarantined(_)
             | Change::Checkpoint(_)
             | Change::SchemaChanged(_)
@@ -213,7 +224,7 @@ impl RecordState {
     /// Takes over a server record unless an equal or newer one is known; `answers` says that it is known to be the
     /// effect of the oldest mutation alone.
     fn learn(&mut self, def: &ModelDef, remote: &RemoteRecord, answers: bool) {
-        if !is_news(self.sync, remote.sync) {
+        if !self.accepts(remote.sync) {
             return;
         }
         // A version that went down is of a new life, which shares nothing with the one before it.
@@ -244,6 +255,15 @@ impl RecordState {
         } else if now.is_some() {
             self.shadow = now;
         }
+    }
+
+    /// Whether a server record says something that is not known yet.
+    ///
+    /// That is one that [`is_news`], and the very version with which a record left the store: it left because sync did
+    /// not cover it, and whoever offers it again has found that sync covers it now.
+    pub fn accepts(&self, remote: SyncMetadata) -> bool {
+        let has_left = self.row.is_none() && self.pending.is_empty() && !remote.deleted;
+        is_news(self.sync, remote) || (has_left && self.sync == Some(remote))
     }
 
     /// The server's record as far as it is known; `None` if it has none or a tombstone.

@@ -21,7 +21,7 @@ use serde_json::{Map, Value as Json};
 
 use crate::error::WireError;
 use crate::selection::{belongs_to_selection, selection};
-use crate::transport::{HttpRequest, OperationName};
+use crate::transport::{Access, HttpRequest, OperationName, Subject};
 
 /// Variables of a document.
 pub type Variables = Map<String, Json>;
@@ -99,6 +99,15 @@ impl Document {
         }
     }
 
+    /// The same document, about this.
+    fn about(self, def: &ModelDef, access: Access) -> Self {
+        let model = def.name.clone();
+        Self {
+            operation: self.operation.about(Subject { model, access }),
+            ..self
+        }
+    }
+
     /// Name of its operation.
     pub fn operation(&self) -> &OperationName {
         &self.operation
@@ -162,12 +171,21 @@ impl ModelDocuments {
         let all = format!("{fields}{}", belongs_to_selection(schema, def));
         Ok(Self {
             model: def.name.clone(),
-            sync: names.sync(def, &fields),
-            get: names.get(def, &fields),
-            mutations: ["Create", "Update", "Delete"].map(|verb| names.mutation(verb, &all)),
-            subscriptions: SubscriptionKind::ALL.map(|kind| names.subscription(kind, &fields)),
-            filtered_subscriptions: SubscriptionKind::ALL
-                .map(|kind| names.filtered_subscription(kind, &fields)),
+            sync: names.sync(def, &fields).about(def, Access::Read),
+            get: names.get(def, &fields).about(def, Access::Read),
+            mutations: [
+                ("Create", Access::Create),
+                ("Update", Access::Update),
+                ("Delete", Access::Delete),
+            ]
+            .map(|(verb, access)| names.mutation(verb, &all).about(def, access)),
+            subscriptions: SubscriptionKind::ALL
+                .map(|kind| names.subscription(kind, &fields).about(def, Access::Listen)),
+            filtered_subscriptions: SubscriptionKind::ALL.map(|kind| {
+                names
+                    .filtered_subscription(kind, &fields)
+                    .about(def, Access::Listen)
+            }),
         })
     }
 

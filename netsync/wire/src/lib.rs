@@ -52,6 +52,6 @@ pub use session::{
     SessionEffect, SessionInput, SubscriptionFailure,
 };
 pub use transport::{
-    Credentials, Delivery, HttpRequest, HttpResponse, OperationName, Socket, SocketSink, SocketStream,
-    Transport, TransportError,
+    Access, Credentials, Delivery, HttpRequest, HttpResponse, OperationName, Socket, SocketSink,
+    SocketStream, Subject, Transport, TransportError,
 };

@@ -135,6 +135,7 @@ pub(crate) fn schema() -> Arc<Schema> {
             .collect(),
     };
     let parts = SchemaParts {
+        apis: std::collections::BTreeMap::default(),
         models: vec![
             post(),
             plain(

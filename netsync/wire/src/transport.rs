@@ -10,11 +10,39 @@ use std::fmt;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+use landfall_core::ModelName;
 use serde_json::{Map, Value as Json};
 
 /// Name of a GraphQL operation, such as `SyncPosts`; what traces and metrics call a request.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct OperationName(Arc<str>);
+pub struct OperationName {
+    name: Arc<str>,
+    subject: Option<Subject>,
+}
+
+/// What a request is about, for whoever chooses credentials by it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Subject {
+    /// The model.
+    pub model: ModelName,
+    /// What is done with its records.
+    pub access: Access,
+}
+
+/// What is done with records of a model, as `@auth` rules tell it apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Access {
+    /// One is made.
+    Create,
+    /// One is changed.
+    Update,
+    /// One is removed.
+    Delete,
+    /// They are fetched.
+    Read,
+    /// They are subscribed to.
+    Listen,
+}
 
 /// One GraphQL request.
 #[derive(Clone, PartialEq, Eq)]
@@ -97,6 +125,25 @@ pub trait Transport: Send + Sync {
     /// Signing transports sign the text, so it must be sent unchanged.
     fn authorize(&self, payload: &str) -> BoxFuture<'static, Result<Credentials, TransportError>>;
 
+    /// As [`authorize`](Self::authorize), for a subscription about this, by the credentials that are next in turn:
+    /// `attempt` counts those that the server refused for it. By default there are no others.
+    fn authorize_start(
+        &self,
+        _subject: &Subject,
+        payload: &str,
+        attempt: u32,
+    ) -> BoxFuture<'static, Result<Credentials, TransportError>> {
+        if attempt == 0 {
+            return self.authorize(payload);
+        }
+        let reason = "the server refuses the credentials, and there are no others".to_owned();
+        Box::pin(std::future::ready(Err(TransportError::Unauthorized { reason })))
+    }
+
+    /// The server refused the credentials of a realtime connection after it was open: the next
+    /// [`connect`](Self::connect) should not present the same. By default nothing is made of that.
+    fn connection_refused(&self) {}
+
     /// The endpoint's address, for messages; never holds credentials.
     fn endpoint(&self) -> &str;
 }
@@ -125,24 +172,41 @@ pub trait SocketStream: Send {
 impl OperationName {
     /// A name of any text.
     pub fn new(name: &str) -> Self {
-        Self(Arc::from(name))
+        Self {
+            name: Arc::from(name),
+            subject: None,
+        }
+    }
+
+    /// The same name, of an operation about this.
+    #[must_use]
+    pub fn about(self, subject: Subject) -> Self {
+        Self {
+            subject: Some(subject),
+            ..self
+        }
     }
 
     /// The name as text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.name
+    }
+
+    /// What the operation is about, if that is one model.
+    pub fn subject(&self) -> Option<&Subject> {
+        self.subject.as_ref()
     }
 }
 
 impl fmt::Display for OperationName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.name)
     }
 }
 
 impl fmt::Debug for OperationName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.name)
     }
 }
 

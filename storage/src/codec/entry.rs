@@ -38,6 +38,7 @@ mod kind {
     pub(super) const CHECKPOINT: u16 = 13;
     pub(super) const SCHEMA_CHANGED: u16 = 14;
     pub(super) const CLEARED: u16 = 15;
+    pub(super) const EDITED: u16 = 16;
 }
 
 /// Version of every payload form of this release.
@@ -153,6 +154,7 @@ fn kind_of(change: &Change) -> u16 {
         Change::Conflict(_) => kind::CONFLICT,
         Change::Refused(_) => kind::REFUSED,
         Change::Retried(_) => kind::RETRIED,
+        Change::Edited(_) => kind::EDITED,
         Change::Discarded(_) => kind::DISCARDED,
         Change::Remote(_) => kind::REMOTE,
         Change::Evicted(_) => kind::EVICTED,
@@ -172,6 +174,7 @@ fn payload(out: &mut Vec<u8>, change: &Change) {
         Change::OutcomeUnknown(c) | Change::NotApplied(c) | Change::Retried(c) | Change::Discarded(c) => {
             write(out, c);
         }
+        Change::Edited(c) => write(out, c),
         Change::Acknowledged(c) => write(out, c),
         Change::Conflict(c) => write(out, c),
         Change::Refused(c) => write(out, c),
@@ -209,6 +212,7 @@ fn change(kind: u16, version: u8, payload: &[u8]) -> Result<Change, rmp_serde::d
         kind::CONFLICT => Change::Conflict(read(payload)?),
         kind::REFUSED => Change::Refused(read(payload)?),
         kind::RETRIED => Change::Retried(read(payload)?),
+        kind::EDITED => Change::Edited(read(payload)?),
         kind::DISCARDED => Change::Discarded(read(payload)?),
         kind::REMOTE => Change::Remote(read(payload)?),
         kind::EVICTED => Change::Evicted(read(payload)?),

@@ -97,6 +97,7 @@ fn what_the_server_sends(store: &mut Store) {
         Change::Evicted(Evicted {
             key: post("p4"),
             reason: "no".into(),
+            sync: None,
         }),
     )
     .unwrap();

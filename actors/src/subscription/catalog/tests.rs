@@ -2,7 +2,7 @@ use serde_json::json;
 
 use super::*;
 use crate::subscription::testing::{high_ratings, record, record_with, schema};
-use landfall_core::{Op, Predicate};
+use landfall_core::{Op, Predicate, Value};
 
 fn catalog(settings: &SyncSettings) -> Catalog {
     Catalog::new(&schema(&["Post"]), settings)
@@ -24,8 +24,9 @@ fn reading(settings: &SyncSettings, record: &Json) -> String {
 fn words(reading: Reading) -> String {
     match reading {
         Reading::Apply(Item::Record(record)) => format!("apply {}", record.id),
+        Reading::Apply(Item::Outside(record)) => format!("outside {}", record.id),
         Reading::Apply(Item::Bad(bad)) => format!("quarantine: {}", bad.reason),
-        Reading::Outside => "outside".to_owned(),
+        Reading::Nothing => "nothing".to_owned(),
         Reading::Incomplete(id) => format!("incomplete {id}"),
         Reading::Unknown => "unknown".to_owned(),
     }
@@ -34,11 +35,11 @@ fn words(reading: Reading) -> String {
 #[test]
 fn records_are_tested_against_the_expression_whatever_the_server_filters() {
     assert_eq!(reading(&high_ratings(), &record("a", 4)), "apply a");
-    assert_eq!(reading(&high_ratings(), &record("a", 3)), "outside");
+    assert_eq!(reading(&high_ratings(), &record("a", 3)), "outside a");
     assert_eq!(reading(&SyncSettings::default(), &record("a", 3)), "apply a");
     assert_eq!(
         reading(&high_ratings(), &record_with("a", json!({ "rating": null }))),
-        "outside"
+        "outside a"
     );
 }
 
@@ -88,14 +89,14 @@ fn the_answer_to_a_question_is_read_once_and_for_all() {
     };
     let found = |record: Json| json!({ "data": { "getPost": record } });
     assert_eq!(read(200, found(record("a", 4))), "apply a");
-    assert_eq!(read(200, found(record("a", 1))), "outside");
-    assert_eq!(read(200, found(Json::Null)), "outside");
+    assert_eq!(read(200, found(record("a", 1))), "outside a");
+    assert_eq!(read(200, found(Json::Null)), "nothing");
     assert_eq!(
         read(
             200,
             found(json!({ "id": "a", "title": "t", "_version": 1, "_lastChangedAt": 1 }))
         ),
-        "outside"
+        "nothing"
     );
     assert!(read(200, found(record_with("a", json!({ "title": null })))).starts_with("quarantine: "));
     assert_eq!(read(500, json!({})), "unknown");
@@ -107,6 +108,39 @@ fn a_filter_is_sent_only_if_wanted() {
     let start = |wanted| catalog.start_data(feed(SubscriptionKind::Create), wanted);
     assert!(start(Filter::AtServer).contains(r#""variables":{"filter":{"and":[{"rating":{"gt":3}}]}}"#));
     assert!(!start(Filter::AtReceiver).contains("filter"));
+}
+
+#[test]
+fn updates_are_not_filtered_by_the_server_so_that_those_that_lead_out_are_heard() {
+    let update = |settings: &SyncSettings| {
+        let catalog = catalog(settings);
+        let feed = feed(SubscriptionKind::Update);
+        (
+            catalog.has_filter(feed),
+            catalog.start_data(feed, Filter::AtServer).contains("filter"),
+        )
+    };
+    assert_eq!(update(&high_ratings()), (false, false));
+    let quiet = SyncSettings {
+        leaving: Leaving::WithNextSync,
+        ..high_ratings()
+    };
+    assert_eq!(update(&quiet), (true, true));
+}
+
+#[test]
+fn models_that_are_polled_or_not_listened_to_are_not_subscribed() {
+    let settings = SyncSettings {
+        listening: [
+            ("Post".into(), Listen::Polling(std::time::Duration::from_secs(5))),
+            ("Blog".into(), Listen::Off),
+        ]
+        .into(),
+        ..SyncSettings::default()
+    };
+    let catalog = Catalog::new(&schema(&["Post", "Blog", "Comment"]), &settings);
+    assert_eq!(catalog.models_len(), 1);
+    assert_eq!(catalog.model(ModelIndex(0)).as_str(), "Comment");
 }
 
 #[test]

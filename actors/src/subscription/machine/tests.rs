@@ -138,7 +138,7 @@ fn a_live_subscription_whose_credentials_expire_is_started_again() {
     lab.pass_to(POLL_INTERVAL_MS + 500);
     assert_eq!(
         lab.log(),
-        ["start OnUpdatePost", "lost", "established"],
+        ["start OnUpdatePost", "gap"],
         "a sync fetches what it has missed"
     );
 }
@@ -166,7 +166,7 @@ fn a_refused_filter_is_dropped_for_good() {
         [
             "0 open 0.1",
             "start OnCreatePost filtered",
-            "start OnUpdatePost filtered",
+            "start OnUpdatePost",
             "start OnDeletePost filtered",
             "start OnCreatePost",
             "established",
@@ -183,7 +183,7 @@ fn a_refused_filter_is_dropped_for_good() {
         starts,
         [
             "start OnCreatePost",
-            "start OnUpdatePost filtered",
+            "start OnUpdatePost",
             "start OnDeletePost filtered"
         ]
     );
@@ -242,7 +242,7 @@ fn a_permanent_failure_is_not_waited_for_but_polled() {
         .into_iter()
         .filter(|line| !line.starts_with("start"))
         .collect();
-    assert_eq!(polls, ["lost", "established"]);
+    assert_eq!(polls, ["gap"]);
 }
 
 #[test]
@@ -266,7 +266,7 @@ fn past_the_deadline_sync_goes_on_and_the_latecomer_is_healed() {
     let log = lab.log();
     assert_eq!(
         log,
-        ["start OnDeletePost", "lost", "established"],
+        ["start OnDeletePost", "gap"],
         "a sync fetches what it has missed"
     );
     lab.step(Input::Drain);
@@ -421,6 +421,7 @@ fn a_refused_connection_is_reported_once_and_tried_slowly_while_syncs_stand_in()
         lab.log(),
         [
             "0 open 0.1",
+            "refused",
             "close 0.1",
             "Unauthorized  no realtime connection: the server refused the connection: UnauthorizedException",
             "established",
@@ -432,7 +433,11 @@ fn a_refused_connection_is_reported_once_and_tried_slowly_while_syncs_stand_in()
     lab.pass_to(SLOW_RETRY_MS);
     assert_eq!(
         lab.log(),
-        [format!("{SLOW_RETRY_MS} open 0.2"), "close 0.2".into()],
+        [
+            format!("{SLOW_RETRY_MS} open 0.2"),
+            "refused".into(),
+            "close 0.2".into()
+        ],
         "neither told nor lost again"
     );
 }
@@ -461,11 +466,7 @@ fn an_overflow_is_healed_before_the_store_becomes_ready_but_not_for_ever() {
     lab.data("OnCreatePost", &record("after", 1));
     lab.log();
     lab.step(Input::Drain);
-    assert_eq!(
-        lab.log(),
-        ["lost", "established"],
-        "the supervisor syncs once more"
-    );
+    assert_eq!(lab.log(), ["gap"], "the supervisor syncs once more");
     overflow(&mut lab);
     lab.step(Input::Drain);
     assert_eq!(
@@ -474,7 +475,7 @@ fn an_overflow_is_healed_before_the_store_becomes_ready_but_not_for_ever() {
         "what came after the overflow"
     );
     lab.pass_to(HEAL_INTERVAL_MS);
-    assert_eq!(lab.log(), ["lost", "established"]);
+    assert_eq!(lab.log(), ["gap"]);
 }
 
 #[test]
@@ -484,7 +485,7 @@ fn an_overflow_while_live_is_healed_too() {
     (0..RECORDS_MAX + 2).for_each(|n| lab.data("OnCreatePost", &record(&n.to_string(), 1)));
     assert_eq!(lab.log(), ["store Post 0"]);
     lab.pass_to(HEAL_INTERVAL_MS);
-    assert_eq!(lab.log(), ["lost", "established"]);
+    assert_eq!(lab.log(), ["gap"]);
 }
 
 #[test]
@@ -493,7 +494,7 @@ fn a_batch_that_cannot_be_stored_leaves_a_gap() {
     lab.stores = Some(Stored::Failed);
     lab.data("OnCreatePost", &record("a", 1));
     lab.pass_to(HEAL_INTERVAL_MS);
-    assert_eq!(lab.log(), ["store Post a", "lost", "established"]);
+    assert_eq!(lab.log(), ["store Post a", "gap"]);
 }
 
 #[test]
@@ -508,7 +509,7 @@ fn an_incomplete_record_is_asked_for() {
     lab.data("OnUpdatePost", &record_with("b", json!({ "title": null })));
     assert_eq!(lab.log(), ["get GetPost b"]);
     lab.pass_to(HEAL_INTERVAL_MS);
-    assert_eq!(lab.log(), ["lost", "established"]);
+    assert_eq!(lab.log(), ["gap"]);
 }
 
 #[test]
@@ -519,14 +520,14 @@ fn a_change_that_the_server_withholds_leaves_a_gap() {
         &json!({ "data": { "onUpdatePost": null }, "errors": [{ "message": "no" }] }),
     );
     lab.pass_to(HEAL_INTERVAL_MS);
-    assert_eq!(lab.log(), ["lost", "established"]);
+    assert_eq!(lab.log(), ["gap"]);
     // The next gap waits its turn.
     lab.step(Input::Drain);
     lab.payload("OnUpdatePost", &json!({ "data": { "onUpdatePost": null } }));
     lab.pass_to(2 * HEAL_INTERVAL_MS - 1);
     assert_eq!(lab.log(), ["drained"]);
     lab.pass_to(2 * HEAL_INTERVAL_MS);
-    assert_eq!(lab.log(), ["lost", "established"]);
+    assert_eq!(lab.log(), ["gap"]);
 }
 
 #[test]
@@ -597,4 +598,36 @@ fn more_models_than_one_connection_carries_have_several() {
     );
     assert_eq!(log.last().unwrap(), "established");
     assert_eq!(log.iter().filter(|line| *line == "established").count(), 1);
+}
+
+#[test]
+fn a_refused_subscription_is_started_with_the_next_credentials_at_once() {
+    let mut lab = Lab::new(&["Post"], &SyncSettings::default());
+    lab.credentials = 3;
+    lab.refuse("OnUpdatePost", "Unauthorized", "not you", 2);
+    lab.step(Input::Connect);
+    let log = lab.log();
+    let starts = log.iter().filter(|line| *line == "start OnUpdatePost").count();
+    assert_eq!(starts, 3, "{log:?}");
+    assert_eq!(log.last().unwrap(), "established");
+    assert!(
+        !log.iter().any(|line| line.starts_with("Unauthorized")),
+        "{log:?}"
+    );
+}
+
+#[test]
+fn when_all_credentials_are_refused_the_app_hears_what_the_server_said() {
+    let mut lab = Lab::new(&["Post"], &SyncSettings::default());
+    lab.credentials = 2;
+    lab.refuse("OnUpdatePost", "Unauthorized", "not you", 9);
+    lab.step(Input::Connect);
+    let log = lab.log();
+    let starts = log.iter().filter(|line| *line == "start OnUpdatePost").count();
+    assert_eq!(starts, 2, "{log:?}");
+    assert!(
+        log.iter()
+            .any(|line| line.starts_with("Unauthorized Post") && line.contains("not you")),
+        "{log:?}"
+    );
 }

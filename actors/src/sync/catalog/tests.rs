@@ -1,7 +1,4 @@
-use landfall_core::{
-    FieldDef, KeyDef, KeyKind, ModelParts, Op, Scalar, SchemaParts, SyncMetadata, Timestamps,
-};
-use landfall_core::{FieldName, RecordId, RecordVersion};
+use landfall_core::{FieldDef, KeyDef, KeyKind, ModelParts, Op, Scalar, SchemaParts, Timestamps, Value};
 use serde_json::json;
 
 use super::*;
@@ -54,14 +51,14 @@ fn subjects(settings: &SyncSettings) -> Vec<Subject> {
 }
 
 /// The variables of a request for the first page.
-fn variables(settings: &SyncSettings) -> Json {
+fn variables(settings: &SyncSettings, last_sync_ms: Option<i64>) -> Json {
     let tickets = &mut super::super::model::Tickets::default();
     let question = Question {
         ticket: tickets.next(),
         model: "Post".into(),
         limit: 7,
         token: None,
-        last_sync_ms: Some(5),
+        last_sync_ms,
     };
     let request = Catalog::new(&schema(), settings)
         .0
@@ -88,9 +85,11 @@ fn only_syncable_models_are_listed() {
 fn an_expression_is_sent_as_a_filter_and_kept_as_text() {
     let with = settings(high());
     assert_eq!(
-        variables(&with),
-        json!({ "filter": { "and": [{ "rating": { "gt": 3 } }] }, "limit": 7, "lastSync": 5 })
+        variables(&with, None),
+        json!({ "filter": { "and": [{ "rating": { "gt": 3 } }] }, "limit": 7 })
     );
+    // What changed so that it no longer satisfies the expression is to be mentioned as well.
+    assert_eq!(variables(&with, Some(5)), json!({ "limit": 7, "lastSync": 5 }));
     let text = subjects(&with)[0].expression.clone().expect("there is one");
     assert_eq!(
         serde_json::from_str::<Predicate>(&text).expect("it can be read back"),
@@ -98,7 +97,10 @@ fn an_expression_is_sent_as_a_filter_and_kept_as_text() {
     );
     // Everything is what is synced anyway.
     let everything = settings(Predicate::All);
-    assert_eq!(variables(&everything), json!({ "limit": 7, "lastSync": 5 }));
+    assert_eq!(
+        variables(&everything, Some(5)),
+        json!({ "limit": 7, "lastSync": 5 })
+    );
     assert_eq!(subjects(&everything)[0].expression, None);
 }
 
@@ -113,38 +115,6 @@ fn an_expression_that_does_not_fit_leaves_its_model_out() {
 }
 
 #[test]
-fn records_outside_the_expression_are_left_out_but_not_tombstones_nor_what_cannot_be_judged() {
-    let schema = schema();
-    let def = schema.model("Post").unwrap();
-    let expression = high().bind(def).unwrap();
-    let admitted = |rating: Option<Value>, deleted| {
-        let fields = rating
-            .into_iter()
-            .map(|rating| (FieldName::from("rating"), rating))
-            .collect();
-        let sync = SyncMetadata {
-            version: RecordVersion(1),
-            last_changed_at_ms: 1,
-            deleted,
-        };
-        admits(
-            &expression,
-            def,
-            &RemoteRecord {
-                id: RecordId::text("a"),
-                fields,
-                sync,
-            },
-        )
-    };
-    assert!(admitted(Some(Value::Int(4)), false));
-    assert!(!admitted(Some(Value::Int(3)), false));
-    assert!(!admitted(Some(Value::Null), false), "null is not above anything");
-    assert!(admitted(Some(Value::Int(3)), true));
-    assert!(admitted(None, false));
-}
-
-#[test]
 fn a_page_is_read_without_what_the_filter_should_have_held_back() {
     let (catalog, _) = Catalog::new(&schema(), &settings(high()));
     let item = |id: &str, rating| json!({ "id": id, "rating": rating, "_version": 1, "_lastChangedAt": 1 });
@@ -154,9 +124,10 @@ fn a_page_is_read_without_what_the_filter_should_have_held_back() {
         json!({ "id": "c", "rating": "x", "_version": 1, "_lastChangedAt": 1 }),
     ];
     let body = json!({ "data": { "syncPosts": { "items": items, "nextToken": "t", "startedAt": 9 } } });
-    let page = catalog
+    let Answer { page, outside } = catalog
         .read(&"Post".into(), &HttpResponse::new(200, body.to_string()))
         .expect("a page");
+    assert_eq!(outside.len(), 1);
     assert_eq!(
         page.items
             .iter()

@@ -1,8 +1,11 @@
 use std::collections::{BTreeMap, VecDeque};
 
+use std::time::Duration;
+
 use landfall_core::{FieldMap, Paging, RecordId, RecordVersion, RemoteRecord, SyncMetadata};
 use landfall_wire::{
-    BadRecord, BadRecordFault, Delivery, FailureCause, FailureClass, RETRY_AFTER_MS_MAX, TransportError,
+    BadRecord, BadRecordFault, Delivery, FailureCause, FailureClass, RETRY_AFTER_MS_MAX, SyncPage,
+    TransportError,
 };
 
 use super::super::model::{ATTEMPTS_BEFORE_BACKGROUND, RESTARTS_MAX};
@@ -24,6 +27,8 @@ struct Lab {
     questions: BTreeMap<ModelName, Question>,
     stores: BTreeMap<ModelName, (Ticket, Option<SyncCursor>, RemoteCounts)>,
     slow_store: bool,
+    /// What the store holds of a model; looked at in portions of two.
+    held: BTreeMap<ModelName, Vec<&'static str>>,
     trace: Vec<String>,
 }
 
@@ -32,7 +37,11 @@ fn limits() -> Limits {
         page_size: 10,
         records_max: 100,
         models_in_parallel: 4,
-        full_sync_interval: Duration::from_millis(DAY_MS),
+        ages: SyncAges {
+            full_sync_interval: Duration::from_millis(DAY_MS),
+            tombstone_life: Duration::from_millis(30 * DAY_MS),
+            delta_life: Duration::from_secs(30 * 60),
+        },
     }
 }
 
@@ -40,6 +49,7 @@ fn subject(model: &str) -> Subject {
     Subject {
         model: model.into(),
         expression: None,
+        poll: None,
         unfit: None,
     }
 }
@@ -61,6 +71,7 @@ fn lab_with(limits: Limits, levels: &str) -> Lab {
         questions: BTreeMap::new(),
         stores: BTreeMap::new(),
         slow_store: false,
+        held: BTreeMap::new(),
         trace: Vec::new(),
     }
 }
@@ -79,7 +90,8 @@ impl Lab {
     fn perform(&mut self, effect: Effect) -> Option<Input> {
         match effect {
             Effect::ReadCursor { ticket, model } => {
-                let cursor = Ok(self.cursors.get(&model).cloned().unwrap_or_default());
+                let cursor = self.cursors.get(&model).cloned().unwrap_or_default();
+                let cursor = Ok((cursor, self.held.contains_key(&model)));
                 let wall_ms = WALL_MS + i64::try_from(self.now_ms).unwrap();
                 Some(Input::CursorRead {
                     ticket,
@@ -100,6 +112,24 @@ impl Lab {
                 self.stores
                     .insert(batch.model.clone(), (ticket, batch.cursor, counts));
                 (!self.slow_store).then(|| self.commit(&batch.model))
+            }
+            Effect::List(portion) => {
+                let Portion {
+                    ticket, model, after, ..
+                } = portion;
+                let ids = self.held[&model].iter().map(|id| RecordId::text(*id));
+                let ids: Vec<RecordId> = ids
+                    .filter(|id| after.as_ref().is_none_or(|after| id > after))
+                    .collect();
+                let listing = Listing {
+                    next: ids.get(1).filter(|_| ids.len() > 2).cloned(),
+                    ids: ids.into_iter().take(2).collect(),
+                };
+                Some(Input::Listed {
+                    ticket,
+                    model,
+                    listed: Ok(listing),
+                })
             }
             _ => None,
         }
@@ -139,7 +169,10 @@ impl Lab {
         self.feed(Input::Answered {
             ticket: question.ticket,
             model: question.model,
-            answer,
+            answer: answer.map(|page| Answer {
+                page,
+                outside: Vec::new(),
+            }),
         });
     }
 
@@ -171,6 +204,13 @@ impl Lab {
             Effect::Begun { models } => format!("begin {}", models.join(" ")),
             // Reading a cursor always comes before the first question, and is answered at once.
             Effect::ReadCursor { .. } => return,
+            Effect::List(portion) => {
+                let after = portion
+                    .after
+                    .as_ref()
+                    .map_or("the first".to_owned(), ToString::to_string);
+                format!("list {} from {after} before {}", portion.model, portion.before_ms)
+            }
             Effect::Ask(question) => {
                 let token = question.token.as_deref().unwrap_or("first");
                 let since = question
@@ -186,10 +226,15 @@ impl Lab {
                 } else {
                     format!(" bad {}", batch.bad.len())
                 };
+                let left_over = batch.left_over.as_ref().map(|left_over| {
+                    let ids: Vec<String> = left_over.ids.iter().map(ToString::to_string).collect();
+                    format!(" without {}", ids.join(" "))
+                });
                 format!(
-                    "store {} [{}]{bad} {}",
+                    "store {} [{}]{bad}{} {}",
                     batch.model,
                     ids.join(" "),
+                    left_over.unwrap_or_default(),
                     cursor_text(batch.cursor.as_ref())
                 )
             }
@@ -383,6 +428,7 @@ fn paging_resumes_where_it_stopped_with_what_is_left_of_the_allowance() {
         next_token: "t7".into(),
         started_at_ms: 123,
         received: 95,
+        fresh: true,
     };
     lab.cursors
         .insert("A".into(), SyncCursor::default().paged(None, paging));
@@ -423,6 +469,7 @@ fn a_refused_page_token_begins_with_the_first_page_but_not_for_ever() {
         next_token: "old".into(),
         started_at_ms: 1,
         received: 50,
+        fresh: true,
     };
     lab.cursors
         .insert("A".into(), SyncCursor::default().paged(None, paging));
@@ -444,7 +491,7 @@ fn a_refused_page_token_begins_with_the_first_page_but_not_for_ever() {
         "store A [a1] paged last @500 1",
         "ask A last limit 10",
         "progress A 1",
-        "failed A: BadRequest: no",
+        "failed A: BadRequest: no; tried again",
         "ready",
         "finished",
     ]);
@@ -464,7 +511,7 @@ fn a_token_that_leads_to_itself_is_noticed() {
         lab.page("A", "a1", Some("t1"));
     }
     lab.check(&[
-        "failed A: the server gave a page's own token as that of the next page",
+        "failed A: the server gave a page's own token as that of the next page; tried again",
         "ready",
         "finished",
     ]);
@@ -590,7 +637,7 @@ fn a_model_that_is_refused_is_told_and_keeps_its_cursor() {
         lab.start();
         lab.trace.clear();
         lab.fail("A", class);
-        let told = format!("failed A: {}", failure(class));
+        let told = format!("failed A: {}; tried again", failure(class));
         lab.check(&[&told]);
         lab.page("B", "", None);
         lab.check(&[
@@ -615,7 +662,7 @@ fn credentials_that_run_out_half_way_are_not_taken_for_a_bad_token() {
     lab.trace.clear();
     lab.fail("A", FailureClass::Unauthorized);
     lab.check(&[
-        "failed A: the server answered with status 401",
+        "failed A: the server answered with status 401; tried again",
         "ready",
         "finished",
     ]);
@@ -798,7 +845,10 @@ fn everything_is_fetched_again_when_the_interval_runs_out() {
 fn a_short_interval_does_not_sync_without_end() {
     let mut lab = lab_with(
         Limits {
-            full_sync_interval: Duration::ZERO,
+            ages: SyncAges {
+                full_sync_interval: Duration::ZERO,
+                ..limits().ages
+            },
             ..limits()
         },
         "A",
@@ -885,6 +935,7 @@ fn a_changed_expression_begins_anew_and_is_kept_with_the_cursor() {
         next_token: "t7".into(),
         started_at_ms: 1,
         received: 9,
+        fresh: true,
     };
     lab.cursors
         .insert("A".into(), synced_at(WALL_MS - 1).paged(None, paging));
@@ -912,7 +963,10 @@ fn what_cannot_happen_is_counted_by_name() {
     let again = || Input::Answered {
         ticket: question.ticket,
         model: "A".into(),
-        answer: Ok(page("a1", None, Some(1))),
+        answer: Ok(Answer {
+            page: page("a1", None, Some(1)),
+            outside: Vec::new(),
+        }),
     };
     lab.feed(again());
     lab.feed(again());
@@ -929,4 +983,207 @@ fn what_cannot_happen_is_counted_by_name() {
         lab.trace.iter().filter(|line| line.starts_with("store")).count(),
         1
     );
+}
+
+/// A lab with one model of which the store holds these, fully synced long ago.
+fn lab_that_holds(ids: &[&'static str]) -> Lab {
+    let mut lab = lab("A");
+    lab.held.insert("A".into(), ids.to_vec());
+    lab
+}
+
+#[test]
+fn a_full_sync_ends_with_what_it_has_not_met() {
+    let mut lab = lab_that_holds(&["a1", "a2", "a3", "a4", "a5"]);
+    lab.start();
+    lab.page("A", "a1 a3", Some("t1"));
+    lab.page("A", "a4", None);
+    lab.check(&[
+        "begin A",
+        "ask A first limit 10",
+        "store A [a1 a3] paged t1 @500 2",
+        "ask A t1 limit 10",
+        "progress A 2",
+        "store A [a4] finished @500",
+        "progress A 3",
+        "list A from the first before -59500",
+        "store A [] without a2 no cursor",
+        "list A from a2 before -59500",
+        // Of a3 and a4 nothing leaves.
+        "list A from a4 before -59500",
+        "store A [] without a5 finished @500",
+        "synced A Base new 3",
+        "ready",
+        "finished",
+    ]);
+    assert_eq!(lab.cursors["A"].last_full_sync_ms, Some(500));
+}
+
+#[test]
+fn a_full_sync_is_not_over_before_its_sweep_is() {
+    let mut lab = lab_that_holds(&["a1"]);
+    lab.start();
+    lab.page("A", "a1", None);
+    assert_eq!(
+        lab.cursors["A"].last_full_sync_ms,
+        Some(500),
+        "the sweep is through"
+    );
+    let mut lab = lab_that_holds(&["a1"]);
+    lab.slow_store = true;
+    lab.start();
+    lab.page("A", "", None);
+    lab.stored("A");
+    assert_eq!(
+        (lab.cursors["A"].last_sync_ms, lab.cursors["A"].last_full_sync_ms),
+        (Some(500), None),
+        "only the pages are"
+    );
+    lab.cancel();
+    lab.not_stored("A");
+    lab.trace.clear();
+    lab.slow_store = false;
+    lab.start();
+    lab.check(&["begin A", "ask A first limit 10"]);
+}
+
+#[test]
+fn a_full_sync_of_an_empty_store_needs_no_sweep() {
+    let mut lab = lab("A");
+    lab.start();
+    lab.page("A", "a1", None);
+    assert!(
+        !lab.trace.iter().any(|line| line.starts_with("list")),
+        "{:?}",
+        lab.trace
+    );
+    assert_eq!(lab.cursors["A"].last_full_sync_ms, Some(500));
+}
+
+#[test]
+fn a_full_sync_that_was_cut_off_goes_on_with_what_it_has_met() {
+    let mut lab = lab_that_holds(&["a1", "a2"]);
+    lab.start();
+    lab.page("A", "a1", Some("t1"));
+    lab.cancel();
+    lab.trace.clear();
+    lab.start();
+    lab.page("A", "", None);
+    lab.check(&[
+        "begin A",
+        "ask A t1 limit 10",
+        "store A [] finished @500",
+        "progress A 1",
+        "list A from the first before -59500",
+        "store A [] without a2 finished @500",
+        "synced A Base new 0",
+        "ready",
+        "finished",
+    ]);
+}
+
+#[test]
+fn a_full_sync_begun_by_another_process_removes_nothing_and_is_repeated() {
+    let mut lab = lab_that_holds(&["a1", "a2"]);
+    let paging = Paging {
+        kind: SyncKind::Base,
+        next_token: "t1".into(),
+        started_at_ms: 500,
+        received: 1,
+        fresh: false,
+    };
+    lab.cursors
+        .insert("A".into(), SyncCursor::default().paged(None, paging));
+    lab.start();
+    lab.page("A", "", None);
+    lab.check(&[
+        "begin A",
+        "ask A t1 limit 10",
+        "store A [] finished @500",
+        "progress A 1",
+        "synced A Base new 0",
+        "ready",
+        "finished",
+    ]);
+    lab.until(FULL_SYNC_WAIT_MS_MIN);
+    lab.check(&["begin A", "ask A first limit 10"]);
+}
+
+#[test]
+fn what_cannot_be_named_may_be_any_record_so_nothing_leaves() {
+    let mut lab = lab_that_holds(&["a1"]);
+    lab.start();
+    let nameless = SyncPage {
+        bad: vec![BadRecord {
+            id: None,
+            fault: BadRecordFault::Withheld,
+            path: String::new(),
+            reason: "is null".into(),
+            json: String::new(),
+        }],
+        ..page("", None, Some(500))
+    };
+    lab.answer("A", Ok(nameless));
+    assert!(
+        !lab.trace.iter().any(|line| line.starts_with("list")),
+        "{:?}",
+        lab.trace
+    );
+    assert_eq!(
+        lab.cursors["A"].last_full_sync_ms,
+        Some(500),
+        "it is not repeated for that"
+    );
+}
+
+#[test]
+fn a_polled_model_is_synced_alone_every_so_often() {
+    let polled = Subject {
+        poll: Some(Duration::from_secs(5)),
+        ..subject("A")
+    };
+    let mut lab = lab("B");
+    lab.state = State::new(limits(), vec![vec![polled, subject("B")]]);
+    lab.start();
+    lab.page("A", "a1", None);
+    lab.page("B", "", None);
+    lab.trace.clear();
+    lab.until(5_000);
+    lab.check(&["ask A first limit 10 since 500"]);
+    lab.page("A", "a1", None);
+    lab.check(&[
+        "store A [a1] finished @500",
+        "progress A 1",
+        "synced A Delta new 1",
+    ]);
+    lab.until(9_999);
+    lab.check(&[]);
+    lab.until(10_000);
+    lab.check(&["ask A first limit 10 since 500"]);
+}
+
+#[test]
+fn a_model_that_may_not_be_read_is_tried_again_by_itself_and_told_once() {
+    let mut lab = lab("A");
+    lab.start();
+    lab.fail("A", FailureClass::Unauthorized);
+    let told = |lab: &Lab| lab.trace.iter().filter(|line| line.starts_with("failed")).count();
+    assert_eq!(told(&lab), 1, "{:?}", lab.trace);
+    let due_ms = lab.state.due_ms().expect("it is tried again");
+    lab.until(due_ms);
+    lab.fail("A", FailureClass::Unauthorized);
+    assert_eq!(told(&lab), 1, "{:?}", lab.trace);
+    let next_ms = lab.state.due_ms().expect("it is tried again");
+    assert!(
+        next_ms - due_ms > due_ms,
+        "each wait is longer: {due_ms} {next_ms}"
+    );
+    lab.until(next_ms);
+    lab.trace.clear();
+    lab.page("A", "a1", None);
+    lab.check(&[
+        "store A [a1] finished @500",
+        "progress A 1",
+        "synced A Base new 1",
+    ]);
 }

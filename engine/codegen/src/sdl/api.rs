@@ -5,7 +5,7 @@
 
 use apollo_compiler::Node;
 use apollo_compiler::ast::{Directive, Value};
-use landfall_core::{FieldName, ModelApi, ApiName, SubscriptionLevel};
+use landfall_core::{ApiName, FieldName, ModelApi, SubscriptionLevel};
 
 use super::document::TypeNode;
 use super::keys::is_name;
@@ -75,10 +75,7 @@ impl Builder<'_> {
         match self.operations(group, member) {
             ApiName::ByRule => ApiName::ByRule,
             ApiName::Off => ApiName::Off,
-            ApiName::Named(names) => names
-                .into_iter()
-                .next()
-                .map_or(ApiName::Off, ApiName::Named),
+            ApiName::Named(names) => names.into_iter().next().map_or(ApiName::Off, ApiName::Named),
         }
     }
 

@@ -1,4 +1,4 @@
-use landfall_core::{Association, ModelApi, ApiName, Schema, SubscriptionLevel};
+use landfall_core::{ApiName, Association, ModelApi, Schema, SubscriptionLevel};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 

@@ -8,7 +8,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::read::Reader;
 use crate::names::FieldName;
-use crate::schema::{ModelApi, ApiName, SubscriptionLevel};
+use crate::schema::{ApiName, ModelApi, SubscriptionLevel};
 
 /// Adds what differs from the default to the properties of the model attribute.
 pub(super) fn write(api: &ModelApi, properties: &mut Map<String, Json>) {

@@ -389,6 +389,16 @@ impl Carrier {
             | Change::NotApplied(MutationRef { key, .. })
             | Change::Retried(MutationRef { key, .. })
             | Change::Discarded(MutationRef { key, .. }) => self.rename(key),
+            Change::Edited(edited) => {
+                // Whether it edits a create is not said here; what a step would add to a whole record is left to the app.
+                edited.patch = self.fields(&edited.key.model, &edited.patch, false)?;
+                edited.parents = edited
+                    .parents
+                    .iter()
+                    .filter_map(|parent| self.key(parent))
+                    .collect();
+                self.rename(&mut edited.key)
+            }
             Change::Acknowledged(ack) => {
                 self.remote(&ack.key.model, &mut ack.remote)?;
                 self.rename(&mut ack.key)

@@ -229,6 +229,26 @@ fn a_server_record_replaces_what_nobody_is_editing() {
 }
 
 #[test]
+fn a_record_that_left_with_its_version_comes_back_with_that_version_or_a_newer_one() {
+    check(
+        "remote v3 title=a; evicted v3; remote v2 title=b",
+        "- | v3 | - | -",
+    );
+    check(
+        "remote v3 title=a; evicted v3; remote v3 title=a",
+        "{title=a} | v3 | - | -",
+    );
+    check(
+        "remote v3 title=a; evicted v3; remote v4 title=c",
+        "{title=c} | v4 | - | -",
+    );
+    check(
+        "remote v3 title=a; evicted v3; remote v4 deleted",
+        "- | v4 deleted | - | -",
+    );
+}
+
+#[test]
 fn an_evicted_record_leaves_no_trace() {
     check("remote v1 title=a; evicted", "- | - | - | -");
     check(

@@ -16,7 +16,7 @@
 //! | `ack e1 v1 title=a` | the server applied it |
 //! | `conflict e1 v3 title=x -> accept`, `... -> update title=b`, `... -> delete` | a conflict and its decision |
 //! | `refused e1`, `refused e1 v3 title=x` | parked |
-//! | `remote v3 title=x`, `evicted` | from the server, or out of its reach |
+//! | `remote v3 title=x`, `evicted` | from the server, or out of its reach; `evicted v3` remembers the version |
 
 use std::sync::Arc;
 
@@ -228,6 +228,7 @@ pub(crate) fn change(verb: &str, rest: &str) -> Change {
         "evicted" => Change::Evicted(Evicted {
             key: key(),
             reason: "left the sync expression".into(),
+            sync: (!rest.is_empty()).then(|| remote(rest).sync),
         }),
         _ => panic!("`{verb}` is no statement"),
     }

@@ -137,6 +137,7 @@ fn a_selection_that_explodes_is_refused() {
         auth: Vec::new(),
     };
     let schema = Schema::build(SchemaParts {
+        apis: std::collections::BTreeMap::default(),
         models: vec![model],
         enums: Vec::new(),
         non_models,

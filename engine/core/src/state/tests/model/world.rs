@@ -144,6 +144,7 @@ impl World {
                     self.apply(Change::Evicted(Evicted {
                         key: self.key(),
                         reason: "left".into(),
+                        sync: None,
                     }))?;
                 }
             }

@@ -1,0 +1,144 @@
+//! What the server's records do to the store: those that arrive, those that leave, those that cannot be read.
+//!
+//! Owns the rest of [`Batch`] that is about records of the server. What arrives is weighed by `landfall_core`.
+//!
+//! Invariant: a record of which a change waits never leaves.
+
+use landfall_core::{
+    Change, Checkpoint, Evicted, ModelName, Origin, RecordKey, Remote, RemoteRecord, Seq, SyncMetadata,
+};
+use landfall_storage::{ChangeKind, Txn};
+
+use super::write::{Batch, LEFT_EXPRESSION, Stop};
+use super::{LeftOver, RemoteBatch, RemoteCounts};
+use crate::hub::HubEvent;
+
+/// Why a record leaves that a full sync did not meet.
+const NOT_MET: &str = "a full sync did not meet it: the server has it no longer, or sync does not cover it";
+
+impl Batch {
+    /// Takes a record out of the store that sync does not cover.
+    pub(super) fn evict(
+        &mut self,
+        txn: &mut Txn<'_>,
+        origin: Origin,
+        cause: Option<Seq>,
+        key: RecordKey,
+        reason: &str,
+        sync: Option<SyncMetadata>,
+    ) -> Result<(), Stop> {
+        let change = Change::Evicted(Evicted {
+            key,
+            reason: reason.to_owned(),
+            sync,
+        });
+        self.append(txn, origin, cause, change)?;
+        Ok(())
+    }
+
+    /// Stores a batch of the server's records.
+    pub(super) fn apply_remote(
+        &mut self,
+        txn: &mut Txn<'_>,
+        batch: RemoteBatch,
+    ) -> Result<RemoteCounts, Stop> {
+        let model = txn.model(&batch.model)?;
+        let mut counts = RemoteCounts::default();
+        for remote in batch.records {
+            let key = RecordKey {
+                model: model.name.clone(),
+                id: remote.id.clone(),
+            };
+            // Most echoes say nothing new, and what says nothing new is no entry.
+            if !txn.state(&key)?.accepts(remote.sync) {
+                continue;
+            }
+            let applied = self.append(txn, batch.origin, None, Change::Remote(Remote { key, remote }))?;
+            match applied.visible.map(|visible| visible.kind) {
+                Some(ChangeKind::Insert) => counts.new += 1,
+                Some(ChangeKind::Update) => counts.updated += 1,
+                Some(ChangeKind::Delete) => counts.deleted += 1,
+                None => {}
+            }
+        }
+        for remote in batch.outside {
+            counts.deleted += u64::from(self.leave(txn, batch.origin, &model.name, remote)?);
+        }
+        if let Some(left_over) = batch.left_over {
+            counts.deleted += self.sweep(txn, batch.origin, &model.name, left_over)?;
+        }
+        for bad in batch.bad {
+            if !self.quarantine.is_news(&bad) {
+                continue;
+            }
+            let event = HubEvent::RecordQuarantined {
+                model: bad.model.clone(),
+                reason: bad.reason.clone(),
+            };
+            self.changes.events.push(event);
+            self.append(txn, batch.origin, None, Change::Quarantined(bad))?;
+        }
+        if let Some(cursor) = batch.cursor {
+            let change = Change::Checkpoint(Checkpoint {
+                model: model.name.clone(),
+                cursor,
+            });
+            self.append(txn, batch.origin, None, change)?;
+        }
+        Ok(counts)
+    }
+
+    /// Takes in a record that the sync expression does not select. Returns whether it has left the store.
+    fn leave(
+        &mut self,
+        txn: &mut Txn<'_>,
+        origin: Origin,
+        model: &ModelName,
+        remote: RemoteRecord,
+    ) -> Result<bool, Stop> {
+        let key = RecordKey {
+            model: model.clone(),
+            id: remote.id.clone(),
+        };
+        let state = txn.state(&key)?;
+        let is_news = state.accepts(remote.sync);
+        if !state.pending.is_empty() {
+            // What waits is merged with it; the record leaves with the answer to the last of it.
+            if is_news {
+                self.append(txn, origin, None, Change::Remote(Remote { key, remote }))?;
+            }
+            return Ok(false);
+        }
+        let leaves = state.row.is_some() && (is_news || state.sync == Some(remote.sync));
+        if leaves {
+            self.evict(txn, origin, None, key, LEFT_EXPRESSION, Some(remote.sync))?;
+        }
+        Ok(leaves)
+    }
+
+    /// Takes records out of the store that a full sync has not met. Returns how many.
+    fn sweep(
+        &mut self,
+        txn: &mut Txn<'_>,
+        origin: Origin,
+        model: &ModelName,
+        left_over: LeftOver,
+    ) -> Result<u64, Stop> {
+        let mut swept = 0;
+        for id in left_over.ids {
+            let key = RecordKey {
+                model: model.clone(),
+                id,
+            };
+            let state = txn.state(&key)?;
+            let is_old = state
+                .sync
+                .is_some_and(|sync| !sync.deleted && sync.last_changed_at_ms < left_over.before_ms);
+            if is_old && state.row.is_some() && state.pending.is_empty() {
+                self.evict(txn, origin, None, key, NOT_MET, None)?;
+                swept += 1;
+            }
+        }
+        Ok(swept)
+    }
+}

@@ -1,0 +1,327 @@
+//! The actor on paused time, over a disk that fails on request.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use landfall_core::{
+    Base, Change, FieldMap, MutationKind, RecordVersion, Schema, SyncCursor, SyncKind, SyncMetadata, Value,
+};
+use landfall_storage::{
+    CACHE_BYTES_DEFAULT, Disk, InMemoryBackend, OnIncompatible, OpenBackend, Reader, StorageBackend,
+    StoreOptions,
+};
+
+use super::*;
+use crate::subscription::high_ratings_of_posts;
+use crate::test_support::{SimTime, on_paused_time, paused_env};
+
+/// A disk that outlives its databases and fails on request.
+#[derive(Clone, Debug, Default)]
+struct Moody {
+    bytes: Arc<InMemoryBackend>,
+    mood: Arc<Mood>,
+}
+
+#[derive(Debug, Default)]
+struct Mood {
+    refuses_writes: AtomicBool,
+    refuses_syncs: AtomicBool,
+    /// Opening fails.
+    gone: AtomicBool,
+}
+
+fn fault(of: &AtomicBool) -> io::Result<()> {
+    if of.load(Ordering::SeqCst) {
+        Err(io::Error::other("the disk fails"))
+    } else {
+        Ok(())
+    }
+}
+
+impl StorageBackend for Moody {
+    fn len(&self) -> io::Result<u64> {
+        self.bytes.len()
+    }
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        StorageBackend::read(&*self.bytes, offset, out)
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        fault(&self.mood.refuses_writes)?;
+        self.bytes.set_len(len)
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        fault(&self.mood.refuses_syncs)
+    }
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        fault(&self.mood.refuses_writes)?;
+        StorageBackend::write(&*self.bytes, offset, data)
+    }
+}
+
+/// The actor, its store's reader, and its disk.
+struct Lab {
+    port: Port<StorageMessage>,
+    reader: Reader,
+    schema: Arc<Schema>,
+    disk: Moody,
+}
+
+fn lab() -> Lab {
+    let disk = Moody::default();
+    let (schema, _) = high_ratings_of_posts();
+    let opened = disk.clone();
+    let open: OpenBackend = Arc::new(move || {
+        fault(&opened.mood.gone)?;
+        Ok(Box::new(opened.clone()))
+    });
+    let options = StoreOptions {
+        disk: Disk::Custom(open),
+        schema: Arc::clone(&schema),
+        cache_bytes: CACHE_BYTES_DEFAULT,
+        incompatible: OnIncompatible::Refuse,
+        now_ms: 0,
+    };
+    let env = paused_env(None);
+    let store = Store::open(options).expect("the disk is well");
+    let reader = store.reader();
+    let port = Port::new(&StorageActor::new(env.clone(), store, true).start(), env);
+    Lab {
+        port,
+        reader,
+        schema,
+        disk,
+    }
+}
+
+impl Lab {
+    async fn save(&self, id: &str, title: &str) -> Result<(), WriteError> {
+        let def = self.schema.model("Post").expect("it has posts");
+        let mut values = vec![Value::Null; def.stored_len()];
+        for (name, value) in [("id", id), ("title", title)] {
+            let slot = def.slot(name).expect("posts have it");
+            values[slot.index()] = value.into();
+        }
+        let save = WriteOp::Save {
+            model: "Post".into(),
+            values,
+            base: Base::NONE,
+            seen: None,
+            condition: None,
+        };
+        let ops = vec![save];
+        let written = self.port.ask(|reply| StorageMessage::Write { ops, reply }).await;
+        written.expect("the actor answers").map(drop)
+    }
+
+    async fn observe(&self) -> mpsc::Receiver<ChangeSet> {
+        let observed = self.port.ask(|reply| StorageMessage::Observe { reply }).await;
+        observed.expect("the actor answers")
+    }
+
+    async fn apply(&self, batch: RemoteBatch) -> RemoteCounts {
+        let epoch = Epoch::default();
+        let applied = self
+            .port
+            .ask(|reply| StorageMessage::ApplyRemote { epoch, batch, reply })
+            .await;
+        applied.expect("the actor answers").expect("the disk is well")
+    }
+
+    fn ids(&self) -> String {
+        let snapshot = self.reader.snapshot().expect("the disk is well");
+        let posts = snapshot
+            .query(&landfall_storage::Query::all("Post"))
+            .expect("a sound query");
+        let ids: Vec<String> = posts
+            .iter()
+            .filter_map(landfall_core::Record::id)
+            .map(|id| id.to_string())
+            .collect();
+        ids.join(" ")
+    }
+
+    fn kinds(&self) -> Vec<&'static str> {
+        let snapshot = self.reader.snapshot().expect("the disk is well");
+        let entries = snapshot.log(.., 1_000).expect("the log is sound");
+        let of_records = entries.iter().map(|entry| &entry.change);
+        of_records
+            .filter(|change| !matches!(change, Change::SchemaChanged(_)))
+            .map(Change::name)
+            .collect()
+    }
+}
+
+fn heard(observer: &mut mpsc::Receiver<ChangeSet>) -> String {
+    let mut heard = Vec::new();
+    while let Ok(set) = observer.try_recv() {
+        heard.extend(set.iter().map(|change| change.key.id.to_string()));
+    }
+    heard.join(" ")
+}
+
+fn remote(id: &str, version: u64, rating: i64) -> RemoteRecord {
+    RemoteRecord {
+        id: RecordId::text(id),
+        fields: FieldMap::from([
+            ("id".into(), id.into()),
+            ("title".into(), "t".into()),
+            ("rating".into(), Value::Int(rating)),
+        ]),
+        sync: SyncMetadata {
+            version: RecordVersion(version),
+            last_changed_at_ms: i64::try_from(version).expect("versions are small"),
+            deleted: false,
+        },
+    }
+}
+
+fn batch() -> RemoteBatch {
+    RemoteBatch::new(Origin::Sync, "Post".into())
+}
+
+#[test]
+fn observers_hear_of_a_commit_that_is_there_though_the_disk_did_not_say_so() {
+    on_paused_time(async {
+        let lab = lab();
+        let mut observer = lab.observe().await;
+        lab.save("a", "one").await.expect("the disk is well");
+        assert_eq!(heard(&mut observer), "a");
+        lab.disk.mood.refuses_syncs.store(true, Ordering::SeqCst);
+        lab.disk.mood.gone.store(true, Ordering::SeqCst);
+        let failed = lab.save("b", "one").await;
+        assert!(
+            matches!(&failed, Err(WriteError::Storage(error))
+                if matches!(**error, StorageError::OutcomeUnknown { .. })),
+            "{failed:?}"
+        );
+        assert_eq!(heard(&mut observer), "");
+        lab.disk.mood.refuses_syncs.store(false, Ordering::SeqCst);
+        lab.disk.mood.gone.store(false, Ordering::SeqCst);
+        // Nobody writes: the actor looks by itself.
+        SimTime::pass(2 * FIND_OUT_MS).await;
+        assert_eq!((lab.ids().as_str(), heard(&mut observer).as_str()), ("a b", "b"));
+        lab.save("c", "one").await.expect("the disk is well");
+        assert_eq!(heard(&mut observer), "c", "and once only");
+    });
+}
+
+#[test]
+fn observers_hear_nothing_of_a_commit_that_is_not_there() {
+    on_paused_time(async {
+        let lab = lab();
+        let mut observer = lab.observe().await;
+        lab.disk.mood.refuses_writes.store(true, Ordering::SeqCst);
+        lab.disk.mood.gone.store(true, Ordering::SeqCst);
+        lab.save("a", "one").await.expect_err("the disk fails");
+        lab.disk.mood.refuses_writes.store(false, Ordering::SeqCst);
+        lab.disk.mood.gone.store(false, Ordering::SeqCst);
+        lab.save("b", "one").await.expect("the disk is well");
+        SimTime::pass(2 * FIND_OUT_MS).await;
+        assert_eq!((lab.ids().as_str(), heard(&mut observer).as_str()), ("b", "b"));
+    });
+}
+
+#[test]
+fn a_record_that_is_not_covered_leaves_unless_it_waits_or_the_message_is_old() {
+    on_paused_time(async {
+        let lab = lab();
+        let arrive = |records: Vec<RemoteRecord>| RemoteBatch { records, ..batch() };
+        let leave = |outside: Vec<RemoteRecord>| RemoteBatch { outside, ..batch() };
+        lab.apply(arrive(vec![remote("a", 5, 9), remote("b", 5, 9)]))
+            .await;
+        lab.save("b", "mine").await.expect("the disk is well");
+
+        let counts = lab.apply(leave(vec![remote("a", 4, 1)])).await;
+        assert_eq!(
+            (counts.deleted, lab.ids().as_str()),
+            (0, "a b"),
+            "an older version says nothing"
+        );
+        let outside = vec![remote("a", 6, 1), remote("b", 6, 1), remote("never here", 1, 1)];
+        let counts = lab.apply(leave(outside)).await;
+        assert_eq!((counts.deleted, lab.ids().as_str()), (1, "b"), "what waits stays");
+        lab.apply(arrive(vec![remote("a", 5, 9)])).await;
+        assert_eq!(lab.ids(), "b", "a late message does not bring it back");
+        lab.apply(arrive(vec![remote("a", 6, 1)])).await;
+        assert_eq!(lab.ids(), "a b", "the same version does, if sync covers it now");
+    });
+}
+
+#[test]
+fn what_a_full_sync_has_not_met_leaves_unless_it_waits_or_is_new() {
+    on_paused_time(async {
+        let lab = lab();
+        let records = vec![remote("old", 5, 9), remote("edited", 5, 9), remote("new", 50, 9)];
+        lab.apply(RemoteBatch { records, ..batch() }).await;
+        lab.save("edited", "mine").await.expect("the disk is well");
+        lab.save("unsent", "mine").await.expect("the disk is well");
+        let ids = ["old", "edited", "new", "unsent", "nobody"]
+            .map(RecordId::text)
+            .to_vec();
+        let cursor = SyncCursor::default().finished(None, SyncKind::Base, 60);
+        let counts = lab
+            .apply(RemoteBatch {
+                left_over: Some(LeftOver { ids, before_ms: 50 }),
+                cursor: Some(cursor.clone()),
+                ..batch()
+            })
+            .await;
+        assert_eq!(counts.deleted, 1);
+        assert_eq!(lab.ids(), "edited new unsent");
+        let snapshot = lab.reader.snapshot().expect("the disk is well");
+        assert_eq!(snapshot.cursor(&"Post".into()).expect("a cursor"), cursor);
+    });
+}
+
+#[test]
+fn a_broken_record_is_logged_once_however_often_it_comes() {
+    on_paused_time(async {
+        let lab = lab();
+        let bad = Quarantined {
+            model: "Post".into(),
+            reason: "no title".into(),
+            json: "{}".into(),
+        };
+        for _ in 0..3 {
+            let bad = vec![bad.clone()];
+            lab.apply(RemoteBatch { bad, ..batch() }).await;
+        }
+        assert_eq!(lab.kinds(), ["quarantined"]);
+    });
+}
+
+#[test]
+fn what_an_ended_run_has_sent_is_of_unknown_outcome_once_the_next_begins() {
+    on_paused_time(async {
+        let lab = lab();
+        lab.save("a", "one").await.expect("the disk is well");
+        let snapshot = lab.reader.snapshot().expect("the disk is well");
+        let mutations = vec![snapshot.pending(Seq::ZERO, 1).expect("the outbox")[0].seq];
+        assert_eq!(
+            snapshot.pending(Seq::ZERO, 1).expect("the outbox")[0].kind,
+            MutationKind::Create
+        );
+        let epoch = Epoch::default();
+        let marked = lab
+            .port
+            .ask(|reply| StorageMessage::MarkSent {
+                epoch,
+                mutations,
+                reply,
+            })
+            .await;
+        assert_eq!(marked.expect("an answer").expect("the disk is well").len(), 1);
+        let epoch = Epoch(1);
+        lab.port
+            .ask(|reply| StorageMessage::BeginEpoch { epoch, reply })
+            .await
+            .expect("an answer");
+        assert_eq!(lab.kinds(), ["write", "sent", "outcome unknown"]);
+        lab.port
+            .ask(|reply| StorageMessage::BeginEpoch { epoch, reply })
+            .await
+            .expect("an answer");
+        assert_eq!(lab.kinds().len(), 3, "and once only");
+    });
+}

@@ -1,0 +1,95 @@
+//! The end of a full sync: what it has not met leaves the store, portion by portion.
+//!
+//! Owns [`Sweep`]. Pure. Which records stay because something of them waits is the storage's business.
+//!
+//! Invariants: 1. the cursor that says that a full sync is over is stored with the last portion, so that a sweep that
+//! was cut off is made up for by another full sync; 2. one portion at a time is listed or stored.
+
+use landfall_core::{ModelName, Origin, RecordId, SyncCursor};
+use landfall_storage::Listing;
+
+use super::machine::Effect;
+use super::model::{Ticket, Turn};
+use super::seen::Seen;
+use crate::storage::{LeftOver, RemoteBatch};
+
+/// Records that are looked at in one portion; what of it leaves is one transaction, which other writers wait for.
+pub(super) const PORTION: usize = 1_000;
+
+/// What changed so shortly before the sync began stays, in milliseconds of the server's clock: a read that is only
+/// eventually consistent may not have shown it yet. The next full sync has it.
+pub(super) const MARGIN_MS: i64 = 60_000;
+
+/// A portion of records to be listed.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Portion {
+    pub(super) ticket: Ticket,
+    pub(super) model: ModelName,
+    pub(super) after: Option<RecordId>,
+    pub(super) before_ms: i64,
+}
+
+/// A sweep that goes on.
+#[derive(Debug)]
+pub(super) struct Sweep {
+    /// The cursor of the sync when it is over.
+    cursor: SyncCursor,
+    before_ms: i64,
+    /// The portion that is being listed.
+    pub(super) listing: Option<Ticket>,
+    next: Option<RecordId>,
+    /// Whether the last portion is with the store.
+    pub(super) is_over: bool,
+}
+
+impl Sweep {
+    /// A sweep at the end of a sync that began at that time of the server's clock.
+    pub(super) fn new(cursor: SyncCursor, started_at_ms: i64) -> Self {
+        Self {
+            cursor,
+            before_ms: started_at_ms.saturating_sub(MARGIN_MS),
+            listing: None,
+            next: None,
+            is_over: false,
+        }
+    }
+
+    /// Has the next portion listed.
+    pub(super) fn list(&mut self, model: &ModelName, turn: &mut Turn<'_>) {
+        let ticket = turn.tickets.next();
+        self.listing = Some(ticket);
+        turn.effects.push(Effect::List(Portion {
+            ticket,
+            model: model.clone(),
+            after: self.next.clone(),
+            before_ms: self.before_ms,
+        }));
+    }
+
+    /// Takes a portion; returns the ticket of the store if there is something to be stored.
+    pub(super) fn take(
+        &mut self,
+        listing: Listing,
+        seen: &Seen,
+        model: &ModelName,
+        turn: &mut Turn<'_>,
+    ) -> Option<Ticket> {
+        self.listing = None;
+        self.next = listing.next;
+        self.is_over = self.next.is_none();
+        let ids: Vec<RecordId> = listing.ids.into_iter().filter(|id| !seen.has(id)).collect();
+        if ids.is_empty() && !self.is_over {
+            self.list(model, turn);
+            return None;
+        }
+        let ticket = turn.tickets.next();
+        let before_ms = self.before_ms;
+        let batch = RemoteBatch {
+            left_over: (!ids.is_empty()).then_some(LeftOver { ids, before_ms }),
+            cursor: self.is_over.then(|| self.cursor.clone()),
+            ..RemoteBatch::new(Origin::Sync, model.clone())
+        };
+        turn.effects.push(Effect::Store { ticket, batch });
+        Some(ticket)
+    }
+}

@@ -1,0 +1,222 @@
+//! Which credentials are presented, and which next if the server refuses them.
+//!
+//! Owns [`Presenting`], what was learnt of the server's likes and dislikes. For one request, the ways that the endpoint's
+//! strategy names are tried in order; credentials that the server turns away as such (401, 403) are renewed once before
+//! the next way. A refused request has had no effect, so asking again is safe.
+//!
+//! Invariants: 1. each way is tried once for a request, and once more with renewed credentials; 2. a request whose
+//! outcome is unknown is never sent again here.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use landfall_wire::{Credentials, HttpRequest, HttpResponse, Socket, Subject, TransportError};
+use serde_json::Value as Json;
+
+use crate::authorization::{Authorization, Call, Held};
+use crate::http::{Inner, send};
+use crate::strategy::AuthMode;
+use crate::websocket;
+
+/// Longest answer that is searched for a refusal: it holds no data, so it is short.
+const REFUSAL_BYTES_MAX: usize = 64 * 1_024;
+
+/// What was learnt of the server's likes and dislikes.
+#[derive(Default)]
+pub(crate) struct Presenting {
+    /// The way that worked last; bounded by the models of a schema.
+    worked: Mutex<BTreeMap<Subject, AuthMode>>,
+    connection: Mutex<Option<Presented>>,
+}
+
+/// What was presented for the newest realtime connection.
+struct Presented {
+    /// Position among the endpoint's ways.
+    way: usize,
+    held: Held,
+    is_renewed: bool,
+    is_refused: bool,
+}
+
+impl Presenting {
+    fn worked(&self) -> MutexGuard<'_, BTreeMap<Subject, AuthMode>> {
+        self.worked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn connection(&self) -> MutexGuard<'_, Option<Presented>> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The server refused the newest realtime connection.
+    pub(crate) fn connection_refused(&self) {
+        if let Some(presented) = &mut *self.connection() {
+            presented.is_refused = true;
+        }
+    }
+}
+
+/// The ways to try for that, what worked before first.
+fn ways<'i>(inner: &'i Inner, subject: Option<&Subject>) -> Vec<&'i (AuthMode, Authorization)> {
+    let mut ways = inner.endpoint.ways_for(subject);
+    let worked = subject.and_then(|subject| inner.presenting.worked().get(subject).copied());
+    if let Some(position) = ways.iter().position(|(mode, _)| Some(*mode) == worked) {
+        ways[..=position].rotate_right(1);
+    }
+    ways
+}
+
+/// Sends a request, in as many ways as it takes.
+pub(crate) async fn execute(inner: &Inner, request: HttpRequest) -> Result<HttpResponse, TransportError> {
+    let within = inner.endpoint.timeouts.request;
+    let subject = request.operation.subject();
+    let ways = ways(inner, subject);
+    let mut refused = None;
+    for (mode, authorization) in &ways {
+        let mut held = match authorization.hold(within).await {
+            Ok(held) => held,
+            Err(error) => {
+                refused.get_or_insert(Err(error));
+                continue;
+            }
+        };
+        let mut reply = send(inner, &request, &held).await?;
+        if turned_away(&reply)
+            && let Some(renewed) = authorization.renew(within, &held).await
+        {
+            held = renewed;
+            reply = send(inner, &request, &held).await?;
+        }
+        let is_refused = turned_away(&reply) || (ways.len() > 1 && is_denied(&reply));
+        if !is_refused {
+            if let Some(subject) = subject.filter(|_| ways.len() > 1) {
+                inner.presenting.worked().insert(subject.clone(), *mode);
+            }
+            return Ok(reply);
+        }
+        // What the server says tells more than that a provider has nothing.
+        refused = Some(Ok(reply));
+    }
+    refused.expect("there is at least one way to ask")
+}
+
+/// Whether the server did not take the credentials as such.
+fn turned_away(reply: &HttpResponse) -> bool {
+    matches!(reply.status, 401 | 403)
+}
+
+/// Whether the server took the credentials and refused what was asked, so that it came to nothing.
+fn is_denied(reply: &HttpResponse) -> bool {
+    if reply.status != 200 || reply.body.len() > REFUSAL_BYTES_MAX {
+        return false;
+    }
+    let Ok(body) = serde_json::from_slice::<Json>(&reply.body) else {
+        return false;
+    };
+    let has_data = match &body["data"] {
+        Json::Object(fields) => fields.values().any(|field| !field.is_null()),
+        data => !data.is_null(),
+    };
+    let first = body["errors"]
+        .get(0)
+        .and_then(|error| error["errorType"].as_str());
+    !has_data && first.is_some_and(|kind| kind.starts_with("Unauthorized"))
+}
+
+/// Credentials for a `start` frame; `attempt` counts those that the server has refused for it.
+pub(crate) async fn for_start(
+    inner: &Inner,
+    subject: Option<&Subject>,
+    payload: &str,
+    attempt: u32,
+) -> Result<Credentials, TransportError> {
+    let within = inner.endpoint.timeouts.request;
+    let call = Call {
+        url: inner.endpoint.url(),
+        host: &inner.host,
+        region: &inner.endpoint.region,
+        body: payload,
+    };
+    let mut left = attempt;
+    for (_, authorization) in inner.endpoint.ways_for(subject) {
+        // A way counts once, and once more if it can be renewed.
+        let turns = if authorization.is_renewable() { 2 } else { 1 };
+        if left >= turns {
+            left -= turns;
+            continue;
+        }
+        let renewing = left == 1;
+        left = 0;
+        let held = match authorization.hold(within).await {
+            Ok(held) => held,
+            Err(error) if attempt == 0 && inner.endpoint.ways_for(subject).len() == 1 => return Err(error),
+            Err(_) => continue,
+        };
+        if !renewing {
+            return Ok(held.credentials(&call));
+        }
+        if let Some(renewed) = authorization.renew(within, &held).await {
+            return Ok(renewed.credentials(&call));
+        }
+    }
+    let reason = "the server refuses the credentials, and there are no others".to_owned();
+    Err(TransportError::Unauthorized { reason })
+}
+
+/// Opens a realtime socket, in as many ways as it takes.
+pub(crate) async fn connect(inner: &Inner) -> Result<Box<dyn Socket>, TransportError> {
+    let within = inner.endpoint.timeouts.request;
+    let ways = &inner.endpoint.ways;
+    let last = inner.presenting.connection().take();
+    let (first, mut rejected) = match last {
+        Some(last) if last.is_refused && last.is_renewed => (last.way + 1, None),
+        Some(last) if last.is_refused => (last.way, Some(last.held)),
+        Some(last) => (last.way, None),
+        None => (0, None),
+    };
+    let mut refused = None;
+    for way in (0..ways.len()).map(|offset| (first + offset) % ways.len()) {
+        let authorization = &ways[way].1;
+        let held = match rejected.take() {
+            Some(rejected) => authorization
+                .renew(within, &rejected)
+                .await
+                .map(|held| (held, true)),
+            None => match authorization.hold(within).await {
+                Ok(held) => Some((held, false)),
+                Err(error) => {
+                    refused.get_or_insert(error);
+                    None
+                }
+            },
+        };
+        let Some((mut held, mut is_renewed)) = held else {
+            continue;
+        };
+        let mut opened = websocket::open(inner, &held).await;
+        if matches!(opened, Err(TransportError::Unauthorized { .. }))
+            && !is_renewed
+            && let Some(renewed) = authorization.renew(within, &held).await
+        {
+            (held, is_renewed) = (renewed, true);
+            opened = websocket::open(inner, &held).await;
+        }
+        match opened {
+            Err(error @ TransportError::Unauthorized { .. }) => refused = Some(error),
+            opened => {
+                *inner.presenting.connection() = Some(Presented {
+                    way,
+                    held,
+                    is_renewed,
+                    is_refused: false,
+                });
+                return opened;
+            }
+        }
+    }
+    Err(refused.unwrap_or_else(|| TransportError::Unauthorized {
+        reason: "the server refuses the credentials, and there are no others".to_owned(),
+    }))
+}
+
+#[cfg(test)]
+mod tests;

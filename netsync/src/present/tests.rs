@@ -1,0 +1,225 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use futures_util::future::BoxFuture;
+use landfall_wire::{Access, OperationName, Transport as _, credentials_of_subprotocols};
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::testing::{read_request, write};
+use crate::{AuthMode, Endpoint, HttpTransport, ProxyUse, Secret, TokenProvider, TokenResult};
+
+/// A server that answers one connection after the other; returns what was asked.
+async fn server(replies: Vec<String>) -> (String, tokio::task::JoinHandle<Vec<String>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}/graphql", listener.local_addr().expect("an address"));
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the other end of a real connection needs a task of its own"
+    )]
+    let task = tokio::spawn(async move {
+        let mut asked = Vec::new();
+        for reply in replies {
+            let (mut stream, _) = listener.accept().await.expect("a client");
+            asked.push(read_request(&mut stream).await);
+            write(&mut stream, reply.as_bytes()).await;
+        }
+        asked
+    });
+    (url, task)
+}
+
+fn reply(status: &str, body: &str) -> String {
+    format!(
+        "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+fn request(access: Access) -> HttpRequest {
+    let subject = Subject {
+        model: "Post".into(),
+        access,
+    };
+    HttpRequest {
+        body: r#"{"query":"{ a }"}"#.into(),
+        operation: OperationName::new("Thing").about(subject),
+    }
+}
+
+/// Gives `t0` until that is refused, then `t1`, and so on up to `t2`.
+struct Numbered(Arc<AtomicUsize>);
+
+impl Numbered {
+    fn now(&self) -> BoxFuture<'static, TokenResult> {
+        let token = format!("t{}", self.0.load(Ordering::SeqCst));
+        Box::pin(async move { Ok(Secret::from(token)) })
+    }
+}
+
+impl TokenProvider for Numbered {
+    fn token(&self) -> BoxFuture<'static, TokenResult> {
+        self.now()
+    }
+
+    fn renew(&self, _: &Secret) -> BoxFuture<'static, TokenResult> {
+        if self.0.load(Ordering::SeqCst) < 2 {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+        self.now()
+    }
+}
+
+fn endpoint(url: &str, authorization: Authorization) -> Endpoint {
+    Endpoint::new(url, authorization)
+        .expect("a good endpoint")
+        .with_proxy(ProxyUse::Direct)
+}
+
+fn presented(request: &str) -> &str {
+    request
+        .lines()
+        .find(|line| line.starts_with("authorization: ") || line.starts_with("x-api-key: "))
+        .unwrap_or("nothing")
+}
+
+const OK: &str = r#"{"data":{"a":1}}"#;
+const DENIED: &str = r#"{"data":{"a":null},"errors":[{"errorType":"Unauthorized","message":"no"}]}"#;
+
+#[tokio::test]
+async fn a_token_that_is_refused_is_renewed_once_and_the_request_sent_again() {
+    let replies = vec![reply("401 Unauthorized", "{}"), reply("200 OK", OK)];
+    let (url, server) = server(replies).await;
+    let tokens = Authorization::token_from(Numbered(Arc::default()));
+    let transport = HttpTransport::new(endpoint(&url, tokens)).expect("a transport");
+    let answer = transport.execute(request(Access::Create)).await.expect("a reply");
+    assert_eq!(answer.status, 200);
+    let asked = server.await.expect("the server ends");
+    let tokens: Vec<&str> = asked.iter().map(|request| presented(request)).collect();
+    assert_eq!(tokens, ["authorization: t0", "authorization: t1"]);
+    assert_eq!(
+        asked[0].split_once("\r\n\r\n").map(|(_, body)| body),
+        asked[1].split_once("\r\n\r\n").map(|(_, body)| body)
+    );
+}
+
+#[tokio::test]
+async fn when_the_renewed_token_is_refused_as_well_the_refusal_is_the_answer() {
+    let (url, server) = server(vec![reply("401 Unauthorized", "{}"); 2]).await;
+    let tokens = Authorization::token_from(Numbered(Arc::default()));
+    let transport = HttpTransport::new(endpoint(&url, tokens)).expect("a transport");
+    let answer = transport.execute(request(Access::Create)).await.expect("a reply");
+    assert_eq!(answer.status, 401);
+    assert_eq!(server.await.expect("the server ends").len(), 2);
+}
+
+#[tokio::test]
+async fn a_key_that_is_refused_is_not_tried_again() {
+    let (url, server) = server(vec![reply("401 Unauthorized", "{}")]).await;
+    let transport = HttpTransport::new(endpoint(&url, Authorization::api_key("k"))).expect("a transport");
+    let answer = transport.execute(request(Access::Create)).await.expect("a reply");
+    assert_eq!(answer.status, 401);
+    assert_eq!(server.await.expect("the server ends").len(), 1);
+}
+
+#[tokio::test]
+async fn a_strategy_goes_on_to_the_next_mode_and_remembers_what_worked() {
+    let replies = vec![
+        reply("200 OK", DENIED),
+        reply("200 OK", OK),
+        reply("200 OK", OK),
+        reply("200 OK", OK),
+    ];
+    let (url, server) = server(replies).await;
+    let strategy = |subject: &Subject| match subject.access {
+        Access::Read => vec![AuthMode::UserPool, AuthMode::ApiKey],
+        _ => vec![AuthMode::UserPool],
+    };
+    let endpoint = endpoint(&url, Authorization::api_key("k"))
+        .with_authorization(AuthMode::UserPool, Authorization::fixed_token("t"))
+        .expect("good")
+        .with_strategy(Arc::new(strategy));
+    let transport = HttpTransport::new(endpoint).expect("a transport");
+    for access in [Access::Read, Access::Read, Access::Update] {
+        let answer = transport.execute(request(access)).await.expect("a reply");
+        assert_eq!(answer.body, OK.as_bytes());
+    }
+    let asked = server.await.expect("the server ends");
+    let presented: Vec<&str> = asked.iter().map(|request| presented(request)).collect();
+    assert_eq!(
+        presented,
+        [
+            "authorization: t",
+            "x-api-key: k",
+            "x-api-key: k",
+            "authorization: t"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_start_frame_is_authorized_by_one_way_after_the_other() {
+    let strategy = |_: &Subject| vec![AuthMode::UserPool, AuthMode::ApiKey];
+    let endpoint = endpoint("http://127.0.0.1:9/graphql", Authorization::api_key("k"))
+        .with_authorization(
+            AuthMode::UserPool,
+            Authorization::token_from(Numbered(Arc::default())),
+        )
+        .expect("good")
+        .with_strategy(Arc::new(strategy));
+    let transport = HttpTransport::new(endpoint).expect("a transport");
+    let subject = Subject {
+        model: "Post".into(),
+        access: Access::Listen,
+    };
+    let mut presented = Vec::new();
+    for attempt in 0.. {
+        match transport.authorize_start(&subject, "{}", attempt).await {
+            Ok(credentials) => {
+                let members = credentials.into_members();
+                let shown = members.get("Authorization").or(members.get("x-api-key"));
+                presented.push(shown.and_then(Json::as_str).unwrap_or("nothing").to_owned());
+            }
+            Err(error) => {
+                assert!(matches!(error, TransportError::Unauthorized { .. }), "{error}");
+                break;
+            }
+        }
+    }
+    assert_eq!(presented, ["t0", "t1", "k"]);
+}
+
+#[test]
+fn only_an_answer_without_data_is_a_denial() {
+    let is = |body: &str| is_denied(&HttpResponse::new(200, body));
+    assert!(is(DENIED));
+    assert!(is(
+        r#"{"data":null,"errors":[{"errorType":"UnauthorizedException"}]}"#
+    ));
+    assert!(!is(OK));
+    assert!(!is(
+        r#"{"data":{"a":{"items":[]}},"errors":[{"errorType":"Unauthorized"}]}"#
+    ));
+    assert!(!is(r#"{"data":null,"errors":[{"errorType":"BadRequest"}]}"#));
+    assert!(!is("<html>"));
+}
+
+#[tokio::test]
+async fn a_realtime_handshake_that_is_refused_is_tried_with_a_renewed_token() {
+    let (url, server) = server(vec![reply("401 Unauthorized", ""); 2]).await;
+    let tokens = Authorization::token_from(Numbered(Arc::default()));
+    let transport = HttpTransport::new(endpoint(&url, tokens)).expect("a transport");
+    let refused = transport.connect().await.err();
+    assert!(
+        matches!(refused, Some(TransportError::Unauthorized { .. })),
+        "{refused:?}"
+    );
+    let asked = server.await.expect("the server ends");
+    let offered = asked.iter().map(|request| {
+        let mut lines = request.lines();
+        let line = lines.find_map(|line| line.strip_prefix("sec-websocket-protocol: "));
+        let credentials = credentials_of_subprotocols(line.expect("sub-protocols")).expect("credentials");
+        credentials.into_members()["Authorization"].clone()
+    });
+    assert_eq!(offered.collect::<Vec<Json>>(), ["t0", "t1"]);
+}

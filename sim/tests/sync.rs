@@ -1,0 +1,406 @@
+//! What sync promises, with the real store, engine and backend in virtual time.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use landfall::{Leaving, Listen, ModelQuery, Op, Predicate};
+use landfall_backend::{Backend, BackendConfig, ConflictStrategy, SeededEntropy};
+use landfall_sim::{API_KEY, Network, Seed, SimClient, SimClock, TraceLog, pass};
+use landfall_storage::kv::KvStore;
+
+landfall::inline_schema!("type Note @model { text: String! count: Int }");
+
+const MINUTE_MS: u64 = 60_000;
+
+/// A backend, the time, and a network without faults.
+struct World {
+    backend: Arc<Backend>,
+    clock: SimClock,
+    network: Network,
+}
+
+impl World {
+    fn new(config: BackendConfig) -> Self {
+        let clock = SimClock::start();
+        let kv = KvStore::in_memory().expect("memory can be written to");
+        let backend = Backend::new(Arc::clone(schema()), config, kv, SeededEntropy::new(7))
+            .expect("the schema is sound");
+        let backend = Arc::new(backend);
+        let ticking = Arc::clone(&backend);
+        actix::spawn(async move {
+            loop {
+                pass(5_000).await;
+                ticking.tick(clock.unix_ms());
+            }
+        });
+        let network = Network::new(Arc::clone(&backend), clock, TraceLog::default(), Seed(7));
+        Self {
+            backend,
+            clock,
+            network,
+        }
+    }
+
+    fn client(&self, name: &str) -> SimClient {
+        SimClient::new(name, Arc::clone(schema()), self.network.clone(), Seed(7))
+    }
+}
+
+/// Runs a test on one thread, in virtual time.
+fn simulate<T>(test: impl Future<Output = T>) -> T {
+    let runtime = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .expect("a runtime without IO can always be made")
+    };
+    actix::System::with_tokio_rt(runtime).block_on(test)
+}
+
+fn config() -> BackendConfig {
+    BackendConfig::with_api_key(API_KEY)
+}
+
+/// The texts of a client's notes, in alphabetical order.
+fn texts(client: &SimClient) -> String {
+    let notes = client
+        .store()
+        .query(ModelQuery::<Note>::all())
+        .expect("the disk is well");
+    let mut texts: Vec<String> = notes.into_iter().map(|note| note.text).collect();
+    texts.sort();
+    texts.join(" ")
+}
+
+fn find(client: &SimClient, text: &str) -> Note {
+    let found = client
+        .store()
+        .query(Note::text().eq(text))
+        .expect("the disk is well");
+    found
+        .into_iter()
+        .next()
+        .unwrap_or_else(|| panic!("there is no note `{text}`"))
+}
+
+async fn create(client: &SimClient, text: &str, count: i32) -> Note {
+    let note = Note::builder()
+        .text(text)
+        .count(count)
+        .build()
+        .expect("it is valid");
+    client.store().save(note).await.expect("it is saved")
+}
+
+async fn recount(client: &SimClient, text: &str, count: i32) {
+    let note = find(client, text);
+    let edited = Note::copy_of(&note, |note| note.count = Some(count));
+    client.store().save(edited).await.expect("it is saved");
+}
+
+fn above_three() -> Predicate {
+    Predicate::field("count", Op::Gt(3.into()))
+}
+
+#[test]
+fn after_an_outage_longer_than_tombstones_live_nothing_is_left_over_but_what_waits() {
+    simulate(async {
+        let world = World::new(BackendConfig {
+            base_ttl_minutes: 60,
+            ..config()
+        });
+        let (mut anna, mut bert) = (world.client("anna"), world.client("bert"));
+        anna.boot_with(|builder| {
+            builder.sync_settings(|settings| settings.tombstone_life = Duration::from_secs(60 * 60))
+        })
+        .await
+        .unwrap();
+        bert.boot().await.unwrap();
+        for text in ["edited", "gone", "stays"] {
+            create(&bert, text, 1).await;
+        }
+        pass(MINUTE_MS).await;
+        assert_eq!(texts(&anna), "edited gone stays");
+
+        anna.link().partition();
+        recount(&anna, "edited", 2).await;
+        for text in ["edited", "gone"] {
+            let note = find(&bert, text);
+            bert.store().delete(&note).await.unwrap();
+        }
+        pass(3 * 60 * MINUTE_MS).await;
+        world.backend.purge(world.clock.unix_ms()).unwrap();
+        assert_eq!(
+            world.backend.records("Note").unwrap().len(),
+            1,
+            "no tombstone is left"
+        );
+        assert_eq!(texts(&anna), "edited gone stays", "nobody has told");
+
+        anna.link().repair();
+        pass(10 * MINUTE_MS).await;
+        assert_eq!(texts(&anna), "edited stays", "what has an edit waiting stays");
+        let parked = anna.store().outbox().parked(10).unwrap();
+        assert_eq!(parked.len(), 1, "and the app decides about the edit");
+    });
+}
+
+#[test]
+fn a_full_sync_removes_what_the_server_forgot_without_a_trace() {
+    simulate(async {
+        let world = World::new(BackendConfig {
+            base_ttl_minutes: 0,
+            ..config()
+        });
+        let (mut anna, mut bert) = (world.client("anna"), world.client("bert"));
+        // Nothing but the full sync each day tells anna of anything.
+        anna.boot_with(|builder| builder.listen("Note", Listen::Off))
+            .await
+            .unwrap();
+        bert.boot().await.unwrap();
+        create(&bert, "gone", 1).await;
+        create(&bert, "stays", 1).await;
+        pass(2 * MINUTE_MS).await;
+        assert!(anna.store().sync_now().await.unwrap());
+        assert_eq!(texts(&anna), "gone stays");
+        let note = find(&bert, "gone");
+        bert.store().delete(&note).await.unwrap();
+        pass(25 * 60 * MINUTE_MS).await;
+        assert_eq!(texts(&anna), "stays");
+    });
+}
+
+#[test]
+fn a_record_that_leaves_the_expression_leaves_the_store_at_once_and_comes_back() {
+    simulate(async {
+        let world = World::new(config());
+        let (mut anna, mut bert) = (world.client("anna"), world.client("bert"));
+        anna.boot_with(|builder| builder.sync_expression_for("Note", above_three()))
+            .await
+            .unwrap();
+        bert.boot().await.unwrap();
+        create(&bert, "a", 5).await;
+        create(&bert, "b", 1).await;
+        pass(MINUTE_MS).await;
+        assert_eq!(texts(&anna), "a");
+        recount(&bert, "a", 1).await;
+        pass(MINUTE_MS).await;
+        assert_eq!(texts(&anna), "", "heard by subscription");
+        recount(&bert, "a", 6).await;
+        recount(&bert, "b", 7).await;
+        pass(MINUTE_MS).await;
+        assert_eq!(texts(&anna), "a b");
+
+        // What happens behind a cut is told by the delta sync.
+        anna.link().partition();
+        recount(&bert, "a", 1).await;
+        pass(MINUTE_MS).await;
+        anna.link().repair();
+        pass(5 * MINUTE_MS).await;
+        assert_eq!(texts(&anna), "b");
+
+        // After half an hour the server's list of changes has ended, and everything is fetched again.
+        anna.link().partition();
+        recount(&bert, "a", 8).await;
+        recount(&bert, "b", 2).await;
+        pass(40 * MINUTE_MS).await;
+        anna.link().repair();
+        pass(5 * MINUTE_MS).await;
+        assert_eq!(texts(&anna), "a");
+    });
+}
+
+#[test]
+fn a_record_with_a_change_waiting_leaves_the_store_when_the_change_is_through() {
+    simulate(async {
+        let world = World::new(BackendConfig {
+            conflict: ConflictStrategy::OptimisticConcurrency,
+            ..config()
+        });
+        let (mut anna, mut bert) = (world.client("anna"), world.client("bert"));
+        anna.boot_with(|builder| builder.sync_expression_for("Note", above_three()))
+            .await
+            .unwrap();
+        bert.boot().await.unwrap();
+        create(&bert, "a", 5).await;
+        pass(MINUTE_MS).await;
+        anna.store().pause_push().unwrap();
+        let edited = Note::copy_of(&find(&anna, "a"), |note| note.text = "edited".to_owned());
+        anna.store().save(edited).await.unwrap();
+        recount(&bert, "a", 1).await;
+        pass(MINUTE_MS).await;
+        assert_eq!(texts(&anna), "edited", "the edit has yet to be sent");
+        anna.store().resume_push().unwrap();
+        pass(MINUTE_MS).await;
+        assert_eq!(texts(&anna), "");
+        assert_eq!(texts(&bert), "edited", "nothing of it is lost");
+    });
+}
+
+#[test]
+fn updates_that_lead_out_can_be_left_to_the_next_sync() {
+    simulate(async {
+        let world = World::new(config());
+        let (mut anna, mut bert) = (world.client("anna"), world.client("bert"));
+        anna.boot_with(|builder| {
+            builder
+                .sync_expression_for("Note", above_three())
+                .leaving(Leaving::WithNextSync)
+        })
+        .await
+        .unwrap();
+        bert.boot().await.unwrap();
+        create(&bert, "a", 5).await;
+        pass(MINUTE_MS).await;
+        recount(&bert, "a", 1).await;
+        pass(MINUTE_MS).await;
+        assert_eq!(texts(&anna), "a", "the server kept quiet");
+        assert!(anna.store().sync_now().await.unwrap());
+        assert_eq!(texts(&anna), "");
+    });
+}
+
+#[test]
+fn a_changed_expression_fetches_what_is_new_and_drops_what_is_not() {
+    simulate(async {
+        let world = World::new(config());
+        let (mut anna, mut bert) = (world.client("anna"), world.client("bert"));
+        bert.boot().await.unwrap();
+        create(&bert, "high", 5).await;
+        create(&bert, "low", 1).await;
+        pass(2 * MINUTE_MS).await;
+        let least = Arc::new(std::sync::atomic::AtomicI64::new(3));
+        let asked = Arc::clone(&least);
+        anna.boot_with(|builder| {
+            builder.sync_expression_from("Note", move || {
+                let least = asked.load(std::sync::atomic::Ordering::SeqCst);
+                async move { Predicate::field("count", Op::Gt(least.into())) }
+            })
+        })
+        .await
+        .unwrap();
+        pass(MINUTE_MS).await;
+        assert_eq!(texts(&anna), "high");
+        least.store(0, std::sync::atomic::Ordering::SeqCst);
+        anna.store().refresh_expressions().await.unwrap();
+        pass(MINUTE_MS).await;
+        assert_eq!(texts(&anna), "high low");
+        anna.store()
+            .set_sync_expression(Note::count().lt(3))
+            .await
+            .unwrap();
+        pass(MINUTE_MS).await;
+        assert_eq!(texts(&anna), "low");
+        anna.store()
+            .set_sync_expression(Note::count().gt(3))
+            .await
+            .unwrap();
+        pass(MINUTE_MS).await;
+        assert_eq!(texts(&anna), "high", "it left with this very version");
+    });
+}
+
+#[test]
+fn push_and_pull_can_be_paused_each_alone() {
+    simulate(async {
+        let world = World::new(config());
+        let (mut anna, mut bert) = (world.client("anna"), world.client("bert"));
+        anna.boot().await.unwrap();
+        bert.boot().await.unwrap();
+        pass(MINUTE_MS).await;
+        let store = anna.store().clone();
+
+        store.pause_push().unwrap();
+        create(&anna, "mine", 1).await;
+        create(&bert, "theirs", 1).await;
+        pass(MINUTE_MS).await;
+        assert_eq!(
+            (texts(&anna), texts(&bert)),
+            ("mine theirs".into(), "theirs".into())
+        );
+        assert!(
+            !store
+                .outbox()
+                .drained_within(Duration::from_secs(60))
+                .await
+                .unwrap()
+        );
+        store.resume_push().unwrap();
+        assert!(
+            store
+                .outbox()
+                .drained_within(Duration::from_secs(60))
+                .await
+                .unwrap()
+        );
+
+        store.pause_pull().unwrap();
+        create(&anna, "more", 1).await;
+        create(&bert, "unheard", 1).await;
+        pass(MINUTE_MS).await;
+        assert_eq!(
+            (texts(&anna), texts(&bert)),
+            ("mine more theirs".into(), "mine more theirs unheard".into())
+        );
+        assert!(!store.sync_now().await.unwrap(), "nothing is fetched");
+        store.resume_pull().unwrap();
+        pass(MINUTE_MS).await;
+        assert_eq!(texts(&anna), "mine more theirs unheard");
+    });
+}
+
+#[test]
+fn a_polled_model_is_heard_of_without_subscriptions() {
+    simulate(async {
+        let world = World::new(config());
+        let (mut anna, mut bert) = (world.client("anna"), world.client("bert"));
+        anna.boot_with(|builder| builder.listen("Note", Listen::Polling(Duration::from_secs(30))))
+            .await
+            .unwrap();
+        bert.boot().await.unwrap();
+        // Halfway between two polls.
+        pass(MINUTE_MS + 15_000).await;
+        create(&bert, "a", 1).await;
+        pass(5_000).await;
+        let early = texts(&anna);
+        pass(MINUTE_MS).await;
+        assert_eq!((early.as_str(), texts(&anna).as_str()), ("", "a"));
+    });
+}
+
+#[test]
+fn the_outbox_can_be_watched_and_lifecycle_calls_come_in_any_order() {
+    simulate(async {
+        let world = World::new(config());
+        let mut anna = world.client("anna");
+        anna.boot().await.unwrap();
+        let store = anna.store().clone();
+        let mut watch = store.outbox().watch().await.unwrap();
+        assert!(watch.next(10).await.unwrap().unwrap().is_empty());
+        create(&anna, "a", 1).await;
+        assert_eq!(watch.next(10).await.unwrap().unwrap().len(), 1);
+        for round in 0..3 {
+            store.start().await.unwrap();
+            store.stop().await.unwrap();
+            store.start().await.unwrap();
+            store.clear().await.unwrap();
+            store.stop().await.unwrap();
+            store.clear().await.unwrap();
+            store.start().await.unwrap();
+            store.start().await.unwrap();
+            create(&anna, &format!("round {round}"), 1).await;
+            assert!(store.ready().await.unwrap());
+            assert!(
+                store
+                    .outbox()
+                    .drained_within(Duration::from_secs(60))
+                    .await
+                    .unwrap()
+            );
+        }
+        let notes = world.backend.records("Note").unwrap();
+        assert!(notes.len() >= 3, "{}", notes.len());
+    });
+}
