@@ -11,6 +11,7 @@ mod builder;
 mod datastore;
 mod error;
 mod gate;
+pub mod history;
 mod observe;
 mod os_env;
 mod outbox;

@@ -73,6 +73,32 @@ pub enum StorageError {
     /// The query does not fit its model.
     #[error(transparent)]
     BadQuery(#[from] landfall_core::PredicateError),
+    /// There is nothing to look at.
+    #[error("there is no store at {path}; name its directory, its file, or an exported log", path = path.display())]
+    NoStore {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// The file is no exported log that can be read.
+    #[error("the log file cannot be read: {what}")]
+    BadLogFile {
+        /// What is wrong, and what to do.
+        what: String,
+    },
+    /// The place for a new store is taken.
+    #[error("{path} is there already; choose a directory without a store, nothing was changed", path = path.display())]
+    Exists {
+        /// What is there.
+        path: PathBuf,
+    },
+    /// The log has not got so far.
+    #[error("there is no entry {seq}; the newest is {end}")]
+    NoEntry {
+        /// The entry asked for.
+        seq: Seq,
+        /// The newest entry.
+        end: Seq,
+    },
     /// The log was trimmed past the entry.
     #[error("entry {seq} is no longer in the log, which starts at {start}")]
     Trimmed {

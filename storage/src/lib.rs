@@ -8,6 +8,7 @@ mod catalog;
 mod codec;
 mod disk;
 mod error;
+pub mod history;
 mod index;
 pub mod kv;
 mod open;

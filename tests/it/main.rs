@@ -4,8 +4,10 @@
 mod command_line;
 mod crash_sweep;
 mod determinism;
+mod guides;
 mod interop;
 mod kill;
+mod logs;
 mod protocol;
 mod support;
 mod tidy;

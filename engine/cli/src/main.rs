@@ -1,10 +1,12 @@
-//! The command `landfall`: the demonstration, the backend, the shell, the code generator and the benchmark.
+//! The command `landfall`: the demonstration, the backend, the shell, the log, the code generator and the benchmark.
 //!
 //! Owns the list of commands and the exit codes: 0 success, 1 the command found what it was asked to find wrong or
 //! could not do its work, 2 it was called wrongly.
 
 mod bench;
 mod demo;
+mod inspect;
+mod log;
 mod modelgen;
 mod schema_file;
 mod serve;
@@ -33,6 +35,10 @@ enum Command {
     Shell(shell::Args),
     /// Prints Rust models for a schema, or its model-introspection JSON.
     Modelgen(modelgen::Args),
+    /// Reads the log of a store: lists, explains, verifies, exports, and shows the store as it was.
+    Log(log::Args),
+    /// Shows a store as a page in the browser: entries, records, what waits, and a slider through time.
+    Inspect(inspect::Args),
     /// Measures the store, each figure beside its floor.
     Bench(bench::Args),
     /// Runs stores, network and backend in simulation, from a seed.
@@ -59,6 +65,8 @@ fn main() -> ExitCode {
             Command::Serve(args) => serve::run(args).await,
             Command::Shell(args) => shell::run(args).await,
             Command::Modelgen(args) => modelgen::run(&args),
+            Command::Log(args) => log::run(args).await,
+            Command::Inspect(args) => inspect::run(args).await,
             Command::Bench(args) => bench::run(args).await,
             Command::Sim(args) => sim::run(args).await,
         }
