@@ -42,8 +42,26 @@ pub(super) fn past(directory: &Path, scale: &Scale) -> miette::Result<Vec<Figure
     let millions = count as f64 / 1e6;
     let ms = |elapsed: std::time::Duration| elapsed.as_secs_f64() * 1e3;
     Ok(vec![
-        Figure::cost("open the log of a store", "ms", ms(opening), AS_OF_MS * millions, 1.0),
-        Figure::cost("query as of the slowest entry", "ms", slowest, AS_OF_MS * millions, 1.0),
-        Figure::cost("why a record is what it is", "ms", ms(why), WHY_MS * millions, 1.0),
+        Figure::cost(
+            "open the log of a store",
+            "ms",
+            ms(opening),
+            AS_OF_MS * millions,
+            1.0,
+        ),
+        Figure::cost(
+            "query as of the slowest entry",
+            "ms",
+            slowest,
+            AS_OF_MS * millions,
+            1.0,
+        ),
+        Figure::cost(
+            "why a record is what it is",
+            "ms",
+            ms(why),
+            WHY_MS * millions,
+            1.0,
+        ),
     ])
 }

@@ -215,7 +215,7 @@ pub(super) fn show(history: &History, seq: Seq, out: &mut Output) -> Result<Exit
     for (name, value) in told.as_object().into_iter().flatten() {
         let value = match name.as_str() {
             "atMs" => format!("{} ({})", time(entry.at_ms), entry.at_ms),
-            "seq" => entry.seq.to_string(),
+            "seq" | "mutation" | "group" if value.is_u64() => format!("e{value}"),
             "cause" => entry
                 .cause
                 .map_or_else(|| "none".to_owned(), |cause| cause.to_string()),

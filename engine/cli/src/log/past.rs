@@ -95,8 +95,13 @@ fn records(found: &[Record], out: &mut Output) -> Result<(), Stop> {
         );
         out.line(format!("{} ({version})", named.join(" ")))?;
     }
-    out.line(format!("{} records", found.len()))?;
+    out.line(counted(found.len(), "record"))?;
     Ok(())
+}
+
+fn counted(count: usize, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{plural}")
 }
 
 fn get(history: &History, seq: Seq, text: &str, out: &mut Output) -> Result<(), Stop> {
@@ -231,11 +236,10 @@ pub(super) fn diff(history: &History, from: Seq, to: Seq, out: &mut Output) -> R
         for cursor in &found.cursors {
             out.line(format!("sync of {} went on", cursor.model))?;
         }
+        let count = counted(found.records.len(), "record");
         out.line(format!(
-            "{} records differ between {} and {}",
-            found.records.len(),
-            found.from,
-            found.to
+            "{count} different between {} and {}",
+            found.from, found.to
         ))?;
     }
     Ok(ExitCode::SUCCESS)
@@ -450,7 +454,7 @@ pub(super) fn bisect(history: &History, args: &BisectArgs, out: &mut Output) -> 
             ))?;
             let about = entry.change.key().map(ToString::to_string).unwrap_or_default();
             out.line(format!(
-                "{} was {} by {}: {about} {}",
+                "{} is a {} by {}: {about} {}",
                 entry.seq,
                 entry.change.name(),
                 landfall::history::origin_name(entry.origin),
