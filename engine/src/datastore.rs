@@ -10,6 +10,7 @@ use landfall_actors::{HubMessage, SupervisorMessage, SyncSettings};
 use landfall_core::{
     Model, Page, Predicate, Record, RecordId, RecordKey, Schema, Sort, TypedPredicate, TypedSort,
 };
+use landfall_storage::history::{History, RecordHistory};
 use landfall_storage::{Query, Snapshot};
 use tokio::sync::Semaphore;
 
@@ -523,6 +524,26 @@ impl DataStore {
     /// [`Error::Storage`].
     pub fn snapshot(&self) -> Result<Snapshot, Error> {
         Ok(self.inner.handles.reader.snapshot()?)
+    }
+
+    /// What happened to the store so far: its log, states of the past, and exports, as of now.
+    ///
+    /// Holds a view of the newest commit; later ones do not change it.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    pub fn history(&self) -> Result<History, Error> {
+        Ok(History::of_snapshot(self.snapshot()?)?)
+    }
+
+    /// What happened to one record, and [why](RecordHistory::why) its fields are what they are.
+    ///
+    /// Reads the log once; a log of a million entries takes some tenths of a second.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    pub fn history_of<M: Model>(&self, id: impl Into<RecordId>) -> Result<RecordHistory, Error> {
+        Ok(self.history()?.record(&RecordKey::new(M::NAME, id.into()))?)
     }
 
     pub(crate) fn to_record<M: Model>(&self, model: &M) -> Result<Record, Error> {

@@ -13,6 +13,7 @@ mod datastore;
 mod error;
 mod expressions;
 mod gate;
+pub mod history;
 mod migration;
 mod namespace;
 mod observe;

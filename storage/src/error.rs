@@ -41,10 +41,10 @@ pub enum StorageError {
         /// What cannot be kept, and why.
         reasons: Vec<String>,
     },
-    /// There is a store where a copy is to be put.
-    #[error("{path} exists; choose an empty directory, nothing was changed", path = path.display())]
+    /// There is a store where a new one is to be put.
+    #[error("{path} is there already; choose a directory without a store, nothing was changed", path = path.display())]
     Exists {
-        /// The database file.
+        /// The store's file.
         path: PathBuf,
     },
     /// A step of a migration does not fit the data.
@@ -99,6 +99,26 @@ pub enum StorageError {
     TooManyGroups {
         /// The bound.
         max: usize,
+    },
+    /// There is nothing to look at.
+    #[error("there is no store at {path}; name its directory, its file, or an exported log", path = path.display())]
+    NoStore {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// The file is no exported log that can be read.
+    #[error("the log file cannot be read: {what}")]
+    BadLogFile {
+        /// What is wrong, and what to do.
+        what: String,
+    },
+    /// The log has not got so far.
+    #[error("there is no entry {seq}; the newest is {end}")]
+    NoEntry {
+        /// The entry asked for.
+        seq: Seq,
+        /// The newest entry.
+        end: Seq,
     },
     /// The log was trimmed past the entry.
     #[error("entry {seq} is no longer in the log, which starts at {start}")]

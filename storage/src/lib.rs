@@ -11,6 +11,7 @@ mod codec;
 mod commit;
 mod disk;
 mod error;
+pub mod history;
 mod index;
 mod journal;
 pub mod kv;

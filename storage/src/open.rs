@@ -256,8 +256,14 @@ fn check_format(transaction: &WriteTransaction, options: &StoreOptions) -> Resul
 }
 
 fn stored_schema(transaction: &WriteTransaction) -> Result<Option<Schema>, StorageError> {
+    schema_in(&transaction.open_table(META)?)
+}
+
+/// The schema that a store keeps.
+pub(crate) fn schema_in(
+    table: &impl ReadableTable<&'static str, &'static [u8]>,
+) -> Result<Option<Schema>, StorageError> {
     let unreadable = |why: &str| StorageError::corrupt(format!("the stored schema cannot be read: {why}"));
-    let table = transaction.open_table(META)?;
     let Some(value) = table.get(meta::SCHEMA)? else {
         return Ok(None);
     };
@@ -296,13 +302,26 @@ fn take_on(transaction: &WriteTransaction, schema: &Arc<Schema>) -> Result<Catal
         let bytes = rmp_serde::to_vec(&layout).expect("writing MessagePack to memory cannot fail");
         table.insert(id.0, bytes.as_slice())?;
     }
+    store_schema(transaction, schema)?;
+    Ok(catalog)
+}
+
+fn store_schema(transaction: &WriteTransaction, schema: &Schema) -> Result<(), StorageError> {
     let json = schema_to_json(schema).to_string();
     let mut value = crc32fast::hash(json.as_bytes()).to_le_bytes().to_vec();
     value.extend_from_slice(json.as_bytes());
     transaction
         .open_table(META)?
         .insert(meta::SCHEMA, value.as_slice())?;
-    Ok(catalog)
+    Ok(())
+}
+
+/// What every store has before its first entry: the number of its format, and its schema.
+pub(crate) fn write_foundation(transaction: &WriteTransaction, schema: &Schema) -> Result<(), StorageError> {
+    transaction
+        .open_table(META)?
+        .insert(meta::FORMAT, FORMAT.to_le_bytes().as_slice())?;
+    store_schema(transaction, schema)
 }
 
 /// A mutation that was on its way when the store stopped has an unknown outcome: the server will be asked.

@@ -407,7 +407,7 @@ impl Shared {
 
 /// Opening is where damage of a file shows, and for some of it the database library panics instead of saying so.
 /// What `open` was making is dropped then, so nothing half made is left.
-fn unless_it_panics<T>(open: impl FnOnce() -> Result<T, StorageError>) -> Result<T, StorageError> {
+pub(crate) fn unless_it_panics<T>(open: impl FnOnce() -> Result<T, StorageError>) -> Result<T, StorageError> {
     std::panic::catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|panic| {
         let said = panic
             .downcast_ref::<String>()

@@ -7,6 +7,7 @@
 mod figure;
 mod floor;
 mod hold;
+mod past;
 mod rows;
 mod scans;
 mod size;
@@ -47,7 +48,7 @@ struct Group {
     measure: fn(&std::path::Path, &Scale) -> miette::Result<Vec<Figure>>,
 }
 
-const GROUPS: [Group; 6] = [
+const GROUPS: [Group; 7] = [
     Group {
         names: &["durable saves, one after another"],
         measure: writes::sequential,
@@ -75,6 +76,14 @@ const GROUPS: [Group; 6] = [
             "cost per save in a full store",
         ],
         measure: size::size,
+    },
+    Group {
+        names: &[
+            "open the log of a store",
+            "query as of the slowest entry",
+            "why a record is what it is",
+        ],
+        measure: past::past,
     },
 ];
 

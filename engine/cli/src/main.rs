@@ -1,4 +1,4 @@
-//! The command `landfall`: the demonstration, the backend, the shell, the code generator, the
+//! The command `landfall`: the demonstration, the backend, the shell, the log and its inspector, the code generator, the
 //! reader of other APIs and the benchmark.
 //!
 //! Owns the list of commands and the exit codes: 0 success, 1 the command found what it was asked to find wrong or
@@ -7,6 +7,8 @@
 mod bench;
 mod data;
 mod demo;
+mod inspect;
+mod log;
 mod migrate;
 mod modelgen;
 mod pull;
@@ -43,6 +45,10 @@ enum Command {
     Migrate(migrate::Args),
     /// Reads the schema of an API that is there already, as SDL for models.
     Pull(pull::Args),
+    /// Reads the log of a store: lists, explains, verifies, exports, and shows the store as it was.
+    Log(log::Args),
+    /// Shows a store as a page in the browser: entries, records, what waits, and a slider through time.
+    Inspect(inspect::Args),
     /// Measures the store, each figure beside its floor.
     Bench(bench::Args),
     /// Runs stores, network and backend in simulation, from a seed.
@@ -72,6 +78,8 @@ fn main() -> ExitCode {
             Command::Data(args) => data::run(args).await,
             Command::Migrate(args) => migrate::run(args).await,
             Command::Pull(args) => pull::run(args).await,
+            Command::Log(args) => log::run(args).await,
+            Command::Inspect(args) => inspect::run(args).await,
             Command::Bench(args) => bench::run(args).await,
             Command::Sim(args) => sim::run(args).await,
         }

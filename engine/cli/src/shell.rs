@@ -41,6 +41,11 @@ pub(crate) struct Args {
     json: bool,
 }
 
+/// A condition as it is typed, or as JSON of the line protocol.
+pub(crate) fn condition(text: &str) -> Result<landfall::Predicate, String> {
+    words::condition(text).and_then(|json| values::predicate(&json))
+}
+
 pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
     let schema = Arc::new(schema_file::read(&args.schema)?);
     let temporary = match &args.data {

@@ -10,10 +10,10 @@
 //! The check is a CRC-32 over the check of the entry before, the sequence number and everything that precedes it: it
 //! finds damaged, missing and swapped entries. It is no protection against somebody who means harm.
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
-use landfall_core::{Change, LogEntry, Opaque, Origin, Seq};
+use landfall_core::{Change, LogEntry, Opaque, Origin, RecordKey, Seq};
 
 use crate::error::StorageError;
 
@@ -110,6 +110,134 @@ pub(crate) fn retired(bytes: &[u8]) -> Change {
         version: RETIRED,
         payload: bytes[HEADER_LEN..bytes.len() - CHECK_LEN].to_vec(),
     })
+}
+
+/// What an entry says of itself before its payload.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peek<'a> {
+    /// Name of its kind; `opaque` for those that this version does not know.
+    pub(crate) kind: &'static str,
+    pub(crate) origin: Option<Origin>,
+    pub(crate) at_ms: i64,
+    pub(crate) cause: Option<Seq>,
+    number: u16,
+    version: u8,
+    payload: &'a [u8],
+}
+
+/// Reads an entry as far as that costs nothing; `None` if it is no entry of this envelope.
+pub(crate) fn peek(bytes: &[u8]) -> Option<Peek<'_>> {
+    if bytes.len() < HEADER_LEN + CHECK_LEN || bytes[0] != ENVELOPE {
+        return None;
+    }
+    let number = u16::from_le_bytes([bytes[1], bytes[2]]);
+    let version = bytes[3];
+    let cause = Seq(u64::from_le_bytes(*bytes[13..].first_chunk()?));
+    Some(Peek {
+        kind: if version == VERSION {
+            kind_name(number)
+        } else {
+            OPAQUE
+        },
+        origin: origin_of(bytes[4]),
+        at_ms: i64::from_le_bytes(*bytes[5..].first_chunk()?),
+        cause: (cause != Seq::ZERO).then_some(cause),
+        number,
+        version,
+        payload: &bytes[HEADER_LEN..bytes.len() - CHECK_LEN],
+    })
+}
+
+impl Peek<'_> {
+    pub(crate) fn is_schema(&self) -> bool {
+        self.is(kind::SCHEMA_CHANGED)
+    }
+
+    pub(crate) fn is_cleared(&self) -> bool {
+        self.is(kind::CLEARED)
+    }
+
+    pub(crate) fn is_checkpoint(&self) -> bool {
+        self.is(kind::CHECKPOINT)
+    }
+
+    fn is(&self, number: u16) -> bool {
+        self.version == VERSION && self.number == number
+    }
+
+    /// Whether it changes a record: then its payload is a list that begins with the record's key.
+    pub(crate) fn is_of_record(&self) -> bool {
+        self.version == VERSION && matches!(self.number, kind::WRITE..=kind::EVICTED | kind::EDITED)
+    }
+
+    /// The key, if it changes a record.
+    pub(crate) fn key(&self) -> Option<RecordKey> {
+        if !self.is_of_record() {
+            return None;
+        }
+        let mut deserializer = rmp_serde::Deserializer::from_read_ref(self.payload.get(1..)?);
+        RecordKey::deserialize(&mut deserializer).ok()
+    }
+
+    /// Where the key begins in the entry, and what follows from there, if it changes a record.
+    pub(crate) fn key_from(&self) -> Option<(usize, &[u8])> {
+        let from = self.is_of_record().then_some(self.payload)?.get(1..)?;
+        Some((HEADER_LEN + 1, from))
+    }
+
+    /// Whether its payload begins with these bytes, the mark of its list aside: see [`key_bytes`] and [`model_bytes`].
+    pub(crate) fn begins_with(&self, bytes: &[u8]) -> bool {
+        self.payload
+            .get(1..)
+            .is_some_and(|payload| payload.starts_with(bytes))
+    }
+
+    /// Whether it is about a model or one of its records; `model` is from [`model_bytes`].
+    pub(crate) fn is_of_model(&self, model: &[u8]) -> bool {
+        if self.is_of_record() {
+            // The key is a list of two, the first of which is the model.
+            self.payload.get(2..).is_some_and(|key| key.starts_with(model))
+        } else {
+            (self.is(kind::QUARANTINED) || self.is(kind::CHECKPOINT)) && self.begins_with(model)
+        }
+    }
+}
+
+/// A key as it stands in the payload of what changes its record.
+pub(crate) fn key_bytes(key: &RecordKey) -> Vec<u8> {
+    rmp_serde::to_vec(key).expect("writing MessagePack to memory cannot fail")
+}
+
+/// The name of a model as it stands in payloads.
+pub(crate) fn model_bytes(model: &str) -> Vec<u8> {
+    rmp_serde::to_vec(model).expect("writing MessagePack to memory cannot fail")
+}
+
+const OPAQUE: &str = "opaque";
+
+/// Names of the kinds, as [`Change::name`] gives them.
+pub(crate) const KIND_NAMES: [&str; 17] = [
+    OPAQUE,
+    "write",
+    "sent",
+    "outcome unknown",
+    "not applied",
+    "acknowledged",
+    "conflict",
+    "refused",
+    "retried",
+    "discarded",
+    "remote",
+    "evicted",
+    "quarantined",
+    "checkpoint",
+    "schema changed",
+    "cleared",
+    "edited",
+];
+
+fn kind_name(number: u16) -> &'static str {
+    KIND_NAMES.get(usize::from(number)).copied().unwrap_or(OPAQUE)
 }
 
 /// The check stored in an entry.
@@ -283,6 +411,24 @@ mod tests {
         let check = encode(&mut bytes, &entry(9), 77);
         assert_eq!(decode(Seq(9), &bytes).expect("readable"), entry(9));
         assert_eq!(verify(Seq(9), &bytes, 77).expect("fits"), check);
+    }
+
+    #[test]
+    fn a_peek_tells_what_decoding_tells() {
+        let mut bytes = Vec::new();
+        encode(&mut bytes, &entry(9), 77);
+        let peek = peek(&bytes).expect("an entry");
+        let entry = entry(9);
+        let key = entry.change.key().expect("a write has one");
+        assert_eq!(
+            (peek.kind, peek.origin),
+            (entry.change.name(), Some(entry.origin))
+        );
+        assert_eq!((peek.at_ms, peek.cause), (entry.at_ms, entry.cause));
+        assert_eq!(peek.key().as_ref(), Some(key));
+        assert!(peek.begins_with(&key_bytes(key)));
+        assert!(!peek.begins_with(&key_bytes(&RecordKey::new("Post", "p2"))));
+        assert!(peek.is_of_model(&model_bytes("Post")) && !peek.is_of_model(&model_bytes("Pos")));
     }
 
     #[test]

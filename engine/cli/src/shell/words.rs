@@ -134,6 +134,16 @@ fn clauses(op: &str, words: &[&str]) -> Result<Json, Fault> {
     Ok(command)
 }
 
+/// A condition by itself: comparisons joined by `and`, or JSON.
+pub(super) fn condition(text: &str) -> Result<Json, Fault> {
+    let text = text.trim();
+    if text.starts_with(['[', '{']) {
+        return serde_json::from_str(text).map_err(|error| format!("no JSON: {error}"));
+    }
+    let words = split(text)?;
+    predicate(&words.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
 /// Comparisons joined by `and`.
 fn predicate(words: &[&str]) -> Result<Json, Fault> {
     let mut comparisons = Vec::new();

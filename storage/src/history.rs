@@ -1,0 +1,351 @@
+//! The event log as a record of what happened: entries, states of the past, and the reasons for a value.
+//!
+//! Owns [`History`], which reads a log from a store that is closed, from one that this process has open, or from an
+//! exported file. What entries do to records is the core's; here they are only done again.
+//!
+//! Invariants: 1. nothing that is inspected is written to, and no entry is added to what is shown; 2. a state of the
+//! past depends on the entries up to it and on nothing else, the projections of the store included; 3. what is damaged
+//! is said, and what is not damaged stays readable.
+
+mod bisect;
+mod check;
+mod diff;
+mod file;
+mod filter;
+mod fold;
+mod fork;
+mod gather;
+mod json;
+mod open;
+mod overlay;
+mod record;
+mod redact;
+mod tell;
+
+use std::ops::{ControlFlow, RangeInclusive};
+use std::sync::{Arc, OnceLock};
+
+use landfall_core::{Change, LogEntry, Origin, Schema, Seq, schema_from_json};
+
+use crate::codec;
+use crate::error::StorageError;
+use crate::rebuild::chain_start;
+use crate::snapshot::Snapshot;
+use crate::store::Store;
+use crate::tables::{LOG, META};
+
+pub use bisect::{Failure, Invariant, Rule};
+pub use check::{Check, DAMAGE_MAX, Damage, Stats, Tally};
+pub use diff::{CursorDifference, Difference, RecordDifference};
+pub use file::Exported;
+use file::LogFile;
+pub use filter::{Filter, GAPS_MAX, Listing};
+pub use fold::{PastState, Scope};
+pub use json::{change_json, entry_json};
+pub use open::open_for_inspection;
+pub use record::{FieldChange, RecordHistory, Step};
+pub use redact::{REDACTION_KEY_BYTES, Redaction};
+pub use tell::{Line, Why};
+
+/// A log to be read; see the module's documentation.
+#[derive(Debug)]
+pub struct History {
+    source: Source,
+    /// The first entry that is in the log, and the check of the one before it.
+    start: Seq,
+    start_check: u32,
+    /// The newest entry; before `start` if there is none.
+    end: Seq,
+    /// The schema in force now, if it is known.
+    schema: Option<Arc<Schema>>,
+    /// The schemas that the log tells of, each with the entry that brought it.
+    schemas: OnceLock<Vec<(Seq, Arc<Schema>)>>,
+}
+
+/// Where the entries are.
+#[derive(Debug)]
+enum Source {
+    /// In a store. `held` is the store that was opened for this alone; it is declared last so that it closes last.
+    Store {
+        snapshot: Box<Snapshot>,
+        held: Option<Box<Store>>,
+    },
+    /// In an exported file.
+    File(LogFile),
+}
+
+/// What a visitor of entries answers: go on, or stop.
+pub(crate) type Visit<'v> = dyn FnMut(Seq, &[u8]) -> Result<ControlFlow<()>, StorageError> + 'v;
+
+impl History {
+    /// The log as it is in a snapshot of a store that is open.
+    ///
+    /// # Errors
+    /// The disk's faults.
+    pub fn of_snapshot(snapshot: Snapshot) -> Result<Self, StorageError> {
+        let (_, end) = snapshot.log_bounds()?;
+        Self::of_store(snapshot, None, end)
+    }
+
+    fn of_store(snapshot: Snapshot, held: Option<Store>, end: Seq) -> Result<Self, StorageError> {
+        let (start, start_check) = chain_start(&snapshot.transaction().open_table(META)?)?;
+        if start == Seq::ZERO || start.0 >= file::SEQ_MAX || end.0 >= file::SEQ_MAX {
+            return Err(StorageError::corrupt(format!(
+                "its log goes from {start} to {end}"
+            )));
+        }
+        let schema = Some(Arc::clone(snapshot.schema()));
+        Ok(Self {
+            source: Source::Store {
+                snapshot: Box::new(snapshot),
+                held: held.map(Box::new),
+            },
+            start,
+            start_check,
+            end,
+            schema,
+            schemas: OnceLock::new(),
+        })
+    }
+
+    fn of_file(file: LogFile) -> Self {
+        let head = file.head.as_ref();
+        let (first, last) = file.bounds().unwrap_or((Seq(1), Seq::ZERO));
+        let schema = head
+            .and_then(|head| head.schema.as_ref())
+            .and_then(|json| schema_from_json(json).ok())
+            .map(Arc::new);
+        Self {
+            start: head.map_or(first, |head| head.start),
+            start_check: head.map_or(0, |head| head.start_check),
+            end: head.map_or(last, |head| head.end).max(last),
+            schema,
+            schemas: OnceLock::new(),
+            source: Source::File(file),
+        }
+    }
+
+    /// Whether values were replaced when the log was exported.
+    pub fn is_redacted(&self) -> bool {
+        match &self.source {
+            Source::Store { .. } => false,
+            Source::File(file) => file.head.as_ref().is_some_and(|head| head.redacted),
+        }
+    }
+
+    /// What is wrong with the file that the log is in; nothing if it is in a store.
+    pub fn damage_of_file(&self) -> &[Damage] {
+        match &self.source {
+            Source::Store { .. } => &[],
+            Source::File(file) => &file.damage,
+        }
+    }
+
+    /// The first and the newest entry; the newest is before the first if there are none.
+    pub fn bounds(&self) -> (Seq, Seq) {
+        (self.start, self.end)
+    }
+
+    /// Number of entries that there should be.
+    pub fn len(&self) -> u64 {
+        (self.end.0 + 1).saturating_sub(self.start.0)
+    }
+
+    /// Whether there are no entries.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The schema in force at the newest entry; `None` if neither the log nor what holds it says so.
+    pub fn schema(&self) -> Option<&Arc<Schema>> {
+        self.schema.as_ref()
+    }
+
+    /// The schema in force after an entry: the newest that the log tells of until then, else the one in force now.
+    ///
+    /// # Errors
+    /// [`StorageError::Corrupt`] if no schema is known or the one in the log cannot be read, and the disk's faults.
+    pub fn schema_at(&self, seq: Seq) -> Result<Arc<Schema>, StorageError> {
+        let known = match self.schemas.get() {
+            Some(known) => known,
+            None => {
+                let found = self.find_schemas()?;
+                self.schemas.get_or_init(|| found)
+            }
+        };
+        let told = known.iter().rev().find(|(at, _)| *at <= seq);
+        told.map(|(_, schema)| schema)
+            .or(self.schema.as_ref())
+            .cloned()
+            .ok_or_else(|| StorageError::corrupt("the log does not say which schema its records have"))
+    }
+
+    fn find_schemas(&self) -> Result<Vec<(Seq, Arc<Schema>)>, StorageError> {
+        let mut found = Vec::new();
+        self.scan(self.start..=self.end, &mut |seq, bytes| {
+            if codec::entry::peek(bytes).is_some_and(|peek| peek.is_schema())
+                && let Change::SchemaChanged(changed) = codec::entry::decode(seq, bytes)?.change
+            {
+                found.push((seq, Arc::new(read_schema(seq, &changed.introspection)?)));
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(found)
+    }
+
+    /// One entry.
+    ///
+    /// # Errors
+    /// [`StorageError::Trimmed`], [`StorageError::NoEntry`], [`StorageError::Corrupt`] and the disk's faults.
+    pub fn entry(&self, seq: Seq) -> Result<LogEntry, StorageError> {
+        self.within(seq)?;
+        let mut found = None;
+        self.scan(seq..=seq, &mut |seq, bytes| {
+            found = Some(codec::entry::decode(seq, bytes)?);
+            Ok(ControlFlow::Break(()))
+        })?;
+        found.ok_or_else(|| StorageError::corrupt(format!("entry {seq} is missing from the log")))
+    }
+
+    /// The entries that led to an entry, nearest first.
+    ///
+    /// # Errors
+    /// As [`History::entry`].
+    pub fn causes(&self, entry: &LogEntry) -> Result<Vec<LogEntry>, StorageError> {
+        let mut chain: Vec<LogEntry> = Vec::new();
+        let mut next = entry.cause;
+        // A cause is always earlier, so the chain ends; a damaged one that is not must not go round in circles.
+        while let Some(seq) = next.filter(|seq| {
+            let from = chain.last().map_or(entry.seq, |last| last.seq);
+            *seq < from && *seq >= self.start
+        }) {
+            let cause = self.entry(seq)?;
+            next = cause.cause;
+            chain.push(cause);
+            if chain.len() >= CHAIN_MAX {
+                break;
+            }
+        }
+        Ok(chain)
+    }
+
+    /// The entries that name an entry as their cause, oldest first, at most [`CHAIN_MAX`].
+    ///
+    /// Reads the log from the entry on.
+    ///
+    /// # Errors
+    /// As [`History::entry`].
+    pub fn led_to(&self, seq: Seq) -> Result<Vec<LogEntry>, StorageError> {
+        let mut found = Vec::new();
+        self.scan(seq..=self.end, &mut |at, bytes| {
+            if codec::entry::peek(bytes).is_some_and(|peek| peek.cause == Some(seq)) {
+                found.push(codec::entry::decode(at, bytes)?);
+            }
+            Ok(if found.len() < CHAIN_MAX {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            })
+        })?;
+        Ok(found)
+    }
+
+    /// That the log has such an entry.
+    pub(crate) fn within(&self, seq: Seq) -> Result<(), StorageError> {
+        let (start, end) = (self.start, self.end);
+        if seq < start {
+            Err(StorageError::Trimmed { seq, start })
+        } else if seq > end {
+            Err(StorageError::NoEntry { seq, end })
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Hands over the entries of a range, in order, as they are encoded; missing ones are passed over.
+    pub(crate) fn scan(&self, range: RangeInclusive<Seq>, visit: &mut Visit<'_>) -> Result<(), StorageError> {
+        let first = (*range.start()).max(self.start);
+        let last = (*range.end()).min(self.end);
+        if first > last {
+            return Ok(());
+        }
+        match &self.source {
+            Source::Store { snapshot, .. } => {
+                let log = snapshot.transaction().open_table(LOG)?;
+                for item in log.range(first.0..=last.0)? {
+                    let (seq, bytes) = item?;
+                    if visit(Seq(seq.value()), bytes.value())?.is_break() {
+                        break;
+                    }
+                }
+                Ok(())
+            }
+            Source::File(file) => file.scan(first, last, visit),
+        }
+    }
+
+    /// As [`History::scan`] from the first entry, but fails where an entry is missing: what follows cannot be folded.
+    pub(crate) fn scan_unbroken(&self, to: Seq, visit: &mut Visit<'_>) -> Result<(), StorageError> {
+        let mut expected = self.start;
+        self.scan(self.start..=to, &mut |seq, bytes| {
+            if seq != expected {
+                return Err(missing(expected, seq));
+            }
+            expected = seq.next();
+            visit(seq, bytes)
+        })
+    }
+
+    /// The snapshot, if the log is that of a store.
+    pub(crate) fn snapshot(&self) -> Option<&Snapshot> {
+        match &self.source {
+            Source::Store { snapshot, .. } => Some(snapshot),
+            Source::File(_) => None,
+        }
+    }
+
+    /// Whether the store was opened for inspection alone.
+    pub(crate) fn is_held(&self) -> bool {
+        match &self.source {
+            Source::Store { held, .. } => held.is_some(),
+            Source::File(_) => false,
+        }
+    }
+}
+
+/// Most entries of a chain of causes, and most effects of one entry, that are listed: more than any mutation has, and
+/// few enough to be read.
+pub const CHAIN_MAX: usize = 1_000;
+
+fn missing(expected: Seq, found: Seq) -> StorageError {
+    StorageError::corrupt(format!(
+        "the log has a gap from {expected} to e{}; states before it can still be told",
+        found.0 - 1
+    ))
+}
+
+/// What brought an entry about, in a word.
+pub fn origin_name(origin: Origin) -> &'static str {
+    match origin {
+        Origin::App => "app",
+        Origin::Outbox => "outbox",
+        Origin::Response => "response",
+        Origin::Subscription => "subscription",
+        Origin::Sync => "sync",
+        Origin::Recovery => "recovery",
+    }
+}
+
+fn read_schema(seq: Seq, introspection: &str) -> Result<Schema, StorageError> {
+    let unreadable =
+        |why: &str| StorageError::corrupt(format!("the schema of entry {seq} cannot be read: {why}"));
+    let json: serde_json::Value =
+        serde_json::from_str(introspection).map_err(|error| unreadable(&error.to_string()))?;
+    schema_from_json(&json).map_err(|faults| {
+        let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        unreadable(&faults.join("; "))
+    })
+}
+
+#[cfg(test)]
+mod tests;

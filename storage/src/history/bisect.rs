@@ -1,0 +1,268 @@
+//! The first entry after which something no longer holds.
+//!
+//! Owns [`Invariant`] and [`History::first_failure`]. Each rule is kept up to date entry by entry, at the cost of the
+//! one record that the entry changes; so one fold answers what a search in halves would need several for, and finds the
+//! first failure also where the rule holds again later.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use landfall_core::{
+    BoundPredicate, Change, FieldName, LogEntry, ModelName, Predicate, RecordKey, Row, Seq, Slot, keycode,
+};
+
+use super::History;
+use super::fold::{PastState, Scope, Sieve, model_of};
+use crate::codec::entry::{decode, peek};
+use crate::error::StorageError;
+
+/// Something that should hold after every entry.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Invariant {
+    /// What it is called in reports.
+    pub name: String,
+    /// The model that it is about.
+    pub model: ModelName,
+    /// What should hold.
+    pub rule: Rule,
+}
+
+/// What should hold of the records of a model that the app sees.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Rule {
+    /// Each of them satisfies a predicate.
+    Every(Predicate),
+    /// The number of those that satisfy a predicate is within bounds.
+    Count {
+        /// Which records are counted.
+        of: Predicate,
+        /// At least so many.
+        at_least: u64,
+        /// At most so many.
+        at_most: u64,
+    },
+    /// No two of them have the same values in these fields; records where one of them is null do not count.
+    Unique(Vec<FieldName>),
+}
+
+/// An invariant that did not hold.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Failure {
+    /// The first entry after which it did not hold.
+    pub entry: LogEntry,
+    /// Which one.
+    pub invariant: String,
+    /// What was wrong.
+    pub what: String,
+}
+
+impl History {
+    /// The first entry, not before `from`, after which one of the invariants does not hold; `None` if all hold throughout.
+    ///
+    /// The writes of one transaction are taken together: what is put right within it is no failure. Folds the log once
+    /// and holds the records of the models in memory.
+    ///
+    /// # Errors
+    /// [`StorageError::UnknownModel`], [`StorageError::BadQuery`] if an invariant does not fit its model by the schema in
+    /// force at the end; as [`History::as_of`].
+    pub fn first_failure(
+        &self,
+        invariants: &[Invariant],
+        from: Seq,
+    ) -> Result<Option<Failure>, StorageError> {
+        let schema = self.schema_at(self.end)?;
+        let mut watched: Vec<Watched<'_>> = Vec::new();
+        for invariant in invariants {
+            watched.push(Watched::new(invariant, &schema)?);
+        }
+        let scope = match invariants {
+            [] => return Ok(None),
+            [first, rest @ ..] if rest.iter().all(|other| other.model == first.model) => {
+                Scope::Model(first.model.clone())
+            }
+            _ => Scope::All,
+        };
+        let mut past = PastState::new(Seq(self.start.0 - 1), schema);
+        let sieve = Sieve::of(&scope);
+        let mut failed: Option<(Failure, Option<Seq>)> = None;
+        self.scan_unbroken(self.end, &mut |seq, bytes| {
+            let peek =
+                peek(bytes).ok_or_else(|| StorageError::corrupt(format!("entry {seq} is no entry")))?;
+            let wanted = sieve.passes(&peek);
+            if !wanted && failed.is_none() {
+                return Ok(ControlFlow::Continue(()));
+            }
+            let entry = decode(seq, bytes)?;
+            let group = group_of(&entry);
+            if failed
+                .as_ref()
+                .is_some_and(|(_, of)| of.is_none() || *of != group)
+            {
+                return Ok(ControlFlow::Break(()));
+            }
+            if wanted {
+                step(&mut past, &mut watched, &entry)?;
+            }
+            if seq >= from {
+                let now = watched.iter().find_map(Watched::fault);
+                failed = match (failed.take(), now) {
+                    (_, None) => None,
+                    (Some(first), Some(_)) => Some(first),
+                    (None, Some((invariant, what))) => Some((
+                        Failure {
+                            entry,
+                            invariant,
+                            what,
+                        },
+                        group,
+                    )),
+                };
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(failed.map(|(failure, _)| failure))
+    }
+}
+
+fn group_of(entry: &LogEntry) -> Option<Seq> {
+    match &entry.change {
+        Change::Write(write) => write.group,
+        _ => None,
+    }
+}
+
+/// Carries out an entry and tells the rules what became of the record that it is about.
+fn step(past: &mut PastState, watched: &mut [Watched<'_>], entry: &LogEntry) -> Result<(), StorageError> {
+    let Some(key) = entry.change.key() else {
+        past.apply(entry)?;
+        if entry.change == Change::Cleared {
+            watched.iter_mut().for_each(Watched::clear);
+        }
+        return Ok(());
+    };
+    let row = |past: &PastState| past.state(key).and_then(|state| state.row.clone());
+    let before = row(past);
+    past.apply(entry)?;
+    let after = row(past);
+    for watched in watched
+        .iter_mut()
+        .filter(|watched| watched.invariant.model == key.model)
+    {
+        watched.change(key, before.as_ref(), after.as_ref());
+    }
+    Ok(())
+}
+
+/// An invariant with what it has to remember.
+struct Watched<'i> {
+    invariant: &'i Invariant,
+    predicate: BoundPredicate,
+    slots: Vec<Slot>,
+    /// Records that count: for `Every` those that do not satisfy it.
+    count: u64,
+    /// How many records have these values.
+    values: BTreeMap<Vec<u8>, u64>,
+    /// Values that more than one record has.
+    doubles: u64,
+    /// The record that was last found at fault.
+    culprit: Option<RecordKey>,
+}
+
+impl<'i> Watched<'i> {
+    fn new(invariant: &'i Invariant, schema: &landfall_core::Schema) -> Result<Self, StorageError> {
+        let def = model_of(schema, &invariant.model)?;
+        let (predicate, fields): (Predicate, &[FieldName]) = match &invariant.rule {
+            Rule::Every(predicate) | Rule::Count { of: predicate, .. } => (predicate.clone(), &[]),
+            Rule::Unique(fields) => {
+                let named = fields
+                    .iter()
+                    .map(|field| Predicate::field(field, landfall_core::Op::Ne(landfall_core::Value::Null)));
+                (Predicate::And(named.collect()), fields)
+            }
+        };
+        Ok(Self {
+            predicate: predicate.bind(def)?,
+            slots: fields.iter().filter_map(|field| def.slot(field)).collect(),
+            invariant,
+            count: 0,
+            values: BTreeMap::new(),
+            doubles: 0,
+            culprit: None,
+        })
+    }
+
+    fn clear(&mut self) {
+        self.count = 0;
+        self.values.clear();
+        self.doubles = 0;
+    }
+
+    fn change(&mut self, key: &RecordKey, before: Option<&Row>, after: Option<&Row>) {
+        match &self.invariant.rule {
+            Rule::Unique(_) => {
+                if let Some(values) = self.values_of(before) {
+                    self.drop_values(&values);
+                }
+                if let Some(values) = self.values_of(after) {
+                    let count = self.values.entry(values).or_default();
+                    *count += 1;
+                    if *count == 2 {
+                        self.doubles += 1;
+                        self.culprit = Some(key.clone());
+                    }
+                }
+            }
+            rule => {
+                let wanted = matches!(rule, Rule::Count { .. });
+                let counts = |row: Option<&Row>| row.is_some_and(|row| self.predicate.matches(row) == wanted);
+                let (was, is) = (counts(before), counts(after));
+                self.count = self.count + u64::from(is) - u64::from(was);
+                if is && !was {
+                    self.culprit = Some(key.clone());
+                }
+            }
+        }
+    }
+
+    fn values_of(&self, row: Option<&Row>) -> Option<Vec<u8>> {
+        let row = row.filter(|row| self.predicate.matches(*row))?;
+        let mut out = Vec::new();
+        for slot in &self.slots {
+            keycode::encode_value(&mut out, row.get(slot.index())?);
+        }
+        Some(out)
+    }
+
+    fn drop_values(&mut self, values: &[u8]) {
+        if let Some(count) = self.values.get_mut(values) {
+            *count -= 1;
+            self.doubles -= u64::from(*count == 1);
+            if *count == 0 {
+                self.values.remove(values);
+            }
+        }
+    }
+
+    /// What is wrong, if anything is.
+    fn fault(&self) -> Option<(String, String)> {
+        let culprit = self
+            .culprit
+            .as_ref()
+            .map_or_else(|| self.invariant.model.to_string(), ToString::to_string);
+        let what = match &self.invariant.rule {
+            Rule::Every(_) if self.count > 0 => format!("{culprit} does not satisfy it"),
+            Rule::Count { at_least, .. } if self.count < *at_least => {
+                format!("there are {} and should be at least {at_least}", self.count)
+            }
+            Rule::Count { at_most, .. } if self.count > *at_most => {
+                format!(
+                    "there are {} and should be at most {at_most}; {culprit} is one too many",
+                    self.count
+                )
+            }
+            Rule::Unique(_) if self.doubles > 0 => format!("{culprit} has the values of another record"),
+            _ => return None,
+        };
+        Some((self.invariant.name.clone(), what))
+    }
+}

@@ -1,0 +1,84 @@
+//! A new store that holds a log up to one of its entries, to go on from there.
+//!
+//! Owns [`History::fork`]. Invariant: the new log is the old one byte for byte, and an attempt that fails leaves no store.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+
+use landfall_core::{Schema, Seq};
+
+use super::History;
+use crate::codec;
+use crate::disk::{Disk, FILE_NAME, Faults};
+use crate::error::StorageError;
+use crate::open::write_foundation;
+use crate::store::{CACHE_BYTES_DEFAULT, OnIncompatible, Store, StoreOptions};
+use crate::tables::{LOG, META, meta};
+
+impl History {
+    /// Makes a store in a directory that holds none, with the log up to an entry and the schema in force then. Returns
+    /// the number of entries.
+    ///
+    /// Changes that waited for the server then wait in the new store as well: whoever connects it to the server sends
+    /// them a second time.
+    ///
+    /// # Errors
+    /// [`StorageError::Exists`]; [`StorageError::Corrupt`] if the log is damaged before the entry; as
+    /// [`History::as_of`] and [`Store::open`].
+    pub fn fork(&self, seq: Seq, directory: &Path) -> Result<u64, StorageError> {
+        self.within(seq)?;
+        let file = directory.join(FILE_NAME);
+        if file.exists() {
+            return Err(StorageError::Exists { path: file });
+        }
+        let schema = self.schema_at(seq)?;
+        let made = self.write_log(seq, directory, &schema).and_then(|entries| {
+            let options = StoreOptions {
+                disk: Disk::Directory(directory.to_owned()),
+                schema,
+                cache_bytes: CACHE_BYTES_DEFAULT,
+                incompatible: OnIncompatible::Refuse,
+                now_ms: 0,
+            };
+            Store::open(options)?.rebuild()?;
+            Ok(entries)
+        });
+        if made.is_err() && file.exists() {
+            // It was made here a moment ago, and is not what was asked for.
+            std::fs::remove_file(&file).map_err(|error| StorageError::at_path(&file, &error))?;
+        }
+        made
+    }
+
+    fn write_log(&self, seq: Seq, directory: &Path, schema: &Schema) -> Result<u64, StorageError> {
+        let disk = Disk::Directory(directory.to_owned());
+        let opened = disk.open(CACHE_BYTES_DEFAULT, &Arc::new(Faults::default()))?;
+        let transaction = opened.database.begin_write()?;
+        write_foundation(&transaction, schema)?;
+        let mut entries = 0;
+        {
+            let mut start = self.start.0.to_le_bytes().to_vec();
+            start.extend_from_slice(&self.start_check.to_le_bytes());
+            transaction
+                .open_table(META)?
+                .insert(meta::LOG_START, start.as_slice())?;
+            let mut log = transaction.open_table(LOG)?;
+            let mut chain = self.start_check;
+            self.scan_unbroken(seq, &mut |at, bytes| {
+                chain = codec::entry::verify(at, bytes, chain)?;
+                log.insert(at.0, bytes)?;
+                entries += 1;
+                Ok(ControlFlow::Continue(()))
+            })?;
+        }
+        let wanted = seq.0 + 1 - self.start.0;
+        if entries != wanted {
+            return Err(StorageError::corrupt(format!(
+                "of the {wanted} entries up to {seq} only {entries} are there"
+            )));
+        }
+        transaction.commit()?;
+        Ok(entries)
+    }
+}

@@ -1,0 +1,146 @@
+//! Entries as JSON, for tools.
+//!
+//! Owns [`entry_json`]. Names are those of the log in camel case; identifiers are a scalar, or a list for a composite
+//! one; field values are as the server has them.
+
+use landfall_core::{
+    Change, Decision, FieldMap, LogEntry, RecordId, RecordKey, RemoteRecord, SyncMetadata, Value, Write,
+};
+use serde_json::{Map, Value as Json, json};
+
+use super::origin_name;
+
+/// An entry as JSON: `seq`, `atMs`, `origin`, `cause`, `kind`, for changes of records `model` and `id`, and what the
+/// kind has beside these.
+pub fn entry_json(entry: &LogEntry) -> Json {
+    let own = [
+        ("seq", json!(entry.seq)),
+        ("atMs", json!(entry.at_ms)),
+        ("origin", json!(origin_name(entry.origin))),
+        ("cause", json!(entry.cause)),
+        ("kind", json!(entry.change.name())),
+    ];
+    let own = own.into_iter().map(|(name, value)| (name.to_owned(), value));
+    Json::Object(own.chain(change_json(&entry.change)).collect())
+}
+
+/// What a change says, without its kind.
+pub fn change_json(change: &Change) -> Map<String, Json> {
+    let mut out = Map::new();
+    if let Some(key) = change.key() {
+        out.extend(key_members(key));
+    }
+    if let Some(mutation) = change.mutation() {
+        out.insert("mutation".to_owned(), json!(mutation));
+    }
+    let rest = match change {
+        Change::Write(write) => write_json(write),
+        Change::Sent(sent) => json!({ "attempt": sent.attempt }),
+        Change::Acknowledged(ack) => json!({ "remote": remote_json(&ack.remote) }),
+        Change::Conflict(conflict) => json!({
+            "remote": remote_json(&conflict.remote),
+            "decision": decision_json(&conflict.decision),
+        }),
+        Change::Refused(refused) => json!({
+            "errorType": refused.refusal.error_type,
+            "message": refused.refusal.message,
+            "remote": refused.remote.as_ref().map(remote_json),
+        }),
+        Change::Remote(remote) => json!({ "remote": remote_json(&remote.remote) }),
+        Change::Evicted(evicted) => json!({ "reason": evicted.reason }),
+        Change::Quarantined(bad) => json!({ "model": bad.model, "reason": bad.reason, "json": bad.json }),
+        Change::Checkpoint(checkpoint) => {
+            json!({ "model": checkpoint.model, "cursor": cursor_json(&checkpoint.cursor) })
+        }
+        Change::SchemaChanged(changed) => json!({ "hash": changed.hash }),
+        Change::Opaque(opaque) => json!({
+            "number": opaque.kind,
+            "version": opaque.version,
+            "payloadBytes": opaque.payload.len(),
+        }),
+        _ => json!({}),
+    };
+    if let Json::Object(members) = rest {
+        out.extend(members);
+    }
+    out
+}
+
+fn write_json(write: &Write) -> Json {
+    json!({
+        "write": write.kind.verb(),
+        "fields": fields_json(&write.patch),
+        "condition": write.condition,
+        "baseVersion": write.base_version,
+        "queued": write.queued,
+        "parents": write.parents.iter().map(key_json).collect::<Vec<_>>(),
+        "group": write.group,
+    })
+}
+
+fn decision_json(decision: &Decision) -> Json {
+    match decision {
+        Decision::AcceptRemote => json!({ "accept": "remote" }),
+        Decision::Retry { kind, patch } => json!({ "retry": kind.verb(), "fields": fields_json(patch) }),
+    }
+}
+
+pub(super) fn key_members(key: &RecordKey) -> Map<String, Json> {
+    [
+        ("model".to_owned(), json!(key.model)),
+        ("id".to_owned(), id_json(&key.id)),
+    ]
+    .into_iter()
+    .collect()
+}
+
+/// A key as JSON.
+fn key_json(key: &RecordKey) -> Json {
+    Json::Object(key_members(key))
+}
+
+fn id_json(id: &RecordId) -> Json {
+    match id.parts() {
+        [part] => Json::from(&part.to_value()),
+        parts => parts.iter().map(|part| Json::from(&part.to_value())).collect(),
+    }
+}
+
+fn fields_json(fields: &FieldMap) -> Json {
+    Json::Object(
+        fields
+            .iter()
+            .map(|(name, value): (_, &Value)| (name.to_string(), value.into()))
+            .collect(),
+    )
+}
+
+fn remote_json(remote: &RemoteRecord) -> Json {
+    let fields = remote.fields.iter();
+    let fields = fields.map(|(name, value)| (name.to_string(), Json::from(value)));
+    Json::Object(fields.chain(sync_members(&remote.sync)).collect())
+}
+
+/// The server's metadata by the names that it gives them.
+pub(super) fn sync_members(sync: &SyncMetadata) -> Map<String, Json> {
+    [
+        ("_version".to_owned(), json!(sync.version)),
+        ("_lastChangedAt".to_owned(), json!(sync.last_changed_at_ms)),
+        ("_deleted".to_owned(), json!(sync.deleted)),
+    ]
+    .into_iter()
+    .collect()
+}
+
+fn cursor_json(cursor: &landfall_core::SyncCursor) -> Json {
+    json!({
+        "lastSyncMs": cursor.last_sync_ms,
+        "lastFullSyncMs": cursor.last_full_sync_ms,
+        "expression": cursor.expression,
+        "paging": cursor.paging.as_ref().map(|paging| json!({
+            "kind": format!("{:?}", paging.kind).to_lowercase(),
+            "startedAtMs": paging.started_at_ms,
+            "received": paging.received,
+        })),
+    })
+}

@@ -1,0 +1,284 @@
+//! Values replaced so that a log can be shown to others: nothing that a user wrote is left, and equal stays equal.
+//!
+//! Owns [`Redaction`]. Kept are names of models and fields, kinds, versions, times, positions, nulls, booleans, lengths
+//! of lists and which values are equal to which, identifiers and references included. Replaced are all other values,
+//! texts of errors and reasons, conditions and sync expressions. Enum values change places with each other.
+//!
+//! The replacement is a keyed hash. Whoever has not the key, which is to be random and thrown away, cannot try values
+//! out; but how often a value occurs can still be seen, and so can booleans.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use landfall_core::{
+    Change, Decision, FieldDef, FieldMap, FieldType, IdPart, LogEntry, ModelDef, Op, Predicate, RecordId,
+    RecordKey, Refusal, RemoteRecord, Schema, Value,
+};
+
+/// Length of the key in bytes.
+pub const REDACTION_KEY_BYTES: usize = 32;
+
+/// Replaces the values of entries.
+pub struct Redaction {
+    key: [u8; REDACTION_KEY_BYTES],
+    schema: Option<Arc<Schema>>,
+}
+
+impl std::fmt::Debug for Redaction {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Redaction")
+    }
+}
+
+/// Reasons that the engine gives, which say nothing of anybody's data.
+const OWN_REASONS: [&str; 1] = ["left the sync expression"];
+
+/// Positive integers up to this are exact in JSON, wherever it is read.
+const INT_BITS: u32 = 53;
+
+impl Redaction {
+    /// A redaction by a random key, which the caller forgets. The schema is that of the log.
+    pub fn new(key: [u8; REDACTION_KEY_BYTES], schema: Option<Arc<Schema>>) -> Self {
+        Self { key, schema }
+    }
+
+    /// The entry with its values replaced.
+    pub(crate) fn entry(&self, entry: LogEntry) -> LogEntry {
+        LogEntry {
+            change: self.change(entry.change),
+            ..entry
+        }
+    }
+
+    fn change(&self, mut change: Change) -> Change {
+        match &mut change {
+            Change::Write(write) => {
+                let def = self.def(&write.key);
+                write.patch = self.fields(def, &write.patch);
+                write.condition = write
+                    .condition
+                    .as_ref()
+                    .map(|condition| self.predicate(def, condition));
+                for parent in &mut write.parents {
+                    *parent = self.key(parent);
+                }
+                write.key = self.key(&write.key);
+            }
+            Change::Edited(edited) => {
+                edited.patch = self.fields(self.def(&edited.key), &edited.patch);
+                for parent in &mut edited.parents {
+                    *parent = self.key(parent);
+                }
+                edited.key = self.key(&edited.key);
+            }
+            Change::Sent(sent) => sent.key = self.key(&sent.key),
+            Change::OutcomeUnknown(of)
+            | Change::NotApplied(of)
+            | Change::Retried(of)
+            | Change::Discarded(of) => of.key = self.key(&of.key),
+            Change::Acknowledged(ack) => {
+                ack.remote = self.remote(&ack.key, &ack.remote);
+                ack.key = self.key(&ack.key);
+            }
+            Change::Conflict(conflict) => {
+                if let Decision::Retry { patch, .. } = &mut conflict.decision {
+                    *patch = self.fields(self.def(&conflict.key), patch);
+                }
+                conflict.remote = self.remote(&conflict.key, &conflict.remote);
+                conflict.key = self.key(&conflict.key);
+            }
+            Change::Refused(refused) => {
+                refused.refusal = self.refusal(&refused.refusal);
+                refused.remote = refused
+                    .remote
+                    .as_ref()
+                    .map(|remote| self.remote(&refused.key, remote));
+                refused.key = self.key(&refused.key);
+            }
+            Change::Remote(remote) => {
+                remote.remote = self.remote(&remote.key, &remote.remote);
+                remote.key = self.key(&remote.key);
+            }
+            Change::Evicted(evicted) => {
+                if !OWN_REASONS.contains(&evicted.reason.as_str()) {
+                    evicted.reason = self.text(&evicted.reason);
+                }
+                evicted.key = self.key(&evicted.key);
+            }
+            Change::Quarantined(bad) => {
+                bad.reason = self.text(&bad.reason);
+                bad.json = self.text(&bad.json);
+            }
+            Change::Checkpoint(checkpoint) => {
+                let cursor = &mut checkpoint.cursor;
+                cursor.expression = cursor.expression.as_ref().map(|text| self.text(text));
+                if let Some(paging) = &mut cursor.paging {
+                    paging.next_token = self.text(&paging.next_token);
+                }
+            }
+            // What is not understood cannot be told apart from data.
+            Change::Opaque(opaque) => opaque.payload.clear(),
+            // The schema is the shape, which is kept; the rest holds no values, and what is added later says so here.
+            Change::SchemaChanged(_) | Change::Cleared => {}
+            other => unreachable!("`{}` was added to Change without its redaction", other.name()),
+        }
+        change
+    }
+
+    fn def(&self, key: &RecordKey) -> Option<&Arc<ModelDef>> {
+        self.schema.as_ref()?.model(&key.model)
+    }
+
+    /// The key of a record as it is called in the redacted log.
+    pub fn key(&self, key: &RecordKey) -> RecordKey {
+        RecordKey {
+            model: key.model.clone(),
+            id: self.id(&key.id),
+        }
+    }
+
+    fn id(&self, id: &RecordId) -> RecordId {
+        let part = |part: &IdPart| match part {
+            IdPart::Bool(truth) => IdPart::Bool(*truth),
+            IdPart::Int(number) => IdPart::Int(self.int(*number)),
+            IdPart::Text(text) => IdPart::Text(self.text(text)),
+        };
+        RecordId::new(id.parts().iter().map(part).collect())
+    }
+
+    fn remote(&self, key: &RecordKey, remote: &RemoteRecord) -> RemoteRecord {
+        RemoteRecord {
+            id: self.id(&remote.id),
+            fields: self.fields(self.def(key), &remote.fields),
+            sync: remote.sync,
+        }
+    }
+
+    fn refusal(&self, refusal: &Refusal) -> Refusal {
+        Refusal {
+            error_type: refusal.error_type.clone(),
+            message: self.text(&refusal.message),
+        }
+    }
+
+    fn fields(&self, def: Option<&Arc<ModelDef>>, fields: &FieldMap) -> FieldMap {
+        fields
+            .iter()
+            .map(|(name, value)| {
+                let field = def.and_then(|def| def.field(name));
+                (name.clone(), self.value(field, value))
+            })
+            .collect()
+    }
+
+    fn value(&self, field: Option<&FieldDef>, value: &Value) -> Value {
+        let ty = field.map(|field| &field.ty);
+        match value {
+            Value::Null => Value::Null,
+            Value::Bool(truth) => Value::Bool(*truth),
+            Value::Int(number) => Value::Int(self.int(*number)),
+            Value::Float(number) => Value::Float(self.float(*number)),
+            Value::String(text) => Value::String(match ty {
+                Some(FieldType::Enum(name)) => self.enum_value(name, text),
+                _ => self.text(text),
+            }),
+            Value::List(items) => Value::List(items.iter().map(|item| self.value(field, item)).collect()),
+            Value::Object(members) => Value::Object(self.members(ty, members)),
+        }
+    }
+
+    /// Members of a non-model type are part of the shape; those of free JSON are data.
+    fn members(&self, ty: Option<&FieldType>, members: &BTreeMap<String, Value>) -> BTreeMap<String, Value> {
+        let known = match (ty, &self.schema) {
+            (Some(FieldType::NonModel(name)), Some(schema)) => schema.non_model(name),
+            _ => None,
+        };
+        members
+            .iter()
+            .map(
+                |(name, value)| match known.and_then(|known| known.fields.get(name.as_str())) {
+                    Some(field) => (name.clone(), self.value(Some(field), value)),
+                    None => (self.text(name), self.value(None, value)),
+                },
+            )
+            .collect()
+    }
+
+    fn predicate(&self, def: Option<&Arc<ModelDef>>, predicate: &Predicate) -> Predicate {
+        let all = |members: &[Predicate]| members.iter().map(|member| self.predicate(def, member)).collect();
+        match predicate {
+            Predicate::All => Predicate::All,
+            Predicate::Field(name, op) => {
+                let field = def.and_then(|def| def.field(name));
+                Predicate::Field(name.clone(), self.op(field, op))
+            }
+            Predicate::And(members) => Predicate::And(all(members)),
+            Predicate::Or(members) => Predicate::Or(all(members)),
+            Predicate::Not(member) => Predicate::Not(Box::new(self.predicate(def, member))),
+            Predicate::Related(relation, member) => {
+                let other = def.and_then(|def| match &def.field(relation)?.ty {
+                    FieldType::Model(model) => self.schema.as_ref()?.model(model),
+                    _ => None,
+                });
+                Predicate::Related(relation.clone(), Box::new(self.predicate(other, member)))
+            }
+        }
+    }
+
+    fn op(&self, field: Option<&FieldDef>, op: &Op) -> Op {
+        let value = |operand: &Value| self.value(field, operand);
+        match op {
+            Op::Eq(a) => Op::Eq(value(a)),
+            Op::Ne(a) => Op::Ne(value(a)),
+            Op::Lt(a) => Op::Lt(value(a)),
+            Op::Le(a) => Op::Le(value(a)),
+            Op::Gt(a) => Op::Gt(value(a)),
+            Op::Ge(a) => Op::Ge(value(a)),
+            Op::Between(a, b) => Op::Between(value(a), value(b)),
+            Op::BeginsWith(text) => Op::BeginsWith(self.text(text)),
+            Op::Contains(a) => Op::Contains(value(a)),
+            Op::NotContains(a) => Op::NotContains(value(a)),
+            Op::In(items) => Op::In(items.iter().map(value).collect()),
+        }
+    }
+
+    /// One of the values of the enum, for each another.
+    fn enum_value(&self, name: &str, text: &str) -> String {
+        let values = self.schema.as_ref().and_then(|schema| schema.enumeration(name));
+        let values = values.map_or(&[][..], |known| known.values.as_slice());
+        let Some(at) = values.iter().position(|value| value == text) else {
+            return self.text(text);
+        };
+        let mut shuffled: Vec<&String> = values.iter().collect();
+        shuffled.sort_by_key(|value| self.hash(b'e', value.as_bytes()));
+        shuffled[at].clone()
+    }
+
+    /// An empty text stays empty: whether there is one is shape.
+    fn text(&self, text: &str) -> String {
+        if text.is_empty() {
+            String::new()
+        } else {
+            format!("x{:016x}", self.hash(b't', text.as_bytes()))
+        }
+    }
+
+    fn int(&self, number: i64) -> i64 {
+        let bits = self.hash(b'i', &number.to_le_bytes()) >> (u64::BITS - INT_BITS);
+        i64::try_from(bits).expect("53 bits fit")
+    }
+
+    fn float(&self, number: f64) -> f64 {
+        let bits = self.hash(b'f', &number.to_bits().to_le_bytes()) >> (u64::BITS - 32);
+        f64::from(u32::try_from(bits).expect("32 bits fit")) / 1024.0
+    }
+
+    fn hash(&self, kind: u8, bytes: &[u8]) -> u64 {
+        let mut hasher = blake3::Hasher::new_keyed(&self.key);
+        hasher.update(&[kind]);
+        hasher.update(bytes);
+        let hash = hasher.finalize();
+        let first = hash.as_bytes().first_chunk::<8>();
+        u64::from_le_bytes(*first.expect("a hash has 32 bytes"))
+    }
+}

@@ -1,0 +1,178 @@
+//! Files that are cut, altered, foreign, newer or hostile: nothing panics, and what is said to be readable is right.
+
+use std::io::Cursor;
+
+use super::*;
+
+fn exported(deeds: &[Deed]) -> (History, Vec<u8>) {
+    let history = history(&random_store(deeds));
+    let mut bytes = Vec::new();
+    history.export(&mut bytes, None).expect("memory is always there");
+    (history, bytes)
+}
+
+fn read(bytes: Vec<u8>) -> Result<History, StorageError> {
+    LogFile::open(Box::new(Cursor::new(bytes))).map(History::of_file)
+}
+
+/// Reads everything that can be read, and holds it to the original.
+fn ransack(original: &History, damaged: &History) {
+    let listing = damaged.list(&Filter::default(), usize::MAX).unwrap();
+    for (seq, entry) in &listing.entries {
+        let expected = original.entry(*seq).unwrap();
+        assert_eq!(*entry.as_ref().expect("blocks are checked"), expected);
+    }
+    let check = damaged.check().unwrap();
+    let (first, last) = damaged.bounds();
+    if let Some(sound) = check.sound_to
+        && damaged.schema().is_some()
+    {
+        assert!(
+            damaged.as_of(sound, &Scope::All).is_ok(),
+            "{sound} was said to be sound"
+        );
+    }
+    damaged.stats().unwrap();
+    damaged.diff(first, last).map(drop).unwrap_or(());
+    damaged.record(&post("p1")).map(drop).unwrap_or(());
+    let folder = tempfile::tempdir().unwrap();
+    if damaged.fork(last, folder.path()).is_err() {
+        assert!(
+            !folder.path().join(crate::FILE_NAME).exists(),
+            "half a store is left"
+        );
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn a_cut_file_is_readable_up_to_the_cut(deeds in deeds(30), cut in any::<prop::sample::Index>()) {
+        let (original, bytes) = exported(&deeds);
+        let cut = cut.index(bytes.len());
+        match read(bytes[..cut].to_vec()) {
+            Err(error) => prop_assert!(cut < 16, "{error}"),
+            Ok(damaged) => {
+                prop_assert!(!damaged.check().unwrap().is_sound(), "it was cut at {cut}");
+                ransack(&original, &damaged);
+            }
+        }
+    }
+
+    #[test]
+    fn altered_bytes_are_found(deeds in deeds(30), flips in proptest::collection::vec((any::<prop::sample::Index>(), 1..=255_u8), 1..4)) {
+        let (original, bytes) = exported(&deeds);
+        let mut altered = bytes.clone();
+        for (at, mask) in flips {
+            altered[at.index(bytes.len())] ^= mask;
+        }
+        if let Ok(damaged) = read(altered.clone()) {
+            prop_assert!(altered == bytes || !damaged.check().unwrap().is_sound());
+            ransack(&original, &damaged);
+        }
+    }
+
+    #[test]
+    fn bytes_of_any_kind_are_answered(bytes in proptest::collection::vec(any::<u8>(), 0..2_000), start in 0..3_u8) {
+        let mut file = match start {
+            0 => Vec::new(),
+            1 => b"\x89LFLOG\r\n\x01\x00\x00\x00".to_vec(),
+            _ => exported(&[Deed::Save(1, 1)]).1,
+        };
+        file.extend(bytes);
+        if let Ok(history) = read(file) {
+            history.check().unwrap();
+            history.list(&Filter::default(), 10).unwrap();
+            let (_, last) = history.bounds();
+            history.as_of(last, &Scope::All).map(drop).unwrap_or(());
+        }
+    }
+}
+
+#[test]
+fn each_kind_of_damage_is_told_in_words() {
+    let mut store = in_memory();
+    for n in 0..3_000 {
+        save(
+            &mut store,
+            "Post",
+            &format!("id=p{n} title=a-title-that-takes-some-room"),
+        );
+    }
+    let history = history(&store);
+    let mut bytes = Vec::new();
+    history.export(&mut bytes, None).unwrap();
+    let said = |bytes: Vec<u8>| match read(bytes) {
+        Err(error) => error.to_string(),
+        Ok(history) => {
+            let check = history.check().unwrap();
+            let what: Vec<String> = check.damage.into_iter().map(|damage| damage.what).collect();
+            format!(
+                "sound to {:?}; {}",
+                check.sound_to.map_or(0, |seq| seq.0),
+                what.join("; ")
+            )
+        }
+    };
+    assert_eq!(said(bytes.clone()), "sound to 3001; ");
+    assert!(said(b"PK\x03\x04 something else".to_vec()).contains("it is no exported log"));
+    let mut newer = bytes.clone();
+    newer[8] = 9;
+    assert!(said(newer).contains("it has version 9 and this program reads up to 1; update Landfall"));
+    let text = String::from_utf8_lossy(&bytes).replace("\r\n", "\n").into_bytes();
+    let mangled = [&[0x89], &text[3..]].concat();
+    assert!(said(mangled).contains("took it for text"));
+    let cut = said(bytes[..bytes.len() - 100].to_vec());
+    assert!(
+        cut.contains("it was cut off after e") && !cut.starts_with("sound to 0"),
+        "{cut}"
+    );
+    let middle = bytes.len() / 2;
+    let mut altered = bytes.clone();
+    altered[middle] ^= 1;
+    let altered = said(altered);
+    assert!(
+        altered.contains("were altered in the file") && altered.contains("are missing"),
+        "{altered}"
+    );
+    // The head of a block is hit: the blocks after it are found again.
+    let head = bytes.windows(4).rposition(|window| window == b"LFB1").unwrap();
+    let mut lost = bytes.clone();
+    lost[head + 5] ^= 1;
+    assert!(said(lost).contains("the file is damaged at byte"));
+    let mut headless = bytes;
+    headless[20] ^= 1;
+    let headless = said(headless);
+    assert!(headless.contains("not known which schema"), "{headless}");
+}
+
+#[test]
+fn a_gap_is_told_and_what_lies_before_it_can_be_asked() {
+    let mut store = in_memory();
+    for n in 0..9 {
+        save(&mut store, "Post", &format!("id=p{n} title=t"));
+    }
+    let folder = tempfile::tempdir().unwrap();
+    history(&store).fork(store.head(), folder.path()).unwrap();
+    let file = folder.path().join(crate::FILE_NAME);
+    let database = redb::Database::open(&file).unwrap();
+    let transaction = database.begin_write().unwrap();
+    transaction.open_table(LOG).unwrap().remove(5).unwrap();
+    transaction.commit().unwrap();
+    drop(database);
+    let history = open_for_inspection(folder.path()).unwrap();
+    let listing = history.list(&Filter::default(), usize::MAX).unwrap();
+    assert_eq!(listing.gaps, [(Seq(5), Seq(5))]);
+    let check = history.check().unwrap();
+    assert_eq!(check.sound_to, Some(Seq(4)));
+    assert_eq!(check.damage[0].what, "e5 is missing");
+    assert!(history.as_of(Seq(4), &Scope::All).is_ok());
+    let error = history.as_of(Seq(8), &Scope::All).unwrap_err().to_string();
+    assert!(error.contains("the log has a gap from e5 to e5"), "{error}");
+    // The gap survives an export.
+    let mut bytes = Vec::new();
+    history.export(&mut bytes, None).unwrap();
+    let exported = read(bytes).unwrap();
+    assert_eq!(exported.check().unwrap().damage, check.damage);
+}

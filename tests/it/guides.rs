@@ -1,0 +1,111 @@
+//! The commands of the guides, run as they stand there: what a reader sees is what the guide shows.
+//!
+//! Owns the form: in a `console` block a line after `$ ` is a command, and what follows it up to the next one is its
+//! output to the letter. Commands of one guide run in one folder, one after the other.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::logs;
+use crate::support::landfall::{landfall, repository};
+
+/// A command with the output that the guide shows.
+#[derive(Debug, PartialEq)]
+struct Example {
+    line: usize,
+    command: String,
+    output: String,
+}
+
+/// The examples of a text, in order.
+fn examples(text: &str) -> Vec<Example> {
+    let mut found: Vec<Example> = Vec::new();
+    let mut inside = false;
+    for (at, line) in text.lines().enumerate() {
+        match line {
+            "```console" => inside = true,
+            "```" => inside = false,
+            _ if !inside => {}
+            _ => match (line.strip_prefix("$ "), found.last_mut()) {
+                (Some(command), _) => found.push(Example {
+                    line: at + 1,
+                    command: command.to_owned(),
+                    output: String::new(),
+                }),
+                (None, Some(example)) => {
+                    example.output += line;
+                    example.output += "\n";
+                }
+                (None, None) => panic!("line {}: output without a command", at + 1),
+            },
+        }
+    }
+    found
+}
+
+/// Runs a command line of words without quotes, or with double quotes around words with blanks.
+fn run(line: &str, folder: &Path) -> String {
+    let mut words = line.split('"').enumerate().flat_map(|(at, part)| -> Vec<String> {
+        if at % 2 == 1 {
+            vec![part.to_owned()]
+        } else {
+            part.split_whitespace().map(str::to_owned).collect()
+        }
+    });
+    let program = words.next().expect("a command has a program");
+    let mut command = match program.as_str() {
+        "landfall" => landfall(),
+        other => Command::new(other),
+    };
+    let output = command
+        .args(words)
+        .current_dir(folder)
+        .output()
+        .expect("the command runs");
+    let text = [output.stdout, output.stderr].concat();
+    String::from_utf8(text).expect("the output is text")
+}
+
+#[test]
+fn the_commands_of_the_debugging_guide_show_what_it_says() {
+    let guide = repository().join("docs/guides/debugging.md");
+    let text = std::fs::read_to_string(&guide).expect("the guide is there");
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let log: PathBuf = logs::example();
+    std::fs::copy(&log, folder.path().join("clash.lflog")).expect("the example is there");
+    std::fs::write(folder.path().join("rules.json"), rules_of(&text)).expect("the file can be written");
+    let examples = examples(&text);
+    assert!(examples.len() > 8, "the guide shows {} commands", examples.len());
+    for example in examples {
+        let output = run(&example.command, folder.path());
+        assert_eq!(
+            output, example.output,
+            "line {}: {}",
+            example.line, example.command
+        );
+    }
+}
+
+/// The file of invariants that the guide shows.
+fn rules_of(text: &str) -> &str {
+    let block = text
+        .split_once("```json\n")
+        .expect("the guide shows invariants")
+        .1;
+    block.split_once("```").expect("the block ends").0
+}
+
+#[test]
+fn examples_are_found_with_their_output() {
+    let text =
+        "words\n```console\n$ one two\nout\n\nmore\n$ three\n```\n$ no example\n```sh\n$ nor this\n```\n";
+    let expected =
+        [(3, "one two", "out\n\nmore\n"), (7, "three", "")].map(|(line, command, output)| Example {
+            line,
+            command: command.to_owned(),
+            output: output.to_owned(),
+        });
+    assert_eq!(examples(text), expected);
+    let said = run(r#"echo a "b  c" d"#, Path::new("."));
+    assert_eq!(said, "a b  c d\n");
+}

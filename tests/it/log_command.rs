@@ -1,0 +1,193 @@
+//! `landfall log` on stores that the shell made: what it prints, what it answers to nonsense, and that it only reads.
+
+use std::path::Path;
+use std::process::Output;
+
+use serde_json::{Value as Json, json};
+
+use crate::logs;
+use crate::support::landfall::landfall;
+use crate::support::line_client::LineClient;
+use crate::support::npm;
+
+fn log(path: &Path, words: &[&str]) -> (Output, String, String) {
+    let output = landfall()
+        .arg("log")
+        .arg(path)
+        .args(words)
+        .output()
+        .expect("the command runs");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    (output, out, err)
+}
+
+fn lines(text: &str) -> Vec<Json> {
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}")))
+        .collect()
+}
+
+fn shell(data: &Path) -> LineClient {
+    let data = data.to_str().expect("its name is text");
+    LineClient::landfall("the shell", &npm::schema(), &["--data", data])
+}
+
+#[test]
+fn a_store_is_read_when_nobody_has_it_open_and_stays_as_it_was() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let mut writer = shell(folder.path());
+    writer.save("Post", &json!({ "title": "first", "rating": 1 }));
+    writer.save("Post", &json!({ "title": "second", "rating": 2 }));
+    let (output, _, errors) = log(folder.path(), &["list"]);
+    assert!(!output.status.success());
+    assert!(errors.contains("is in use by another process"), "{errors}");
+    assert!(writer.exit().success());
+    let file = folder.path().join("landfall.redb");
+    let before = std::fs::read(&file).expect("the store is there");
+
+    let (output, told, errors) = log(folder.path(), &["list", "--json", "--kind", "write"]);
+    assert!(output.status.success(), "{errors}");
+    let entries = lines(&told);
+    assert_eq!(entries.len(), 2);
+    assert_eq!(entries[0]["fields"]["title"], "first");
+    assert_eq!(entries[0]["kind"], "write");
+    let (output, told, _) = log(folder.path(), &["verify"]);
+    assert!(output.status.success(), "{told}");
+    assert!(
+        told.contains("a replay gives what the store holds: 2 records"),
+        "{told}"
+    );
+    let seq = entries[0]["seq"].to_string();
+    let (_, told, _) = log(folder.path(), &["as-of", &seq, "query", "Post", "--json"]);
+    assert_eq!(lines(&told).len(), 1, "{told}");
+    let subject = format!("Post/{}.title", entries[1]["id"].as_str().expect("a text"));
+    let (_, told, _) = log(folder.path(), &["why", &subject, "--json"]);
+    assert_eq!(lines(&told)[0]["value"], "second", "{told}");
+    let (output, told, _) = log(
+        folder.path(),
+        &["bisect", "--model", "Post", "--where", "rating lt 2"],
+    );
+    assert_eq!(
+        output.status.code(),
+        Some(1),
+        "a condition that fails is an exit code of 1"
+    );
+    assert!(told.contains("fails after") && told.contains("second"), "{told}");
+
+    assert_eq!(
+        std::fs::read(&file).expect("still there"),
+        before,
+        "it was written to"
+    );
+    // A fork goes on by itself.
+    let fork = folder.path().join("fork");
+    let (output, told, errors) = log(folder.path(), &["fork", &seq, fork.to_str().expect("text")]);
+    assert!(output.status.success(), "{told}{errors}");
+    let mut forked = shell(&fork);
+    forked.save("Post", &json!({ "title": "third" }));
+    assert!(forked.exit().success());
+    let (output, told, _) = log(&fork, &["verify"]);
+    assert!(output.status.success(), "{told}");
+}
+
+#[test]
+fn a_store_whose_process_was_killed_is_read_to_its_last_acknowledged_save() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let mut writer = shell(folder.path());
+    for n in 0..20 {
+        writer.save("Post", &json!({ "title": format!("post {n}") }));
+    }
+    writer.kill_9();
+    let file = folder.path().join("landfall.redb");
+    let before = std::fs::read(&file).expect("the store is there");
+    let (output, told, errors) = log(folder.path(), &["list", "--json", "--kind", "write"]);
+    assert!(output.status.success(), "{errors}");
+    let last = lines(&told).pop().expect("there are entries");
+    assert_eq!(last["fields"]["title"], "post 19");
+    let (output, told, errors) = log(folder.path(), &["verify"]);
+    assert!(output.status.success(), "{told}{errors}");
+    assert_eq!(
+        std::fs::read(&file).expect("still there"),
+        before,
+        "it was repaired on disk"
+    );
+}
+
+#[test]
+fn an_exported_log_can_be_shown_to_others_and_becomes_a_store_again() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let file = folder.path().join("shared.lflog");
+    let name = file.to_str().expect("text");
+    let (output, told, errors) = log(&logs::example(), &["export", name, "--redact"]);
+    assert!(output.status.success(), "{told}{errors}");
+    let bytes = std::fs::read(&file).expect("it was written");
+    for secret in [
+        "Landfall at last",
+        "Landfall!",
+        "From elsewhere",
+        "Not Authorized",
+    ] {
+        let shown = bytes
+            .windows(secret.len())
+            .any(|window| window == secret.as_bytes());
+        assert!(!shown, "{secret} can be read");
+    }
+    let (output, told, _) = log(&file, &["verify"]);
+    assert!(output.status.success(), "{told}");
+    let (output, _, errors) = log(&logs::example(), &["export", name]);
+    assert!(
+        !output.status.success() && errors.contains("is there already"),
+        "{errors}"
+    );
+    let store = folder.path().join("store");
+    let (output, told, errors) = log(&file, &["import", store.to_str().expect("text")]);
+    assert!(output.status.success(), "{told}{errors}");
+    assert!(
+        told.contains("changes wait in it for the server") || told.contains("up to e"),
+        "{told}"
+    );
+    let (output, told, _) = log(&store, &["verify"]);
+    assert!(output.status.success(), "{told}");
+}
+
+#[test]
+fn damage_and_nonsense_are_answered_in_words() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let nowhere = folder.path().join("nowhere");
+    let (output, _, errors) = log(&nowhere, &["list"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(errors.contains("there is no store at"), "{errors}");
+    assert!(!nowhere.exists(), "looking makes nothing");
+    let cut = folder.path().join("cut.lflog");
+    let whole = std::fs::read(logs::example()).expect("the example is there");
+    std::fs::write(&cut, &whole[..whole.len() - 10]).expect("it can be written");
+    let (output, told, _) = log(&cut, &["verify"]);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("it was cut off after e"), "{told}");
+    let (output, told, _) = log(&cut, &["list"]);
+    assert!(
+        output.status.success() && told.contains("Landfall at last"),
+        "{told}"
+    );
+    for (words, expected) in [
+        (vec!["show", "99"], "there is no entry e99; the newest is e"),
+        (vec!["show", "twelve"], "a position is the number of an entry"),
+        (vec!["why", "Pots/1"], "there is no model `Pots`"),
+        (vec!["why", "p1"], "a subject is MODEL/ID"),
+        (vec!["as-of", "3", "query", "Pots"], "there is no model `Pots`"),
+        (
+            vec!["as-of", "3", "query", "Post", "--where", "rating like 3"],
+            "is no comparison",
+        ),
+        (vec!["list", "--kind", "wrote"], "possible values: opaque, write"),
+        (vec!["list", "--since", "yesterday"], "a time is like"),
+        (vec!["bisect"], "--invariant"),
+    ] {
+        let (output, _, errors) = log(&logs::example(), &words);
+        assert!(
+            !output.status.success() && errors.contains(expected),
+            "{words:?}: {errors}"
+        );
+    }
+}
