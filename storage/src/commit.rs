@@ -75,10 +75,7 @@ fn commit(
 ) -> Result<(), StorageError> {
     if appended.cleared {
         checkpoint(transaction, journal)?;
-        if let Err(error) = journal.erase() {
-            // Nothing depends on it: the database has on disk that its log begins after these frames.
-            tracing::warn!(%error, "the journal could not be overwritten after a clear");
-        }
+        erase(journal);
         Ok(())
     } else if journal.has_room_for(&appended.frame) {
         journal.append(&mut appended.frame)?;
@@ -99,4 +96,12 @@ pub(crate) fn checkpoint(
     transaction.commit()?;
     journal.restart();
     Ok(())
+}
+
+/// Overwrites what the journal holds of the past.
+pub(crate) fn erase(journal: &mut Journal) {
+    if let Err(error) = journal.erase() {
+        // The store does not depend on it: the database has on disk that its log begins after these frames.
+        tracing::warn!(%error, "the journal could not be overwritten; it is tried again when the store is opened");
+    }
 }

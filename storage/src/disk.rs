@@ -101,7 +101,11 @@ impl Disk {
                 Self::Memory => 0,
             },
         };
-        open_backend(backend, &path, cache_bytes, faults, fresh)
+        let folder = match self {
+            Self::Directory(directory) => Some(directory.as_path()),
+            Self::Memory | Self::Custom(_) => None,
+        };
+        open_backend(backend, &path, cache_bytes, faults, fresh, folder)
     }
 
     /// Opens the file at a path of its own, as a store in a directory is; makes it if it is missing or empty.
@@ -119,7 +123,7 @@ impl Disk {
         let fresh = FileLayout {
             journal_bytes: JOURNAL_BYTES,
         };
-        open_backend(Box::new(backend), path, cache_bytes, faults, fresh)
+        open_backend(Box::new(backend), path, cache_bytes, faults, fresh, path.parent())
     }
 
     /// Where it is, for messages.
@@ -143,15 +147,26 @@ fn open_backend(
     cache_bytes: usize,
     faults: &Arc<Faults>,
     fresh: FileLayout,
+    folder: Option<&Path>,
 ) -> Result<Opened, StorageError> {
     let layout = match layout_of(&*backend, path)? {
         Some(layout) => layout,
         // Looked at again, since somebody else may have been making it a moment ago.
         None => alone(&*backend, path, || match layout_of(&*backend, path)? {
             Some(layout) => Ok(layout),
-            None => Ok(fresh.create(&*backend).map(|()| fresh)?),
+            None => {
+                fresh.create(&*backend)?;
+                folder.map_or(Ok(()), sync_names)?;
+                Ok(fresh)
+            }
         })?,
     };
+    if layout.journal_bytes == 0 && fresh.journal_bytes > 0 {
+        // A database of somebody else's; it must not even be opened, which would write to it.
+        return Err(StorageError::Foreign {
+            path: path.to_owned(),
+        });
+    }
     if faults.have_unsynced() {
         alone(&*backend, path, || Ok(faults.write_again(&*backend)?))?;
     }
@@ -169,7 +184,7 @@ fn open_backend(
 
 /// The database inside the file of a store that is closed, for tools that look at its tables.
 ///
-/// What is only in the journal is not in it; a store that was closed has nothing there that the database lacks.
+/// What is only in the journal is not in it; a store that was closed in order has nothing there that the database lacks.
 ///
 /// # Errors
 /// [`StorageError::Foreign`] if there is no store, [`StorageError::TooNew`], [`StorageError::Corrupt`], and the disk's
@@ -241,46 +256,40 @@ fn open_file(directory: &Path, path: &Path) -> Result<File, StorageError> {
         }),
         Ok(_) => options.open(path).map_err(said),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let existing = directory
-                .ancestors()
-                .find(|ancestor| ancestor.is_dir())
-                .map(Path::to_owned);
             std::fs::create_dir_all(directory).map_err(said)?;
-            let file = options.create(true).truncate(false).open(path).map_err(said)?;
-            sync_names(directory, existing.as_deref()).map_err(said)?;
-            Ok(file)
+            options.create(true).truncate(false).open(path).map_err(said)
         }
         Err(error) => Err(said(error)),
     }
 }
 
-/// Brings the names of a new file and of the new directories above it to disk: syncing a file does not sync its name.
+/// Brings the names of a new file and of the directories above it to disk: syncing a file does not sync its name.
 #[cfg(unix)]
-fn sync_names(directory: &Path, existing: Option<&Path>) -> io::Result<()> {
+fn sync_names(directory: &Path) -> io::Result<()> {
     for ancestor in directory.ancestors() {
         let ancestor = if ancestor.as_os_str().is_empty() {
             Path::new(".")
         } else {
             ancestor
         };
-        File::open(ancestor)?.sync_all()?;
-        if existing.is_none_or(|existing| existing == ancestor) {
-            break;
+        match File::open(ancestor).and_then(|folder| folder.sync_all()) {
+            // Who may not even read a directory did not make what is in it.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => break,
+            synced => synced?,
         }
     }
     Ok(())
 }
 
-/// Brings the name of a file to disk.
-pub(crate) fn sync_name(path: &Path) -> io::Result<()> {
-    let directory = path.parent().unwrap_or(Path::new("."));
-    sync_names(directory, Some(directory))
-}
-
 /// Elsewhere names are on disk as soon as they are given, or directories cannot be opened to sync them.
 #[cfg(not(unix))]
-fn sync_names(_: &Path, _: Option<&Path>) -> io::Result<()> {
+fn sync_names(_: &Path) -> io::Result<()> {
     Ok(())
+}
+
+/// Brings the name of a file to disk.
+pub(crate) fn sync_name(path: &Path) -> io::Result<()> {
+    sync_names(path.parent().unwrap_or(Path::new(".")))
 }
 
 fn translate(error: redb::DatabaseError, path: &Path) -> StorageError {

@@ -7,15 +7,20 @@
 //! Owns the form of a frame, and which frames count. Does not know what an entry means.
 //!
 //! ```text
-//! frame: first entry u64 · check of the entry before it u32 · entries u32 · bytes u32 · CRC-32 u32
-//!        then for each entry: length u32 · encoded entry (`codec/entry.rs`); zeros up to a whole sector
+//! sector: 1 if a frame begins in it, 2 if one goes on in it, 0 if it was never written · 511 bytes of the frame
+//! frame:  first entry u64 · check of the entry before it u32 · entries u32 · bytes u32 · CRC-32 u32
+//!         then for each entry: length u32 · encoded entry (`codec/entry.rs`); zeros up to a whole sector
 //! ```
+//!
+//! Entries hold what users and servers write. A sector says itself whether a frame begins in it, so that nothing that
+//! somebody has a store keep can pass for a frame.
 //!
 //! Invariants: 1. a frame is one commit, all of it or none; 2. frames lie behind each other from the start of the
 //! region, and each continues the chain of checks of the one before, so that what an earlier round left behind them
-//! is never taken for a part of them; 3. no two frames share a sector, so a torn write harms no frame but its own;
+//! is never taken for a part of them; 3. no two frames share a sector, so a torn write harms no frame but its own (on
+//! disks with larger sectors: as long as these keep what they held when a write to them is cut off);
 //! 4. a frame is written only when the one before it is on disk, and overwritten only when the database holds it
-//! there. Taking frames over after a crash needs no room on the disk, so a full disk keeps nobody from reading.
+//! there. Taking frames over after a crash lets no file grow, so a full disk keeps nobody from reading.
 
 use std::io;
 
@@ -30,6 +35,18 @@ use crate::store::LogHead;
 /// What disks write as a whole, in bytes.
 const SECTOR: usize = 512;
 
+/// First byte of a sector in which a frame begins.
+const BEGINS: u8 = 1;
+
+/// First byte of a sector in which a frame goes on.
+const GOES_ON: u8 = 2;
+
+/// Bytes of a frame in a sector.
+const PIECE: usize = SECTOR - 1;
+
+/// Largest frame that is built, in bytes. A larger commit goes to the database itself, and need not be kept twice.
+const FRAME_BYTES_MAX: usize = 4 * 1024 * 1024;
+
 /// Bytes of a frame before its first entry.
 const HEADER_LEN: usize = 24;
 
@@ -42,8 +59,9 @@ pub(crate) struct Frame {
     first: Seq,
     previous_check: u32,
     entries: u32,
-    /// Room for the header, then the entries.
+    /// Room for the header, then the entries; of a frame that is too large, only the last one.
     bytes: Vec<u8>,
+    is_too_large: bool,
 }
 
 impl Frame {
@@ -56,11 +74,18 @@ impl Frame {
             previous_check: head.check,
             entries: 0,
             bytes,
+            is_too_large: false,
         }
     }
 
     /// Adds an entry, which `encode` writes. Returns the entry's bytes and what `encode` returned.
     pub(crate) fn push(&mut self, encode: impl FnOnce(&mut Vec<u8>) -> u32) -> (&[u8], u32) {
+        if self.bytes.len() > FRAME_BYTES_MAX {
+            self.is_too_large = true;
+        }
+        if self.is_too_large {
+            self.bytes.truncate(HEADER_LEN);
+        }
         let start = self.bytes.len();
         self.bytes.extend_from_slice(&[0; 4]);
         let check = encode(&mut self.bytes);
@@ -71,8 +96,8 @@ impl Frame {
         (&self.bytes[entry..], check)
     }
 
-    /// Fills in the header and pads to whole sectors.
-    fn seal(&mut self) -> &[u8] {
+    /// Fills in the header. Returns the frame in sectors.
+    fn seal(&mut self) -> Vec<u8> {
         let length =
             u32::try_from(self.bytes.len()).expect("a frame that fits the journal is smaller than 4 GiB");
         self.bytes[..8].copy_from_slice(&self.first.0.to_le_bytes());
@@ -81,9 +106,21 @@ impl Frame {
         self.bytes[16..CRC_AT].copy_from_slice(&length.to_le_bytes());
         let crc = crc_of(&self.bytes);
         self.bytes[CRC_AT..HEADER_LEN].copy_from_slice(&crc.to_le_bytes());
-        self.bytes.resize(self.bytes.len().next_multiple_of(SECTOR), 0);
-        &self.bytes
+        let mut sectors = Vec::with_capacity(on_disk(self.bytes.len()));
+        let mut tag = BEGINS;
+        for piece in self.bytes.chunks(PIECE) {
+            sectors.push(tag);
+            sectors.extend_from_slice(piece);
+            tag = GOES_ON;
+        }
+        sectors.resize(on_disk(self.bytes.len()), 0);
+        sectors
     }
+}
+
+/// Bytes that a frame of that length takes in the journal.
+fn on_disk(length: usize) -> usize {
+    length.div_ceil(PIECE) * SECTOR
 }
 
 /// Checksum of a frame without its padding.
@@ -101,6 +138,7 @@ pub(crate) struct Journal {
     capacity: u64,
     /// Where the next frame goes.
     at: u64,
+    oldest: Option<Seq>,
 }
 
 /// An entry that was found in the journal.
@@ -117,6 +155,7 @@ impl Journal {
             region,
             capacity,
             at: 0,
+            oldest: None,
         }
     }
 
@@ -127,14 +166,13 @@ impl Journal {
 
     /// Whether the frame can be appended before the next checkpoint.
     pub(crate) fn has_room_for(&self, frame: &Frame) -> bool {
-        let length = frame.bytes.len().next_multiple_of(SECTOR) as u64;
-        self.at + length <= self.capacity
+        !frame.is_too_large && self.at + on_disk(frame.bytes.len()) as u64 <= self.capacity
     }
 
     /// Brings a frame to disk. After an error it may be there or not; the journal must be read again to know.
     pub(crate) fn append(&mut self, frame: &mut Frame) -> io::Result<()> {
         let bytes = frame.seal();
-        self.region.write(self.at, bytes)?;
+        self.region.write(self.at, &bytes)?;
         self.region.sync_data()?;
         self.at += bytes.len() as u64;
         Ok(())
@@ -146,11 +184,21 @@ impl Journal {
     }
 
     /// Overwrites every frame, so that nothing of what was cleared can be read; then begins again.
+    ///
+    /// The first sector goes last, so that what a crash leaves of it is known by it, and is erased at the next opening.
     pub(crate) fn erase(&mut self) -> io::Result<()> {
-        write_zeros(&self.region, 0, self.capacity)?;
+        let first = SECTOR as u64;
+        write_zeros(&self.region, first.min(self.capacity), self.capacity)?;
         self.region.sync_data()?;
-        self.at = 0;
+        write_zeros(&self.region, 0, first.min(self.capacity))?;
+        self.region.sync_data()?;
+        (self.at, self.oldest) = (0, None);
         Ok(())
+    }
+
+    /// The first entry that the region held when it was read; `None` if it held no frame.
+    pub(crate) fn oldest(&self) -> Option<Seq> {
+        self.oldest
     }
 
     /// The entries that follow `head`, in order: those that a crash kept from the database, whose log ends with `head`
@@ -162,25 +210,30 @@ impl Journal {
         let mut end: Option<LogHead> = None;
         let mut at = 0;
         while let Some(frame) = frame_in(&region[at..]) {
-            let (first, previous_check) = position(frame);
+            let (first, previous_check) = position(&frame);
             if end.is_some_and(|end| first != end.seq.next() || previous_check != end.check) {
                 // A frame that an earlier round left behind.
                 break;
             }
             refuse_unless_it_follows(head, first, previous_check, end.is_none())?;
-            let (entries, last) = entries_of(frame, first, previous_check).ok_or_else(|| {
+            self.oldest.get_or_insert(first);
+            let (entries, last) = entries_of(&frame, first, previous_check).ok_or_else(|| {
                 StorageError::corrupt(format!(
                     "the journal's frame of entry {first} is whole, but its entries are not"
                 ))
             })?;
             found.extend(entries.into_iter().filter(|entry| entry.seq > head.seq));
             end = Some(last);
-            at += frame.len().next_multiple_of(SECTOR);
+            at += on_disk(frame.len());
         }
         refuse_if_later(&region[at..], end.map_or(head.seq, |end| end.seq.max(head.seq)))?;
-        if found.is_empty() && end.is_some() {
-            // What the database shows may not be on disk yet, if whoever wrote it was killed before the sync. It has
-            // to be there before the frames that hold the same are overwritten.
+        if !found.is_empty() {
+            // They can be read, but a program that was killed after a failed sync may have left them in the system's
+            // cache only, where no later sync would look for them.
+            self.region.write(0, &region[..at])?;
+        }
+        if end.is_some() {
+            // Likewise what the database shows has to be on disk before frames that hold the same are overwritten.
             self.region.sync_data()?;
         }
         self.at = if found.is_empty() { 0 } else { at as u64 };
@@ -188,11 +241,26 @@ impl Journal {
     }
 }
 
-/// The frame that begins there without its padding, if there is a whole one.
-fn frame_in(region: &[u8]) -> Option<&[u8]> {
-    let length = u32_at(region.get(..HEADER_LEN)?, 16) as usize;
-    let frame = region.get(..length).filter(|frame| frame.len() >= HEADER_LEN)?;
-    (crc_of(frame) == u32_at(frame, CRC_AT)).then_some(frame)
+/// The frame that begins with that sector, if there is a whole one.
+fn frame_in(region: &[u8]) -> Option<Vec<u8>> {
+    let (tag, first) = region.get(..SECTOR)?.split_first()?;
+    let length = u32_at(first, 16) as usize;
+    let sectors = region.get(..on_disk(length)).filter(|_| length >= HEADER_LEN)?;
+    if *tag != BEGINS
+        || sectors[SECTOR..]
+            .iter()
+            .step_by(SECTOR)
+            .any(|tag| *tag != GOES_ON)
+    {
+        return None;
+    }
+    let mut frame: Vec<u8> = sectors
+        .chunks(SECTOR)
+        .flat_map(|sector| &sector[1..])
+        .copied()
+        .collect();
+    frame.truncate(length);
+    (crc_of(&frame) == u32_at(&frame, CRC_AT)).then_some(frame)
 }
 
 /// A frame is written only once the one before it is on disk. If there is one that belongs behind the end, what lies
@@ -200,12 +268,12 @@ fn frame_in(region: &[u8]) -> Option<&[u8]> {
 fn refuse_if_later(rest: &[u8], end: Seq) -> Result<(), StorageError> {
     let sectors = (0..rest.len()).step_by(SECTOR).map(|at| &rest[at..]);
     let later = sectors
-        .filter(|sector| position(sector).0 > end)
+        .filter(|sector| sector.len() >= SECTOR && sector[0] == BEGINS && position(&sector[1..]).0 > end)
         .find_map(frame_in);
     match later {
         Some(frame) => Err(StorageError::corrupt(format!(
             "the journal holds entry {}, but not what follows entry {end}",
-            position(frame).0
+            position(&frame).0
         ))),
         None => Ok(()),
     }

@@ -12,12 +12,11 @@ use redb::{Durability, ReadableTable, TableHandle, WriteTransaction};
 use landfall_core::{Change, MutationRef, Origin, Schema, SchemaChanged, schema_from_json, schema_to_json};
 
 use crate::catalog::Catalog;
-use crate::codec;
 use crate::codec::row::{Layout, LayoutId};
-use crate::commit::checkpoint;
+use crate::commit::{checkpoint, erase};
 use crate::disk::Opened;
 use crate::error::StorageError;
-use crate::journal::Found;
+use crate::journal::{Found, Journal};
 use crate::migrate::{self, MigrationReport, Migrations};
 use crate::rebuild;
 use crate::schema_diff::{self, SchemaDiff};
@@ -40,14 +39,14 @@ pub(crate) fn prepare(
     let mut journal = opened.journal();
     if prepared.changed {
         checkpoint(transaction, &mut journal)?;
-        if prepared.forgets {
-            journal.erase()?;
-        }
     } else if prepared.recovered {
         transaction.set_durability(Durability::None)?;
         transaction.commit()?;
     } else {
         transaction.abort()?;
+    }
+    if prepared.forgets {
+        erase(&mut journal);
     }
     let catalog = prepared.catalog;
     let catalog = Arc::into_inner(catalog).expect("the transaction that borrowed the catalog is gone");
@@ -133,9 +132,16 @@ fn prepare_in(
         head: planned,
         changed: noted || planned != head,
         recovered: head != on_disk,
-        forgets: wipe || !report.applied.is_empty(),
+        // A crash may have come between a clear and the erasing that follows it.
+        forgets: wipe || !report.applied.is_empty() || is_left_over(transaction, &opened.journal())?,
         report,
     })
+}
+
+/// Whether the journal begins with what the log no longer has.
+fn is_left_over(transaction: &WriteTransaction, journal: &Journal) -> Result<bool, StorageError> {
+    let (start, _) = rebuild::chain_start(&transaction.open_table(META)?)?;
+    Ok(journal.oldest().is_some_and(|oldest| oldest < start))
 }
 
 /// Appends what opening itself has to say. Returns where the log ends then.
@@ -185,24 +191,14 @@ fn append_again(
 ) -> Result<LogHead, StorageError> {
     let mut txn = Txn::open(transaction, catalog, head, 0)?;
     for Found { seq, bytes } in found {
-        let entry = codec::entry::decode(*seq, bytes)?;
-        txn.append_entry(&entry).map_err(|error| match error {
+        txn.append_again(*seq, bytes).map_err(|error| match error {
             StorageError::Misfit(_) | StorageError::UnknownModel { .. } => StorageError::corrupt(format!(
                 "entry {seq} of the journal does not fit the records: {error}"
             )),
             other => other,
         })?;
     }
-    let head = txn.finish()?.head;
-    match found.last() {
-        Some(last) if codec::entry::stored_check(&last.bytes) != Some(head.check) => {
-            Err(StorageError::corrupt(format!(
-                "entry {} of the journal reads differently than it was written",
-                last.seq
-            )))
-        }
-        _ => Ok(head),
-    }
+    Ok(txn.finish()?.head)
 }
 
 /// What the changes would lose of the records that there are.

@@ -207,7 +207,9 @@ impl Store {
         let shared = Arc::clone(&self.shared);
         let (guard, transaction) = self.begin(&shared)?;
         let opened = guard.as_ref().ok_or_else(closed)?;
+        let panics = Panics(&shared);
         let tried = attempt(transaction, opened, &shared.catalog, self.head, now_ms, work);
+        drop(panics);
         drop(guard);
         match tried {
             Tried::Committed { value, planned } => {
@@ -284,7 +286,10 @@ impl Store {
         let found = read_head(&guard.as_ref().ok_or_else(closed)?.database)?;
         if found != self.head && Some(found) != self.unsure {
             let (found, head) = (found.seq, self.head.seq);
-            let what = format!("the log ends with another entry {found} than {head}, which was acknowledged");
+            let what = format!(
+                "the log ends at {found}, and not as it was acknowledged up to {head}; another program may have written \
+                 to it meanwhile"
+            );
             return Err(StorageError::Corrupt { what });
         }
         drop(guard);
@@ -325,6 +330,18 @@ impl Store {
             Err(second) => Err(StorageError::OutcomeUnknown {
                 cause: format!("{error}; reopening failed: {second}"),
             }),
+        }
+    }
+}
+
+/// Has the database opened anew after a panic of the caller's inside a transaction: it would go on, but no longer note
+/// its free pages, and a kill would cost a repair.
+struct Panics<'s>(&'s Shared);
+
+impl Drop for Panics<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() && self.0.disk.can_reopen() {
+            self.0.faults.distrust();
         }
     }
 }

@@ -256,17 +256,32 @@ impl<'t> Txn<'t> {
         cause: Option<Seq>,
         change: Change,
     ) -> Result<Applied, StorageError> {
-        self.append_entry(&LogEntry {
+        let entry = LogEntry {
             seq: self.head.seq.next(),
             at_ms: self.now_ms,
             origin,
             cause,
             change,
+        };
+        let previous = self.head.check;
+        self.append_entry(&entry, |out| codec::entry::encode(out, &entry, previous))
+    }
+
+    /// The same for an entry that was encoded before, byte for byte: an older version may have written it in another form.
+    pub(crate) fn append_again(&mut self, seq: Seq, bytes: &[u8]) -> Result<Applied, StorageError> {
+        let entry = codec::entry::decode(seq, bytes)?;
+        let check = codec::entry::verify(seq, bytes, self.head.check)?;
+        self.append_entry(&entry, |out| {
+            out.extend_from_slice(bytes);
+            check
         })
     }
 
-    /// The same for an entry that is complete, and follows the newest one.
-    pub(crate) fn append_entry(&mut self, entry: &LogEntry) -> Result<Applied, StorageError> {
+    fn append_entry(
+        &mut self,
+        entry: &LogEntry,
+        encode: impl FnOnce(&mut Vec<u8>) -> u32,
+    ) -> Result<Applied, StorageError> {
         let step = match entry.change.key() {
             Some(key) => Some(self.projections.decide(self.catalog, entry, key).map_err(
                 |stop| match stop {
@@ -281,8 +296,7 @@ impl<'t> Txn<'t> {
             self.forget_log(entry.seq)?;
             self.cleared = true;
         }
-        let previous = self.head.check;
-        let (bytes, check) = self.frame.push(|out| codec::entry::encode(out, entry, previous));
+        let (bytes, check) = self.frame.push(encode);
         self.log.insert(entry.seq.0, bytes)?;
         self.head = LogHead {
             seq: entry.seq,

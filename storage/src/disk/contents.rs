@@ -50,7 +50,8 @@ pub(super) fn examine(backend: &dyn StorageBackend) -> io::Result<Contents> {
         Header::Newer(found) => return Ok(Contents::Newer(found)),
         // The header is written last, so with nothing behind it the writing of it may have been cut off.
         Header::None | Header::Damaged => {
-            let empty = length <= UNFINISHED_BYTES_MAX && is_zero(backend, SECTOR as u64, length)?;
+            let empty = (HEADER_BYTES..=UNFINISHED_BYTES_MAX).contains(&length)
+                && is_zero(backend, SECTOR as u64, length)?;
             return Ok(if empty {
                 Contents::Unfinished
             } else {

@@ -11,6 +11,8 @@
 //! One file holds both, so that neither can be copied or lost without the other, and one sync serves both. A file that
 //! begins with the database itself has no journal; a store in memory is such a file.
 //!
+//! The header keeps its form in every later version, so that an older program can tell a newer file from a damaged one.
+//!
 //! Invariant: the header is on disk only after the file has the length that it speaks of.
 
 use std::io;
@@ -32,7 +34,7 @@ pub(super) const HEADER_BYTES: u64 = 4_096;
 const HEADER_LEN: usize = 32;
 
 /// Largest journal that is believed, so that a damaged header cannot ask for all memory.
-const JOURNAL_BYTES_MAX: u64 = 1 << 30;
+const JOURNAL_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// How much is written at once when the journal is filled with zeros.
 const ZEROS: usize = 256 * 1024;

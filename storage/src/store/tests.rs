@@ -361,6 +361,25 @@ fn a_store_killed_again_and_again_before_any_checkpoint_loses_nothing() {
 }
 
 #[test]
+fn a_panic_inside_a_transaction_does_not_make_a_later_kill_costly() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = in_directory(directory.path());
+    save(&mut store, "Post", "id=p1 title=a");
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        store.write(5, |_| -> Result<(), StorageError> {
+            panic!("as an app's closure might")
+        })
+    }));
+    assert!(panicked.is_err());
+    let filling = "x".repeat(60_000);
+    for number in 10..90 {
+        save(&mut store, "Post", &format!("id=p{number} title={filling}"));
+    }
+    assert_eq!(repairs(killed(directory.path()).path()), 0);
+    assert_sound(&store);
+}
+
+#[test]
 fn what_was_cleared_is_not_left_in_the_journal() {
     let directory = tempfile::tempdir().unwrap();
     let mut store = in_directory(directory.path());

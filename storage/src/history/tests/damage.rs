@@ -155,8 +155,8 @@ fn a_gap_is_told_and_what_lies_before_it_can_be_asked() {
     }
     let folder = tempfile::tempdir().unwrap();
     history(&store).fork(store.head(), folder.path()).unwrap();
-    let file = folder.path().join(crate::FILE_NAME);
-    let database = redb::Database::open(&file).unwrap();
+    let inside = crate::database_of(folder.path()).unwrap();
+    let database = redb::Database::builder().create_with_backend(inside).unwrap();
     let transaction = database.begin_write().unwrap();
     transaction.open_table(LOG).unwrap().remove(5).unwrap();
     transaction.commit().unwrap();
