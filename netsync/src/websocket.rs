@@ -108,6 +108,15 @@ fn http_url(realtime: &Url) -> Url {
     url
 }
 
+/// Whether a server that answers so may open a socket if it is asked again soon.
+fn may_pass(status: StatusCode) -> bool {
+    status.is_server_error()
+        || matches!(
+            status,
+            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS
+        )
+}
+
 /// Whether the server agreed, by the rules of RFC 6455.
 fn check(reply: &Response, key: &str) -> Result<(), TransportError> {
     match reply.status() {
@@ -117,10 +126,17 @@ fn check(reply: &Response, key: &str) -> Result<(), TransportError> {
             return Err(TransportError::Unauthorized { reason });
         }
         status => {
-            let status = status.as_u16();
-            return Err(unreachable(format!(
-                "the realtime endpoint answered with status {status} instead of opening a socket"
-            )));
+            let reason = format!(
+                "the realtime endpoint answered with status {} instead of opening a socket",
+                status.as_u16()
+            );
+            return Err(if may_pass(status) {
+                unreachable(reason)
+            } else {
+                let reason =
+                    format!("{reason}; check its address, and that no login page or proxy stands before it");
+                TransportError::Misconfigured { reason }
+            });
         }
     }
     let headers = reply.headers();

@@ -92,6 +92,7 @@ pub(crate) fn shop_parts() -> SchemaParts {
             name: "Place".into(),
             fields: place.into_iter().map(|f| (f.name.clone(), f)).collect(),
         }],
+        ..SchemaParts::default()
     }
 }
 

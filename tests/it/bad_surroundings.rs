@@ -2,6 +2,8 @@
 //!
 //! Owns what people see of it through the command line; the crates test each fault where it is met.
 
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -94,6 +96,67 @@ fn a_wrong_key_is_named_and_what_was_saved_waits() {
     assert!(
         !errors.to_string().contains("da2-wrong"),
         "keys are never shown: {errors}"
+    );
+    let waiting = store.ok(&json!({"op": "outbox"}));
+    assert_eq!(waiting.as_array().map(Vec::len), Some(1), "{waiting}");
+    assert!(store.exit().success());
+}
+
+/// Answers every request with a web page, as the login page of a network does. Ends with the test's process.
+fn login_page() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = listener.local_addr().expect("a listener has an address");
+    let serve = move || {
+        for stream in listener.incoming().flatten() {
+            // Whoever asked may be gone.
+            welcome(stream).unwrap_or(());
+        }
+    };
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a server of the test's own, which has no runtime"
+    )]
+    std::thread::spawn(serve);
+    format!("http://{address}/graphql")
+}
+
+/// Reads a request and answers it.
+fn welcome(stream: TcpStream) -> std::io::Result<()> {
+    const PAGE: &str = "<html><head><title>Welcome to the hotel</title></head></html>";
+    let mut request = BufReader::new(stream);
+    let mut body = 0;
+    loop {
+        let mut line = String::new();
+        request.read_line(&mut line)?;
+        if let Some(length) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+            body = length.trim().parse().unwrap_or(0);
+        }
+        if line.trim().is_empty() {
+            break;
+        }
+    }
+    request.read_exact(&mut vec![0; body])?;
+    let head = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+        PAGE.len()
+    );
+    request.get_mut().write_all(format!("{head}{PAGE}").as_bytes())
+}
+
+#[test]
+fn a_login_page_in_the_way_is_named_and_what_was_saved_waits() {
+    let args = ["--endpoint", &login_page(), "--api-key", "k"];
+    let mut store = LineClient::landfall("a guest", &npm::schema(), &args);
+    store.ok(&note("kept"));
+    store.ok(&json!({"op": "start"}));
+    let errors = store.ok(&json!({"op": "errors"})).to_string();
+    assert!(
+        errors.contains("check its address, and that no login page"),
+        "{errors}"
+    );
+    assert!(
+        errors.contains("Welcome to the hotel"),
+        "the page is named: {errors}"
     );
     let waiting = store.ok(&json!({"op": "outbox"}));
     assert_eq!(waiting.as_array().map(Vec::len), Some(1), "{waiting}");

@@ -1,4 +1,5 @@
-//! The command `landfall`: the demonstration, the backend, the shell, the code generator and the benchmark.
+//! The command `landfall`: the demonstration, the backend, the shell, the code generator, the
+//! reader of other APIs and the benchmark.
 //!
 //! Owns the list of commands and the exit codes: 0 success, 1 the command found what it was asked to find wrong or
 //! could not do its work, 2 it was called wrongly.
@@ -8,6 +9,7 @@ mod data;
 mod demo;
 mod migrate;
 mod modelgen;
+mod pull;
 mod schema_file;
 mod serve;
 mod shell;
@@ -39,6 +41,8 @@ enum Command {
     Data(data::Args),
     /// Carries a store over to another schema, or says what that would do.
     Migrate(migrate::Args),
+    /// Reads the schema of an API that is there already, as SDL for models.
+    Pull(pull::Args),
     /// Measures the store, each figure beside its floor.
     Bench(bench::Args),
     /// Runs stores, network and backend in simulation, from a seed.
@@ -67,6 +71,7 @@ fn main() -> ExitCode {
             Command::Modelgen(args) => modelgen::run(&args),
             Command::Data(args) => data::run(args).await,
             Command::Migrate(args) => migrate::run(args).await,
+            Command::Pull(args) => pull::run(args).await,
             Command::Bench(args) => bench::run(args).await,
             Command::Sim(args) => sim::run(args).await,
         }

@@ -29,7 +29,7 @@ pub(crate) fn run(args: &Args) -> miette::Result<ExitCode> {
 }
 
 /// A reader that closes the pipe early, such as `head`, is no failure.
-fn print(text: &str) {
+pub(crate) fn print(text: &str) {
     use std::io::Write;
     std::io::stdout().write_all(text.as_bytes()).unwrap_or(());
 }

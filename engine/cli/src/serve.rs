@@ -3,9 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Args as ClapArgs, ValueEnum};
-use landfall_backend::{Backend, BackendConfig, ConflictStrategy, ServerHandle, os_entropy};
+use landfall_backend::{
+    Backend, BackendConfig, ConflictHandlers, ConflictStrategy, ConflictWebhook, ServerHandle, os_entropy,
+};
 use landfall_core::Schema;
 use landfall_storage::kv::KvStore;
 
@@ -35,6 +38,24 @@ pub(crate) struct Args {
     /// How conflicts are resolved.
     #[arg(long, value_enum, default_value = "automerge")]
     conflict: Conflict,
+    /// How conflicts of one model are resolved, such as `Post=optimistic-concurrency`; may be given again.
+    #[arg(long, value_name = "MODEL=HOW", value_parser = model_conflict)]
+    model_conflict: Vec<(String, Conflict)>,
+    /// URL that is asked by `handler`: it gets AppSync's Lambda event and answers RESOLVE, REJECT or REMOVE.
+    #[arg(long, value_name = "URL")]
+    conflict_webhook: Option<String>,
+    /// How long the webhook may take, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=30))]
+    conflict_webhook_timeout: u64,
+    /// How long deleted records stay as tombstones, in minutes; 0 keeps none.
+    #[arg(long, value_name = "MINUTES", default_value_t = 43_200)]
+    base_ttl: u32,
+    /// How long changes stay in the delta table, in minutes.
+    #[arg(long, value_name = "MINUTES", default_value_t = 30)]
+    delta_ttl: u32,
+    /// Chooses another reading where AppSync's behaviour is not settled, such as `list-merge=union`; may be given again.
+    #[arg(long = "switch", value_name = "NAME=READING")]
+    switches: Vec<String>,
 }
 
 /// How the backend resolves conflicts.
@@ -44,6 +65,73 @@ pub(crate) enum Conflict {
     Automerge,
     /// Refuses, and lets the client decide.
     OptimisticConcurrency,
+    /// Asks the webhook, as AppSync asks a Lambda function.
+    Handler,
+}
+
+impl From<Conflict> for ConflictStrategy {
+    fn from(conflict: Conflict) -> Self {
+        match conflict {
+            Conflict::Automerge => Self::Automerge,
+            Conflict::OptimisticConcurrency => Self::OptimisticConcurrency,
+            Conflict::Handler => Self::Handler,
+        }
+    }
+}
+
+fn model_conflict(text: &str) -> Result<(String, Conflict), String> {
+    let (model, how) = text
+        .split_once('=')
+        .ok_or("write the model and how, such as Post=optimistic-concurrency")?;
+    Ok((model.to_owned(), Conflict::from_str(how, false)?))
+}
+
+impl Args {
+    /// The backend's settings.
+    fn config(&self, schema: &Schema) -> miette::Result<BackendConfig> {
+        let mut config = BackendConfig {
+            conflict: self.conflict.into(),
+            base_ttl_minutes: self.base_ttl,
+            delta_ttl_minutes: self.delta_ttl,
+            ..BackendConfig::with_api_key(&self.api_key)
+        };
+        for text in &self.switches {
+            config
+                .switches
+                .set(text)
+                .map_err(|error| miette::miette!("{error}"))?;
+        }
+        for (model, how) in &self.model_conflict {
+            if schema.model(model).is_none() {
+                return Err(miette::miette!(
+                    "the schema has no model `{model}`; check --model-conflict"
+                ));
+            }
+            config
+                .model_conflicts
+                .insert(model.as_str().into(), (*how).into());
+        }
+        let asks = config.conflict == ConflictStrategy::Handler
+            || config
+                .model_conflicts
+                .values()
+                .any(|how| *how == ConflictStrategy::Handler);
+        match &self.conflict_webhook {
+            Some(url) => {
+                let timeout = Duration::from_secs(self.conflict_webhook_timeout);
+                let webhook = ConflictWebhook::new(url, timeout, tokio::runtime::Handle::current())
+                    .map_err(|error| miette::miette!("{error}"))?;
+                config.conflict_handlers = ConflictHandlers::for_all(webhook);
+            }
+            None if asks => {
+                return Err(miette::miette!(
+                    "who resolves the conflicts? name a URL with --conflict-webhook"
+                ));
+            }
+            None => {}
+        }
+        Ok(config)
+    }
 }
 
 /// A backend that listens.
@@ -72,18 +160,25 @@ pub(crate) async fn start(
     data: Option<&Path>,
     port: u16,
 ) -> miette::Result<Running> {
+    let config = BackendConfig {
+        conflict: conflict.into(),
+        ..BackendConfig::with_api_key(api_key)
+    };
+    start_with(schema, config, data, port).await
+}
+
+/// Starts a backend with these settings on loopback.
+async fn start_with(
+    schema: Arc<Schema>,
+    config: BackendConfig,
+    data: Option<&Path>,
+    port: u16,
+) -> miette::Result<Running> {
     let kv = match data {
         Some(directory) => KvStore::open(directory),
         None => KvStore::in_memory(),
     };
     let kv = kv.map_err(|error| miette::miette!("{error}"))?;
-    let config = BackendConfig {
-        conflict: match conflict {
-            Conflict::Automerge => ConflictStrategy::Automerge,
-            Conflict::OptimisticConcurrency => ConflictStrategy::OptimisticConcurrency,
-        },
-        ..BackendConfig::with_api_key(api_key)
-    };
     let backend =
         Backend::new(schema, config, kv, os_entropy()).map_err(|error| miette::miette!("{error}"))?;
     let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
@@ -100,18 +195,74 @@ pub(crate) async fn start(
 
 pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
     let schema = Arc::new(schema_file::read(&args.schema)?);
-    let running = start(
-        schema,
-        &args.api_key,
-        args.conflict,
-        args.data.as_deref(),
-        args.port,
-    )
-    .await?;
+    let config = args.config(&schema)?;
+    let running = start_with(schema, config, args.data.as_deref(), args.port).await?;
     println!("listening on {}", running.url());
     tokio::signal::ctrl_c()
         .await
         .map_err(|error| miette::miette!("{error}"))?;
     running.shutdown().await;
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Command {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn config(flags: &[&str]) -> Result<BackendConfig, String> {
+        let line = [&["serve", "--schema", "s.graphql"], flags].concat();
+        let schema = landfall_codegen::parse_sdl("s.graphql", "type Post @model { title: String }").unwrap();
+        let command = Command::try_parse_from(line).map_err(|error| error.to_string())?;
+        command.args.config(&schema).map_err(|error| error.to_string())
+    }
+
+    #[tokio::test]
+    async fn flags_become_settings() {
+        let plain = config(&[]).unwrap();
+        assert_eq!(
+            (plain.conflict, plain.base_ttl_minutes, plain.delta_ttl_minutes),
+            (ConflictStrategy::Automerge, 43_200, 30)
+        );
+        let set = config(&[
+            "--model-conflict",
+            "Post=handler",
+            "--conflict-webhook",
+            "http://127.0.0.1:9/",
+            "--switch",
+            "list-merge=union",
+            "--delta-ttl",
+            "5",
+        ])
+        .unwrap();
+        assert_eq!(set.model_conflicts["Post"], ConflictStrategy::Handler);
+        assert_eq!(
+            (set.switches.list_merge, set.delta_ttl_minutes),
+            (landfall_backend::ListMerge::Union, 5)
+        );
+    }
+
+    #[tokio::test]
+    async fn flags_that_make_no_sense_say_what_would() {
+        for (flags, hint) in [
+            (&["--conflict", "handler"][..], "--conflict-webhook"),
+            (&["--model-conflict", "Nope=automerge"], "no model `Nope`"),
+            (
+                &["--model-conflict", "Post"],
+                "such as Post=optimistic-concurrency",
+            ),
+            (&["--switch", "list-merge=sum"], "append|replace|union"),
+            (&["--conflict-webhook", "ftp://host"], "begin with http"),
+        ] {
+            let refused = config(flags).unwrap_err();
+            assert!(refused.contains(hint), "{refused}");
+        }
+    }
 }

@@ -6,6 +6,7 @@
 //! Invariants: 1. stored fields are in AppSync's order: declared ones, timestamps, implicit foreign keys, except that an
 //! implicit `id` comes first; 2. implicit names are Amplify's with custom primary keys respected.
 
+mod api;
 mod auth;
 mod directives;
 mod document;
@@ -16,6 +17,8 @@ mod many_to_many;
 mod prelude;
 mod relations;
 mod validate;
+
+use std::collections::BTreeMap;
 
 use apollo_compiler::Node;
 use apollo_compiler::ast::{Directive, FieldDefinition};
@@ -34,8 +37,9 @@ const RELATION_DIRECTIVES: [&str; 5] = ["hasOne", "hasMany", "belongsTo", "manyT
 
 /// Reads a schema from SDL; `name` is what faults call the source, such as `schema.graphql`.
 ///
-/// Understands the directives of Amplify's second generation and `@key` and `@connection` of the first. Names of
-/// operations that `@model` changes are ignored, as Amplify's own clients do.
+/// Understands the directives of Amplify's second generation and `@key` and `@connection` of the first. `@versioned` is
+/// passed over: every record has `_version`. Names of operations that `@model` changes are kept for servers
+/// ([`landfall_core::ModelApi`]); clients build the default ones, as Amplify's own do.
 ///
 /// # Errors
 /// Every fault found, with its place in the source and what to change.
@@ -101,10 +105,15 @@ impl<'a> Builder<'a> {
             values: node.values.iter().map(|value| value.value.to_string()).collect(),
         });
         let mut non_models = Vec::new();
+        let mut apis = BTreeMap::new();
         for node in declarations.objects.values() {
             if node.is_model() {
                 let parts = self.model(node);
                 self.models.insert(node.name.to_string(), parts);
+                let api = self.api(node);
+                if !api.is_default() {
+                    apis.insert(node.name.as_str().into(), api);
+                }
             } else {
                 let fields = self.fields(node);
                 let fields = fields
@@ -125,6 +134,7 @@ impl<'a> Builder<'a> {
             enums: enums.collect(),
             models: self.models.into_values().collect(),
             non_models,
+            apis,
         }
     }
 

@@ -7,6 +7,7 @@
 //! Invariants: 1. reading what was written gives the same schema; 2. equal schemas are written alike, byte for byte,
 //! since [`crate::SchemaHash`] is made of the text.
 
+mod api;
 mod read;
 mod relations;
 
@@ -97,7 +98,9 @@ fn model_json(model: &ModelDef) -> Json {
 }
 
 fn attributes_json(model: &ModelDef) -> Vec<Json> {
-    let mut attributes = vec![json!({ "type": "model", "properties": timestamps_json(&model.timestamps) })];
+    let mut properties = timestamps_json(&model.timestamps);
+    api::write(&model.api, &mut properties);
+    let mut attributes = vec![json!({ "type": "model", "properties": properties })];
     if model.key.declared {
         attributes.push(json!({ "type": "key", "properties": { "fields": model.key.fields } }));
     }
@@ -117,11 +120,13 @@ fn attributes_json(model: &ModelDef) -> Vec<Json> {
 }
 
 /// Only a change from the defaults is written; a timestamp that is switched off is null.
-fn timestamps_json(timestamps: &Timestamps) -> Json {
-    if *timestamps == Timestamps::default() {
-        return json!({});
+fn timestamps_json(timestamps: &Timestamps) -> Map<String, Json> {
+    let mut properties = Map::new();
+    if *timestamps != Timestamps::default() {
+        let names = json!({ "createdAt": timestamps.created_at, "updatedAt": timestamps.updated_at });
+        properties.insert("timestamps".to_owned(), names);
     }
-    json!({ "timestamps": { "createdAt": timestamps.created_at, "updatedAt": timestamps.updated_at } })
+    properties
 }
 
 fn fields_json<'a>(fields: impl Iterator<Item = &'a FieldDef>) -> Map<String, Json> {

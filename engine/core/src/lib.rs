@@ -56,8 +56,9 @@ pub use record::{
 };
 pub use scalar::Scalar;
 pub use schema::{
-    Association, EnumDef, FieldDef, FieldType, IndexDef, KeyDef, KeyKind, ListDef, ModelDef, ModelParts,
-    NonModelDef, STORED_FIELDS_MAX, Schema, SchemaError, SchemaHash, SchemaParts, Slot, Timestamps,
+    Association, EnumDef, FieldDef, FieldType, IndexDef, KeyDef, KeyKind, ListDef, ModelApi, ModelDef,
+    ModelParts, NonModelDef, ApiName, STORED_FIELDS_MAX, Schema, SchemaError, SchemaHash, SchemaParts,
+    Slot, SubscriptionLevel, Timestamps,
 };
 pub use sort::{BoundSort, Direction, Page, Sort};
 pub use state::{FoldError, RecordState, Row, is_news, is_subset};

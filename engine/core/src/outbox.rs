@@ -27,6 +27,8 @@ pub struct Outbox {
     by_key: BTreeMap<RecordKey, BTreeSet<Seq>>,
     referring: BTreeMap<RecordKey, BTreeSet<Seq>>,
     by_group: BTreeMap<Seq, BTreeSet<Seq>>,
+    /// How many of those that wait are parked; counted, since it is asked for with every change.
+    parked: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -52,6 +54,7 @@ impl Outbox {
         if let Some(group) = mutation.group {
             self.by_group.entry(group).or_default().insert(seq);
         }
+        self.parked += usize::from(matches!(mutation.stage, Stage::Parked(_)));
         self.waiting.insert(
             seq,
             Waiting {
@@ -70,6 +73,7 @@ impl Outbox {
         let Some(gone) = self.waiting.remove(&seq) else {
             return;
         };
+        self.parked -= usize::from(matches!(gone.stage, Stage::Parked(_)));
         remove_from(&mut self.by_key, &gone.key, seq);
         for parent in &gone.parents {
             remove_from(&mut self.referring, parent, seq);
@@ -114,10 +118,7 @@ impl Outbox {
 
     /// Number of mutations in the window that are parked.
     pub fn parked_len(&self) -> usize {
-        self.waiting
-            .values()
-            .filter(|waiting| matches!(waiting.stage, Stage::Parked(_)))
-            .count()
+        self.parked
     }
 
     /// Position of the newest mutation in the window.
@@ -266,6 +267,30 @@ mod tests {
         outbox.put(&mutation(3, "child", MutationKind::Create, &["a"]));
         outbox.put(&mutation(4, "b", MutationKind::Create, &[]));
         assert_eq!(taken(&mut outbox), [4]);
+    }
+
+    #[test]
+    fn parked_mutations_are_counted_through_every_change() {
+        let mut outbox = Outbox::default();
+        let queued = mutation(1, "a", MutationKind::Create, &[]);
+        let mut parked = queued.clone();
+        parked.stage = Stage::Parked(Refusal {
+            error_type: None,
+            message: "no".into(),
+        });
+        for (change, expected) in [
+            (&queued, 0),
+            (&parked, 1),
+            (&parked, 1),
+            (&queued, 0),
+            (&parked, 1),
+        ] {
+            outbox.put(change);
+            assert_eq!(outbox.parked_len(), expected);
+        }
+        outbox.remove(Seq(1));
+        outbox.remove(Seq(1));
+        assert_eq!(outbox.parked_len(), 0);
     }
 
     #[test]

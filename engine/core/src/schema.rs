@@ -6,6 +6,7 @@
 //! Invariants of a built schema: 1. every named type exists; 2. every key, index and foreign-key field is a stored
 //! field of its model; 3. stored fields are numbered in declaration order.
 
+mod api;
 mod build;
 mod defaults;
 mod topology;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+pub use api::{ModelApi, ApiName, SubscriptionLevel};
 pub use build::{ModelParts, STORED_FIELDS_MAX, SchemaError, SchemaParts};
 
 pub(crate) use defaults::fill_defaults;
@@ -70,6 +72,8 @@ pub struct ModelDef {
     pub timestamps: Timestamps,
     /// Authorization rules as the schema gives them, in model-introspection form.
     pub auth: Vec<serde_json::Value>,
+    /// What a server calls its operations, and which of them it leaves out.
+    pub api: ModelApi,
     pub(crate) stored: Vec<FieldName>,
     pub(crate) key_slots: Vec<Slot>,
 }

@@ -77,6 +77,7 @@ pub(crate) fn blog_parts() -> SchemaParts {
             values: vec!["DRAFT".into(), "LIVE".into()],
         }],
         non_models: vec![object("Place", [place, vec![next]].concat())],
+        ..SchemaParts::default()
     }
 }
 

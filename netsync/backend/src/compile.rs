@@ -6,6 +6,8 @@
 
 mod inputs;
 mod names;
+mod operations;
+mod owners;
 mod plan;
 mod roots;
 mod types;
@@ -63,6 +65,10 @@ impl CompiledSchema {
         let collisions = roots::write(&mut text, &mut compiled);
         if !collisions.is_empty() {
             let faults = format!("several root fields are named {}", collisions.join(", "));
+            return Err(BackendError::Schema { faults });
+        }
+        if !compiled.roots.values().any(RootField::is_query) {
+            let faults = "no model has a query; leave one switched on".to_owned();
             return Err(BackendError::Schema { faults });
         }
         compiled.graphql =

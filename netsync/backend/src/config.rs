@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use landfall_core::ModelName;
 
 use crate::auth::ApiKey;
-use crate::conflict::ConflictStrategy;
+use crate::conflict::{ConflictHandlers, ConflictStrategy};
 use crate::hash::HashKey;
 
 /// Settings of a backend.
@@ -20,6 +20,8 @@ pub struct BackendConfig {
     pub conflict: ConflictStrategy,
     /// How conflicts of single models are resolved.
     pub model_conflicts: BTreeMap<ModelName, ConflictStrategy>,
+    /// Who decides conflicts under [`ConflictStrategy::Handler`].
+    pub conflict_handlers: ConflictHandlers,
     /// How long a deleted record stays as a tombstone, in minutes; 0 keeps none.
     pub base_ttl_minutes: u32,
     /// How long a change stays in the delta table, and how old a `lastSync` is answered from it, in minutes.
@@ -49,6 +51,7 @@ impl Default for BackendConfig {
             api_keys: Vec::new(),
             conflict: ConflictStrategy::Automerge,
             model_conflicts: BTreeMap::new(),
+            conflict_handlers: ConflictHandlers::default(),
             base_ttl_minutes: 43_200,
             delta_ttl_minutes: 30,
             token_key: None,
@@ -95,6 +98,8 @@ pub struct Limits {
     pub keep_alive_ms: i64,
     /// What clients are told to wait for a message before they give a connection up, in milliseconds.
     pub connection_timeout_ms: i64,
+    /// Most comparisons and connectives of a filter or condition (DynamoDB: 300 operators); each row is held against all.
+    pub filter_operators_max: usize,
     /// Most OR-ed combinations that a subscription filter unfolds to.
     pub filter_combinations_max: usize,
     /// Most different fields in a subscription filter.
@@ -123,6 +128,7 @@ impl Default for Limits {
             connection_age_ms_max: 24 * 60 * 60 * 1_000,
             keep_alive_ms: 60_000,
             connection_timeout_ms: 300_000,
+            filter_operators_max: 300,
             filter_combinations_max: 10,
             filter_attributes_max: 5,
             filter_values_max: 5,

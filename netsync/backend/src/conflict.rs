@@ -5,6 +5,9 @@
 //!
 //! Invariants: 1. a version never goes down; 2. a refused write changes nothing; 3. deletes are never merged.
 
+mod handler;
+mod webhook;
+
 use landfall_core::Value;
 
 use crate::config::{
@@ -12,6 +15,11 @@ use crate::config::{
     TombstoneUpdate,
 };
 use crate::item::{Attributes, Item};
+
+pub use handler::{
+    ConflictCall, ConflictHandler, ConflictHandlers, ConflictResolver, HandlerFailed, Resolution,
+};
+pub use webhook::{ConflictWebhook, WEBHOOK_TIMEOUT};
 
 /// How a write with the wrong version is resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +29,8 @@ pub enum ConflictStrategy {
     Automerge,
     /// Refuse (`OPTIMISTIC_CONCURRENCY`).
     OptimisticConcurrency,
+    /// Ask the model's handler (`LAMBDA`); see [`BackendConfig::conflict_handlers`](crate::BackendConfig).
+    Handler,
 }
 
 /// A write as the resolver hands it to the data source.
@@ -43,6 +53,13 @@ pub(crate) enum Write {
         /// `_version` of the input; 0 if it has none.
         version: u64,
     },
+    /// What a handler decided.
+    Settle {
+        /// The record as the handler made it; `None` removes it.
+        attributes: Option<Attributes>,
+        /// The version that the handler was shown.
+        version: u64,
+    },
 }
 
 /// Attributes that an update sets, or removes where `None`.
@@ -59,6 +76,8 @@ pub(crate) enum Decision {
     ConditionFailed,
     /// The version is wrong and the strategy gives up.
     Conflict,
+    /// The version is wrong and a handler is to decide; this is the record if it were right.
+    Ask(Item),
 }
 
 /// What decisions depend on beside the write and the record.
@@ -91,20 +110,27 @@ pub(crate) fn decide(
                 Decision::ConditionFailed
             }
         }
-        (Write::Create { .. }, Some(_)) | (Write::Update { .. } | Write::Delete { .. }, None) => {
+        (Write::Create { .. }, Some(_))
+        | (Write::Update { .. } | Write::Delete { .. } | Write::Settle { .. }, None) => {
             Decision::ConditionFailed
+        }
+        (Write::Settle { attributes, version }, Some(stored)) => {
+            decide_settled(attributes.as_ref(), *version, stored, rules)
         }
         (Write::Update { changes, version }, Some(stored)) => {
             decide_update(changes, *version, stored, &|| condition(Some(stored)), rules)
         }
         (Write::Delete { version }, Some(stored)) => {
             let condition = || condition(Some(stored));
+            let tombstone = || rules.item(stored.attributes.clone(), stored.version + 1, true);
             if rules.switches.condition_order == ConditionOrder::ConditionFirst && !condition() {
                 Decision::ConditionFailed
+            } else if *version != stored.version && rules.strategy == ConflictStrategy::Handler {
+                Decision::Ask(tombstone())
             } else if *version != stored.version {
                 Decision::Conflict
             } else if condition() {
-                Decision::Put(rules.item(stored.attributes.clone(), stored.version + 1, true))
+                Decision::Put(tombstone())
             } else {
                 Decision::ConditionFailed
             }
@@ -139,6 +165,15 @@ fn decide_update(
     }
     match rules.strategy {
         ConflictStrategy::OptimisticConcurrency => Decision::Conflict,
+        ConflictStrategy::Handler => {
+            let mut item = rules.item(
+                apply(&stored.attributes, changes),
+                stored.version + 1,
+                stored.deleted,
+            );
+            item.ttl_s = stored.ttl_s;
+            Decision::Ask(item)
+        }
         ConflictStrategy::Automerge if stored.deleted => Decision::Conflict,
         ConflictStrategy::Automerge => {
             if order != ConditionOrder::VersionOnly && !condition() {
@@ -147,6 +182,25 @@ fn decide_update(
             merged(changes, stored, rules)
         }
     }
+}
+
+/// What a handler decided takes effect on the version that it was shown, whatever the version of the input.
+fn decide_settled(
+    attributes: Option<&Attributes>,
+    version: u64,
+    stored: &Item,
+    rules: &Rules<'_>,
+) -> Decision {
+    if version != stored.version {
+        return Decision::Conflict;
+    }
+    let Some(attributes) = attributes else {
+        return Decision::Put(rules.item(stored.attributes.clone(), version + 1, true));
+    };
+    // Metadata in a handler's answer is ignored, so a tombstone stays one.
+    let mut item = rules.item(attributes.clone(), version + 1, stored.deleted);
+    item.ttl_s = stored.ttl_s;
+    Decision::Put(item)
 }
 
 fn merged(changes: &Changes, stored: &Item, rules: &Rules<'_>) -> Decision {

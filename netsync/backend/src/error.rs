@@ -33,6 +33,12 @@ pub enum BackendError {
         /// The models it serves.
         known: String,
     },
+    /// The conflict webhook cannot be used.
+    #[error("the conflict webhook cannot be used: {reason}; check its URL")]
+    Webhook {
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The server could not listen on its address.
     #[error("cannot listen on {address}: {cause}; choose another address")]
     Listen {

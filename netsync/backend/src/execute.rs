@@ -5,6 +5,7 @@
 //!
 //! Invariants: 1. a refused mutation has no message; 2. an answer is made of the same transaction that its writes are in.
 
+mod access;
 mod coerce;
 mod context;
 mod documents;
@@ -16,6 +17,7 @@ mod objects;
 mod payload;
 mod query;
 mod scalars;
+mod settle;
 mod validation;
 
 use std::sync::Mutex;
@@ -38,6 +40,8 @@ use errors::Location;
 
 pub(crate) use documents::{Documents, Prepared, RequestFault};
 pub(crate) use errors::ErrorEntry;
+pub(crate) use mutation::iso_time;
+pub(crate) use settle::{ConflictRound, Question};
 
 /// What execution needs beside the request.
 #[derive(Clone, Copy)]
@@ -92,13 +96,15 @@ pub(crate) fn run_mutation(
     environment: Environment<'_>,
     prepared: &Prepared,
     session: &Session<'_, '_>,
+    conflicts: &ConflictRound,
 ) -> Result<Executed, BackendError> {
     let reading = Reading {
         store: session.store,
         rows: session,
         now_ms: session.now_ms,
     };
-    let ctx = Context::new(environment, reading, Some(session), &prepared.variables);
+    let mut ctx = Context::new(environment, reading, Some(session), &prepared.variables);
+    ctx.conflicts = Some(conflicts);
     let mut executed = run(&ctx, prepared, &mutation::MutationRoot { ctx: &ctx })?;
     executed.events = events(&ctx, prepared, executed.data.as_ref());
     Ok(executed)

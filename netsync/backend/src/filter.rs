@@ -134,6 +134,16 @@ impl Filter {
         Ok((!filters.is_empty()).then(|| group(filters)))
     }
 
+    /// How many comparisons it makes; a range counts as one.
+    pub(crate) fn comparisons(&self) -> usize {
+        match self {
+            Self::All(members) | Self::Any(members) => members.iter().map(Self::comparisons).sum(),
+            Self::Not(member) => member.comparisons(),
+            Self::Compare(_, Comparison::In(values) | Comparison::NotIn(values)) => values.len().max(1),
+            Self::Compare(..) => 1,
+        }
+    }
+
     /// Whether it compares nothing, which is not the same as matching nothing.
     fn is_blank(&self) -> bool {
         matches!(self, Self::All(members) | Self::Any(members) if members.is_empty())
@@ -152,25 +162,6 @@ impl Filter {
             Self::Not(member) => !member.test(attribute),
             Self::Compare(name, comparison) => comparison.test(attribute(name)),
         }
-    }
-
-    /// The value that the filter demands of a field outright, if its first `and` member is an equality.
-    ///
-    /// This is the shape that AppSync answers with an index query.
-    pub(crate) fn leading_equality(input: &JsonValue) -> Option<(String, Value)> {
-        let first = input.as_object()?.get("and")?;
-        let first = first
-            .as_array()
-            .map_or(Some(first), |members| members.first())?
-            .as_object()?;
-        let mut members = first.iter().filter(|(_, operand)| !operand.is_null());
-        let (name, operators) = members.next()?;
-        let operators = operators.as_object()?;
-        if members.next().is_some() || operators.len() != 1 {
-            return None;
-        }
-        let value = value_of(operators.get("eq")?);
-        (!value.is_null()).then(|| (name.as_str().to_owned(), value))
     }
 }
 

@@ -211,6 +211,7 @@ pub(crate) fn blog() -> Arc<Schema> {
             name: "Geo".to_owned(),
             fields: geo,
         }],
+        ..SchemaParts::default()
     })
 }
 

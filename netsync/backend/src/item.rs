@@ -39,7 +39,7 @@ pub(crate) struct Item {
     pub(crate) last_changed_at_ms: i64,
     /// Whether it is a tombstone.
     pub(crate) deleted: bool,
-    /// When a tombstone may be removed, in seconds since 1970.
+    /// When a tombstone, or a row of the delta table, may be removed, in seconds since 1970.
     pub(crate) ttl_s: Option<i64>,
 }
 
@@ -59,7 +59,17 @@ impl Item {
 
     /// The row's bytes: a MessagePack map of all attributes by name.
     pub(crate) fn encode(&self, model: &ModelName) -> Vec<u8> {
-        rmp_serde::to_vec(&Row { item: self, model }).expect("maps of values can be written to memory")
+        self.encode_with_ttl(model, self.ttl_s)
+    }
+
+    /// The bytes of a row with an end of its own, as in the delta table.
+    pub(crate) fn encode_with_ttl(&self, model: &ModelName, ttl_s: Option<i64>) -> Vec<u8> {
+        let row = Row {
+            item: self,
+            model,
+            ttl_s,
+        };
+        rmp_serde::to_vec(&row).expect("maps of values can be written to memory")
     }
 
     /// Reads a row.
@@ -87,12 +97,13 @@ impl Item {
 struct Row<'a> {
     item: &'a Item,
     model: &'a ModelName,
+    ttl_s: Option<i64>,
 }
 
 impl Serialize for Row<'_> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let item = self.item;
-        let extra = 3 + usize::from(item.deleted) + usize::from(item.ttl_s.is_some());
+        let extra = 3 + usize::from(item.deleted) + usize::from(self.ttl_s.is_some());
         let mut map = serializer.serialize_map(Some(item.attributes.len() + extra))?;
         map.serialize_entry(TYPE_NAME, self.model.as_str())?;
         for (name, value) in &item.attributes {
@@ -103,7 +114,7 @@ impl Serialize for Row<'_> {
         if item.deleted {
             map.serialize_entry(DELETED, &true)?;
         }
-        if let Some(ttl_s) = item.ttl_s {
+        if let Some(ttl_s) = self.ttl_s {
             map.serialize_entry(TTL, &ttl_s)?;
         }
         map.end()

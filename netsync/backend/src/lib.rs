@@ -24,6 +24,7 @@ mod serve;
 mod service;
 mod store;
 mod subscription_filter;
+mod switch_names;
 mod sync;
 
 pub use auth::ApiKey;
@@ -33,7 +34,10 @@ pub use config::{
     IdleMerge, KindMismatch, LimitErrors, Limits, ListMerge, MergedUpdatedAt, NullInCreate, Switches,
     TombstoneUpdate, UnknownStop, VersionInCreate,
 };
-pub use conflict::ConflictStrategy;
+pub use conflict::{
+    ConflictCall, ConflictHandler, ConflictHandlers, ConflictResolver, ConflictStrategy, ConflictWebhook,
+    HandlerFailed, Resolution, WEBHOOK_TIMEOUT,
+};
 pub use entropy::{Entropy, SeededEntropy};
 pub use error::BackendError;
 pub use faults::{Faults, FieldError};
@@ -41,5 +45,6 @@ pub use hash::HashKey;
 pub use http::{HttpCall, HttpReply};
 pub use realtime::{ConnectionId, Doorbell, Out};
 pub use serve::{ServerHandle, os_entropy, serve, serve_on};
-pub use service::{Backend, Job};
+pub use service::{Backend, DeltaRow, Job};
 pub use store::PurgeReport;
+pub use switch_names::BadSwitch;

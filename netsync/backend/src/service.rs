@@ -6,6 +6,7 @@
 //!
 //! Invariants: 1. subscribers hear of mutations in the order of their commits; 2. a mutation is answered after its commit.
 
+mod asking;
 mod inspect;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,12 +20,16 @@ use crate::compile::CompiledSchema;
 use crate::config::BackendConfig;
 use crate::entropy::{Entropy, uuid_v4};
 use crate::error::BackendError;
-use crate::execute::{Documents, Environment, ErrorEntry, Executed, Prepared, run_mutation, run_query};
+use crate::execute::{
+    ConflictRound, Documents, Environment, ErrorEntry, Executed, Prepared, run_mutation, run_query,
+};
 use crate::faults::{Faults, FieldError};
 use crate::hash::HashKey;
 use crate::http::{GraphqlRequest, HttpCall, HttpReply, Refusal, refuse, reply_of};
 use crate::realtime::{ConnectionId, Doorbell, Hub, Judge, Out};
 use crate::store::{PurgeReport, Reading, Session, Store};
+
+pub use inspect::DeltaRow;
 
 /// An AppSync-compatible backend.
 pub struct Backend {
@@ -44,12 +49,19 @@ pub struct Job {
     prepared: Prepared,
     request_id: String,
     lost: bool,
+    /// Whether a handler may have to decide a conflict of it.
+    may_ask: bool,
 }
 
 impl Job {
     /// Whether it writes; such jobs may be run together, in one commit.
     pub fn is_mutation(&self) -> bool {
         self.prepared.kind() == OperationType::Mutation
+    }
+
+    /// Whether it may have to wait for a conflict handler; such jobs are best not run together with others.
+    pub fn may_ask_handler(&self) -> bool {
+        self.may_ask
     }
 }
 
@@ -129,6 +141,7 @@ impl Backend {
         };
         self.understand(now_ms, call)
             .map(|prepared| Job {
+                may_ask: self.may_ask(&prepared),
                 prepared,
                 request_id: request_id.clone(),
                 lost,
@@ -179,12 +192,23 @@ impl Backend {
 
     /// Runs jobs that write, in their order and in one commit; tells subscribers; gives a reply for each.
     ///
-    /// If the store fails, none of them took effect, or all of them did: every reply says that the service failed.
+    /// Jobs whose conflicts a handler may have to decide ([`Job::may_ask_handler`]) have commits of their own and take
+    /// as long as their handlers. If the store fails, none of the jobs of a commit took effect, or all of them did:
+    /// every reply says that the service failed.
     ///
     /// # Panics
     /// If a job is no mutation.
     pub fn run_mutations(&self, now_ms: i64, jobs: &[Job]) -> Vec<HttpReply> {
         assert!(jobs.iter().all(Job::is_mutation), "a query was run as a mutation");
+        jobs.chunk_by(|one, next| !one.may_ask && !next.may_ask)
+            .flat_map(|batch| match batch {
+                [job] if job.may_ask => vec![self.run_asking(now_ms, job)],
+                batch => self.run_batch(now_ms, batch),
+            })
+            .collect()
+    }
+
+    fn run_batch(&self, now_ms: i64, jobs: &[Job]) -> Vec<HttpReply> {
         // Held until subscribers were told, so that they hear of commits in order.
         let mut writer = self.store.writer();
         let done = writer.transaction(now_ms, |session| {
@@ -214,6 +238,17 @@ impl Backend {
 
     fn run_mutation(&self, session: &Session<'_, '_>, job: &Job) -> Result<Executed, BackendError> {
         let field_error = self.faults().take_field_error();
+        self.run_one(session, job, &ConflictRound::default(), field_error)
+    }
+
+    fn run_one(
+        &self,
+        session: &Session<'_, '_>,
+        job: &Job,
+        conflicts: &ConflictRound,
+        field_error: Option<FieldError>,
+    ) -> Result<Executed, BackendError> {
+        let run = || run_mutation(self.environment(), &job.prepared, session, conflicts);
         let refusal = |error_type: &str| Executed {
             errors: vec![ErrorEntry::of_injected(error_type)],
             ..Executed::default()
@@ -221,13 +256,13 @@ impl Backend {
         match field_error {
             Some(FieldError::MaxConflicts) => Ok(refusal("MaxConflicts")),
             Some(FieldError::DeltaSyncWrite) => {
-                let executed = run_mutation(self.environment(), &job.prepared, session)?;
+                let executed = run()?;
                 Ok(Executed {
                     events: executed.events,
                     ..refusal("DeltaSyncWriteError")
                 })
             }
-            None => run_mutation(self.environment(), &job.prepared, session),
+            None => run(),
         }
     }
 

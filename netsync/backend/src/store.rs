@@ -17,7 +17,7 @@ mod write;
 use std::cell::{Cell, RefCell};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use landfall_storage::kv::{KvRead, KvSnapshot, KvStore, KvTxn};
+use landfall_storage::kv::{KvError, KvRead, KvSnapshot, KvStore, KvTxn};
 
 use crate::compile::{CompiledSchema, ModelPlan};
 use crate::config::{BackendConfig, ExpiredTombstones};
@@ -129,6 +129,12 @@ impl Store {
             .unwrap_or(self.config.conflict)
     }
 
+    /// Whether conflicts of a model are decided by a handler.
+    pub(crate) fn asks_handler(&self, model: &landfall_core::ModelName) -> bool {
+        let strategy = self.config.model_conflicts.get(model);
+        *strategy.unwrap_or(&self.config.conflict) == ConflictStrategy::Handler
+    }
+
     /// Whether a row counts as gone.
     fn is_gone(&self, item: &crate::item::Item, now_ms: i64) -> bool {
         self.config.switches.expired_tombstones == ExpiredTombstones::Gone && item.is_expired(now_ms)
@@ -136,12 +142,12 @@ impl Store {
 }
 
 impl Writer<'_> {
-    /// Runs `work` in one durable transaction whose changes all have one time.
-    pub(crate) fn transaction<T>(
+    /// Runs `work` in one durable transaction whose changes all have one time; an error of `work` undoes them.
+    pub(crate) fn transaction<T, E: From<KvError> + From<BackendError>>(
         &mut self,
         now_ms: i64,
-        work: impl FnOnce(&Session<'_, '_>) -> Result<T, BackendError>,
-    ) -> Result<T, BackendError> {
+        work: impl FnOnce(&Session<'_, '_>) -> Result<T, E>,
+    ) -> Result<T, E> {
         let store = self.store;
         let now_ms = {
             let mut clock = store.clock();

@@ -170,7 +170,8 @@ async fn frames_that_break_the_rules_end_the_socket() {
 }
 
 /// What a client makes of a handshake that is answered with those bytes; `{accept}` becomes the right key.
-async fn answered(reply: &'static str) -> TransportError {
+async fn answered(reply: &str) -> TransportError {
+    let reply = reply.to_owned();
     let (url, server) = serve(move |mut stream| async move {
         let request = read_request(&mut stream).await;
         let key = request
@@ -198,12 +199,20 @@ async fn a_handshake_without_agreement_is_refused() {
         matches!(unauthorized, TransportError::Unauthorized { .. }),
         "{unauthorized}"
     );
+    for status in ["404 Not Found", "200 OK", "302 Found"] {
+        let error = answered(&format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n")).await;
+        let fits = matches!(&error, TransportError::Misconfigured { reason } if reason.contains("check its address"));
+        assert!(fits, "{status}: {error}");
+    }
     let cases = [
         (
-            "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n",
-            "status 404",
+            "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n",
+            "status 503",
         ),
-        ("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", "status 200"),
+        (
+            "HTTP/1.1 429 Too Many Requests\r\ncontent-length: 0\r\n\r\n",
+            "status 429",
+        ),
         (
             "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
              sec-websocket-accept: wrong\r\nsec-websocket-protocol: graphql-ws\r\n\r\n",

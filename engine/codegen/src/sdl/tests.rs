@@ -1,4 +1,4 @@
-use landfall_core::{Association, Schema};
+use landfall_core::{Association, ModelApi, ApiName, Schema, SubscriptionLevel};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
@@ -122,6 +122,49 @@ fn an_index_query_can_be_switched_off() {
         .map(|index| (index.name.as_str(), index.query_field.as_deref()))
         .collect();
     assert_eq!(shown, [("postsByA", None), ("n", Some("postsByA"))]);
+}
+
+#[test]
+fn operations_can_be_renamed_and_switched_off() {
+    let schema = sound(
+        "type Post @model(queries: {get: \"post\", list: null}, mutations: null,
+            subscriptions: {onCreate: [\"made\", \"born\"], onDelete: \"gone\", level: public}) {
+            comments: [Comment] @hasMany(limit: 7)
+        }
+        type Comment @model(queries: null, subscriptions: null) { text: String }",
+    );
+    let api = |model: &str| schema.model(model).expect("a model").api.clone();
+    let named = |names: &[&str]| ApiName::Named(names.iter().map(|name| (*name).to_owned()).collect());
+    assert_eq!(
+        api("Post"),
+        ModelApi {
+            get: ApiName::Named("post".to_owned()),
+            list: ApiName::Off,
+            create: ApiName::Off,
+            update: ApiName::Off,
+            delete: ApiName::Off,
+            on_create: named(&["made", "born"]),
+            on_delete: named(&["gone"]),
+            subscriptions: SubscriptionLevel::Public,
+            page_limits: [("comments".into(), 7)].into(),
+            ..ModelApi::default()
+        }
+    );
+    let comment = api("Comment");
+    assert!(
+        !comment.get.is_on() && !comment.sync.is_on() && comment.create.is_on() && !comment.on_update.is_on()
+    );
+    let refused = parse_sdl(
+        "schema.graphql",
+        "type Post @model(queries: {get: \"a b\"}) { comments: [Post] @hasMany(limit: 0) }",
+    )
+    .expect_err("a bad name and a bad limit")
+    .to_string();
+    assert!(
+        refused.contains("`a b` cannot be the name of an operation"),
+        "{refused}"
+    );
+    assert!(refused.contains("must be above 0"), "{refused}");
 }
 
 #[test]

@@ -11,8 +11,8 @@ use super::{IntrospectionError, relations};
 use crate::names::{FieldName, ModelName};
 use crate::scalar::Scalar;
 use crate::schema::{
-    EnumDef, FieldDef, FieldType, IndexDef, KeyDef, ListDef, ModelParts, NonModelDef, Schema, SchemaParts,
-    Timestamps,
+    EnumDef, FieldDef, FieldType, IndexDef, KeyDef, ListDef, ModelApi, ModelParts, NonModelDef, Schema,
+    SchemaParts, Timestamps,
 };
 
 /// Most models, enums and non-model types, each, that a document may have; far more than one AppSync API can hold.
@@ -67,6 +67,7 @@ pub(super) enum Connection {
 /// A model whose associations are not resolved yet.
 pub(super) struct RawModel {
     pub(super) parts: ModelParts,
+    pub(super) api: ModelApi,
     /// By field name.
     pub(super) associations: IndexMap<FieldName, RawAssociation>,
 }
@@ -135,7 +136,12 @@ impl Reader {
             models.insert(ModelName::new(name), self.model(name, json, &path));
         }
         relations::resolve(&mut models, self);
-        parts.models = models.into_values().map(|model| model.parts).collect();
+        for (name, model) in models {
+            if !model.api.is_default() {
+                parts.apis.insert(name, model.api);
+            }
+            parts.models.push(model.parts);
+        }
         parts
     }
 
@@ -206,17 +212,25 @@ impl Reader {
             auth: Vec::new(),
         };
         self.primary_key_info(json, path, &mut parts);
-        self.attributes(json, path, &mut parts);
-        RawModel { parts, associations }
+        let api = self.attributes(json, path, &mut parts);
+        RawModel {
+            parts,
+            api,
+            associations,
+        }
     }
 
-    fn attributes(&mut self, json: &Json, path: &str, parts: &mut ModelParts) {
+    fn attributes(&mut self, json: &Json, path: &str, parts: &mut ModelParts) -> ModelApi {
+        let mut api = ModelApi::default();
         let path = format!("{path}.attributes");
         for (index, attribute) in self.array(json.get("attributes"), &path).iter().enumerate() {
             let path = format!("{path}[{index}]");
             let properties = attribute.get("properties").unwrap_or(&Json::Null);
             match attribute.get("type").and_then(Json::as_str) {
-                Some("model") => parts.timestamps = self.timestamps(properties, &path),
+                Some("model") => {
+                    parts.timestamps = self.timestamps(properties, &path);
+                    api = self.api(properties, &path);
+                }
                 Some("key") => self.key(properties, &path, parts),
                 Some("auth") => {
                     let rules = self.array(properties.get("rules"), &format!("{path}.properties.rules"));
@@ -227,6 +241,7 @@ impl Reader {
                 None => self.fault(&path, "has no `type`"),
             }
         }
+        api
     }
 
     fn timestamps(&mut self, properties: &Json, path: &str) -> Timestamps {
@@ -439,7 +454,7 @@ impl Reader {
     }
 
     /// A name or a list of names; `None` if the document does not say.
-    fn names(&mut self, json: Option<&Json>, path: &str) -> Option<Vec<String>> {
+    pub(super) fn names(&mut self, json: Option<&Json>, path: &str) -> Option<Vec<String>> {
         let items = match json? {
             Json::Null => return None,
             text @ Json::String(_) => std::slice::from_ref(text),

@@ -414,6 +414,7 @@ proptest! {
             models: [vec![root], models].concat(),
             enums: vec![EnumDef { name: "Kind".into(), values: vec!["A".into(), "b_2".into()] }],
             non_models: vec![object("Geo", vec![field("lat: Float!"), typed("next: Geo", FieldType::NonModel("Geo".into()))])],
+            ..SchemaParts::default()
         };
         let schema = Schema::build(parts).expect("a sound schema");
         let json = to_json(&schema);

@@ -3,13 +3,14 @@
 //! Owns the checks that every source of schemas (SDL, introspection JSON, code) shares. Does not know positions in a
 //! source text; `landfall-codegen` adds them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
 
 use super::{
-    Association, EnumDef, FieldDef, FieldType, IndexDef, KeyDef, ModelDef, NonModelDef, Schema, SchemaHash,
-    Slot, Timestamps, topology,
+    Association, EnumDef, FieldDef, FieldType, IndexDef, KeyDef, ModelApi, ModelDef, NonModelDef, Schema,
+    SchemaHash, Slot, Timestamps, topology,
 };
 use crate::names::{FieldName, ModelName};
 use crate::scalar::Scalar;
@@ -26,6 +27,8 @@ pub struct SchemaParts {
     pub enums: Vec<EnumDef>,
     /// Non-model types in declaration order.
     pub non_models: Vec<NonModelDef>,
+    /// Operations that are not called, or not there, as by default; see [`ModelDef::api`].
+    pub apis: BTreeMap<ModelName, ModelApi>,
 }
 
 /// The unchecked parts of a model.
@@ -143,8 +146,10 @@ impl Schema {
             faults.push(SchemaError::NoModels);
         }
         let mut models: IndexMap<ModelName, Arc<ModelDef>> = IndexMap::new();
+        let mut apis = parts.apis;
         for model in parts.models {
-            let model = assemble(model, &mut faults);
+            let api = apis.remove(&model.name).unwrap_or_default();
+            let model = assemble(model, api, &mut faults);
             if let Some(old) = models.insert(model.name.clone(), Arc::new(model)) {
                 faults.push(SchemaError::DuplicateType {
                     name: old.name.to_string(),
@@ -256,7 +261,7 @@ impl Schema {
     }
 }
 
-fn assemble(parts: ModelParts, faults: &mut Vec<SchemaError>) -> ModelDef {
+fn assemble(parts: ModelParts, api: ModelApi, faults: &mut Vec<SchemaError>) -> ModelDef {
     let mut fields = IndexMap::new();
     for field in parts.fields {
         if let Some(old) = fields.insert(field.name.clone(), field) {
@@ -286,6 +291,7 @@ fn assemble(parts: ModelParts, faults: &mut Vec<SchemaError>) -> ModelDef {
         indexes: parts.indexes,
         timestamps: parts.timestamps,
         auth: parts.auth,
+        api,
         stored,
         key_slots: Vec::new(),
     };

@@ -10,6 +10,7 @@ use landfall_core::{Association, FieldDef, FieldName, FieldType, KeyKind, Mutati
 
 use super::Models;
 use super::names;
+use super::operations::KINDS;
 use super::plan::{KeyPlan, ModelPlan, foreign_side};
 use super::types::line;
 
@@ -89,10 +90,16 @@ fn non_model(field: &FieldDef) -> Option<String> {
 
 pub(super) fn write_model(out: &mut String, models: &Models, plan: &ModelPlan) {
     write_filter(out, plan);
-    write_condition(out, plan);
-    write_subscription_filter(out, models, plan);
-    for kind in [MutationKind::Create, MutationKind::Update, MutationKind::Delete] {
-        write_mutation_input(out, plan, kind);
+    if plan.has_mutations() {
+        write_condition(out, plan);
+    }
+    if plan.has_subscriptions() {
+        write_subscription_filter(out, models, plan);
+    }
+    for kind in KINDS {
+        if plan.mutation_name(kind).is_some() {
+            write_mutation_input(out, plan, kind);
+        }
     }
     write_composite_key(out, plan, &plan.key, "Primary");
     for index in &plan.indexes {
@@ -158,7 +165,14 @@ fn write_subscription_filter(out: &mut String, models: &Models, plan: &ModelPlan
         .attributes
         .values()
         .filter(|field| !elsewhere.contains(&field.name))
-        .filter_map(|field| Some(format!("{}: {}", field.name, subscription_input(field)?)))
+        .filter_map(|field| {
+            let input = if plan.owners.contains(&field.name) {
+                filter_input(field)
+            } else {
+                subscription_input(field)
+            };
+            Some(format!("{}: {}", field.name, input?))
+        })
         .collect();
     if !plan.attributes.contains_key("id") {
         members.push("id: ModelSubscriptionIDInput".to_owned());
@@ -208,7 +222,7 @@ fn write_mutation_input(out: &mut String, plan: &ModelPlan, kind: MutationKind) 
     let mut late = Vec::new();
     for field in plan.attributes.values() {
         let is_key = plan.is_key(&field.name);
-        if plan.managed.contains(&field.name) || (kind == MutationKind::Delete && !is_key) {
+        if plan.is_server_written(&field.name) || (kind == MutationKind::Delete && !is_key) {
             continue;
         }
         let required = match kind {

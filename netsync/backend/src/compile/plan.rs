@@ -11,7 +11,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use landfall_core::{Association, FieldDef, FieldName, FieldType, ModelDef, ModelName, Scalar, Schema};
 
-use super::names;
+use super::{names, owners};
 
 /// A model as the server serves it.
 #[derive(Clone, Debug)]
@@ -22,6 +22,8 @@ pub(crate) struct ModelPlan {
     pub(crate) attributes: IndexMap<FieldName, FieldDef>,
     /// Timestamps that the server writes and clients cannot.
     pub(crate) managed: BTreeSet<FieldName>,
+    /// Owner fields that the server fills and no mutation takes.
+    pub(crate) owners: BTreeSet<FieldName>,
     /// Foreign keys that no field declares; they stand after the metadata in the GraphQL type.
     pub(crate) implicit: BTreeSet<FieldName>,
     /// Primary key.
@@ -30,6 +32,8 @@ pub(crate) struct ModelPlan {
     pub(crate) indexes: Vec<IndexPlan>,
     /// How relation fields are followed.
     pub(crate) relations: IndexMap<FieldName, RelationPlan>,
+    /// Owner fields that subscriptions take as arguments.
+    pub(super) owner_arguments: Vec<FieldName>,
 }
 
 /// A partition field and the fields that sort within it.
@@ -111,6 +115,17 @@ impl ModelPlan {
         self.indexes.iter().find(|index| index.name == name)
     }
 
+    /// Whether only the server writes a field.
+    pub(crate) fn is_server_written(&self, field: &str) -> bool {
+        self.managed.contains(field) || self.owners.contains(field)
+    }
+
+    /// Rows on a page of a to-many relation, where the schema says so.
+    pub(crate) fn page_limit(&self, relation: &str) -> Option<usize> {
+        let limit = self.def.api.page_limits.get(relation)?;
+        usize::try_from(*limit).ok()
+    }
+
     /// Whether a field is part of the primary key.
     pub(crate) fn is_key(&self, field: &str) -> bool {
         self.key.fields().any(|key| key == field)
@@ -128,7 +143,10 @@ impl ModelPlan {
     fn of(schema: &Schema, def: &Arc<ModelDef>) -> Self {
         let managed = managed_timestamps(def);
         let implicit = implicit_foreign_keys(schema, def);
-        let attributes = attributes(def, &managed, &implicit);
+        let mut attributes = attributes(def, &managed, &implicit);
+        let owners = owners::undeclared(def);
+        attributes.extend(owners.iter().map(|field| (field.name.clone(), field.clone())));
+        let owner_arguments = owners::arguments(def, |name| attributes.get(name));
         let indexes = indexes(schema, def);
         let relations = def
             .relations()
@@ -143,6 +161,8 @@ impl ModelPlan {
             .collect();
         Self {
             def: Arc::clone(def),
+            owners: owners.into_iter().map(|field| field.name).collect(),
+            owner_arguments,
             attributes,
             managed,
             implicit,

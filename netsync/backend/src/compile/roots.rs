@@ -7,12 +7,10 @@ use landfall_core::{ModelName, MutationKind};
 use super::inputs::{
     key_condition_argument, model_condition, model_filter, model_subscription_filter, mutation_input,
 };
+use super::operations::KINDS;
 use super::plan::{IndexPlan, ModelPlan};
 use super::types::line;
 use super::{CompiledSchema, Models, names};
-
-/// The three kinds of mutation, in the order of the root fields.
-const KINDS: [MutationKind; 3] = [MutationKind::Create, MutationKind::Update, MutationKind::Delete];
 
 /// What a root field does, and on which model.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +27,13 @@ pub(crate) enum RootField {
     Mutate(ModelName, MutationKind),
     /// `onCreatePost`, `onUpdatePost`, `onDeletePost`.
     Subscribe(ModelName, MutationKind),
+}
+
+impl RootField {
+    /// Whether it is a field of the type `Query`.
+    pub(super) fn is_query(&self) -> bool {
+        !matches!(self, Self::Mutate(..) | Self::Subscribe(..))
+    }
 }
 
 /// Collects root fields of one type with what they do.
@@ -55,7 +60,10 @@ pub(super) fn write(out: &mut String, compiled: &mut CompiledSchema) -> Vec<Stri
             collisions: &mut collisions,
         };
         write(&mut roots, &models);
-        line(out, format_args!("type {ty} {{\n{}}}", roots.out));
+        // GraphQL has no types without fields; a schema may do without mutations and subscriptions.
+        if !roots.out.is_empty() {
+            line(out, format_args!("type {ty} {{\n{}}}", roots.out));
+        }
     }
     collisions
 }
@@ -79,21 +87,18 @@ fn write_queries(roots: &mut Roots<'_>, models: &Models) {
             .fields()
             .map(|field| format!("{field}: {}!", plan.attributes[field].ty))
             .collect();
-        let get = format!("get{}", names::upper_first(name));
-        roots.add(get, &key.join(", "), name, RootField::Get(name.clone()));
-        let list = format!("list{}", plan.def.plural_name);
-        roots.add(
-            list,
-            &list_arguments(plan),
-            &connection,
-            RootField::List(name.clone()),
-        );
-        roots.add(
-            format!("sync{}", plan.def.plural_name),
-            &format!("filter: {filter}, limit: Int, nextToken: String, lastSync: AWSTimestamp"),
-            &connection,
-            RootField::Sync(name.clone()),
-        );
+        if let Some(get) = plan.get_name() {
+            roots.add(get, &key.join(", "), name, RootField::Get(name.clone()));
+        }
+        if let Some(list) = plan.list_name() {
+            let does = RootField::List(name.clone());
+            roots.add(list, &list_arguments(plan), &connection, does);
+        }
+        if let Some(sync) = plan.sync_name() {
+            let arguments =
+                format!("filter: {filter}, limit: Int, nextToken: String, lastSync: AWSTimestamp");
+            roots.add(sync, &arguments, &connection, RootField::Sync(name.clone()));
+        }
         for index in &plan.indexes {
             if let Some(field) = &index.query_field {
                 let does = RootField::IndexQuery(name.clone(), index.name.clone());
@@ -149,13 +154,16 @@ fn write_mutations(roots: &mut Roots<'_>, models: &Models) {
     for plan in models.values() {
         let name = plan.name();
         for kind in KINDS {
+            let Some(mutation) = plan.mutation_name(kind) else {
+                continue;
+            };
             let arguments = format!(
                 "input: {}!, condition: {}",
                 mutation_input(kind, name),
                 model_condition(name)
             );
             let does = RootField::Mutate(name.clone(), kind);
-            roots.add(names::mutation_field(kind, name), &arguments, name, does);
+            roots.add(mutation, &arguments, name, does);
         }
     }
 }
@@ -163,14 +171,19 @@ fn write_mutations(roots: &mut Roots<'_>, models: &Models) {
 fn write_subscriptions(roots: &mut Roots<'_>, models: &Models) {
     for plan in models.values() {
         let name = plan.name();
+        let mut arguments = format!("filter: {}", model_subscription_filter(name));
+        for owner in &plan.owner_arguments {
+            arguments.push_str(&format!(", {owner}: String"));
+        }
         for kind in KINDS {
-            let result = format!(
-                "{name} @aws_subscribe(mutations: [\"{}\"])",
-                names::mutation_field(kind, name)
-            );
-            let arguments = format!("filter: {}", model_subscription_filter(name));
-            let does = RootField::Subscribe(name.clone(), kind);
-            roots.add(names::subscription_field(kind, name), &arguments, &result, does);
+            let Some(mutation) = plan.mutation_name(kind) else {
+                continue;
+            };
+            let result = format!("{name} @aws_subscribe(mutations: [\"{mutation}\"])");
+            for subscription in plan.subscription_names(kind) {
+                let does = RootField::Subscribe(name.clone(), kind);
+                roots.add(subscription, &arguments, &result, does);
+            }
         }
     }
 }

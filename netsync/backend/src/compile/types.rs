@@ -1,6 +1,7 @@
 //! GraphQL text of the object types: models, connections, non-model types, enums.
 //!
-//! Owns the order of the fields, which follows AppSync's: declared, timestamps, metadata, implicit foreign keys.
+//! Owns the order of the fields, which follows AppSync's: declared, timestamps, metadata, implicit foreign
+//! keys, owners.
 
 use std::fmt::Write;
 
@@ -77,7 +78,7 @@ pub(super) fn write_model(out: &mut String, models: &Models, plan: &ModelPlan) {
     for field in plan
         .attributes
         .values()
-        .filter(|f| plan.implicit.contains(&f.name))
+        .filter(|f| plan.implicit.contains(&f.name) || plan.owners.contains(&f.name))
     {
         line(out, format_args!("  {}: {field}", field.name));
     }

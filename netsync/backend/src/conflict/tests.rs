@@ -65,6 +65,7 @@ fn trace(decision: &Decision) -> String {
         Decision::Keep => "kept".to_owned(),
         Decision::ConditionFailed => "condition failed".to_owned(),
         Decision::Conflict => "conflict".to_owned(),
+        Decision::Ask(item) => format!("ask v{}", item.version),
     }
 }
 

@@ -11,6 +11,7 @@ use apollo_compiler::response::JsonMap;
 use landfall_core::Schema;
 
 use super::errors::Fault;
+use super::settle::ConflictRound;
 use super::{Environment, coerce};
 use crate::compile::{CompiledSchema, ModelPlan};
 use crate::config::BackendConfig;
@@ -52,6 +53,8 @@ pub(crate) struct Context<'c> {
     pub(super) reading: Reading<'c>,
     pub(super) writer: Option<&'c dyn RecordWriter>,
     pub(super) variables: &'c JsonMap,
+    /// What handlers decided of the conflicts of this mutation, and what they are still to decide.
+    pub(super) conflicts: Option<&'c ConflictRound>,
     entropy: &'c Mutex<Box<dyn Entropy>>,
     pub(super) token_key: &'c HashKey,
     faults: RefCell<Vec<Fault>>,
@@ -82,6 +85,7 @@ impl<'c> Context<'c> {
             reading,
             writer,
             variables,
+            conflicts: None,
             entropy,
             faults: RefCell::default(),
             fatal: RefCell::default(),
@@ -104,6 +108,35 @@ impl<'c> Context<'c> {
             }
         }
         arguments
+    }
+
+    /// Reads a filter or condition among arguments.
+    pub(super) fn filter(&self, arguments: &JsonMap, name: &str) -> Result<Option<Filter>, FieldError> {
+        let filter = arguments.get(name).map_or(Ok(None), Filter::read).map_err(|_| {
+            self.fault(Fault::new(
+                "Unrecognized Filter",
+                "Unable to process the filter expression",
+            ))
+        })?;
+        let count = filter.as_ref().map_or(0, Filter::comparisons);
+        if count > self.config.limits.filter_operators_max {
+            let expression = if name == "condition" {
+                "Condition"
+            } else {
+                "Filter"
+            };
+            let what = format!(
+                "Invalid {expression}Expression: The expression contains too many operators; operator count: {count}"
+            );
+            return Err(self.fault(Fault::new("DynamoDbException", self.dynamodb_message(&what))));
+        }
+        Ok(filter)
+    }
+
+    /// A message as DynamoDB's client words it.
+    pub(super) fn dynamodb_message(&self, what: &str) -> String {
+        let request = self.uuid().replace('-', "").to_uppercase();
+        format!("{what} (Service: DynamoDb, Status Code: 400, Request ID: {request})")
     }
 
     /// Notes a fault and makes the error that leads back to it.

@@ -12,11 +12,12 @@ use apollo_compiler::parser::Parser;
 use apollo_compiler::response::JsonMap;
 use apollo_compiler::validation::Valid;
 use indexmap::IndexMap;
+use landfall_core::ModelName;
 
 use super::coerce;
 use super::errors::ErrorEntry;
 use super::validation;
-use crate::compile::CompiledSchema;
+use crate::compile::{CompiledSchema, RootField};
 use crate::config::Limits;
 
 /// Most tokens of a document: some hundred times what clients send, and parsed in milliseconds.
@@ -58,6 +59,18 @@ impl Prepared {
             .operations
             .get(self.operation_name.as_deref())
             .expect("the operation was found when the request was prepared")
+    }
+
+    /// The models that the operation mutates, one for each mutation.
+    pub(crate) fn mutated_models<'s>(
+        &'s self,
+        compiled: &'s CompiledSchema,
+    ) -> impl Iterator<Item = &'s ModelName> {
+        let fields = self.operation().root_fields(&self.document.executable);
+        fields.filter_map(|field| match compiled.root(&field.name) {
+            Some(RootField::Mutate(model, _)) => Some(model),
+            _ => None,
+        })
     }
 
     /// Equal for requests whose answers over the same data are equal, as long as both are alive.

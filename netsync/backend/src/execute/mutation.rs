@@ -14,10 +14,10 @@ use super::context::Context;
 use super::errors::Fault;
 use super::input;
 use super::objects::{RecordObject, leaf, metadata};
+use super::settle;
 use crate::compile::{ModelPlan, RootField, made_by_server};
 use crate::config::{NullInCreate, VersionInCreate};
-use crate::conflict::{Changes, Write};
-use crate::filter::Filter;
+use crate::conflict::{Changes, HandlerFailed, Resolution, Write};
 use crate::item::{Attributes, Item, VERSION};
 use crate::store::Outcome;
 
@@ -43,20 +43,20 @@ impl ObjectValue for MutationRoot<'_> {
             .get("input")
             .and_then(JsonValue::as_object)
             .unwrap_or(&empty);
-        let condition = arguments
-            .get("condition")
-            .map_or(Ok(None), Filter::read)
-            .map_err(|_| {
-                ctx.fault(Fault::new(
-                    "Unrecognized Filter",
-                    "Unable to process the filter expression",
-                ))
-            })?;
+        let condition = ctx.filter(&arguments, "condition")?;
         let (key, write) = plan_write(ctx, plan, *kind, given)?;
         let writer = ctx.writer.expect("mutations run inside a write transaction");
-        let outcome = writer
+        let mut outcome = writer
             .write(plan, &key, &write, condition.as_ref())
             .map_err(|error| ctx.die(error))?;
+        if let Outcome::Asked { new, existing } = outcome {
+            outcome = match settled(ctx, plan, info, &arguments, &new, &existing)? {
+                Some(write) => writer
+                    .write(plan, &key, &write, None)
+                    .map_err(|error| ctx.die(error))?,
+                None => Outcome::Conflict(*existing),
+            };
+        }
         self.answer(plan, outcome, info)
     }
 }
@@ -84,11 +84,12 @@ impl<'c> MutationRoot<'c> {
                 }))
             }
             Outcome::ConditionFailed => {
-                let message = dynamodb_message(ctx, "The conditional request failed");
+                let message = ctx.dynamodb_message("The conditional request failed");
                 Err(ctx.fault(Fault::new("ConditionalCheckFailedException", message)))
             }
+            Outcome::Asked { .. } => panic!("what a handler decided was to be decided by a handler again"),
             Outcome::TooLarge => {
-                let message = dynamodb_message(ctx, "Item size has exceeded the maximum allowed size");
+                let message = ctx.dynamodb_message("Item size has exceeded the maximum allowed size");
                 Err(ctx.fault(Fault::new("DynamoDbException", message)))
             }
             Outcome::Conflict(item) => {
@@ -105,9 +106,44 @@ impl<'c> MutationRoot<'c> {
     }
 }
 
-fn dynamodb_message(ctx: &Context<'_>, what: &str) -> String {
-    let request = ctx.uuid().replace('-', "").to_uppercase();
-    format!("{what} (Service: DynamoDb, Status Code: 400, Request ID: {request})")
+/// The write that a handler made of a conflict; `None` if it refused.
+fn settled(
+    ctx: &Context<'_>,
+    plan: &ModelPlan,
+    info: &ResolveInfo<'_>,
+    arguments: &JsonMap,
+    new: &Item,
+    existing: &Item,
+) -> Result<Option<Write>, FieldError> {
+    let response_key = info.field_selections()[0].response_key().as_str();
+    let version = existing.version;
+    let round = ctx.conflicts.expect("mutations know their round");
+    let failed = |why: &HandlerFailed| ctx.fault(Fault::new("ConflictError", why.to_string()));
+    match round.answer(response_key, version) {
+        Some(Ok(Resolution::Resolve(item))) => {
+            let attributes = settle::attributes_of(ctx.schema(), plan, item, &existing.attributes);
+            Ok(Some(Write::Settle {
+                attributes: Some(attributes.map_err(|why| failed(&why))?),
+                version,
+            }))
+        }
+        Some(Ok(Resolution::Remove)) => Ok(Some(Write::Settle {
+            attributes: None,
+            version,
+        })),
+        Some(Ok(Resolution::Reject)) => Ok(None),
+        Some(Err(why)) => Err(failed(why)),
+        None if round.is_last => {
+            let message = "The record changed each time before its conflict could be resolved.";
+            Err(ctx.fault(Fault::new("MaxConflicts", message)))
+        }
+        None => {
+            let call = settle::call_of(plan, info.field_name(), new, existing, arguments);
+            round.ask(response_key, version, plan.name(), call);
+            // The round ends here whatever its answer is.
+            Err(ctx.fault(Fault::new("MaxConflicts", "The conflict handler was not asked.")))
+        }
+    }
 }
 
 /// The stored record cut down to the selection. Relations are not followed: AppSync filters the bare item.
@@ -276,7 +312,7 @@ fn complete(ctx: &Context<'_>, plan: &ModelPlan, mut values: Attributes, now: &s
 }
 
 /// A time as the managed timestamps have it: UTC, three digits of fraction.
-fn iso_time(ms: i64) -> String {
+pub(crate) fn iso_time(ms: i64) -> String {
     match jiff::Timestamp::from_millisecond(ms) {
         Ok(time) => time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string(),
         // Ten thousand years off: the clock is wrong, and no text can say it.

@@ -56,7 +56,7 @@ impl ObjectValue for RecordObject<'_> {
             return Ok(ResolvedValue::Leaf(leaf));
         }
         match self.plan.relations.get(name) {
-            Some(relation) => self.follow(relation, info),
+            Some(relation) => self.follow(name, relation, info),
             None => Err(self.unknown_field_error(info)),
         }
     }
@@ -76,6 +76,7 @@ pub(super) fn metadata(item: &Item, name: &str) -> Option<JsonValue> {
 impl<'c> RecordObject<'c> {
     fn follow<'a>(
         &'a self,
+        name: &str,
         relation: &RelationPlan,
         info: &'a ResolveInfo<'a>,
     ) -> Result<ResolvedValue<'a>, FieldError> {
@@ -121,7 +122,7 @@ impl<'c> RecordObject<'c> {
                     .expect("relations name indexes that are planned");
                 let condition =
                     own_key().and_then(|values| input::foreign_key_condition(&index.key, &values));
-                query::related(ctx, other, index, condition, info)
+                query::related(ctx, other, index, condition, self.plan.page_limit(name), info)
             }
         }
     }

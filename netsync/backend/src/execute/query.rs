@@ -1,13 +1,13 @@
 //! Root fields that read: get, list, sync, index queries; and the pages of relations.
 //!
-//! Owns paging with tokens and the choice of an index for sync queries.
+//! Owns paging with tokens. Which rows a base sync reads is chosen in `access.rs`.
 
 use std::borrow::Cow;
 
 use apollo_compiler::resolvers::{FieldError, ObjectValue, ResolveInfo, ResolvedValue};
 use apollo_compiler::response::{JsonMap, JsonValue};
-use landfall_core::Value;
 
+use super::access::Access;
 use super::context::Context;
 use super::errors::Fault;
 use super::input;
@@ -140,11 +140,15 @@ pub(super) fn related<'c>(
     plan: &'c ModelPlan,
     index: &'c IndexPlan,
     condition: Option<KeyCondition>,
+    page_limit: Option<usize>,
     info: &ResolveInfo<'_>,
 ) -> Result<ResolvedValue<'c>, FieldError> {
     let arguments = ctx.arguments(info);
     let scope = format!("{}.{} {condition:?}", plan.name(), index.name);
-    let paging = Paging::read(ctx, info.field_name(), &scope, &arguments)?;
+    let mut paging = Paging::read(ctx, info.field_name(), &scope, &arguments)?;
+    if let Some(page_limit) = page_limit.filter(|_| arguments.get("limit").is_none_or(JsonValue::is_null)) {
+        paging.limit = page_limit.min(ctx.config.limits.page_max);
+    }
     let Some(mut condition) = condition else {
         return paging.connection(ctx, plan, |_, _| Ok(PageOf::default()));
     };
@@ -188,7 +192,9 @@ impl<'c> QueryRoot<'c> {
         arguments: &JsonMap,
     ) -> Result<ResolvedValue<'c>, FieldError> {
         let ctx = self.ctx;
-        let mut paging = Paging::read(ctx, field, "", arguments)?;
+        let filter = ctx.filter(arguments, "filter")?;
+        let access = Access::choose(plan, filter.as_ref());
+        let mut paging = Paging::read(ctx, field, access.name(), arguments)?;
         let last_sync_ms = arguments.get("lastSync").and_then(JsonValue::as_i64);
         let (source, started_at_ms) = match &paging.token {
             Some(token) => match (token.source, token.started_at_ms) {
@@ -203,30 +209,28 @@ impl<'c> QueryRoot<'c> {
                 )
             }
         };
+        let model = plan.name().as_str();
         paging.sync = Some((source, started_at_ms));
-        let filter = arguments.get("filter");
         match source {
-            SyncSource::Delta { since_ms } => paging.connection(ctx, plan, |reading, request| {
-                reading.changes(plan, since_ms, request)
-            }),
-            SyncSource::Base => match filter.and_then(|filter| leading_index(plan, filter)) {
-                Some((index, partition)) => paging.connection(ctx, plan, |reading, request| {
-                    reading.partition(plan, index, &partition, request)
-                }),
-                None => paging.connection(ctx, plan, |reading, request| reading.scan(plan, request)),
-            },
+            SyncSource::Delta { since_ms } => {
+                tracing::debug!(model, source = "delta", since_ms, "sync");
+                paging.connection(ctx, plan, |reading, request| {
+                    reading.changes(plan, since_ms, request)
+                })
+            }
+            SyncSource::Base => {
+                tracing::debug!(
+                    model,
+                    source = "base",
+                    operation = if access.is_query() { "Query" } else { "Scan" },
+                    key = access.name(),
+                    by_sort_key = access.is_sorted(),
+                    "sync"
+                );
+                paging.connection(ctx, plan, |reading, request| access.read(reading, plan, request))
+            }
         }
     }
-}
-
-/// The index whose partition the filter demands outright: the table's own first, as it needs no second look-up.
-fn leading_index<'p>(plan: &'p ModelPlan, filter: &JsonValue) -> Option<(Option<&'p IndexPlan>, Value)> {
-    let (field, value) = Filter::leading_equality(filter)?;
-    if *plan.key.partition == *field {
-        return Some((None, value));
-    }
-    let index = plan.indexes.iter().find(|index| *index.key.partition == *field)?;
-    Some((Some(index), value))
 }
 
 /// The paging arguments of a field.
@@ -250,15 +254,7 @@ impl Paging {
                 format!("Value for field '$[limit]' must be between 1 and {most}."),
             ))
         })?;
-        let filter = arguments
-            .get("filter")
-            .map_or(Ok(None), Filter::read)
-            .map_err(|_| {
-                ctx.fault(Fault::new(
-                    "Unrecognized Filter",
-                    "Unable to process the filter expression",
-                ))
-            })?;
+        let filter = ctx.filter(arguments, "filter")?;
         let scope = scope(field, detail, arguments);
         let token = match arguments.get("nextToken").and_then(JsonValue::as_str) {
             Some(text) => {

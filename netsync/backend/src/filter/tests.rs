@@ -149,20 +149,3 @@ fn operands_of_no_use_are_refused() {
         assert_eq!(read(filter.clone()), Err(BadFilter), "{filter}");
     }
 }
-
-#[test]
-fn a_leading_equality_is_found_only_in_the_shape_that_appsync_looks_for() {
-    let lead = |filter: serde_json::Value| Filter::leading_equality(&JsonValue::from(filter));
-    let blog = Some(("blogId".to_owned(), Value::from("b")));
-    assert_eq!(
-        lead(json!({"and": [{"blogId": {"eq": "b"}}, {"title": {"gt": "a"}}]})),
-        blog
-    );
-    assert_eq!(lead(json!({"and": {"blogId": {"eq": "b"}}})), blog);
-    assert_eq!(lead(json!({"blogId": {"eq": "b"}})), None);
-    assert_eq!(lead(json!({"or": [{"blogId": {"eq": "b"}}]})), None);
-    assert_eq!(lead(json!({"and": [{"blogId": {"eq": "b", "ne": "c"}}]})), None);
-    assert_eq!(lead(json!({"and": [{"blogId": {"eq": null}}]})), None);
-    assert_eq!(lead(json!({"and": [{"blogId": {"ne": "b"}}]})), None);
-    assert_eq!(lead(json!({"and": []})), None);
-}

@@ -195,3 +195,44 @@ async fn concurrent_mutations_all_take_effect() {
     assert_eq!(backend.records("Post").unwrap().len(), 64);
     Arc::try_unwrap(server).unwrap().shutdown().await;
 }
+
+/// Waits for a word before it decides.
+struct Slow(std::sync::Mutex<std::sync::mpsc::Receiver<()>>);
+
+impl crate::conflict::ConflictHandler for Slow {
+    fn resolve(
+        &self,
+        _: &crate::conflict::ConflictCall,
+    ) -> Result<crate::conflict::Resolution, crate::conflict::HandlerFailed> {
+        self.0.lock().unwrap().recv().unwrap();
+        Ok(crate::conflict::Resolution::Remove)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_waits_for_a_conflict_handler_but_its_own_caller() {
+    let (word, heard) = std::sync::mpsc::channel();
+    let config = BackendConfig {
+        conflict: crate::conflict::ConflictStrategy::Handler,
+        conflict_handlers: crate::conflict::ConflictHandlers::for_all(Slow(heard.into())),
+        ..BackendConfig::with_api_key(KEY)
+    };
+    let kv = KvStore::in_memory().unwrap();
+    let backend = Arc::new(Backend::new(fixtures::blog(), config, kv, os_entropy()).unwrap());
+    let server = serve(([127, 0, 0, 1], 0).into(), backend).await.unwrap();
+    let create = "mutation { createPost(input: {id: \"p\", title: \"t\"}) { _version } }";
+    post(&server, create).await;
+    let stale = "mutation { updatePost(input: {id: \"p\", title: \"u\"}) { _version _deleted } }";
+    let other = "mutation { createPost(input: {id: \"q\", title: \"t\"}) { _version } }";
+    let meanwhile = async {
+        let created = post(&server, other).await;
+        assert_eq!(created["data"]["createPost"]["_version"], 1);
+        word.send(()).unwrap();
+    };
+    let (decided, ()) = tokio::join!(post(&server, stale), meanwhile);
+    assert_eq!(
+        decided["data"]["updatePost"],
+        json!({"_version": 2, "_deleted": true})
+    );
+    server.shutdown().await;
+}

@@ -2,8 +2,10 @@
 
 mod conflicts;
 mod documents;
+mod handlers;
 mod hostile;
 mod mutations;
+mod plans;
 mod queries;
 mod realtime;
 mod stories;

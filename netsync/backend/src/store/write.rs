@@ -28,6 +28,13 @@ pub(crate) enum Outcome {
     ConditionFailed,
     /// Refused; this is the record that is stored.
     Conflict(Item),
+    /// A handler is to decide; nothing was written.
+    Asked {
+        /// The record if the version were right.
+        new: Box<Item>,
+        /// The record that is stored.
+        existing: Box<Item>,
+    },
     /// The record would be too large; nothing was written.
     TooLarge,
 }
@@ -73,11 +80,20 @@ impl Session<'_, '_> {
             (Decision::Put(item), _) => self.put(plan, &base_key, row.as_ref(), item),
             (Decision::Keep, Some(stored)) => Ok(Outcome::Kept(stored.clone())),
             (Decision::Conflict, Some(stored)) => Ok(Outcome::Conflict(stored.clone())),
+            (Decision::Ask(new), Some(stored)) => Ok(Outcome::Asked {
+                new: Box::new(new),
+                existing: Box::new(stored.clone()),
+            }),
             (Decision::ConditionFailed, _) => Ok(Outcome::ConditionFailed),
-            (Decision::Keep | Decision::Conflict, None) => {
+            (Decision::Keep | Decision::Conflict | Decision::Ask(_), None) => {
                 panic!("a write to a record that is not there was decided as one to a stored record")
             }
         }
+    }
+
+    /// When a change made now may be removed from the delta table, in seconds.
+    fn delta_ttl_s(&self) -> i64 {
+        self.now_ms.div_euclid(1_000) + i64::from(self.store.config.delta_ttl_minutes) * 60
     }
 
     fn put(
@@ -116,7 +132,7 @@ impl Session<'_, '_> {
         txn.put(
             tables::DELTA,
             &tables::delta_key(plan.name(), self.now_ms, change),
-            &bytes,
+            &item.encode_with_ttl(plan.name(), Some(self.delta_ttl_s())),
         )?;
         Ok(Outcome::Written(item))
     }

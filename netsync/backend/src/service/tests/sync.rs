@@ -193,7 +193,7 @@ fn an_equality_on_an_index_reads_only_its_partition_and_finds_the_same_rows() {
     );
     let scanned = page(
         100,
-        &json!({"blogId": {"eq": "b"}, "title": {"ne": "z"}}),
+        &json!({"or": [{"blogId": {"eq": "b"}}, {"blogId": {"eq": "b"}}], "title": {"ne": "z"}}),
         &Json::Null,
     );
     assert_eq!(ids(&scanned), "p3 p5");
@@ -257,7 +257,8 @@ fn pages_of_any_size_give_the_same_rows() {
     let partition = json!({"and": [{"blogId": {"eq": "b"}}, {"title": {"ne": "t2"}}]});
     for (last_sync, filter, expected) in [
         (0, Json::Null, "p0:1 p1:1 p2:2 p3:1 (p4:2) p5:1 p6:1 p7:1 p8:1"),
-        (0, json!({"blogId": {"eq": "b"}}), "p0:1 p2:2 (p4:2) p6:1 p8:1"),
+        // By the index, so in the order of its sort key.
+        (0, json!({"blogId": {"eq": "b"}}), "p0:1 (p4:2) p8:1 p2:2 p6:1"),
         (0, partition, "p0:1 (p4:2) p8:1"),
         (START_MS + 8, Json::Null, "p7:1 p8:1 (p4:2) p2:2"),
     ] {
@@ -284,4 +285,42 @@ fn a_page_ends_after_a_megabyte() {
         ids(&bench.data(query, json!({"t": first["nextToken"]}))["syncPosts"]),
         "p4"
     );
+}
+
+#[test]
+fn rows_of_the_delta_table_have_appsyncs_keys_and_an_end() {
+    let bench = changed();
+    let rows = bench.backend.delta_rows("Post").unwrap();
+    let last = &rows[rows.len() - 1];
+    assert_eq!((last.ds_pk.as_str(), rows.len()), ("Post:2023-11-14", 5));
+    assert!(
+        last.ds_sk.starts_with("22:13:20.0") && last.ds_sk.ends_with(":p2:2"),
+        "{}",
+        last.ds_sk
+    );
+    // Half an hour for a change; the tombstone itself stays thirty days.
+    assert_eq!(last.ttl_s, START_MS / 1_000 + 30 * 60);
+    assert!(last.record.sync.deleted);
+    assert!(bench.backend.delta_rows("Nope").is_err());
+}
+
+#[test]
+fn both_times_to_live_can_be_set_and_follow_the_given_clock() {
+    let config = BackendConfig {
+        base_ttl_minutes: 10,
+        delta_ttl_minutes: 2,
+        ..BackendConfig::with_api_key(KEY)
+    };
+    let bench = bench_with(fixtures::blog(), config);
+    bench.create(json!({"id": "p1", "title": "a"}));
+    bench.create(json!({"id": "p2", "title": "b"}));
+    bench.delete(json!({"id": "p2", "_version": 1}));
+    let since = bench.now_ms.get();
+    let rows = |bench: &Bench| trace(&sync(bench, json!({"lastSync": since})));
+    bench.now_ms.set(since + 2 * MINUTE_MS - 1);
+    assert_eq!(rows(&bench), "(p2:2)", "a delta within two minutes");
+    bench.now_ms.set(since + 2 * MINUTE_MS);
+    assert_eq!(rows(&bench), "p1:1 (p2:2)", "the base after them");
+    bench.now_ms.set(since + 10 * MINUTE_MS);
+    assert_eq!(rows(&bench), "p1:1", "the tombstone lived ten minutes");
 }
