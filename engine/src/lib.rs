@@ -18,6 +18,7 @@ mod outbox;
 mod records;
 mod runtime;
 mod streams;
+mod undo;
 
 pub use builder::DataStoreBuilder;
 pub use datastore::{DataStore, ModelQuery};

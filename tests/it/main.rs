@@ -13,3 +13,4 @@ mod logs;
 mod protocol;
 mod support;
 mod tidy;
+mod undo;
