@@ -68,6 +68,14 @@ pub enum Error {
         /// Why not.
         reason: &'static str,
     },
+    /// The write cannot be taken back.
+    #[error("{seq} cannot be undone: {reason}")]
+    CannotUndo {
+        /// The entry.
+        seq: Seq,
+        /// Why.
+        reason: String,
+    },
     /// The endpoint or its credentials cannot work.
     #[error("the endpoint cannot be used: {reason}")]
     BadEndpoint {

@@ -27,6 +27,7 @@ mod runtime;
 mod streams;
 mod transaction;
 mod transfer;
+mod undo;
 
 pub use aggregate::{Aggregate, Grouped};
 pub use builder::DataStoreBuilder;

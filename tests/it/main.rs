@@ -15,3 +15,4 @@ mod migration_crash;
 mod protocol;
 mod support;
 mod tidy;
+mod undo;

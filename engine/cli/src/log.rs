@@ -3,6 +3,7 @@
 //! Owns the arguments and the exit codes: 0 if what was asked for is as it should be, 1 if the log is damaged, an
 //! invariant fails or the work cannot be done, 2 if the command was called wrongly. What is looked at is never written to.
 
+mod bisect;
 mod list;
 mod output;
 mod past;
@@ -81,7 +82,7 @@ enum Command {
         at: Option<Position>,
     },
     /// Finds the first entry after which something does not hold.
-    Bisect(past::BisectArgs),
+    Bisect(bisect::BisectArgs),
 }
 
 pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
@@ -117,7 +118,7 @@ fn perform(command: &Command, history: &History, out: &mut Output) -> Result<Exi
         Command::Diff { from, to } => past::diff(history, from.of(history), to.of(history), out),
         Command::Fork { entry, directory } => past::fork(history, entry.of(history), directory, out),
         Command::Why { subject, at } => past::why(history, subject, *at, out),
-        Command::Bisect(args) => past::bisect(history, args, out),
+        Command::Bisect(args) => bisect::bisect(history, args, out),
     }
 }
 

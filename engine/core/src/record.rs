@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Visitor;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::names::{FieldName, ModelName};
 use crate::schema::ModelDef;
@@ -16,7 +17,7 @@ use crate::value::Value;
 pub type FieldMap = BTreeMap<FieldName, Value>;
 
 /// One part of an identifier, ordered.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(untagged)]
 pub enum IdPart {
     /// `Boolean` key field.
@@ -82,6 +83,44 @@ pub struct Record {
     values: Vec<Value>,
     sync: Option<SyncMetadata>,
     base: Base,
+}
+
+/// Written by hand because the derived one tries variant by variant and words an error for each that does not fit, which
+/// took longer than reading the rest of a log entry.
+impl<'de> Deserialize<'de> for IdPart {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(IdPartVisitor)
+    }
+}
+
+struct IdPartVisitor;
+
+impl Visitor<'_> for IdPartVisitor {
+    type Value = IdPart;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a boolean, an integer of 64 bits or a text")
+    }
+
+    fn visit_bool<E>(self, truth: bool) -> Result<IdPart, E> {
+        Ok(IdPart::Bool(truth))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<IdPart, E> {
+        Ok(IdPart::Int(number))
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<IdPart, E> {
+        i64::try_from(number).map(IdPart::Int).map_err(E::custom)
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<IdPart, E> {
+        Ok(IdPart::Text(text.to_owned()))
+    }
+
+    fn visit_string<E>(self, text: String) -> Result<IdPart, E> {
+        Ok(IdPart::Text(text))
+    }
 }
 
 impl IdPart {

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use landfall_core::{
-    BoundPredicate, Change, FieldName, LogEntry, ModelName, Predicate, RecordKey, Row, Seq, Slot, keycode,
+    BoundPredicate, Change, FieldName, LogEntry, ModelName, Predicate, RecordKey, Row, Seq, Slot, Value,
+    keycode,
 };
 
 use super::History;
@@ -140,17 +141,31 @@ fn step(past: &mut PastState, watched: &mut [Watched<'_>], entry: &LogEntry) -> 
         }
         return Ok(());
     };
-    let row = |past: &PastState| past.state(key).and_then(|state| state.row.clone());
-    let before = row(past);
+    let row = |past: &PastState, watched: &Watched<'_>| {
+        watched.mark(past.state(key).and_then(|state| state.row.as_ref()))
+    };
+    let about = |watched: &Watched<'_>| watched.invariant.model == key.model;
+    let before: Vec<Option<Mark>> = watched
+        .iter()
+        .map(|watched| about(watched).then(|| row(past, watched)))
+        .collect();
     past.apply(entry)?;
-    let after = row(past);
-    for watched in watched
-        .iter_mut()
-        .filter(|watched| watched.invariant.model == key.model)
-    {
-        watched.change(key, before.as_ref(), after.as_ref());
+    for (watched, before) in watched.iter_mut().zip(before) {
+        if let Some(before) = before {
+            let after = row(past, watched);
+            watched.change(key, &before, after);
+        }
     }
     Ok(())
+}
+
+/// What a row means to a rule.
+#[derive(PartialEq)]
+enum Mark {
+    /// Whether it counts.
+    Counts(bool),
+    /// The values that should be its own, if it has all of them.
+    Values(Option<Vec<u8>>),
 }
 
 /// An invariant with what it has to remember.
@@ -176,7 +191,7 @@ impl<'i> Watched<'i> {
             Rule::Unique(fields) => {
                 let named = fields
                     .iter()
-                    .map(|field| Predicate::field(field, landfall_core::Op::Ne(landfall_core::Value::Null)));
+                    .map(|field| Predicate::field(field, landfall_core::Op::Ne(Value::Null)));
                 (Predicate::And(named.collect()), fields)
             }
         };
@@ -197,13 +212,39 @@ impl<'i> Watched<'i> {
         self.doubles = 0;
     }
 
-    fn change(&mut self, key: &RecordKey, before: Option<&Row>, after: Option<&Row>) {
-        match &self.invariant.rule {
-            Rule::Unique(_) => {
-                if let Some(values) = self.values_of(before) {
-                    self.drop_values(&values);
+    fn mark(&self, row: Option<&Row>) -> Mark {
+        let row = row.filter(|row| {
+            // What does not satisfy `Every` counts; everywhere else what satisfies the predicate.
+            self.predicate.matches(*row) != matches!(self.invariant.rule, Rule::Every(_))
+        });
+        match self.invariant.rule {
+            Rule::Unique(_) => Mark::Values(row.map(|row| {
+                let mut out = Vec::new();
+                for slot in &self.slots {
+                    keycode::encode_value(&mut out, row.get(slot.index()).unwrap_or(&Value::Null));
                 }
-                if let Some(values) = self.values_of(after) {
+                out
+            })),
+            Rule::Every(_) | Rule::Count { .. } => Mark::Counts(row.is_some()),
+        }
+    }
+
+    fn change(&mut self, key: &RecordKey, before: &Mark, after: Mark) {
+        if *before == after {
+            return;
+        }
+        match (before, after) {
+            (Mark::Counts(was), Mark::Counts(is)) => {
+                self.count = self.count + u64::from(is) - u64::from(*was);
+                if is {
+                    self.culprit = Some(key.clone());
+                }
+            }
+            (Mark::Values(was), Mark::Values(is)) => {
+                if let Some(values) = was {
+                    self.drop_values(values);
+                }
+                if let Some(values) = is {
                     let count = self.values.entry(values).or_default();
                     *count += 1;
                     if *count == 2 {
@@ -212,25 +253,8 @@ impl<'i> Watched<'i> {
                     }
                 }
             }
-            rule => {
-                let wanted = matches!(rule, Rule::Count { .. });
-                let counts = |row: Option<&Row>| row.is_some_and(|row| self.predicate.matches(row) == wanted);
-                let (was, is) = (counts(before), counts(after));
-                self.count = self.count + u64::from(is) - u64::from(was);
-                if is && !was {
-                    self.culprit = Some(key.clone());
-                }
-            }
+            _ => unreachable!("both marks are of the same rule"),
         }
-    }
-
-    fn values_of(&self, row: Option<&Row>) -> Option<Vec<u8>> {
-        let row = row.filter(|row| self.predicate.matches(*row))?;
-        let mut out = Vec::new();
-        for slot in &self.slots {
-            keycode::encode_value(&mut out, row.get(slot.index())?);
-        }
-        Some(out)
     }
 
     fn drop_values(&mut self, values: &[u8]) {

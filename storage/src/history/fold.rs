@@ -221,11 +221,20 @@ impl History {
     /// [`StorageError::Trimmed`], [`StorageError::NoEntry`]; [`StorageError::Corrupt`] if the log is damaged before the
     /// entry; the disk's faults.
     pub fn as_of(&self, seq: Seq, scope: &Scope) -> Result<PastState, StorageError> {
+        self.as_of_in(seq, scope, self.schema_at(seq)?)
+    }
+
+    /// The same, read with another schema than the one in force then, such as that of a later entry to which the state
+    /// is to be [walked](PastState::step).
+    ///
+    /// # Errors
+    /// As [`History::as_of`].
+    pub fn as_of_in(&self, seq: Seq, scope: &Scope, schema: Arc<Schema>) -> Result<PastState, StorageError> {
         let before_all = Seq(self.start.0 - 1);
         if seq != before_all {
             self.within(seq)?;
         }
-        let mut past = PastState::new(before_all, self.schema_at(seq)?);
+        let mut past = PastState::new(before_all, schema);
         self.fold_into(&mut past, seq, scope)?;
         past.seq = seq;
         Ok(past)

@@ -1,16 +1,17 @@
 //! A query of the past, over a model of any size.
 //!
-//! Owns [`History::query`]. The entries of the model are put together by record, still encoded, and then one record
-//! after the other is folded and tested. So what is held in memory is the model's part of the log and what was found,
-//! not a state for every record, which would take about ten times as much.
+//! Owns [`History::query`] and [`History::pending`]. The entries of the model are put together by record, still
+//! encoded, and then one record after the other is folded and tested. So what is held in memory is the model's part of
+//! the log and what was found, not a state for every record, which would take about ten times as much.
 //!
 //! Invariant: the result is that of [`PastState::query`](super::PastState::query).
 
 use std::hash::{DefaultHasher, Hasher};
 use std::io::Cursor;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
-use landfall_core::{BoundSort, Record, RecordId, RecordState, Seq};
+use landfall_core::{BoundSort, ModelDef, Mutation, Record, RecordId, RecordKey, RecordState, Schema, Seq};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -77,10 +78,31 @@ impl Gathered {
         self.pieces = pieces;
     }
 
-    /// The pieces of each record; they have to be sorted.
-    fn records(&self) -> impl Iterator<Item = &[Piece]> {
-        self.pieces
-            .chunk_by(|a, b| a.hash == b.hash && self.key(a) == self.key(b))
+    /// Folds one record after the other, and hands each over; those of models that the schema has not are passed over.
+    fn fold_each(
+        mut self,
+        schema: &Schema,
+        mut each: impl FnMut(RecordKey, &Arc<ModelDef>, RecordState),
+    ) -> Result<(), StorageError> {
+        self.sort();
+        let of_one = |a: &Piece, b: &Piece| a.hash == b.hash && self.key(a) == self.key(b);
+        for pieces in self.pieces.chunk_by(of_one) {
+            let mut state = RecordState::default();
+            let mut last = None;
+            for piece in pieces {
+                let entry = decode(piece.seq, self.entry(piece))?;
+                let key = entry.change.key();
+                let Some((key, def)) = key.and_then(|key| Some((key, schema.model(&key.model)?))) else {
+                    break;
+                };
+                state.apply(def, entry.seq, &entry.change)?;
+                last = Some((key.clone(), def));
+            }
+            if let Some((key, def)) = last {
+                each(key, def, state);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -106,23 +128,15 @@ impl History {
         let def = model_of(&schema, &query.model)?;
         let predicate = query.predicate.bind(def)?;
         let sort = BoundSort::bind(&query.sort, def)?;
-        let mut gathered = self.gather(seq, &query.model)?;
+        let gathered = self.gather(seq, Some(&query.model))?;
         let mut found: Vec<(RecordId, Record)> = Vec::new();
-        gathered.sort();
-        for pieces in gathered.records() {
-            let mut state = RecordState::default();
-            let mut id = None;
-            for piece in pieces {
-                let entry = decode(piece.seq, gathered.entry(piece))?;
-                state.apply(def, entry.seq, &entry.change)?;
-                id = entry.change.key().map(|key| key.id.clone());
-            }
+        gathered.fold_each(&schema, |key, def, state| {
             if state.row.as_ref().is_some_and(|row| predicate.matches(row))
-                && let (Some(id), Some(record)) = (id, fold::record(def, &state))
+                && let Some(record) = fold::record(def, &state)
             {
-                found.push((id, record));
+                found.push((key.id, record));
             }
-        }
+        })?;
         found.sort_by(|(a, _), (b, _)| a.cmp(b));
         if !sort.is_empty() {
             found.sort_by(|(_, a), (_, b)| sort.compare(a.values(), b.values()));
@@ -132,17 +146,33 @@ impl History {
         Ok(page.map(|(_, record)| record).collect())
     }
 
-    fn gather(&self, seq: Seq, model: &str) -> Result<Gathered, StorageError> {
+    /// The changes that waited for the server after an entry, oldest first.
+    ///
+    /// Reads and decodes the log up to the entry, and holds what of it is about records in memory, encoded.
+    ///
+    /// # Errors
+    /// As [`History::as_of`].
+    pub fn pending(&self, seq: Seq) -> Result<Vec<Mutation>, StorageError> {
+        let schema = self.schema_at(seq)?;
+        let mut pending = Vec::new();
+        self.gather(seq, None)?
+            .fold_each(&schema, |_, _, state| pending.extend(state.pending))?;
+        pending.sort_by_key(|mutation: &Mutation| mutation.seq);
+        Ok(pending)
+    }
+
+    /// The entries about the records of one model, or of all.
+    fn gather(&self, seq: Seq, model: Option<&str>) -> Result<Gathered, StorageError> {
         if seq.next() != self.start {
             self.within(seq)?;
         }
-        let model = model_bytes(model);
+        let model = model.map(model_bytes);
         let mut gathered = Gathered::default();
         self.scan_unbroken(seq, &mut |at, bytes| {
             let peek = peek(bytes).ok_or_else(|| StorageError::corrupt(format!("entry {at} is no entry")))?;
             if peek.is_cleared() {
                 gathered = Gathered::default();
-            } else if peek.is_of_record() && peek.is_of_model(&model) {
+            } else if peek.is_of_record() && model.as_ref().is_none_or(|model| peek.is_of_model(model)) {
                 gathered.take(at, bytes, &peek)?;
             }
             Ok(ControlFlow::Continue(()))

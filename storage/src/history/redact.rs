@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use landfall_core::{
     Change, Decision, FieldDef, FieldMap, FieldType, IdPart, LogEntry, ModelDef, Op, Predicate, RecordId,
-    RecordKey, Refusal, RemoteRecord, Schema, Value,
+    RecordKey, Refusal, RemoteRecord, Scalar, Schema, Value,
 };
 
 /// Length of the key in bytes.
@@ -176,6 +176,10 @@ impl Redaction {
         match value {
             Value::Null => Value::Null,
             Value::Bool(truth) => Value::Bool(*truth),
+            // A float may have been written as an integer, and equals it.
+            Value::Int(number) if matches!(ty, Some(FieldType::Scalar(Scalar::Float))) => {
+                Value::Float(self.float(*number as f64))
+            }
             Value::Int(number) => Value::Int(self.int(*number)),
             Value::Float(number) => Value::Float(self.float(*number)),
             Value::String(text) => Value::String(match ty {

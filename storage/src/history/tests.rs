@@ -195,6 +195,7 @@ proptest! {
                 prop_assert_eq!(state, &naive.state(&key).unwrap());
             }
             let pending: Vec<_> = past.pending().into_iter().cloned().collect();
+            prop_assert_eq!(&history.pending(Seq(seq)).unwrap(), &pending);
             prop_assert_eq!(pending, naive.pending(Seq::ZERO, usize::MAX).unwrap());
             let model = history.as_of(Seq(seq), &Scope::Model("Post".into())).unwrap();
             prop_assert_eq!(states(&model), states(&past));
@@ -434,6 +435,62 @@ fn small() -> History {
         })
         .unwrap();
     history(&store)
+}
+
+/// Changes the database of a closed store by hand.
+pub(super) fn tamper(directory: &std::path::Path, change: impl FnOnce(&redb::WriteTransaction)) {
+    let disk = crate::Disk::Directory(directory.to_owned());
+    let faults = Arc::new(crate::disk::Faults::default());
+    let opened = disk.open(1024 * 1024, &faults).unwrap();
+    let transaction = opened.database.begin_write().unwrap();
+    change(&transaction);
+    transaction.commit().unwrap();
+}
+
+#[test]
+fn a_store_of_a_newer_version_is_refused_with_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(in_directory(folder.path()));
+    tamper(folder.path(), |transaction| {
+        let mut table = transaction.open_table(META).unwrap();
+        let newer = 99_u32.to_le_bytes();
+        table
+            .insert(crate::tables::meta::FORMAT, newer.as_slice())
+            .unwrap();
+    });
+    let error = open_for_inspection(folder.path()).unwrap_err().to_string();
+    assert!(
+        error.contains("has format 99") && error.contains("update Landfall"),
+        "{error}"
+    );
+}
+
+#[test]
+fn projections_that_are_not_those_of_the_log_are_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = in_directory(folder.path());
+    save(&mut store, "Post", "id=p1 title=a");
+    drop(store);
+    tamper(folder.path(), |transaction| {
+        let mut table = transaction.open_table(crate::tables::RECORDS).unwrap();
+        table.retain(|_, _| false).unwrap();
+    });
+    let history = open_for_inspection(folder.path()).unwrap();
+    assert!(
+        history.check_entries().unwrap().is_sound(),
+        "the log itself is whole"
+    );
+    let check = history.check().unwrap();
+    let differences = check.projections.as_ref().unwrap().differences.clone();
+    assert!(
+        !check.is_sound() && differences[0].contains("Post"),
+        "{differences:?}"
+    );
+    let past = history.as_of(history.bounds().1, &Scope::All).unwrap();
+    assert!(
+        past.get(&post("p1")).is_some(),
+        "the past depends on the log alone"
+    );
 }
 
 #[test]

@@ -18,6 +18,9 @@ pub(super) const ENTRIES_DEFAULT: u64 = 5_000;
 /// Most entries on a page: more than that makes a file of some hundred megabytes.
 pub(super) const ENTRIES_MAX: u64 = 100_000;
 
+/// Longest log of which all records are on the page.
+const WHOLE_MAX: u64 = 200_000;
+
 /// Most records that are on the page though no entry on it is about them.
 const QUIET_RECORDS_MAX: usize = 5_000;
 
@@ -26,26 +29,23 @@ const QUIET_RECORDS_MAX: usize = 5_000;
 /// # Errors
 /// The disk's faults. What is damaged is told on the page.
 pub(super) fn collect(history: &History, path: &Path, entries: u64) -> Result<Json, StorageError> {
-    let check = history.check()?;
+    let check = history.check_entries()?;
     let (first, newest) = history.bounds();
     let end = check.sound_to.unwrap_or(Seq(first.0 - 1));
     let from = Seq((end.0 + 1).saturating_sub(entries).max(first.0));
     let mut page = Page::default();
     let mut models = Json::Null;
-    // Without a schema there are no states; the entries are there all the same.
-    if let Ok(mut past) = history.as_of(Seq(from.0 - 1), &Scope::All) {
-        // The records are shown with the fields of the newest schema.
-        past.schema = history.schema_at(end)?;
+    // Without a schema there are no states; the entries are there all the same. The records are shown with the fields of
+    // the newest schema.
+    if let Ok(schema) = history.schema_at(end)
+        && let Ok(mut past) = history.as_of_in(Seq(from.0 - 1), &scope(history, from, end)?, schema)
+    {
         models = models_json(&past.schema);
         page.walk(history, &mut past, from, end)?;
     } else {
         page.list(history, from, end)?;
     }
     let damage: Vec<&String> = check.damage.iter().map(|damage| &damage.what).collect();
-    let differences = check
-        .projections
-        .map(|found| found.differences)
-        .unwrap_or_default();
     Ok(json!({
         "title": path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default(),
         "redacted": history.is_redacted(),
@@ -54,13 +54,26 @@ pub(super) fn collect(history: &History, path: &Path, entries: u64) -> Result<Js
         "from": from,
         "to": end,
         "damage": damage,
-        "differences": differences,
         "models": models,
         "entries": page.entries,
         "records": page.records,
         "cursors": page.cursors,
         "quietLeftOut": page.left_out,
+        "onlyTouched": history.len() > WHOLE_MAX,
     }))
+}
+
+/// Of a long log only the records that the page has entries about, so that not all others have to be held in memory.
+fn scope(history: &History, from: Seq, end: Seq) -> Result<Scope, StorageError> {
+    if history.len() <= WHOLE_MAX {
+        return Ok(Scope::All);
+    }
+    let mut keys = BTreeSet::new();
+    history.entries(&between(from, end), |_, entry| {
+        keys.extend(entry.ok().and_then(|entry| entry.change.key().cloned()));
+        ControlFlow::Continue(())
+    })?;
+    Ok(Scope::Records(keys))
 }
 
 #[derive(Default)]

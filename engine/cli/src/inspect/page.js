@@ -204,7 +204,7 @@
   if (data.redacted) notes.push('values are replaced');
   if (data.quietLeftOut > 0) notes.push(data.quietLeftOut + ' records that did not change are left out');
   for (const what of data.damage) notes.push('damaged: ' + what);
-  for (const what of data.differences) notes.push('a replay differs: ' + what);
+  if (data.onlyTouched) notes.push('only records that the entries shown are about are here');
   $('notes').textContent = notes.join('\n');
   $('title').textContent = 'Landfall log: ' + data.title;
   document.title = data.title + ' - Landfall log';

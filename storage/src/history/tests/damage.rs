@@ -155,12 +155,9 @@ fn a_gap_is_told_and_what_lies_before_it_can_be_asked() {
     }
     let folder = tempfile::tempdir().unwrap();
     history(&store).fork(store.head(), folder.path()).unwrap();
-    let inside = crate::database_of(folder.path()).unwrap();
-    let database = redb::Database::builder().create_with_backend(inside).unwrap();
-    let transaction = database.begin_write().unwrap();
-    transaction.open_table(LOG).unwrap().remove(5).unwrap();
-    transaction.commit().unwrap();
-    drop(database);
+    tamper(folder.path(), |transaction| {
+        transaction.open_table(LOG).unwrap().remove(5).unwrap();
+    });
     let history = open_for_inspection(folder.path()).unwrap();
     let listing = history.list(&Filter::default(), usize::MAX).unwrap();
     assert_eq!(listing.gaps, [(Seq(5), Seq(5))]);
