@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use landfall_core::{
     Acknowledged, Association, Change, Checkpoint, Conflict, Decision, FieldType, ModelDef, Mutation,
     MutationKind, MutationRef, Origin, Record, RecordId, RecordKey, RecordState, Refused, Remote,
-    RemoteRecord, SaveRequest, Sent, Seq, Stage, Value, Write, decide_delete, decide_save, is_news,
+    RemoteRecord, SaveRequest, Sent, Seq, Stage, Value, Write, decide_delete, decide_save, is_news, planted,
 };
 use landfall_storage::{Applied, ChangeKind, StorageError, Txn};
 
@@ -149,7 +149,7 @@ impl Batch {
     }
 
     fn is_stale(&mut self, rules: &Rules, epoch: Epoch) -> bool {
-        let stale = epoch != rules.epoch;
+        let stale = epoch != rules.epoch && !planted("stale-epoch-accepted");
         self.stale += u64::from(stale);
         stale
     }
@@ -161,6 +161,10 @@ impl Batch {
         reply: Reply<Result<T, WriteError>>,
     ) -> Result<(), StorageError> {
         match done {
+            Ok(value) if planted("reply-before-commit") => {
+                reply.send(Ok(value));
+                Ok(())
+            }
             Ok(value) => {
                 self.answers
                     .push(Box::new(move |committed| reply.send(committed.map(|()| value))));
@@ -203,6 +207,9 @@ impl Batch {
         };
         let mut steps = Vec::with_capacity(ops.len());
         for op in ops {
+            if planted("half-transaction") && !steps.is_empty() {
+                break;
+            }
             steps.push(plan.decide(txn, op)?);
         }
         steps.into_iter().map(|step| self.perform(txn, step)).collect()
@@ -249,7 +256,9 @@ impl Batch {
                 mutation: *seq,
                 attempt: mutation.attempts + 1,
             };
-            self.append(txn, Origin::Outbox, Some(*seq), Change::Sent(of))?;
+            if !planted("sent-not-noted") {
+                self.append(txn, Origin::Outbox, Some(*seq), Change::Sent(of))?;
+            }
             sent.push(txn.mutation(*seq)?.ok_or_else(|| missing(*seq))?);
         }
         Ok(sent)
@@ -307,7 +316,12 @@ impl Batch {
                 self.append(txn, Origin::Response, Some(seq), change)?;
             }
             Settlement::NotApplied => {
-                self.append(txn, Origin::Response, Some(seq), Change::NotApplied(of))?;
+                let change = if planted("not-applied-means-acknowledged") {
+                    Change::Discarded(of)
+                } else {
+                    Change::NotApplied(of)
+                };
+                self.append(txn, Origin::Response, Some(seq), change)?;
             }
             Settlement::Unknown => {
                 self.append(txn, Origin::Outbox, Some(seq), Change::OutcomeUnknown(of))?;
@@ -329,13 +343,16 @@ impl Batch {
     fn apply_remote(&mut self, txn: &mut Txn<'_>, batch: RemoteBatch) -> Result<RemoteCounts, Stop> {
         let model = txn.model(&batch.model)?;
         let mut counts = RemoteCounts::default();
-        for remote in batch.records {
+        let skipped = usize::from(planted("page-row-skipped") && batch.origin == Origin::Sync);
+        for remote in batch.records.into_iter().skip(skipped) {
             let key = RecordKey {
                 model: model.name.clone(),
                 id: remote.id.clone(),
             };
             // Most echoes say nothing new, and what says nothing new is no entry.
-            if !is_news(txn.state(&key)?.sync, remote.sync) {
+            if !is_news(txn.state(&key)?.sync, remote.sync) && !planted("old-version-taken")
+                || remote.sync.deleted && planted("tombstones-skipped")
+            {
                 continue;
             }
             let applied = self.append(txn, batch.origin, None, Change::Remote(Remote { key, remote }))?;
@@ -434,7 +451,7 @@ impl Plan {
             } => {
                 let def = txn.model(&model)?;
                 let base = base.row().map(|row| txn.decode_row(row)).transpose()?;
-                let queued = self.queue_changes && def.syncable;
+                let queued = self.queue_changes && def.syncable && !planted("queued-not-written");
                 let request = SaveRequest {
                     values,
                     base,
@@ -497,7 +514,7 @@ impl Plan {
         writes: &mut Vec<Write>,
     ) -> Result<(), Stop> {
         let state = self.state(txn, &key)?;
-        let queued = self.queue_changes && def.syncable;
+        let queued = self.queue_changes && def.syncable && !planted("queued-not-written");
         // Decided first, so that a condition that fails leaves the children alone as well.
         let Some(write) = decide_delete(
             txn.schema(),

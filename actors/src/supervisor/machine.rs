@@ -138,6 +138,7 @@ pub(super) fn step(phase: Phase, input: Input) -> Result<(Phase, Vec<Effect>), U
         (Phase::Subscribing | Phase::Syncing | Phase::Draining, Input::Subscribed) => {
             Ok((Phase::Syncing, vec![AnnounceSubscriptions, Sync]))
         }
+        (Phase::Running, Input::Subscribed) if landfall_core::planted("gap-not-healed") => stay,
         (Phase::Running | Phase::Resyncing | Phase::Redraining, Input::Subscribed) => {
             Ok((Phase::Resyncing, vec![AnnounceSubscriptions, Sync]))
         }

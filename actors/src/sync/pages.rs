@@ -5,7 +5,7 @@
 //! Invariants: 1. the cursor of a page says no more than that everything up to it is stored with it; 2. `startedAt` is
 //! that of the first page; 3. no page asks for more than is left of the record limit.
 
-use landfall_core::{ModelName, Origin, Paging, Quarantined, SyncCursor, SyncKind, SyncPlan};
+use landfall_core::{ModelName, Origin, Paging, Quarantined, SyncCursor, SyncKind, SyncPlan, planted};
 use landfall_wire::{BadRecord, SyncPage};
 
 use super::machine::Effect;
@@ -97,7 +97,10 @@ impl Pages {
                 errors: page.errors,
             });
         }
-        let cursor = self.advance(subject, page.next_token.clone());
+        let cursor = self.advance(
+            subject,
+            page.next_token.clone().filter(|_| !planted("first-page-only")),
+        );
         let ticket = turn.tickets.next();
         let batch = RemoteBatch {
             origin: Origin::Sync,
@@ -107,7 +110,7 @@ impl Pages {
             cursor,
         };
         turn.effects.push(Effect::Store { ticket, batch });
-        self.token = page.next_token;
+        self.token = page.next_token.filter(|_| !planted("first-page-only"));
         if self.token.is_none() {
             self.fetch = Fetch::Over { truncated: false };
         } else if self.received >= turn.limits.records_max {
