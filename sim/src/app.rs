@@ -12,7 +12,7 @@ use crate::client::SimClient;
 use crate::clock::pass;
 use crate::plan::{Profile, generate};
 use crate::random::{Seed, Stream};
-use crate::run::{Outcome, RunOptions, throw_faults_at};
+use crate::run::{Outcome, throw_faults_at};
 use crate::trace::TraceLog;
 use crate::world::{Setup, World, in_virtual_time};
 

@@ -5,6 +5,7 @@
 
 use landfall_core::plant;
 
+use crate::knobs::Knobs;
 use crate::plan::{Profile, generate};
 use crate::run::{RunOptions, run};
 
@@ -17,6 +18,8 @@ pub struct Defect {
     pub what: &'static str,
     /// The profile whose seeds are searched.
     pub profile: Profile,
+    /// The only knob that is on, and its value; for defects that other faults would cure.
+    pub only: Option<(&'static str, u32)>,
 }
 
 /// How a defect was found.
@@ -31,7 +34,19 @@ pub struct Kill {
 }
 
 const fn defect(name: &'static str, profile: Profile, what: &'static str) -> Defect {
-    Defect { name, what, profile }
+    Defect {
+        name,
+        what,
+        profile,
+        only: None,
+    }
+}
+
+/// Knobs of which only one is on.
+fn alone((knob, value): (&str, u32)) -> Knobs {
+    let mut knobs = Knobs::default();
+    assert!(knobs.set(knob, value), "there is no knob `{knob}`");
+    knobs
 }
 
 /// Every defect.
@@ -111,11 +126,14 @@ pub const DEFECTS: &[Defect] = &[
         Profile::Life,
         "what was on its way at a crash stays on its way for ever",
     ),
-    defect(
-        "settle-forgotten",
-        Profile::Disk,
-        "an answer that could not be stored is forgotten",
-    ),
+    Defect {
+        only: Some(("write_fails", 120)),
+        ..defect(
+            "settle-forgotten",
+            Profile::Disk,
+            "an answer that could not be stored is forgotten",
+        )
+    },
     defect(
         "sent-not-noted",
         Profile::Disk,
@@ -231,7 +249,9 @@ pub const DEFECTS: &[Defect] = &[
 /// Searches seeds until one finds the defect; `None` if none of `seeds_max` does.
 pub fn hunt(defect: &Defect, seeds_max: u64, busy_ms: u64) -> Option<Kill> {
     (1..=seeds_max).find_map(|seed| {
-        let plan = generate(seed, defect.profile, Some(defect.profile.knobs()), busy_ms);
+        // Half of the seeds with every fault of the profile, half as they draw them.
+        let knobs = (seed % 2 == 0).then(|| defect.profile.knobs());
+        let plan = generate(seed, defect.profile, defect.only.map(alone).or(knobs), busy_ms);
         plant(Some(defect.name));
         let outcome = run(&plan, RunOptions::default());
         plant(None);

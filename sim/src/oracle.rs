@@ -108,10 +108,6 @@ pub const SOMETIMES: &[(&str, &str)] = &[
         "power cut with changes under way",
         "a client's power went while a change was on its way",
     ),
-    (
-        "recovered change",
-        "a change that was on its way when the power went was settled",
-    ),
     ("commit failed", "the disk failed a commit"),
     ("cleared", "all local data was cleared"),
     ("cascade", "a delete took others along"),
@@ -119,7 +115,6 @@ pub const SOMETIMES: &[(&str, &str)] = &[
         "clash unseen",
         "a change was made on an old version because another writer was there first",
     ),
-    ("stale frame", "a record arrived that was known already"),
 ];
 
 /// Something that was not as it must be.

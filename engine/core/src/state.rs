@@ -228,7 +228,7 @@ impl RecordState {
             let mut row = before.clone().unwrap_or_default();
             row.resize(def.stored_len(), Value::Null);
             merge(&mut row, def, &remote.fields);
-            planted("server-field-lost").then(|| row.iter_mut().nth(2).map(std::mem::take));
+            planted("server-field-lost").then(|| row.get_mut(2).map(std::mem::take));
             row
         });
         let new_life = next_life && self.server_row().is_some();

@@ -231,9 +231,6 @@ impl LogAudit {
                 self.answered(key, of.mutation, true, batch);
             }
             Change::Remote(remote) => {
-                if shadow.held == Some(remote.remote.sync) {
-                    findings.seen("stale frame");
-                }
                 if !shadow.writes.is_empty() {
                     findings.seen("remote under edit");
                 }
