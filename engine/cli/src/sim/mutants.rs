@@ -61,11 +61,9 @@ pub(super) fn mutants(args: &MutantArgs) -> miette::Result<ExitCode> {
 /// Says what is missing.
 #[cfg(not(feature = "planted-defects"))]
 pub(super) fn mutants(args: &MutantArgs) -> miette::Result<ExitCode> {
-    Err(miette::miette!(
-        help = "cargo run -p landfall-cli --features planted-defects -- sim mutants --seeds {} --busy {} --only '{}'",
-        args.seeds,
-        args.busy,
-        args.only,
-        "this build has no planted defects"
-    ))
+    let help = format!(
+        "cargo run -p landfall-cli --features planted-defects -- sim mutants --seeds {} --busy {} --only '{}'",
+        args.seeds, args.busy, args.only
+    );
+    Err(miette::miette!(help = help, "this build has no planted defects"))
 }
