@@ -1,80 +1,183 @@
-//! A client of a simulation: a store with its disk, its link, and its crashes.
+//! A client of a simulation: a store with its disk, its link, its clock, and its crashes.
 //!
 //! Owns [`SimClient`]. The store is the real one, with real actors and real redb; only disk, network, time and chance
-//! are simulated.
+//! are simulated. Clones are the same client, so that whatever meets it can be done from anywhere.
+//!
+//! Invariants: 1. at most one incarnation runs; 2. whoever switches a client off also switches it on again, and what
+//! goes wrong meanwhile (power, disk) is tried again until it is up.
 
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use landfall::{DataStore, DataStoreBuilder, Disk, Env, Error, Schedule, Schema};
 
-use crate::clock::pass;
+use crate::clock::{WallClock, pass};
 use crate::disk::SimDisk;
 use crate::network::{Link, Network};
+use crate::oracle::Judge;
+use crate::plan::ClientPlan;
 use crate::random::{Seed, Stream};
+use crate::trace::ClientTrace;
+
+/// How long a client whose store does not open waits before it tries again, in virtual milliseconds.
+const OPEN_AGAIN_MS: u64 = 500;
+
+/// How often opening is tried; beyond that the store is taken for broken. Every fault ends long before.
+const OPENINGS_MAX: u32 = 2_000;
+
+/// How long actors have to end, in virtual milliseconds: they do when they next look into their mailboxes.
+const END_MS: u64 = 10;
+
+/// Changes how each store of a client is opened.
+pub type Configure = Rc<dyn Fn(landfall::DataStoreBuilder) -> landfall::DataStoreBuilder>;
 
 /// A store that can be crashed and started again.
-#[derive(Debug)]
-pub struct SimClient {
-    name: String,
+#[derive(Clone)]
+pub struct SimClient(Rc<Inner>);
+
+struct Inner {
+    plan: ClientPlan,
     schema: Arc<Schema>,
     network: Network,
     seed: Seed,
     disk: SimDisk,
-    incarnation: u32,
-    store: Option<DataStore>,
+    clock: WallClock,
+    slow_ms: Arc<AtomicU64>,
+    incarnation: Cell<u32>,
+    store: RefCell<Option<DataStore>>,
+    /// Whether somebody is switching it off or on.
+    busy: Cell<bool>,
+    syncs: Cell<bool>,
+    configure: Configure,
+    judge: Judge,
+    crashes: Cell<u64>,
+}
+
+impl std::fmt::Debug for SimClient {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SimClient({})", self.name())
+    }
 }
 
 /// Holds each hop between actors for a moment, so that more orders are tried than the mailboxes' own.
-#[derive(Debug)]
 struct Turnstile {
     chance: Stream,
     hold_ms_max: u64,
+    slow_ms: Arc<AtomicU64>,
 }
 
 impl Schedule for Turnstile {
-    fn hold_ms(&self, _: &'static str) -> u64 {
-        self.chance.below(self.hold_ms_max + 1)
+    fn hold_ms(&self, actor: &'static str) -> u64 {
+        let slow = self.slow_ms.load(Ordering::SeqCst);
+        let most = if actor == "StorageActor" {
+            self.hold_ms_max + slow
+        } else {
+            self.hold_ms_max
+        };
+        if most == 0 { 0 } else { self.chance.below(most + 1) }
+    }
+}
+
+/// Notes what a client's actors handle, and has the judge look after each commit.
+struct Watching {
+    trace: ClientTrace,
+    judge: Judge,
+}
+
+impl landfall::Trace for Watching {
+    fn handled(&self, now_ms: u64, actor: &'static str, message: &'static str) {
+        self.trace.handled(now_ms, actor, message);
+        if message == "Commit" || message == "Clear" {
+            self.judge.ring();
+        }
     }
 }
 
 impl SimClient {
     /// A client that is switched off.
-    pub fn new(name: &str, schema: Arc<Schema>, network: Network, seed: Seed) -> Self {
-        let disk = SimDisk::new(seed.stream(&format!("disk {name}")).bits());
-        Self {
-            name: name.to_owned(),
+    pub fn new(
+        plan: ClientPlan,
+        schema: Arc<Schema>,
+        network: Network,
+        seed: Seed,
+        configure: Configure,
+    ) -> Self {
+        let disk = SimDisk::new(seed.stream(&format!("disk {}", plan.name)).bits());
+        let clock = WallClock::new(network.clock, plan.clock_ahead_ms);
+        let judge = Judge::new(&plan.name, network.clone());
+        Self(Rc::new(Inner {
+            plan,
             schema,
             network,
             seed,
             disk,
-            incarnation: 0,
-            store: None,
-        }
+            clock,
+            slow_ms: Arc::default(),
+            incarnation: Cell::new(0),
+            store: RefCell::new(None),
+            busy: Cell::new(false),
+            syncs: Cell::new(false),
+            configure,
+            judge,
+            crashes: Cell::new(0),
+        }))
     }
 
     /// Its name.
     pub fn name(&self) -> &str {
-        &self.name
+        &self.0.plan.name
     }
 
     /// Its link to the backend.
     pub fn link(&self) -> Arc<Link> {
-        self.network.link(&self.name)
+        self.0.network.link(self.name())
+    }
+
+    /// Its disk.
+    pub fn disk(&self) -> &SimDisk {
+        &self.0.disk
+    }
+
+    /// Its wall clock.
+    pub fn clock(&self) -> &WallClock {
+        &self.0.clock
+    }
+
+    /// Who watches what its store does.
+    pub fn judge(&self) -> &Judge {
+        &self.0.judge
+    }
+
+    /// How often its power went.
+    pub fn crashes(&self) -> u64 {
+        self.0.crashes.get()
+    }
+
+    /// Its store; `None` while it is switched off.
+    pub fn running(&self) -> Option<DataStore> {
+        self.0.store.borrow().clone()
     }
 
     /// Its store.
     ///
     /// # Panics
     /// If it is switched off.
-    pub fn store(&self) -> &DataStore {
-        self.store.as_ref().expect("the client is switched on")
+    pub fn store(&self) -> DataStore {
+        self.running().expect("the client is switched on")
     }
 
-    /// Opens the store and starts to sync.
+    /// Has messages to the storage actor wait up to so many milliseconds, as a slow disk would.
+    pub fn slow_disk(&self, ms: u64) {
+        self.0.slow_ms.store(ms, Ordering::SeqCst);
+    }
+
+    /// Opens the store and starts to sync, once.
     ///
     /// # Errors
     /// What opening or starting says.
-    pub async fn boot(&mut self) -> Result<(), Error> {
+    pub async fn boot(&self) -> Result<(), Error> {
         self.boot_with(|builder| builder).await
     }
 
@@ -83,27 +186,49 @@ impl SimClient {
     /// # Errors
     /// What opening or starting says.
     pub async fn boot_with(
-        &mut self,
+        &self,
         set: impl FnOnce(DataStoreBuilder) -> DataStoreBuilder,
     ) -> Result<(), Error> {
-        self.incarnation += 1;
-        let of_this_life = format!("{} {}", self.name, self.incarnation);
-        let turnstile = self.seed.stream(&format!("schedule {}", self.name));
-        let env = Env {
-            clock: Arc::new(self.network.clock),
-            entropy: Arc::new(self.seed.stream(&of_this_life)),
-            transport: Some(self.network.transport(&self.name)),
-            trace: Arc::new(self.network.trace.of_client(&of_this_life)),
-            // On every other seed messages pass at once, which is an order worth trying as well.
-            schedule: Arc::new(Turnstile {
-                hold_ms_max: turnstile.below(2) * turnstile.below(4),
-                chance: turnstile,
-            }),
+        let inner = &self.0;
+        inner.incarnation.set(inner.incarnation.get() + 1);
+        let of_this_life = format!("{} {}", self.name(), inner.incarnation.get());
+        let turnstile = Turnstile {
+            chance: inner.seed.stream(&format!("schedule {of_this_life}")),
+            hold_ms_max: inner.plan.hold_ms_max,
+            slow_ms: Arc::clone(&inner.slow_ms),
         };
-        let builder = DataStore::builder(&self.schema).disk(Disk::Custom(self.disk.opener()));
-        let store = set(builder).open_in(env)?;
+        let watching = Watching {
+            trace: inner.network.trace.of_client(&of_this_life),
+            judge: inner.judge.clone(),
+        };
+        let env = Env {
+            clock: Arc::new(inner.clock.clone()),
+            entropy: Arc::new(inner.seed.stream(&of_this_life)),
+            transport: Some(inner.network.transport(self.name())),
+            trace: Arc::new(watching),
+            schedule: Arc::new(turnstile),
+        };
+        let boots = inner.disk.boots();
+        let builder = DataStore::builder(&inner.schema)
+            .disk(Disk::Custom(inner.disk.opener()))
+            .page_size(inner.plan.page_size)
+            .error_handler(inner.judge.error_handler());
+        let builder = if inner.plan.accepts_remote {
+            builder.conflict_handler(landfall::AcceptRemote)
+        } else {
+            builder
+        };
+        let store = set((inner.configure)(builder)).open_in(env)?;
+        if inner.disk.boots() != boots {
+            store.halt();
+            pass(END_MS).await;
+            return Err(Error::Closed);
+        }
+        inner.judge.opened(&store).await;
         store.start().await?;
-        self.store = Some(store);
+        inner.syncs.set(true);
+        *inner.store.borrow_mut() = Some(store);
+        inner.judge.ring();
         Ok(())
     }
 
@@ -111,25 +236,144 @@ impl SimClient {
     ///
     /// # Errors
     /// What stopping says.
-    pub async fn shut_down(&mut self) -> Result<(), Error> {
-        if let Some(store) = self.store.take() {
+    pub async fn shut_down(&self) -> Result<(), Error> {
+        if let Some(store) = self.running() {
             store.stop().await?;
-            store.halt();
-            pass(10).await;
         }
+        self.switch_off(false).await;
         Ok(())
     }
 
-    /// Takes the power away: what was not synced to disk may be gone.
-    pub async fn crash(&mut self) {
-        self.network
-            .trace
-            .note(self.network.clock.elapsed_ms(), &self.name, "crash");
-        self.disk.crash();
-        if let Some(store) = self.store.take() {
+    /// Opens the store however often it takes.
+    ///
+    /// # Errors
+    /// The last error, if it takes too often.
+    pub async fn boot_until_up(&self) -> Result<(), Error> {
+        let mut tries = 0;
+        loop {
+            match self.boot().await {
+                Ok(()) => return Ok(()),
+                Err(error) if tries >= OPENINGS_MAX => return Err(error),
+                Err(error) => {
+                    tries += 1;
+                    self.note(&format!("does not open: {error}"));
+                    pass(OPEN_AGAIN_MS).await;
+                }
+            }
+        }
+    }
+
+    /// Takes the power away and gives it back after a while; what was not synced to disk may be gone.
+    ///
+    /// Does nothing if the client is off, or is being switched off or on by somebody else.
+    pub async fn crash(&self, off_ms: u64) {
+        self.off_and_on(off_ms, None, true).await;
+    }
+
+    /// As [`SimClient::crash`], with the power going again after so many operations of the recovery.
+    pub async fn crash_again(&self, off_ms: u64, again: Option<u64>) {
+        self.off_and_on(off_ms, again, true).await;
+    }
+
+    /// Closes the store in good order and opens it again after a while.
+    pub async fn restart(&self, off_ms: u64) {
+        if let Some(store) = self.running() {
+            store.stop().await.unwrap_or(());
+        }
+        self.off_and_on(off_ms, None, false).await;
+    }
+
+    async fn off_and_on(&self, off_ms: u64, again: Option<u64>, power: bool) {
+        if self.0.busy.replace(true) {
+            return;
+        }
+        self.switch_off(power).await;
+        pass(off_ms).await;
+        if let Some(operations) = again {
+            self.0.disk.cut_power_after(operations);
+        }
+        if let Err(error) = self.boot_until_up().await {
+            self.0
+                .judge
+                .violated("E1", &format!("the store does not open again: {error}"));
+        }
+        self.0.busy.set(false);
+    }
+
+    /// Ends the store, by a power cut or in good order.
+    pub async fn switch_off(&self, power: bool) {
+        self.note(if power { "crash" } else { "closed" });
+        if power {
+            self.0.crashes.set(self.0.crashes.get() + 1);
+            self.0.disk.crash();
+        } else {
+            // The process ends, the system goes on: nothing is lost, and whoever was still writing is cut off.
+            self.0.disk.cut_power(crate::disk::Survival::Everything);
+        }
+        let store = self.0.store.borrow_mut().take();
+        self.0.judge.closed();
+        if let Some(store) = store {
             store.halt();
         }
-        // The actors end when they next look into their mailboxes.
-        pass(10).await;
+        pass(END_MS).await;
+    }
+
+    /// Waits for power cuts at disk operations, and recovers from them; ends never.
+    pub async fn survive(self, after: Rc<Cell<(u64, Option<u64>)>>) {
+        loop {
+            self.0.disk.power_went().await;
+            self.note("power cut at a disk operation");
+            self.0.crashes.set(self.0.crashes.get() + 1);
+            let (off_ms, again) = after.replace((0, None));
+            // If it is being switched on right now, whoever does so tries again.
+            self.off_and_on(off_ms, again, false).await;
+        }
+    }
+
+    /// Stops syncing for a while.
+    pub async fn stop_start(&self, ms: u64) {
+        let Some(store) = self.running() else { return };
+        if !self.0.syncs.replace(false) {
+            return;
+        }
+        let incarnation = self.0.incarnation.get();
+        if store.stop().await.is_ok() {
+            self.0.judge.stopped();
+        }
+        pass(ms).await;
+        if self.0.incarnation.get() == incarnation && !self.0.syncs.get() {
+            self.0.judge.started();
+            self.0.syncs.set(true);
+            store.start().await.unwrap_or(());
+        }
+    }
+
+    /// Syncs again, whatever kept it from doing so.
+    pub async fn resume(&self) {
+        let Some(store) = self.running() else { return };
+        store.set_online(true).unwrap_or(());
+        self.0.judge.started();
+        self.0.syncs.set(true);
+        store.start().await.unwrap_or(());
+    }
+
+    /// Clears all data, as at sign-out, and starts to sync again.
+    pub async fn clear(&self) {
+        let Some(store) = self.running() else { return };
+        if !self.0.syncs.get() {
+            return;
+        }
+        self.0.judge.clearing();
+        if store.clear().await.is_ok() {
+            self.0.judge.ring();
+            pass(END_MS).await;
+            store.start().await.unwrap_or(());
+        }
+        self.0.judge.observe_anew(&store).await;
+    }
+
+    pub(crate) fn note(&self, what: &str) {
+        let now_ms = self.0.network.clock.elapsed_ms();
+        self.0.network.trace.note(now_ms, self.name(), what);
     }
 }

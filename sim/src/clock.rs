@@ -1,11 +1,13 @@
 //! Virtual time: the paused clock of the runtime, as every part of a simulation sees it.
 //!
-//! Owns [`SimClock`]. The only place that asks the runtime for its time.
+//! Owns [`SimClock`] and [`WallClock`]. The only place that asks the runtime for its time.
 #![allow(
     clippy::disallowed_methods,
     reason = "this file is the simulated clock; the runtime's time is paused"
 )]
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use landfall::Clock;
@@ -45,6 +47,40 @@ impl Clock for SimClock {
 
     fn wall_ms(&self) -> i64 {
         self.unix_ms()
+    }
+}
+
+/// A client's clock: time passes as everywhere, but the clock on its wall may be wrong, and may be set.
+#[derive(Clone, Debug)]
+pub struct WallClock {
+    time: SimClock,
+    ahead_ms: Arc<AtomicI64>,
+}
+
+impl WallClock {
+    /// A clock whose wall clock is so many milliseconds ahead.
+    pub fn new(time: SimClock, ahead_ms: i64) -> Self {
+        Self {
+            time,
+            ahead_ms: Arc::new(AtomicI64::new(ahead_ms)),
+        }
+    }
+
+    /// Has the wall clock jump by so many milliseconds; back if negative.
+    pub fn jump(&self, by_ms: i64) {
+        self.ahead_ms.fetch_add(by_ms, Ordering::SeqCst);
+    }
+}
+
+impl Clock for WallClock {
+    fn now_ms(&self) -> u64 {
+        self.time.elapsed_ms()
+    }
+
+    fn wall_ms(&self) -> i64 {
+        self.time
+            .unix_ms()
+            .saturating_add(self.ahead_ms.load(Ordering::SeqCst))
     }
 }
 

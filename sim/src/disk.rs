@@ -220,6 +220,10 @@ struct State {
     blocks_when_full: Option<u64>,
     lies: bool,
     journal: Option<Vec<DiskOp>>,
+    /// Operations that still succeed before the power goes by itself.
+    cut_after: Option<u64>,
+    /// Rung when the power went by itself.
+    bell: Arc<tokio::sync::Notify>,
 }
 
 impl std::fmt::Debug for State {
@@ -254,6 +258,8 @@ impl SimDisk {
             blocks_when_full: None,
             lies: false,
             journal: None,
+            cut_after: None,
+            bell: Arc::default(),
         })))
     }
 
@@ -297,12 +303,18 @@ impl SimDisk {
         state.faults.clear();
         state.blocks_when_full = None;
         state.lies = false;
+        state.cut_after = None;
     }
 
     /// Leaves no room on the disk, so that the file cannot grow and its unused parts cannot be written; until healed.
     pub fn fill(&self) {
         let mut state = self.state();
         state.blocks_when_full = Some((state.cache.len() as u64).div_ceil(BLOCK));
+    }
+
+    /// Ends what [`SimDisk::fill`] began; everything else that is to fail still does.
+    pub fn empty_out(&self) {
+        self.state().blocks_when_full = None;
     }
 
     /// Has syncs succeed without doing anything; until healed.
@@ -333,6 +345,22 @@ impl SimDisk {
         let kinds = Survival::ALL.len() as u64;
         let survival = Survival::ALL[index(self.state().dice.below(kinds))];
         self.cut_power(survival);
+    }
+
+    /// Cuts the power in the middle of an operation, after so many that still succeed; chance decides what survives.
+    pub fn cut_power_after(&self, operations: u64) {
+        self.state().cut_after = Some(operations);
+    }
+
+    /// How often the power went so far; whoever opened the disk before is gone.
+    pub fn boots(&self) -> u64 {
+        self.state().boot
+    }
+
+    /// Waits until the power goes by itself; see [`SimDisk::cut_power_after`].
+    pub async fn power_went(&self) {
+        let bell = Arc::clone(&self.state().bell);
+        bell.notified().await;
     }
 
     /// Puts other bytes in place of the file, such as those of a backup, while nobody has it open.
@@ -370,6 +398,7 @@ impl SimDisk {
 impl State {
     fn replace(&mut self, image: Vec<u8>) {
         self.boot += 1;
+        self.cut_after = None;
         self.cache.clone_from(&image);
         self.platter = Platter::of(image);
     }
@@ -396,6 +425,12 @@ impl State {
     fn perform(&mut self, op: DiskOp) -> io::Result<()> {
         let number = self.ops;
         self.ops += 1;
+        if let Some(left) = &mut self.cut_after {
+            if *left == 0 {
+                return Err(self.lose_power(&op));
+            }
+            *left -= 1;
+        }
         let fault = self
             .faults
             .iter()
@@ -415,6 +450,20 @@ impl State {
         }
         self.carry_out(op);
         Ok(())
+    }
+
+    /// The power goes while an operation is under way.
+    fn lose_power(&mut self, op: &DiskOp) -> io::Error {
+        if *op != DiskOp::Sync {
+            self.platter.take(op);
+        }
+        let kinds = Survival::ALL.len() as u64;
+        let survival = Survival::ALL[index(self.dice.below(kinds))];
+        let State { platter, dice, .. } = self;
+        let image = platter.image(survival, dice);
+        self.replace(image);
+        self.bell.notify_one();
+        io::Error::other("the power was cut while the file was open")
     }
 
     fn carry_out(&mut self, op: DiskOp) {

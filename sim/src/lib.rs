@@ -1,26 +1,60 @@
 //! Simulation: stores, network and backend on one thread, in virtual time, from one seed.
 //!
-//! The actors, the engine, redb and the backend are the real ones; time, chance, disks and the network are simulated. The
-//! same seed gives the same run, line by line ([`Report::trace_hash`]).
+//! The actors, the engine, redb and the backend are the real ones; time, chance, disks and the network are simulated. A
+//! seed becomes a [`Plan`], which is data; the same plan gives the same run, line by line ([`Outcome::trace_hash`]). While
+//! it runs, oracles that share no code with the engine look after every commit ([`INVARIANTS`]).
 //!
 //! ```
-//! use landfall_sim::{Options, Seed, three_clients};
+//! use landfall_sim::{Profile, RunOptions, generate, run};
 //!
-//! let report = three_clients(Options { seed: Seed(1), busy_ms: 10_000, echo: false });
-//! assert!(report.violations.is_empty(), "{:#?}", report.violations);
+//! let plan = generate(1, Profile::Chaos, None, 10_000);
+//! let outcome = run(&plan, RunOptions::default());
+//! assert!(outcome.is_well(), "{:#?}", outcome.violations);
 //! ```
 
+mod app;
+mod bugs;
 mod client;
 mod clock;
 pub mod disk;
+mod knobs;
+#[cfg(feature = "planted-defects")]
+mod mutants;
 mod network;
+mod oracle;
+mod plan;
 mod random;
-mod scenario;
+mod report;
+mod run;
+mod scenarios;
+mod shrink;
+mod timeline;
 mod trace;
+mod world;
 
-pub use client::SimClient;
-pub use clock::{SimClock, WALL_START_MS, pass};
-pub use network::{API_KEY, Link, LinkFaults, Network};
+pub use app::{App, Exploration, explore};
+pub use bugs::{Bug, BugBaseError, bugs_of};
+pub use client::{Configure, SimClient};
+pub use clock::{SimClock, WALL_START_MS, WallClock, pass};
+pub use knobs::{KNOBS, Knob, KnobError, Knobs};
+#[cfg(feature = "planted-defects")]
+pub use mutants::{DEFECTS, Defect, Kill, hunt};
+pub use network::{API_KEY, Link, LinkFaults, Network, Trouble};
+pub use oracle::{Findings, INVARIANTS, Judge, SOMETIMES, ServerWatch, Violation};
+pub use plan::{
+    Action, ActionStep, BUSY_MS_MAX, CLIENTS_MAX, ClientPlan, Fault, FaultStep, PLAN_FORMAT, Plan, PlanError,
+    Profile, STEPS_MAX, ServerPlan, generate,
+};
 pub use random::{Seed, Stream};
-pub use scenario::{Options, Report, three_clients};
-pub use trace::{ClientTrace, TraceLog};
+pub use report::{EXIT_INVARIANT, EXIT_LIVENESS, EXIT_NONDETERMINISM, EXIT_PANIC, exit_code, report};
+pub use run::{Outcome, RunOptions, plan_schema, run};
+pub use scenarios::{Person, Played, SCENARIOS, Scenario, Stage, play};
+pub use shrink::{Shrunk, as_test, shrink};
+pub use timeline::timeline;
+pub use trace::{Arrow, ClientTrace, Line, Recording, TraceLog};
+pub use world::{HEAL_MS_MAX, Setup, World, in_virtual_time};
+
+/// The guide, so that its example is run.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/SIMULATION.md")]
+mod guide {}

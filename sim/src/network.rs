@@ -1,66 +1,34 @@
 //! The network of a simulation: links between clients and the backend, with delay, loss and partitions.
 //!
-//! Owns [`Network`], [`Link`] and the simulated [`Transport`]. The backend runs in process; a request takes its way to
-//! it and back in virtual time, and can be cut off on either.
+//! Owns [`Network`] and the simulated [`Transport`]. The backend runs in process; a request takes its way to it and
+//! back in virtual time, and can be lost, refused or cut off on either. What a link suffers from is `network/link.rs`.
 
+mod link;
 mod socket;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::BoxFuture;
-use tokio::sync::Notify;
 
-use landfall_backend::{Backend, HttpCall};
+use landfall::Schema;
+use landfall_backend::{Backend, HttpCall, HttpReply};
 use landfall_wire::{Credentials, HttpRequest, HttpResponse, Socket, Transport, TransportError};
 
 use crate::clock::{SimClock, pass};
-use crate::random::{Seed, Stream};
-use crate::trace::TraceLog;
+use crate::oracle::{Findings, ServerWatch};
+use crate::random::Seed;
+use crate::trace::{Arrow, TraceLog};
+pub use link::{Link, LinkFaults, Trouble};
 
 /// The key that clients of a simulation present.
 pub const API_KEY: &str = "da2-simulation";
 
-/// How a link behaves. Probabilities are per mille, durations in milliseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LinkFaults {
-    /// Shortest way, one direction.
-    pub delay_ms_min: u64,
-    /// Longest way, one direction.
-    pub delay_ms_max: u64,
-    /// Requests that are lost before the backend sees them.
-    pub lost_request_per_mille: u32,
-    /// Replies that are lost after the backend acted.
-    pub lost_reply_per_mille: u32,
-    /// Requests that the backend answers with a status of 500, 503 or 429 instead of acting.
-    pub failed_per_mille: u32,
-    /// How long a client waits for a reply that will not come.
-    pub timeout_ms: u64,
-}
-
-impl LinkFaults {
-    /// A link without faults.
-    pub const CALM: Self = Self {
-        delay_ms_min: 5,
-        delay_ms_max: 40,
-        lost_request_per_mille: 0,
-        lost_reply_per_mille: 0,
-        failed_per_mille: 0,
-        timeout_ms: 30_000,
-    };
-
-    /// A link on a bad day.
-    pub const ROUGH: Self = Self {
-        delay_ms_min: 5,
-        delay_ms_max: 900,
-        lost_request_per_mille: 40,
-        lost_reply_per_mille: 60,
-        failed_per_mille: 30,
-        timeout_ms: 30_000,
-    };
-}
+/// How many requests of one client are on their way at most before the simulation calls it a flood; the engine's own
+/// bound is the number of its lanes and models.
+pub(crate) const OPEN_REQUESTS_MAX: u64 = 200;
 
 /// A backend and the links to it.
 #[derive(Clone)]
@@ -68,7 +36,10 @@ pub struct Network {
     pub(crate) backend: Arc<Backend>,
     pub(crate) clock: SimClock,
     pub(crate) trace: TraceLog,
+    watch: Arc<Mutex<ServerWatch>>,
+    findings: Findings,
     seed: Seed,
+    ahead_ms: Arc<AtomicI64>,
     links: Arc<Mutex<BTreeMap<String, Arc<Link>>>>,
 }
 
@@ -78,43 +49,51 @@ impl fmt::Debug for Network {
     }
 }
 
-/// The way between one client and the backend.
-#[derive(Debug)]
-pub struct Link {
-    name: String,
-    cut: AtomicBool,
-    /// Raised whenever open sockets break.
-    broken: AtomicU64,
-    changed: Notify,
-    faults: Mutex<LinkFaults>,
-    chance: Stream,
-}
-
 impl Network {
     /// A network around a backend.
-    pub fn new(backend: Arc<Backend>, clock: SimClock, trace: TraceLog, seed: Seed) -> Self {
+    pub fn new(
+        schema: Arc<Schema>,
+        backend: Arc<Backend>,
+        clock: SimClock,
+        trace: TraceLog,
+        seed: Seed,
+    ) -> Self {
+        let watch = ServerWatch::new(schema, Arc::clone(&backend));
         Self {
             backend,
             clock,
             trace,
+            watch: Arc::new(Mutex::new(watch)),
+            findings: Findings::default(),
             seed,
+            ahead_ms: Arc::default(),
             links: Arc::default(),
         }
+    }
+
+    /// Sets how far the server's clock is ahead of the clients', in milliseconds.
+    pub fn set_server_ahead(&self, ms: i64) {
+        self.ahead_ms.store(ms, Ordering::SeqCst);
+    }
+
+    /// The server's clock, in milliseconds since 1970.
+    pub fn server_ms(&self) -> i64 {
+        self.clock
+            .unix_ms()
+            .saturating_add(self.ahead_ms.load(Ordering::SeqCst))
+    }
+
+    /// The backend.
+    pub fn backend(&self) -> &Arc<Backend> {
+        &self.backend
     }
 
     /// The link of a client; made at first use.
     pub fn link(&self, client: &str) -> Arc<Link> {
         let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
-        let link = links.entry(client.to_owned()).or_insert_with(|| {
-            Arc::new(Link {
-                name: client.to_owned(),
-                cut: AtomicBool::new(false),
-                broken: AtomicU64::new(0),
-                changed: Notify::new(),
-                faults: Mutex::new(LinkFaults::CALM),
-                chance: self.seed.stream(&format!("link {client}")),
-            })
-        });
+        let link = links
+            .entry(client.to_owned())
+            .or_insert_with(|| Arc::new(Link::new(client, self.seed.stream(&format!("link {client}")))));
         Arc::clone(link)
     }
 
@@ -126,70 +105,23 @@ impl Network {
         })
     }
 
+    /// What the oracles found so far.
+    pub fn findings(&self) -> &Findings {
+        &self.findings
+    }
+
+    pub(crate) fn seed(&self) -> Seed {
+        self.seed
+    }
+
     pub(crate) fn note(&self, link: &Link, what: &str) {
         self.trace
-            .note(self.clock.elapsed_ms(), &format!("{} network", link.name), what);
-    }
-}
-
-impl Link {
-    /// Cuts the link: nothing passes, and open sockets break.
-    pub fn partition(&self) {
-        self.cut.store(true, Ordering::SeqCst);
-        self.break_sockets();
+            .note(self.clock.elapsed_ms(), &format!("{} network", link.name()), what);
     }
 
-    /// Repairs the link.
-    pub fn repair(&self) {
-        self.cut.store(false, Ordering::SeqCst);
-        self.changed.notify_waiters();
-    }
-
-    /// Breaks open sockets; requests still pass.
-    pub fn break_sockets(&self) {
-        self.broken.fetch_add(1, Ordering::SeqCst);
-        self.changed.notify_waiters();
-    }
-
-    /// Sets how the link behaves.
-    pub fn set_faults(&self, faults: LinkFaults) {
-        *self.faults.lock().unwrap_or_else(PoisonError::into_inner) = faults;
-    }
-
-    pub(crate) fn is_cut(&self) -> bool {
-        self.cut.load(Ordering::SeqCst)
-    }
-
-    pub(crate) fn generation(&self) -> u64 {
-        self.broken.load(Ordering::SeqCst)
-    }
-
-    /// Waits until sockets of that generation are broken.
-    pub(crate) async fn broken_since(&self, generation: u64) {
-        loop {
-            let changed = self.changed.notified();
-            if self.generation() != generation {
-                return;
-            }
-            changed.await;
-        }
-    }
-
-    pub(crate) fn faults(&self) -> LinkFaults {
-        *self.faults.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// How long one way takes this time.
-    pub(crate) fn delay_ms(&self) -> u64 {
-        let faults = self.faults();
-        faults.delay_ms_min
-            + self
-                .chance
-                .below(faults.delay_ms_max.saturating_sub(faults.delay_ms_min) + 1)
-    }
-
-    pub(crate) fn happens(&self, per_mille: u32) -> bool {
-        per_mille > 0 && self.chance.happens(per_mille)
+    /// What the server did, as the simulation saw it.
+    pub(crate) fn watch<T>(&self, look: impl FnOnce(&mut ServerWatch) -> T) -> T {
+        look(&mut self.watch.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -201,7 +133,12 @@ struct SimTransport {
 impl Transport for SimTransport {
     fn execute(&self, request: HttpRequest) -> BoxFuture<'static, Result<HttpResponse, TransportError>> {
         let (network, link) = (self.network.clone(), Arc::clone(&self.link));
-        Box::pin(async move { execute(&network, &link, request).await })
+        Box::pin(async move {
+            link.begin_request();
+            let result = execute(&network, &link, request).await;
+            link.end_request();
+            result
+        })
     }
 
     fn connect(&self) -> BoxFuture<'static, Result<Box<dyn Socket>, TransportError>> {
@@ -228,7 +165,7 @@ pub(crate) fn unreachable() -> TransportError {
 }
 
 async fn interrupted(link: &Link) -> TransportError {
-    pass(link.faults().timeout_ms).await;
+    pass(link.base().timeout_ms).await;
     TransportError::Interrupted {
         reason: "no reply in time".to_owned(),
     }
@@ -243,23 +180,52 @@ async fn execute(
         network.note(link, &format!("{} not sent", request.operation));
         return Err(unreachable());
     }
+    let mut arrow = Arrow::new(
+        link.name(),
+        request.operation.as_str(),
+        network.clock.elapsed_ms(),
+    );
+    let result = travel(network, link, request, &mut arrow).await;
+    network.trace.arrow(arrow);
+    result
+}
+
+async fn travel(
+    network: &Network,
+    link: &Link,
+    request: HttpRequest,
+    arrow: &mut Arrow,
+) -> Result<HttpResponse, TransportError> {
     pass(link.delay_ms()).await;
-    let faults = link.faults();
-    if link.is_cut() || link.happens(faults.lost_request_per_mille) {
+    if link.is_cut() || link.request_lost() {
         network.note(link, &format!("{} lost", request.operation));
         return Err(interrupted(link).await);
     }
-    if link.happens(faults.failed_per_mille) {
-        let status = [500, 503, 429][usize::try_from(link.chance.below(3)).unwrap_or(0)];
-        network.note(link, &format!("{} refused with {status}", request.operation));
+    if let Some(refusal) = link.refusal() {
+        network.note(
+            link,
+            &format!("{} refused with {}", request.operation, refusal.status),
+        );
         pass(link.delay_ms()).await;
-        return Ok(HttpResponse::new(status, "{}"));
+        arrow.back(network.clock.elapsed_ms());
+        return Ok(refusal);
     }
-    let call = HttpCall::post(API_KEY, request.body);
-    let reply = network.backend.handle_http(network.clock.unix_ms(), &call);
+    let now_ms = network.server_ms();
+    let call = HttpCall::post(API_KEY, request.body.clone());
+    let reply = network.backend.handle_http(now_ms, &call);
+    arrow.arrived(network.clock.elapsed_ms());
     network.note(link, &format!("{} answered {}", request.operation, reply.status));
-    if link.happens(faults.lost_reply_per_mille) || reply.lost {
-        network.note(link, &format!("reply of {} lost", request.operation));
+    network.watch(|watch| {
+        watch.saw(
+            now_ms,
+            link.name(),
+            request.operation.as_str(),
+            &request.body,
+            &reply,
+        );
+    });
+    if let Some(lost) = after_the_act(link, &request, &reply) {
+        network.note(link, &format!("reply of {} {lost}", request.operation));
         return Err(interrupted(link).await);
     }
     pass(link.delay_ms()).await;
@@ -267,5 +233,26 @@ async fn execute(
         network.note(link, &format!("reply of {} cut off", request.operation));
         return Err(interrupted(link).await);
     }
-    Ok(HttpResponse::new(reply.status, reply.body.to_vec()))
+    arrow.back(network.clock.elapsed_ms());
+    if link.fails_after() {
+        network.note(link, &format!("reply of {} replaced by 500", request.operation));
+        return Ok(HttpResponse::new(500, "{}"));
+    }
+    let mut body = reply.body.to_vec();
+    if link.garbles() {
+        network.note(link, &format!("reply of {} garbled", request.operation));
+        body.truncate(body.len() / 2);
+    }
+    Ok(HttpResponse::new(reply.status, body))
+}
+
+/// Whether the reply is lost although the server acted, and why.
+fn after_the_act(link: &Link, request: &HttpRequest, reply: &HttpReply) -> Option<&'static str> {
+    if reply.lost || link.reply_lost() {
+        return Some("lost");
+    }
+    let writes = ["Create", "Update", "Delete"]
+        .iter()
+        .any(|verb| request.operation.as_str().starts_with(verb));
+    (writes && link.loses_this_reply()).then_some("lost once")
 }

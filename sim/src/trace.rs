@@ -1,6 +1,9 @@
 //! What happened, line by line, and the hash of it.
 //!
 //! Owns [`TraceLog`]. Two runs of one seed have the same lines, so equal hashes mean equal runs.
+//!
+//! Beside the lines that are hashed it keeps, if asked to, what a timeline is drawn from: every line and every message
+//! on its way.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,6 +12,81 @@ use landfall::Trace;
 
 /// Lines that are kept for a report; the hash covers all.
 const LINES_KEPT: usize = 400;
+
+/// A message between a client and the server, in virtual milliseconds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arrow {
+    /// The client.
+    pub client: String,
+    /// What it is, such as `CreateNote`.
+    pub label: String,
+    /// Whether the server sent it.
+    pub from_server: bool,
+    /// When it was sent.
+    pub sent_ms: u64,
+    /// When it arrived at the other end; `None` if it never did.
+    pub arrived_ms: Option<u64>,
+    /// When its reply was back; `None` if it never was.
+    pub back_ms: Option<u64>,
+}
+
+impl Arrow {
+    pub(crate) fn new(client: &str, label: &str, sent_ms: u64) -> Self {
+        Self {
+            client: client.to_owned(),
+            label: label.to_owned(),
+            from_server: false,
+            sent_ms,
+            arrived_ms: None,
+            back_ms: None,
+        }
+    }
+
+    pub(crate) fn message(client: &str, sent_ms: u64, arrived_ms: u64) -> Self {
+        Self {
+            from_server: true,
+            arrived_ms: Some(arrived_ms),
+            ..Self::new(client, "message", sent_ms)
+        }
+    }
+
+    pub(crate) fn arrived(&mut self, now_ms: u64) {
+        self.arrived_ms = Some(now_ms);
+    }
+
+    pub(crate) fn back(&mut self, now_ms: u64) {
+        self.back_ms = Some(now_ms);
+    }
+}
+
+/// A line of the trace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// When, in virtual milliseconds.
+    pub at_ms: u64,
+    /// Who, such as `anna 1 OutboxActor`.
+    pub who: String,
+    /// What.
+    pub what: String,
+}
+
+impl std::fmt::Display for Line {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:>9} {:<24} {}", self.at_ms, self.who, self.what)
+    }
+}
+
+/// Everything that a timeline is drawn from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recording {
+    /// Every line, in order.
+    pub lines: Vec<Line>,
+    /// Every message, in the order in which they ended.
+    pub arrows: Vec<Arrow>,
+}
+
+/// Most lines and most arrows of a recording; a timeline with more could not be read.
+const RECORDED_MAX: usize = 200_000;
 
 /// Records what happens in a simulation.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +99,7 @@ struct Inner {
     recent: VecDeque<String>,
     echo: bool,
     closed: bool,
+    recording: Option<Recording>,
 }
 
 impl Default for Inner {
@@ -31,6 +110,7 @@ impl Default for Inner {
             recent: VecDeque::new(),
             echo: false,
             closed: false,
+            recording: None,
         }
     }
 }
@@ -39,6 +119,30 @@ impl TraceLog {
     /// Prints each line to standard error as well.
     pub fn echo(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).echo = true;
+    }
+
+    /// Keeps everything from here on.
+    pub fn record(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).recording = Some(Recording::default());
+    }
+
+    /// What was kept since [`TraceLog::record`].
+    pub fn recording(&self) -> Option<Recording> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .recording
+            .take()
+    }
+
+    /// Keeps a message, if everything is kept.
+    pub(crate) fn arrow(&self, arrow: Arrow) {
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(recording) = &mut inner.recording
+            && recording.arrows.len() < RECORDED_MAX
+        {
+            recording.arrows.push(arrow);
+        }
     }
 
     /// Notes a line.
@@ -54,6 +158,15 @@ impl TraceLog {
         inner.count += 1;
         if inner.echo {
             eprintln!("{line}");
+        }
+        if let Some(recording) = &mut inner.recording
+            && recording.lines.len() < RECORDED_MAX
+        {
+            recording.lines.push(Line {
+                at_ms: now_ms,
+                who: who.to_owned(),
+                what: what.to_owned(),
+            });
         }
         if inner.recent.len() == LINES_KEPT {
             inner.recent.pop_front();

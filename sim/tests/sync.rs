@@ -1,12 +1,13 @@
 //! What sync promises, with the real store, engine and backend in virtual time.
 
 use std::future::Future;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use landfall::{Leaving, Listen, ModelQuery, Op, Predicate};
 use landfall_backend::{Backend, BackendConfig, ConflictStrategy, SeededEntropy};
-use landfall_sim::{API_KEY, Network, Seed, SimClient, SimClock, TraceLog, pass};
+use landfall_sim::{API_KEY, ClientPlan, Network, Seed, SimClient, SimClock, TraceLog, pass};
 use landfall_storage::kv::KvStore;
 
 landfall::inline_schema!("type Note @model { text: String! count: Int }");
@@ -34,7 +35,13 @@ impl World {
                 ticking.tick(clock.unix_ms());
             }
         });
-        let network = Network::new(Arc::clone(&backend), clock, TraceLog::default(), Seed(7));
+        let network = Network::new(
+            Arc::clone(schema()),
+            Arc::clone(&backend),
+            clock,
+            TraceLog::default(),
+            Seed(7),
+        );
         Self {
             backend,
             clock,
@@ -43,7 +50,13 @@ impl World {
     }
 
     fn client(&self, name: &str) -> SimClient {
-        SimClient::new(name, Arc::clone(schema()), self.network.clone(), Seed(7))
+        SimClient::new(
+            ClientPlan::plain(name),
+            Arc::clone(schema()),
+            self.network.clone(),
+            Seed(7),
+            Rc::new(|builder| builder),
+        )
     }
 }
 
@@ -111,7 +124,7 @@ fn after_an_outage_longer_than_tombstones_live_nothing_is_left_over_but_what_wai
             base_ttl_minutes: 60,
             ..config()
         });
-        let (mut anna, mut bert) = (world.client("anna"), world.client("bert"));
+        let (anna, bert) = (world.client("anna"), world.client("bert"));
         anna.boot_with(|builder| {
             builder.sync_settings(|settings| settings.tombstone_life = Duration::from_secs(60 * 60))
         })
@@ -154,7 +167,7 @@ fn a_full_sync_removes_what_the_server_forgot_without_a_trace() {
             base_ttl_minutes: 0,
             ..config()
         });
-        let (mut anna, mut bert) = (world.client("anna"), world.client("bert"));
+        let (anna, bert) = (world.client("anna"), world.client("bert"));
         // Nothing but the full sync each day tells anna of anything.
         anna.boot_with(|builder| builder.listen("Note", Listen::Off))
             .await
@@ -176,7 +189,7 @@ fn a_full_sync_removes_what_the_server_forgot_without_a_trace() {
 fn a_record_that_leaves_the_expression_leaves_the_store_at_once_and_comes_back() {
     simulate(async {
         let world = World::new(config());
-        let (mut anna, mut bert) = (world.client("anna"), world.client("bert"));
+        let (anna, bert) = (world.client("anna"), world.client("bert"));
         anna.boot_with(|builder| builder.sync_expression_for("Note", above_three()))
             .await
             .unwrap();
@@ -219,7 +232,7 @@ fn a_record_with_a_change_waiting_leaves_the_store_when_the_change_is_through() 
             conflict: ConflictStrategy::OptimisticConcurrency,
             ..config()
         });
-        let (mut anna, mut bert) = (world.client("anna"), world.client("bert"));
+        let (anna, bert) = (world.client("anna"), world.client("bert"));
         anna.boot_with(|builder| builder.sync_expression_for("Note", above_three()))
             .await
             .unwrap();
@@ -243,7 +256,7 @@ fn a_record_with_a_change_waiting_leaves_the_store_when_the_change_is_through() 
 fn updates_that_lead_out_can_be_left_to_the_next_sync() {
     simulate(async {
         let world = World::new(config());
-        let (mut anna, mut bert) = (world.client("anna"), world.client("bert"));
+        let (anna, bert) = (world.client("anna"), world.client("bert"));
         anna.boot_with(|builder| {
             builder
                 .sync_expression_for("Note", above_three())
@@ -266,7 +279,7 @@ fn updates_that_lead_out_can_be_left_to_the_next_sync() {
 fn a_changed_expression_fetches_what_is_new_and_drops_what_is_not() {
     simulate(async {
         let world = World::new(config());
-        let (mut anna, mut bert) = (world.client("anna"), world.client("bert"));
+        let (anna, bert) = (world.client("anna"), world.client("bert"));
         bert.boot().await.unwrap();
         create(&bert, "high", 5).await;
         create(&bert, "low", 1).await;
@@ -306,7 +319,7 @@ fn a_changed_expression_fetches_what_is_new_and_drops_what_is_not() {
 fn push_and_pull_can_be_paused_each_alone() {
     simulate(async {
         let world = World::new(config());
-        let (mut anna, mut bert) = (world.client("anna"), world.client("bert"));
+        let (anna, bert) = (world.client("anna"), world.client("bert"));
         anna.boot().await.unwrap();
         bert.boot().await.unwrap();
         pass(MINUTE_MS).await;
@@ -355,7 +368,7 @@ fn push_and_pull_can_be_paused_each_alone() {
 fn a_polled_model_is_heard_of_without_subscriptions() {
     simulate(async {
         let world = World::new(config());
-        let (mut anna, mut bert) = (world.client("anna"), world.client("bert"));
+        let (anna, bert) = (world.client("anna"), world.client("bert"));
         anna.boot_with(|builder| builder.listen("Note", Listen::Polling(Duration::from_secs(30))))
             .await
             .unwrap();
@@ -374,7 +387,7 @@ fn a_polled_model_is_heard_of_without_subscriptions() {
 fn the_outbox_can_be_watched_and_lifecycle_calls_come_in_any_order() {
     simulate(async {
         let world = World::new(config());
-        let mut anna = world.client("anna");
+        let anna = world.client("anna");
         anna.boot().await.unwrap();
         let store = anna.store().clone();
         let mut watch = store.outbox().watch().await.unwrap();

@@ -120,7 +120,7 @@ impl<'t> Projections<'t> {
             if let Some(old) = old {
                 self.index.remove(old.as_slice())?;
             }
-            if let Some(new) = new {
+            if let Some(new) = new.filter(|_| !landfall_core::planted("index-not-written")) {
                 self.index.insert(new.as_slice(), ())?;
             }
         }
@@ -218,7 +218,7 @@ impl<'t> Projections<'t> {
                 changes.push(OutboxChange::Put(mutation.clone()));
             }
         }
-        for gone in before {
+        for gone in before.filter(|_| !landfall_core::planted("outbox-row-left")) {
             changes.push(self.remove_mutation(gone)?);
         }
         Ok(changes)
@@ -235,7 +235,8 @@ impl<'t> Projections<'t> {
     /// Empties every projection.
     pub(crate) fn clear(&mut self) -> Result<(), StorageError> {
         self.records.retain(|_, _| false)?;
-        self.outbox.retain(|_, _| false)?;
+        self.outbox
+            .retain(|_, _| landfall_core::planted("clear-keeps-outbox"))?;
         self.in_flight.retain(|_, ()| false)?;
         self.index.retain(|_, ()| false)?;
         self.cursors.retain(|_, _| false)?;

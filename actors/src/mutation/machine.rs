@@ -26,7 +26,7 @@ use std::sync::Arc;
 
 use landfall_core::{
     Errand, ModelDef, Mutation, Refusal, RemoteRecord, Resolution, Schema, Seq, Stage as MutationStage,
-    decide_conflict,
+    decide_conflict, planted,
 };
 use landfall_wire::{Failure, FailureCause, MutationReply, TransportError};
 
@@ -443,9 +443,14 @@ impl State {
                 self.rule(seq, round, verdict, Some(mutation), turn);
             }
             (Stage::Settling(_, report), Input::Settled { settled: Ok(()), .. }) => {
-                turn.effects.extend(report.map(Effect::Report));
+                turn.effects.extend(
+                    report
+                        .filter(|_| !planted("refusal-not-told"))
+                        .map(Effect::Report),
+                );
                 self.hungry = true;
             }
+            (Stage::Settling(..), Input::Settled { settled: Err(_), .. }) if planted("settle-forgotten") => {}
             (Stage::Settling(settlement, report), Input::Settled { settled: Err(_), .. }) => {
                 let until_ms = turn.now_ms.saturating_add(SETTLE_AGAIN_MS);
                 self.held.insert(

@@ -24,7 +24,7 @@
 
 use landfall_core::{
     CONFLICT_ROUNDS_MAX, ModelDef, Mutation, MutationKind, RecordVersion, Refusal, RemoteRecord, Settled,
-    SyncMetadata, settle,
+    SyncMetadata, planted, settle,
 };
 use landfall_wire::{BadRecord, Delivery, Failure, FailureCause, FailureClass, MutationReply};
 
@@ -125,6 +125,7 @@ fn of_failure(mutation: &Mutation, failure: Failure) -> (Verdict, Health) {
         Some(closing) => {
             let settlement = match failure.delivery() {
                 Delivery::NotDelivered => Settlement::NotApplied,
+                Delivery::Unknown if planted("unknown-means-not-applied") => Settlement::NotApplied,
                 Delivery::Unknown => Settlement::Unknown,
             };
             (
@@ -320,6 +321,7 @@ pub(super) fn refuse(
 /// What a failure says of sending as such; `None` if it is about this mutation alone.
 fn closing(failure: &Failure) -> Option<Closing> {
     match failure.class {
+        FailureClass::Transient { .. } if planted("unknown-means-refused") => None,
         FailureClass::Transient { retry_after_ms, .. } => Some(Closing::Transient { retry_after_ms }),
         FailureClass::Unauthorized if is_about_credentials(failure) => Some(Closing::Credentials),
         FailureClass::Unauthorized

@@ -4,8 +4,8 @@
 
 use tokio::sync::mpsc;
 
-use landfall_core::{MutationKind, Record};
-use landfall_storage::{Applied, OutboxChange, VisibleChange};
+use landfall_core::{MutationKind, Record, planted};
+use landfall_storage::{Applied, ChangeKind, OutboxChange, VisibleChange};
 
 use super::{ChangeSet, OBSERVER_BACKLOG_MAX};
 use crate::hub::{HubEvent, HubMessage};
@@ -23,7 +23,9 @@ pub(super) struct Changes {
 
 impl Changes {
     pub(super) fn take(&mut self, applied: Applied) {
-        self.visible.extend(applied.visible);
+        let deletes_missed = planted("observers-miss-deletes");
+        let told = |change: &VisibleChange| !deletes_missed || change.kind != ChangeKind::Delete;
+        self.visible.extend(applied.visible.filter(told));
         self.outbox.extend(applied.outbox);
     }
 
@@ -57,6 +59,11 @@ impl Listeners {
     pub(super) fn hear(&mut self, changes: Changes) {
         if !changes.visible.is_empty() {
             let set: ChangeSet = changes.visible.into();
+            if planted("observers-told-twice") {
+                self.observers
+                    .iter()
+                    .for_each(|observer| drop(observer.try_send(ChangeSet::clone(&set))));
+            }
             // An observer whose backlog is full has its channel closed, which tells it to start anew.
             self.observers
                 .retain(|observer| observer.try_send(ChangeSet::clone(&set)).is_ok());

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use landfall_core::{
     Association, Change, FieldType, ModelDef, Record, RecordId, RecordKey, RecordState, SaveRequest, Seq,
-    Value, Write, decide_delete, decide_save,
+    Value, Write, decide_delete, decide_save, planted,
 };
 use landfall_storage::{StorageError, Txn};
 
@@ -70,7 +70,7 @@ impl Plan {
                     base,
                     seen,
                     condition,
-                    queued: self.queue_changes && def.syncable,
+                    queued: self.queue_changes && def.syncable && !planted("queued-not-written"),
                     group: self.group,
                 };
                 self.save(txn, def, request)
@@ -134,7 +134,7 @@ impl Plan {
         writes: &mut Vec<Write>,
     ) -> Result<(), Stop> {
         let state = self.state(txn, &key)?;
-        let queued = self.queue_changes && def.syncable;
+        let queued = self.queue_changes && def.syncable && !planted("queued-not-written");
         // Decided first, so that a condition that fails leaves the children alone as well.
         let Some(write) = decide_delete(
             txn.schema(),

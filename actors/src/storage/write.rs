@@ -6,7 +6,7 @@
 
 use landfall_core::{
     Acknowledged, Change, Conflict, Decision, FieldMap, Mutation, MutationRef, Origin, Record, Refused,
-    RemoteRecord, Sent, Seq, Stage, decide_edit,
+    RemoteRecord, Sent, Seq, Stage, decide_edit, planted,
 };
 use landfall_storage::{Applied, StorageError, Txn};
 
@@ -207,7 +207,7 @@ impl Batch {
     }
 
     fn is_stale(&mut self, rules: &Rules, epoch: Epoch) -> bool {
-        let stale = epoch != rules.epoch;
+        let stale = epoch != rules.epoch && !planted("stale-epoch-accepted");
         self.stale += u64::from(stale);
         stale
     }
@@ -219,6 +219,10 @@ impl Batch {
         reply: Reply<Result<T, WriteError>>,
     ) -> Result<(), StorageError> {
         match done {
+            Ok(value) if planted("reply-before-commit") => {
+                reply.send(Ok(value));
+                Ok(())
+            }
             Ok(value) => {
                 self.answers
                     .push(Box::new(move |committed| reply.send(committed.map(|()| value))));
@@ -265,6 +269,9 @@ impl Batch {
         let mut plan = Plan::new(group, rules.queue_changes);
         let mut steps = Vec::with_capacity(ops.len());
         for op in ops {
+            if planted("half-transaction") && !steps.is_empty() {
+                break;
+            }
             steps.push(plan.decide(txn, op)?);
         }
         steps.into_iter().map(|step| self.perform(txn, step)).collect()
@@ -315,7 +322,9 @@ impl Batch {
                 mutation: *seq,
                 attempt: mutation.attempts + 1,
             };
-            self.append(txn, Origin::Outbox, Some(*seq), Change::Sent(of))?;
+            if !planted("sent-not-noted") {
+                self.append(txn, Origin::Outbox, Some(*seq), Change::Sent(of))?;
+            }
             sent.push(txn.mutation(*seq)?.ok_or_else(|| missing(*seq))?);
         }
         Ok(sent)
@@ -402,7 +411,12 @@ impl Batch {
                 self.append(txn, Origin::Response, Some(seq), change)?;
             }
             Settlement::NotApplied => {
-                self.append(txn, Origin::Response, Some(seq), Change::NotApplied(of))?;
+                let change = if planted("not-applied-means-acknowledged") {
+                    Change::Discarded(of)
+                } else {
+                    Change::NotApplied(of)
+                };
+                self.append(txn, Origin::Response, Some(seq), change)?;
             }
             Settlement::Unknown => {
                 self.append(txn, Origin::Outbox, Some(seq), Change::OutcomeUnknown(of))?;

@@ -5,7 +5,7 @@
 //! Invariants: 1. the cursor of a page says no more than that everything up to it is stored with it; 2. `startedAt` is
 //! that of the first page; 3. no page asks for more than is left of the record limit.
 
-use landfall_core::{ModelName, Origin, Paging, Quarantined, SyncCursor, SyncKind, SyncPlan};
+use landfall_core::{ModelName, Origin, Paging, Quarantined, SyncCursor, SyncKind, SyncPlan, planted};
 use landfall_wire::BadRecord;
 
 use super::catalog::Answer;
@@ -162,7 +162,8 @@ impl Pages {
                 errors: page.errors,
             });
         }
-        let cursor = self.advance(subject, seen.as_deref(), page.next_token.clone());
+        let next_token = page.next_token.clone().filter(|_| !planted("first-page-only"));
+        let cursor = self.advance(subject, seen.as_deref(), next_token);
         let ticket = turn.tickets.next();
         let batch = RemoteBatch {
             records: page.items,
@@ -172,7 +173,7 @@ impl Pages {
             ..RemoteBatch::new(Origin::Sync, model.clone())
         };
         turn.effects.push(Effect::Store { ticket, batch });
-        self.token = page.next_token;
+        self.token = page.next_token.filter(|_| !planted("first-page-only"));
         if self.token.is_none() {
             self.fetch = Fetch::Over { truncated: false };
         } else if self.received >= turn.limits.records_max {

@@ -1,17 +1,58 @@
-//! `landfall sim`: simulated runs of three stores and a backend.
+//! `landfall sim`: simulated runs of stores and a backend.
 //!
-//! Exit status 0 if nothing was violated, 1 otherwise.
+//! Owns the subcommands' arguments. Exit status: 0 if nothing was violated; otherwise that of the first violation (127 a
+//! panic, 128 no quiet in the end, 129 an invariant, 130 a run that went differently the second time).
 
+mod explore;
+mod mutants;
+mod run;
+
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Args as ClapArgs;
-use indicatif::ProgressBar;
-use landfall_sim::{Options, Report, Seed, three_clients};
-use serde_json::json;
+use clap::{Args as ClapArgs, Subcommand};
+use landfall_sim::{Knobs, Plan, Profile, generate};
+use miette::{IntoDiagnostic, WrapErr, miette};
 
 /// The same seed gives the same run; a run that fails is repeated by its seed.
 #[derive(Debug, ClapArgs)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs seeds, one after the other; what `landfall sim` does without a subcommand.
+    Run(RunArgs),
+    /// Runs a plan that was written to a file.
+    Replay(ReplayArgs),
+    /// Makes a plan that fails smaller, and writes it, a test and a bug for the bug base.
+    Shrink(ShrinkArgs),
+    /// Lists the faults with their identifiers and knobs.
+    Knobs,
+    /// Lists the invariants that are checked.
+    Invariants,
+    /// Runs each seed twice and compares.
+    CheckDeterminism(RunArgs),
+    /// Compares two runs and shows where they part.
+    Diff(explore::DiffArgs),
+    /// Shows what a batch of seeds has and has not tested.
+    Coverage(RunArgs),
+    /// Measures how fast simulations run.
+    Bench(RunArgs),
+    /// Plays the scenario library.
+    Scenarios(explore::ScenarioArgs),
+    /// Plants defects one after the other and shows which oracle finds each; needs a build with `planted-defects`.
+    Mutants(mutants::MutantArgs),
+}
+
+/// Which seeds are run, and how.
+#[derive(Clone, Debug, ClapArgs)]
+pub(crate) struct RunArgs {
     /// First seed.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -21,87 +62,136 @@ pub(crate) struct Args {
     /// Simulated seconds during which clients work and things fail.
     #[arg(long, value_name = "SECONDS", default_value_t = 120)]
     busy: u64,
+    /// Which kinds of faults there are: calm, net, server, disk, life or chaos.
+    #[arg(long, default_value = "chaos", value_parser = profile)]
+    profile: Profile,
+    /// Sets how often a fault begins, per mille and simulated second, such as `partition=50`; all others are off then.
+    #[arg(long = "knob", value_name = "NAME=VALUE")]
+    knobs: Vec<String>,
     /// Print everything that happens to standard error.
     #[arg(long)]
     trace: bool,
     /// Print one JSON object a run.
     #[arg(long)]
     json: bool,
+    /// Write the plan of the last seed to this file.
+    #[arg(long, value_name = "FILE")]
+    save_plan: Option<PathBuf>,
+    /// Draw the last run as a timeline into this HTML file.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Go on after a seed that fails.
+    #[arg(long)]
+    keep_going: bool,
+}
+
+/// Which plan is run again, and how.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ReplayArgs {
+    /// The plan.
+    file: PathBuf,
+    /// Print everything that happens to standard error.
+    #[arg(long)]
+    trace: bool,
+    /// Draw the run as a timeline into this HTML file.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+}
+
+/// Which plan is made smaller.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ShrinkArgs {
+    /// The plan.
+    file: PathBuf,
+    /// Where the small plan goes; beside the given one if not said.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Most plans that are tried.
+    #[arg(long, default_value_t = 2_000)]
+    tries: usize,
+}
+
+fn profile(name: &str) -> Result<Profile, String> {
+    let names: Vec<&str> = Profile::ALL.iter().map(|profile| profile.name()).collect();
+    Profile::of_name(name).ok_or_else(|| format!("the profiles are {}", names.join(", ")))
+}
+
+impl RunArgs {
+    fn seeds(&self) -> std::ops::Range<u64> {
+        self.seed..self.seed.saturating_add(self.runs)
+    }
+
+    fn knobs(&self) -> miette::Result<Option<Knobs>> {
+        if self.knobs.is_empty() {
+            return Ok(None);
+        }
+        let mut knobs = Knobs::default();
+        for text in &self.knobs {
+            knobs.set_from_text(text).into_diagnostic()?;
+        }
+        Ok(Some(knobs))
+    }
+
+    fn plan(&self, seed: u64) -> miette::Result<Plan> {
+        let plan = generate(seed, self.profile, self.knobs()?, self.busy.saturating_mul(1_000));
+        plan.check().into_diagnostic()?;
+        Ok(plan)
+    }
+
+    /// The command that runs a seed again.
+    fn again(&self, seed: u64) -> String {
+        let knobs: String = self.knobs.iter().map(|knob| format!(" --knob {knob}")).collect();
+        format!(
+            "landfall sim run --seed {seed} --busy {} --profile {}{knobs} --trace",
+            self.busy,
+            self.profile.name()
+        )
+    }
+}
+
+fn read_plan(file: &PathBuf) -> miette::Result<Plan> {
+    let text = std::fs::read_to_string(file)
+        .into_diagnostic()
+        .wrap_err_with(|| format!("{} cannot be read", file.display()))?;
+    // A bug of the bug base holds its plan.
+    let plan = landfall_sim::Bug::from_json(&text).map(|bug| bug.plan);
+    plan.or_else(|_| Plan::from_json(&text))
+        .into_diagnostic()
+        .wrap_err_with(|| format!("{} holds no plan", file.display()))
+}
+
+fn write_file(file: &PathBuf, text: &str) -> miette::Result<()> {
+    std::fs::write(file, text)
+        .into_diagnostic()
+        .wrap_err_with(|| format!("{} cannot be written", file.display()))
 }
 
 pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
     // A simulation is a world of its own, with a runtime of its own; it gets a thread of its own.
-    tokio::task::spawn_blocking(move || run_all(&args))
+    tokio::task::spawn_blocking(move || dispatch(args))
         .await
-        .map_err(|error| miette::miette!("{error}"))
+        .map_err(|error| miette!("{error}"))?
 }
 
-fn run_all(args: &Args) -> ExitCode {
-    let progress = if args.runs > 1 && !args.json {
-        ProgressBar::new(args.runs)
-    } else {
-        ProgressBar::hidden()
-    };
-    let mut failed = 0_u64;
-    for seed in args.seed..args.seed.saturating_add(args.runs) {
-        let options = Options {
-            seed: Seed(seed),
-            busy_ms: args.busy.saturating_mul(1_000),
-            echo: args.trace,
-        };
-        let report = three_clients(options);
-        failed += u64::from(!report.violations.is_empty());
-        progress.suspend(|| show(args, &report));
-        progress.inc(1);
-    }
-    progress.finish_and_clear();
-    if args.runs > 1 && !args.json {
-        println!("{} runs, {failed} failed", args.runs);
-    }
-    if failed == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
-}
-
-fn show(args: &Args, report: &Report) {
-    if args.json {
-        println!(
-            "{}",
-            json!({
-                "seed": report.seed,
-                "traceHash": report.trace_hash,
-                "traceLines": report.trace_lines,
-                "elapsedMs": report.elapsed_ms,
-                "acknowledged": report.acknowledged,
-                "crashes": report.crashes,
-                "partitions": report.partitions,
-                "violations": report.violations,
-            })
-        );
-        return;
-    }
-    println!(
-        "seed {}: {} writes, {} crashes, {} partitions in {} s; trace {} ({} lines)",
-        report.seed,
-        report.acknowledged,
-        report.crashes,
-        report.partitions,
-        report.elapsed_ms / 1_000,
-        report.trace_hash,
-        report.trace_lines,
-    );
-    if !report.violations.is_empty() {
-        for line in &report.recent {
-            println!("    {line}");
+fn dispatch(args: Args) -> miette::Result<ExitCode> {
+    match args.command {
+        None => run::seeds(&args.run),
+        Some(Command::Run(args)) => run::seeds(&args),
+        Some(Command::Replay(args)) => run::replay(&args),
+        Some(Command::Shrink(args)) => run::shrink(&args),
+        Some(Command::Knobs) => {
+            explore::knobs();
+            Ok(ExitCode::SUCCESS)
         }
-        for violation in &report.violations {
-            println!("  violated: {violation}");
+        Some(Command::Invariants) => {
+            explore::invariants();
+            Ok(ExitCode::SUCCESS)
         }
-        println!(
-            "  again: landfall sim --seed {} --busy {} --trace",
-            report.seed, args.busy
-        );
+        Some(Command::CheckDeterminism(args)) => explore::check_determinism(&args),
+        Some(Command::Diff(args)) => explore::diff(&args),
+        Some(Command::Coverage(args)) => explore::coverage(&args),
+        Some(Command::Bench(args)) => explore::bench(&args),
+        Some(Command::Scenarios(args)) => explore::scenarios(&args),
+        Some(Command::Mutants(args)) => mutants::mutants(&args),
     }
 }

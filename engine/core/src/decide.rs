@@ -8,6 +8,7 @@ pub use self::edit::decide_edit;
 use crate::entry::{Decision, Write};
 use crate::mutation::{Mutation, MutationKind, Seq};
 use crate::names::FieldName;
+use crate::planted::planted;
 use crate::predicate::{Predicate, PredicateError};
 use crate::record::{FieldMap, RecordId, RecordKey, RecordVersion, RemoteRecord, SyncMetadata};
 use crate::schema::{FieldType, KeyKind, ModelDef, Schema, fill_defaults};
@@ -103,6 +104,7 @@ pub fn decide_save(
     check_condition(def, row, request.condition.as_ref(), &key)?;
     let reference = request.base.as_ref().unwrap_or(row);
     let mut patch = difference(def, reference, &request.values);
+    planted("patch-loses-field").then(|| patch.len() > 1 && patch.pop_last().is_some());
     if patch.is_empty() {
         return Ok(None);
     }
@@ -180,7 +182,7 @@ fn check_condition(
     key: &RecordKey,
 ) -> Result<(), WriteRefused> {
     match condition {
-        Some(condition) if !condition.bind(def)?.matches(row) => {
+        Some(condition) if !condition.bind(def)?.matches(row) && !planted("condition-ignored") => {
             Err(WriteRefused::ConditionFailed { key: key.clone() })
         }
         _ => Ok(()),
@@ -322,8 +324,14 @@ pub fn settle(def: &ModelDef, mutation: &Mutation, server: Option<&RemoteRecord>
     };
     let holds = is_subset(&mutation.patch, &server.fields);
     match mutation.kind {
-        // Nobody else makes a record with an identifier that only this store knows.
-        MutationKind::Create if def.key.kind == KeyKind::Managed => Settled::Applied,
+        // Nobody else makes a record with an identifier that only this store knows. But the app may make it again after
+        // a delete, which the server refuses: its tombstone then has the values of the earlier life.
+        MutationKind::Create
+            if def.key.kind == KeyKind::Managed
+                && (holds || !server.sync.deleted || planted("create-always-applied")) =>
+        {
+            Settled::Applied
+        }
         MutationKind::Create if holds && !server.sync.deleted => Settled::Applied,
         // The server refuses a second create, also over a tombstone of an earlier life with the same values; that
         // tells the app that the identifier was taken.

@@ -13,6 +13,7 @@ mod model;
 mod mutation;
 mod names;
 mod outbox;
+mod planted;
 mod predicate;
 mod rank;
 mod record;
@@ -47,6 +48,9 @@ pub use model::{
 pub use mutation::{Coalesced, Mutation, MutationKind, Refusal, Seq, Stage, coalesce};
 pub use names::{FieldName, ModelName};
 pub use outbox::{Errand, Outbox};
+#[cfg(feature = "planted-defects")]
+pub use planted::plant;
+pub use planted::planted;
 pub use predicate::{
     BoundPredicate, FieldSource, Op, PREDICATE_DEPTH_MAX, Predicate, PredicateError, identifier_at,
 };

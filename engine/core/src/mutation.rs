@@ -11,6 +11,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::names::ModelName;
+use crate::planted::planted;
 use crate::predicate::Predicate;
 use crate::record::{FieldMap, RecordKey, RecordVersion};
 
@@ -191,7 +192,7 @@ pub fn coalesce(last: Option<&mut Mutation>, new: Mutation) -> Coalesced {
     let Some(last) = last else {
         return Coalesced::Append(new);
     };
-    let may_fold = last.is_open()
+    let may_fold = (last.is_open() || planted("fold-into-sent"))
         && last.condition.is_none()
         && new.condition.is_none()
         && last.group == new.group
@@ -203,11 +204,16 @@ pub fn coalesce(last: Option<&mut Mutation>, new: Mutation) -> Coalesced {
         (MutationKind::Create | MutationKind::Update, MutationKind::Update)
             if new.parents.iter().all(|parent| last.parents.contains(parent)) =>
         {
-            last.patch.extend(new.patch);
+            last.patch
+                .extend(new.patch.into_iter().filter(|_| !planted("fold-forgets-fields")));
             last.parents = new.parents;
             Coalesced::Folded
         }
-        (MutationKind::Create, MutationKind::Delete) if last.attempts == 0 => Coalesced::Cancelled,
+        (MutationKind::Create, MutationKind::Delete)
+            if last.attempts == 0 || planted("cancel-sent-create") =>
+        {
+            Coalesced::Cancelled
+        }
         (MutationKind::Update, MutationKind::Delete) => {
             last.kind = MutationKind::Delete;
             last.patch = FieldMap::new();

@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::mutation::{Mutation, MutationKind, Seq, Stage};
+use crate::planted::planted;
 use crate::record::RecordKey;
 
 /// What the sender is to do with a mutation.
@@ -133,11 +134,11 @@ impl Outbox {
             Stage::InFlight | Stage::Parked(_) => return None,
         };
         let held = waiting.taken
-            || first(&self.by_key, &waiting.key) != Some(seq)
+            || (first(&self.by_key, &waiting.key) != Some(seq) && !planted("order-ignored"))
             || waiting
                 .group
                 .is_some_and(|group| first(&self.by_group, &group) != Some(seq))
-            || self.waits_for_parent(seq, waiting)
+            || (self.waits_for_parent(seq, waiting) && !planted("parents-ignored"))
             || self.waits_for_children(seq, waiting);
         (!held).then_some(errand)
     }

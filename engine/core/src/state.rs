@@ -13,6 +13,7 @@ pub(crate) use self::version::NEVER_SEEN;
 use self::version::{Arrival, is_effect, is_only_ours};
 use crate::entry::{Acknowledged, Change, Conflict, Decision, Write};
 use crate::mutation::{Coalesced, Mutation, MutationKind, Seq, Stage, coalesce};
+use crate::planted::planted;
 use crate::record::{FieldMap, RecordVersion, RemoteRecord, SyncMetadata};
 use crate::schema::ModelDef;
 use crate::value::Value;
@@ -159,6 +160,7 @@ impl RecordState {
         if !alone || self.sync != Some(ack.remote.sync) {
             self.meet(def, ack.mutation);
         }
+        planted("ack-removes-two").then(|| (self.pending.len() > 1).then(|| self.pending.pop()));
         if let Some(applied) = self.remove(ack.mutation) {
             self.hand_over_applied(&applied, &ack.remote, alone);
         }
@@ -180,7 +182,7 @@ impl RecordState {
                     mutation.patch = patch.clone();
                     mutation.conflict_rounds += 1;
                     mutation.stage = Stage::Queued;
-                    if conflict.remote.sync.deleted {
+                    if conflict.remote.sync.deleted || planted("conflict-keeps-version") {
                         // A tombstone cannot be edited; the old version makes the server say so again.
                         mutation.base_version.get_or_insert(NEVER_SEEN);
                     } else {
@@ -224,7 +226,7 @@ impl RecordState {
     /// Takes over a server record unless an equal or newer one is known; `answers` says that it is known to be the
     /// effect of the oldest mutation alone.
     fn learn(&mut self, def: &ModelDef, remote: &RemoteRecord, answers: bool) {
-        if !self.accepts(remote.sync) {
+        if !self.accepts(remote.sync) && !planted("old-version-taken") {
             return;
         }
         // A version that went down is of a new life, which shares nothing with the one before it.
@@ -237,6 +239,7 @@ impl RecordState {
             let mut row = before.clone().unwrap_or_default();
             row.resize(def.stored_len(), Value::Null);
             merge(&mut row, def, &remote.fields);
+            planted("server-field-lost").then(|| row.get_mut(2).map(std::mem::take));
             row
         });
         let new_life = next_life && self.server_row().is_some();
@@ -249,6 +252,7 @@ impl RecordState {
         };
         self.take_note(def, &arrival);
         self.sync = Some(remote.sync);
+        planted("version-not-noted").then(|| self.sync.as_mut().map(|sync| sync.version.0 += 1));
         if self.pending.is_empty() {
             self.row = now;
             self.shadow = None;
@@ -296,7 +300,7 @@ impl RecordState {
             return;
         }
         let mut row = self.shadow.clone();
-        for mutation in &self.pending {
+        for mutation in self.pending.iter().filter(|_| !planted("replay-forgets-edits")) {
             apply_mutation(&mut row, def, mutation.kind, &mutation.patch);
         }
         self.row = row;

@@ -590,15 +590,24 @@ fn a_lost_answer_is_settled_by_the_servers_record() {
 #[test]
 fn nobody_else_makes_a_record_under_an_identifier_of_the_stores_own_making() {
     let memo = blog_model("Memo");
-    for server in ["v1 title=b", "v3 title=x", "v2 deleted"] {
+    let tombstone = |values: &str| RemoteRecord {
+        fields: fields(values),
+        ..remote("v2 deleted")
+    };
+    for server in [remote("v1 title=b"), remote("v3 title=x"), tombstone("title=b")] {
         assert_eq!(
-            settle(&memo, &unknown(Create, "title=b"), Some(&remote(server))),
+            settle(&memo, &unknown(Create, "title=b"), Some(&server)),
             Settled::Applied,
-            "{server}"
+            "{server:?}"
         );
     }
     assert_eq!(
         settle(&memo, &unknown(Create, "title=b"), None),
+        Settled::NotApplied
+    );
+    // The app made it again after a delete: the tombstone is of the earlier life, and the server refuses.
+    assert_eq!(
+        settle(&memo, &unknown(Create, "title=b"), Some(&tombstone("title=x"))),
         Settled::NotApplied
     );
 }

@@ -10,6 +10,7 @@
 use super::{RecordState, Row};
 use crate::mutation::{Mutation, MutationKind, Stage};
 use crate::names::FieldName;
+use crate::planted::planted;
 use crate::record::{FieldMap, RecordVersion, RemoteRecord, SyncMetadata};
 use crate::schema::{KeyKind, ModelDef};
 use crate::value::Value;
@@ -140,7 +141,8 @@ impl RecordState {
 
     fn heir(&mut self) -> Option<&mut Mutation> {
         let next = self.pending.first_mut()?;
-        (next.base_version.is_none() && next.kind != MutationKind::Create).then_some(next)
+        (next.base_version.is_none() && next.kind != MutationKind::Create && !planted("no-hand-over"))
+            .then_some(next)
     }
 
     /// Version of a waiting update that hides a value of the server from whoever reads the record now, among the

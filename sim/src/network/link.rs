@@ -1,0 +1,357 @@
+//! What a link suffers from.
+//!
+//! Owns [`Link`]: its delay, and the [`Trouble`]s that are on it now. Several may be on it at the same time; each is
+//! taken off by whoever put it there.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use landfall_wire::HttpResponse;
+
+use super::OPEN_REQUESTS_MAX;
+use crate::random::Stream;
+
+/// How a link behaves by itself. Durations in milliseconds, probabilities per mille.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkFaults {
+    /// Shortest way, one direction.
+    pub delay_ms_min: u64,
+    /// Longest way, one direction.
+    pub delay_ms_max: u64,
+    /// Requests that are lost before the backend sees them.
+    pub lost_request_per_mille: u32,
+    /// Replies that are lost after the backend acted.
+    pub lost_reply_per_mille: u32,
+    /// How long a client waits for a reply that will not come.
+    pub timeout_ms: u64,
+}
+
+impl LinkFaults {
+    /// A link without faults.
+    pub const CALM: Self = Self {
+        delay_ms_min: 5,
+        delay_ms_max: 40,
+        lost_request_per_mille: 0,
+        lost_reply_per_mille: 0,
+        timeout_ms: 30_000,
+    };
+
+    /// A link on a bad day.
+    pub const ROUGH: Self = Self {
+        delay_ms_min: 5,
+        delay_ms_max: 900,
+        lost_request_per_mille: 40,
+        lost_reply_per_mille: 60,
+        timeout_ms: 30_000,
+    };
+}
+
+/// Something that is wrong with a link for a while.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// Nothing passes.
+    Cut,
+    /// Requests are lost with this probability, per mille.
+    RequestsLost(u32),
+    /// Replies are lost with this probability, per mille.
+    RepliesLost(u32),
+    /// One way takes up to so many milliseconds more.
+    Slow(u64),
+    /// Subscription messages arrive twice with this probability, per mille.
+    FramesDoubled(u32),
+    /// Subscription messages overtake each other with this probability, per mille.
+    FramesReordered(u32),
+    /// Subscription messages do not arrive.
+    FramesLost,
+    /// New sockets are refused.
+    ConnectRefused,
+    /// Replies arrive cut off with this probability, per mille.
+    Garbled(u32),
+    /// Requests are answered with a login page.
+    CaptivePortal,
+    /// Requests are refused before the server acts.
+    Refused {
+        /// The status.
+        status: u16,
+        /// How probable, per mille.
+        per_mille: u32,
+        /// The time to wait that the server names, in milliseconds.
+        retry_after_ms: Option<u64>,
+    },
+    /// Requests are answered with 500 after the server acted, with this probability, per mille.
+    FailsAfter(u32),
+}
+
+/// The way between one client and the backend.
+#[derive(Debug)]
+pub struct Link {
+    name: String,
+    base: Mutex<LinkFaults>,
+    troubles: Mutex<Vec<Trouble>>,
+    /// Raised whenever open sockets break.
+    broken: AtomicU64,
+    /// Number of sockets opened so far.
+    opened: AtomicU64,
+    /// Sockets up to this number are dead without having broken.
+    dead: AtomicU64,
+    /// Sockets that are open.
+    sockets: AtomicU64,
+    /// Requests on their way, and the most there ever were.
+    requests: Mutex<(u64, u64)>,
+    requests_total: AtomicU64,
+    loses_one: AtomicBool,
+    changed: Notify,
+    chance: Stream,
+}
+
+impl Link {
+    pub(super) fn new(name: &str, chance: Stream) -> Self {
+        Self {
+            name: name.to_owned(),
+            base: Mutex::new(LinkFaults::CALM),
+            troubles: Mutex::default(),
+            broken: AtomicU64::new(0),
+            opened: AtomicU64::new(0),
+            dead: AtomicU64::new(0),
+            sockets: AtomicU64::new(0),
+            requests: Mutex::default(),
+            requests_total: AtomicU64::new(0),
+            loses_one: AtomicBool::new(false),
+            changed: Notify::new(),
+            chance,
+        }
+    }
+
+    /// The client's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Cuts the link until [`Link::repair`]: nothing passes, and open sockets break.
+    pub fn partition(&self) {
+        self.put(Trouble::Cut);
+        self.break_sockets();
+    }
+
+    /// Takes everything off the link that is wrong with it; it is calm from here on.
+    pub fn repair(&self) {
+        self.troubles().clear();
+        self.loses_one.store(false, Ordering::SeqCst);
+        self.set_faults(LinkFaults::CALM);
+        self.changed.notify_waiters();
+    }
+
+    /// Puts something wrong on the link.
+    pub fn put(&self, trouble: Trouble) {
+        self.troubles().push(trouble);
+        self.changed.notify_waiters();
+    }
+
+    /// Takes it off again.
+    pub fn take_off(&self, trouble: &Trouble) {
+        let mut troubles = self.troubles();
+        if let Some(at) = troubles.iter().position(|one| one == trouble) {
+            troubles.remove(at);
+        }
+        drop(troubles);
+        self.changed.notify_waiters();
+    }
+
+    /// Breaks open sockets; requests still pass.
+    pub fn break_sockets(&self) {
+        self.broken.fetch_add(1, Ordering::SeqCst);
+        self.changed.notify_waiters();
+    }
+
+    /// Kills open sockets so that nobody is told: what is sent is swallowed, nothing arrives.
+    pub fn kill_sockets(&self) {
+        self.dead
+            .store(self.opened.load(Ordering::SeqCst), Ordering::SeqCst);
+    }
+
+    /// Loses the reply to the next mutation.
+    pub fn lose_next_reply(&self) {
+        self.loses_one.store(true, Ordering::SeqCst);
+    }
+
+    /// Sets how the link behaves by itself.
+    pub fn set_faults(&self, faults: LinkFaults) {
+        *self.base.lock().unwrap_or_else(PoisonError::into_inner) = faults;
+    }
+
+    /// Requests so far.
+    pub fn requests_total(&self) -> u64 {
+        self.requests_total.load(Ordering::SeqCst)
+    }
+
+    /// Sockets that are open now.
+    pub fn sockets(&self) -> u64 {
+        self.sockets.load(Ordering::SeqCst)
+    }
+
+    /// Whether ever more requests were on their way than the engine's lanes allow.
+    pub(crate) fn flooded(&self) -> bool {
+        let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        requests.1 > OPEN_REQUESTS_MAX
+    }
+
+    pub(super) fn begin_request(&self) {
+        self.requests_total.fetch_add(1, Ordering::SeqCst);
+        let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        requests.0 += 1;
+        requests.1 = requests.1.max(requests.0);
+    }
+
+    pub(super) fn end_request(&self) {
+        let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        requests.0 = requests.0.saturating_sub(1);
+    }
+
+    /// Number of a socket that opens now.
+    pub(super) fn open_socket(&self) -> u64 {
+        self.sockets.fetch_add(1, Ordering::SeqCst);
+        self.opened.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    pub(super) fn close_socket(&self) {
+        self.sockets.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    pub(super) fn is_dead(&self, socket: u64) -> bool {
+        socket <= self.dead.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        self.broken.load(Ordering::SeqCst)
+    }
+
+    /// Waits until sockets of that generation are broken.
+    pub(super) async fn broken_since(&self, generation: u64) {
+        loop {
+            let changed = self.changed.notified();
+            if self.generation() != generation {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    pub(super) fn base(&self) -> LinkFaults {
+        *self.base.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn is_cut(&self) -> bool {
+        self.troubles().contains(&Trouble::Cut)
+    }
+
+    pub(super) fn refuses_sockets(&self) -> bool {
+        let troubles = self.troubles();
+        troubles.iter().any(|trouble| {
+            matches!(
+                trouble,
+                Trouble::Cut | Trouble::ConnectRefused | Trouble::CaptivePortal
+            )
+        })
+    }
+
+    pub(super) fn loses_frames(&self) -> bool {
+        self.troubles().contains(&Trouble::FramesLost)
+    }
+
+    pub(super) fn doubles_frame(&self) -> bool {
+        self.any(|trouble| match trouble {
+            Trouble::FramesDoubled(per_mille) => Some(*per_mille),
+            _ => None,
+        })
+    }
+
+    pub(super) fn reorders_frame(&self) -> bool {
+        self.any(|trouble| match trouble {
+            Trouble::FramesReordered(per_mille) => Some(*per_mille),
+            _ => None,
+        })
+    }
+
+    pub(super) fn request_lost(&self) -> bool {
+        self.happens(self.base().lost_request_per_mille)
+            || self.any(|trouble| match trouble {
+                Trouble::RequestsLost(per_mille) => Some(*per_mille),
+                _ => None,
+            })
+    }
+
+    pub(super) fn reply_lost(&self) -> bool {
+        self.happens(self.base().lost_reply_per_mille)
+            || self.any(|trouble| match trouble {
+                Trouble::RepliesLost(per_mille) => Some(*per_mille),
+                _ => None,
+            })
+    }
+
+    pub(super) fn loses_this_reply(&self) -> bool {
+        self.loses_one.swap(false, Ordering::SeqCst)
+    }
+
+    pub(super) fn fails_after(&self) -> bool {
+        self.any(|trouble| match trouble {
+            Trouble::FailsAfter(per_mille) => Some(*per_mille),
+            _ => None,
+        })
+    }
+
+    pub(super) fn garbles(&self) -> bool {
+        self.any(|trouble| match trouble {
+            Trouble::Garbled(per_mille) => Some(*per_mille),
+            _ => None,
+        })
+    }
+
+    /// What a request is answered with instead of reaching the server.
+    pub(super) fn refusal(&self) -> Option<HttpResponse> {
+        for trouble in self.troubles().clone() {
+            match trouble {
+                Trouble::CaptivePortal => {
+                    return Some(HttpResponse::new(200, "<html>Please accept our terms</html>"));
+                }
+                Trouble::Refused {
+                    status,
+                    per_mille,
+                    retry_after_ms,
+                } if self.happens(per_mille) => {
+                    return Some(HttpResponse {
+                        retry_after_ms,
+                        ..HttpResponse::new(status, "{}")
+                    });
+                }
+                _ => {}
+            }
+        }
+        None
+    }
+
+    /// How long one way takes this time.
+    pub(super) fn delay_ms(&self) -> u64 {
+        let base = self.base();
+        let slow = self.troubles().iter().fold(0, |slow, trouble| match trouble {
+            Trouble::Slow(ms) => slow.max(*ms),
+            _ => slow,
+        });
+        let spread = (base.delay_ms_max + slow).saturating_sub(base.delay_ms_min);
+        base.delay_ms_min + self.chance.below(spread + 1)
+    }
+
+    fn any(&self, per_mille: impl Fn(&Trouble) -> Option<u32>) -> bool {
+        let most = self.troubles().iter().filter_map(per_mille).max();
+        most.is_some_and(|most| self.happens(most))
+    }
+
+    fn happens(&self, per_mille: u32) -> bool {
+        per_mille > 0 && self.chance.happens(per_mille)
+    }
+
+    fn troubles(&self) -> MutexGuard<'_, Vec<Trouble>> {
+        self.troubles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

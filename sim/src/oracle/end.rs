@@ -1,0 +1,168 @@
+//! What must be true in the end, when everything is repaired.
+//!
+//! Owns the comparison of clients and backend, of indexes with scans, and of the backend with what was promised.
+
+use std::collections::BTreeMap;
+
+use landfall::{DataStore, FieldMap, FieldName, Op, Predicate, Query, RecordKey, Stage, Value};
+use landfall_backend::Backend;
+
+use super::Fault;
+use crate::client::SimClient;
+
+/// How a client differs from the backend, and what it has still to send.
+pub(crate) fn differences(client: &SimClient, backend: &Backend) -> Vec<String> {
+    let Some(store) = client.running() else {
+        return vec![format!("{} is off", client.name())];
+    };
+    let mut found = waiting(client.name(), &store);
+    if !found.is_empty() {
+        // Comparing rows is dear, and says nothing while something is still to be sent.
+        return found;
+    }
+    let models: Vec<String> = store.schema().models().map(|def| def.name.to_string()).collect();
+    for model in models {
+        let server = match backend.records(&model) {
+            Ok(records) => records,
+            Err(error) => return vec![error.to_string()],
+        };
+        let server: BTreeMap<_, (u64, FieldMap)> = server
+            .into_iter()
+            .filter(|record| !record.sync.deleted)
+            .map(|record| (record.id, (record.sync.version.0, without_nulls(record.fields))))
+            .collect();
+        let local = store
+            .records()
+            .query(&Query::all(model.as_str()))
+            .unwrap_or_default();
+        let local: BTreeMap<_, (u64, FieldMap)> = local
+            .into_iter()
+            .filter_map(|record| {
+                let version = record.sync().map_or(0, |sync| sync.version.0);
+                Some((record.id()?, (version, without_nulls(record.to_fields()))))
+            })
+            .collect();
+        for (id, theirs) in &server {
+            match local.get(id) {
+                None => found.push(format!("{} lacks {model}/{id}", client.name())),
+                Some(ours) if ours != theirs => found.push(format!(
+                    "{} holds {model}/{id} as {ours:?}, the server as {theirs:?}",
+                    client.name()
+                )),
+                Some(_) => {}
+            }
+        }
+        let extra = local.keys().filter(|id| !server.contains_key(id));
+        found.extend(extra.map(|id| format!("{} still has {model}/{id}", client.name())));
+    }
+    found
+}
+
+fn waiting(name: &str, store: &DataStore) -> Vec<String> {
+    let pending = match store.outbox().list(usize::MAX) {
+        Ok(pending) => pending,
+        Err(error) => return vec![format!("the outbox of {name} cannot be read: {error}")],
+    };
+    pending
+        .into_iter()
+        .map(|mutation| {
+            let why = match &mutation.stage {
+                Stage::Parked(refusal) => format!(" ({:?}: {})", refusal.error_type, refusal.message),
+                _ => String::new(),
+            };
+            format!(
+                "{name} still holds {} {}{why}",
+                mutation.stage.name(),
+                mutation.key
+            )
+        })
+        .collect()
+}
+
+fn without_nulls(fields: FieldMap) -> FieldMap {
+    fields.into_iter().filter(|(_, value)| !value.is_null()).collect()
+}
+
+/// Whether the backend holds what the clients' apps were promised.
+pub(crate) fn check_promises(client: &SimClient, backend: &Backend) -> Vec<Fault> {
+    let mut stored: BTreeMap<RecordKey, _> = BTreeMap::new();
+    let mut faults = Vec::new();
+    let keys = client.judge().ledger(|ledger| ledger.keys());
+    for key in keys {
+        if !stored.contains_key(&key) {
+            for record in backend.records(&key.model).unwrap_or_default() {
+                stored.insert(RecordKey::new(key.model.clone(), record.id.clone()), record);
+            }
+        }
+        let record = stored.get(&key);
+        let live = record.filter(|record| !record.sync.deleted);
+        let text = live.map(|record| record.fields.get("text").cloned().unwrap_or(Value::Null));
+        let (objection, attempts) = client
+            .judge()
+            .ledger(|ledger| (ledger.objection(&key, text.as_ref()), ledger.attempts(&key)));
+        if let Some(objection) = objection {
+            faults.push(Fault::new("E3", &key, format!("on the server {objection}")));
+        }
+        if let Some(record) = record
+            && record.sync.version.0 > attempts
+        {
+            let times = record.sync.version.0;
+            let what = format!("{key} was written {attempts} times and applied {times} times");
+            faults.push(Fault::new("I2", &key, what));
+        }
+    }
+    faults
+}
+
+/// Whether every index finds what a scan finds.
+pub(crate) fn check_indexes(client: &SimClient) -> Vec<Fault> {
+    let Some(store) = client.running() else {
+        return Vec::new();
+    };
+    let mut faults = Vec::new();
+    let schema = std::sync::Arc::clone(store.schema());
+    for def in schema.models() {
+        let records = store
+            .records()
+            .query(&Query::all(def.name.clone()))
+            .unwrap_or_default();
+        let indexed: Vec<FieldName> = def
+            .relations()
+            .filter_map(|(_, association)| association.targets().first().cloned())
+            .chain(
+                def.indexes
+                    .iter()
+                    .filter_map(|index| index.fields.first().cloned()),
+            )
+            .collect();
+        for field in indexed {
+            let mut counts: BTreeMap<String, (Value, usize)> = BTreeMap::new();
+            for value in records.iter().filter_map(|record| record.get(&field)) {
+                if !value.is_null() {
+                    counts
+                        .entry(value.to_string())
+                        .or_insert_with(|| (value.clone(), 0))
+                        .1 += 1;
+                }
+            }
+            for (value, count) in counts.into_values() {
+                let query = Query {
+                    predicate: Predicate::Field(field.clone(), Op::Eq(value.clone())),
+                    ..Query::all(def.name.clone())
+                };
+                let found = store.records().query(&query).map_or(0, |found| found.len());
+                if found != count {
+                    faults.push(Fault {
+                        invariant: "I17",
+                        key: None,
+                        what: format!(
+                            "{}.{field} = {value}: the index finds {found}, a scan {count}",
+                            def.name
+                        ),
+                    });
+                }
+            }
+        }
+    }
+    faults
+}

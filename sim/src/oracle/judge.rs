@@ -1,0 +1,358 @@
+//! Who watches one client.
+//!
+//! Owns [`Judge`]: it looks after every commit of its client's store, and when the store is opened again. It reads what
+//! an app could read (snapshots, the log, observers) and writes nothing, so that a run with it is the run without it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use landfall::{DataStore, ErrorHandler, RecordKey, Seq, SyncError, Value};
+use tokio::sync::Notify;
+
+use super::ledger::{Attempt, Ledger};
+use super::log::LogAudit;
+use super::stream::StreamFold;
+use super::{Fault, Violation};
+use crate::network::Network;
+use crate::random::Stream;
+
+/// One commit in so many is followed by a replay of the whole log, which costs as much as all other checks together.
+const VERIFY_ONE_IN: u64 = 150;
+
+/// Entries of a record's story in a report.
+const STORY_MAX: usize = 200;
+
+/// Watches one client; clones are the same judge.
+#[derive(Clone)]
+pub struct Judge(Arc<Shared>);
+
+struct Shared {
+    name: String,
+    network: Network,
+    bell: Notify,
+    state: Mutex<State>,
+    chance: Stream,
+}
+
+#[derive(Default)]
+struct State {
+    store: Option<DataStore>,
+    log: LogAudit,
+    streams: Vec<StreamFold>,
+    ledger: Ledger,
+    /// Records whose refusals the error handler was told.
+    told: BTreeMap<RecordKey, u64>,
+    refused: BTreeMap<RecordKey, u64>,
+    /// Pairs of records that are written together.
+    pairs: Vec<(RecordKey, RecordKey)>,
+    /// Whether a crash may have come between a refusal and its report.
+    interrupted: bool,
+}
+
+impl std::fmt::Debug for Judge {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Judge({})", self.0.name)
+    }
+}
+
+/// Notes what the app is told.
+struct Told(Judge);
+
+impl ErrorHandler for Told {
+    fn handle(&self, error: SyncError) {
+        if let Some(key) = error.key {
+            *self.0.state().told.entry(key).or_default() += 1;
+        }
+    }
+}
+
+impl Judge {
+    pub(crate) fn new(name: &str, network: Network) -> Self {
+        Self(Arc::new(Shared {
+            name: name.to_owned(),
+            bell: Notify::new(),
+            state: Mutex::default(),
+            chance: network.seed().stream(&format!("judge {name}")),
+            network,
+        }))
+    }
+
+    /// Has the judge look as soon as whoever acts now is done.
+    pub(crate) fn ring(&self) {
+        self.0.bell.notify_one();
+    }
+
+    /// Looks whenever it is rung; ends never.
+    pub(crate) async fn watch(self) {
+        loop {
+            self.0.bell.notified().await;
+            self.look();
+        }
+    }
+
+    /// An error handler that notes what the app is told.
+    pub(crate) fn error_handler(&self) -> impl ErrorHandler + 'static {
+        Told(self.clone())
+    }
+
+    /// The store was opened: what was there before must still be there, and the log must replay.
+    pub(crate) async fn opened(&self, store: &DataStore) {
+        let faults = {
+            let mut state = self.state();
+            state.store = Some(store.clone());
+            state.log.stopped = false;
+            match store.snapshot() {
+                Ok(snapshot) => state.log.recovered(&snapshot).unwrap_or_default(),
+                Err(_) => Vec::new(),
+            }
+        };
+        self.report(faults);
+        self.verify(store);
+        self.look();
+        self.look_at_promises(None);
+        self.observe_anew(store).await;
+    }
+
+    /// Listens to every model anew.
+    pub(crate) async fn observe_anew(&self, store: &DataStore) {
+        self.state().streams.clear();
+        let models: Vec<String> = store.schema().models().map(|def| def.name.to_string()).collect();
+        let mut streams = Vec::new();
+        for model in models {
+            streams.extend(StreamFold::open(store, &model).await);
+        }
+        self.state().streams = streams;
+    }
+
+    /// The store is gone.
+    pub(crate) fn closed(&self) {
+        self.look();
+        let mut state = self.state();
+        state.store = None;
+        state.streams.clear();
+        state.interrupted = true;
+    }
+
+    /// Sync was stopped: from here on nothing of it may take effect.
+    pub(crate) fn stopped(&self) {
+        self.look();
+        self.state().log.stopped = true;
+    }
+
+    /// Sync is about to be started again.
+    pub(crate) fn started(&self) {
+        self.look();
+        self.state().log.stopped = false;
+    }
+
+    /// The app is about to clear everything, and gives up its claims.
+    pub(crate) fn clearing(&self) {
+        let mut state = self.state();
+        state.ledger.release_all();
+        state.streams.clear();
+        state.interrupted = true;
+    }
+
+    /// What the app was promised.
+    pub(crate) fn ledger<T>(&self, use_it: impl FnOnce(&mut Ledger) -> T) -> T {
+        use_it(&mut self.state().ledger)
+    }
+
+    pub(crate) fn begin(&self, key: &RecordKey, text: Option<Value>) -> Attempt {
+        self.ledger(|ledger| ledger.begin(key, text))
+    }
+
+    /// Two records are written together from here on.
+    pub(crate) fn pair(&self, one: RecordKey, other: RecordKey) {
+        let mut state = self.state();
+        if !state.pairs.contains(&(one.clone(), other.clone())) {
+            state.pairs.push((one, other));
+        }
+    }
+
+    /// Notes a violation.
+    pub(crate) fn violated(&self, invariant: &'static str, what: &str) {
+        self.report(vec![Fault {
+            invariant,
+            key: None,
+            what: what.to_owned(),
+        }]);
+    }
+
+    /// Looks at everything that happened since the last time.
+    pub(crate) fn look(&self) {
+        let Some(store) = self.state().store.clone() else {
+            return;
+        };
+        let Ok(snapshot) = store.snapshot() else { return };
+        let (mut faults, touched) = {
+            let mut guard = self.state();
+            let state = &mut *guard;
+            let network = &self.0.network;
+            // A store whose disk fails can be read again later.
+            let Ok(looked) = network.watch(|server| state.log.look(&snapshot, server, network.findings()))
+            else {
+                return;
+            };
+            let mut faults = looked.faults;
+            for stream in &mut state.streams {
+                faults.extend(stream.check(&store));
+            }
+            for key in &looked.refused {
+                *state.refused.entry(key.clone()).or_default() += 1;
+                state.ledger.release(key);
+            }
+            if looked.cleared {
+                state.ledger.release_all();
+            }
+            (faults, looked.touched)
+        };
+        faults.extend(self.0.network.watch(super::server::ServerWatch::take_faults));
+        let link = self.0.network.link(&self.0.name);
+        if link.flooded() || link.sockets() > 2 {
+            faults.push(Fault {
+                invariant: "I14",
+                key: None,
+                what: format!(
+                    "{} sockets are open, or too many requests are on their way",
+                    link.sockets()
+                ),
+            });
+        }
+        self.report(faults);
+        self.look_at_promises(Some(touched.into_iter().collect()));
+        if self.0.chance.below(VERIFY_ONE_IN) == 0 {
+            self.verify(&store);
+        }
+    }
+
+    /// Whether the app reads what it was promised; all of it, or only these records.
+    fn look_at_promises(&self, keys: Option<Vec<RecordKey>>) {
+        let state = self.state();
+        let Some(snapshot) = state.store.as_ref().and_then(|store| store.snapshot().ok()) else {
+            return;
+        };
+        let text = |key: &RecordKey| {
+            let record = snapshot.get(&key.model, &key.id).ok()?;
+            Some(record.and_then(|record| record.get("text").cloned()))
+        };
+        let mut faults = Vec::new();
+        let all = keys.is_none();
+        for key in keys.unwrap_or_else(|| state.ledger.keys()) {
+            let Some(text) = text(&key) else { continue };
+            if let Some(objection) = state.ledger.objection(&key, text.as_ref()) {
+                let invariant = if all { "I1" } else { "I8" };
+                faults.push(Fault::new(invariant, &key, objection));
+            }
+        }
+        for (one, other) in &state.pairs {
+            let claimed = state.ledger.claims(one) && state.ledger.claims(other);
+            if let (Some(left), Some(right)) = (text(one), text(other))
+                && claimed
+                && left != right
+            {
+                let what = format!("{one} is {left:?} and {other}, written together with it, is {right:?}");
+                faults.push(Fault::new("I9", one, what));
+            }
+        }
+        drop(state);
+        self.report(faults);
+    }
+
+    /// Replays the whole log beside the store and compares.
+    pub(crate) fn verify(&self, store: &DataStore) {
+        let verified = store.snapshot().and_then(|snapshot| Ok(snapshot.verify()?));
+        // A disk that cannot be read now says nothing about what is on it.
+        let Ok(verified) = verified else { return };
+        let faults = verified.differences.into_iter().map(|difference| Fault {
+            invariant: "I16",
+            key: None,
+            what: format!("the log does not replay: {difference}"),
+        });
+        self.report(faults.collect());
+    }
+
+    /// Whether every refusal was told, once nothing is on its way any more.
+    pub(crate) fn check_told(&self) {
+        let state = self.state();
+        if state.interrupted {
+            return;
+        }
+        let silent: Vec<Fault> = state
+            .refused
+            .iter()
+            .filter(|(key, times)| state.told.get(key).copied().unwrap_or(0) < **times)
+            .map(|(key, times)| {
+                let what = format!("{key} was refused {times} times and the app was told less often");
+                Fault::new("I15", key, what)
+            })
+            .collect();
+        drop(state);
+        self.report(silent);
+    }
+
+    /// What the log says of a record, for reports.
+    pub(crate) fn story(&self, key: &RecordKey) -> Vec<String> {
+        let state = self.state();
+        let Some(store) = &state.store else {
+            return vec!["the client is off".to_owned()];
+        };
+        let entries = store
+            .snapshot()
+            .and_then(|snapshot| Ok(snapshot.log(0.., usize::MAX)?));
+        let entries = entries.unwrap_or_default();
+        let of_record = entries.iter().filter(|entry| entry.change.key() == Some(key));
+        let mut lines: Vec<String> = of_record
+            .map(|entry| {
+                let cause = entry
+                    .cause
+                    .map_or_else(String::new, |cause| format!(" because of {cause}"));
+                let detail = match &entry.change {
+                    landfall_core::Change::Write(write) => {
+                        format!(": {} {:?}", write.kind.verb(), write.patch)
+                    }
+                    landfall_core::Change::Remote(remote) => {
+                        format!(": version {}", remote.remote.sync.version.0)
+                    }
+                    landfall_core::Change::Acknowledged(ack) => {
+                        format!(" {}: version {}", ack.mutation, ack.remote.sync.version.0)
+                    }
+                    landfall_core::Change::Sent(sent) => {
+                        format!(" {}: attempt {}", sent.mutation, sent.attempt)
+                    }
+                    change => change
+                        .mutation()
+                        .map_or_else(String::new, |seq: Seq| format!(" {seq}")),
+                };
+                format!(
+                    "{} {:?} {}{detail}{cause}",
+                    entry.seq,
+                    entry.origin,
+                    entry.change.name()
+                )
+            })
+            .collect();
+        let excess = lines.len().saturating_sub(STORY_MAX);
+        lines.drain(..excess);
+        lines
+    }
+
+    fn report(&self, faults: Vec<Fault>) {
+        let network = &self.0.network;
+        for fault in faults {
+            let at_ms = network.clock.elapsed_ms();
+            network.findings().violated(Violation {
+                invariant: fault.invariant,
+                at_ms,
+                step: network.trace.len(),
+                who: self.0.name.clone(),
+                key: fault.key.map(|key| key.to_string()),
+                what: fault.what,
+            });
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,258 @@
+//! What the server did, seen from the wire.
+//!
+//! Owns [`ServerWatch`]: every version that the server ever made of a record, read from its replies (also from those
+//! that get lost afterwards), and the checks that need nothing else: at most once, in order, parents first.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use landfall::{RecordId, RecordKey, Schema, SyncMetadata};
+use landfall_backend::{Backend, HttpReply};
+use serde_json::{Map, Value as Json};
+
+use super::Fault;
+
+/// A version of a record, as the server made it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Version {
+    pub(crate) version: u64,
+    pub(crate) changed_at_ms: i64,
+    pub(crate) deleted: bool,
+    pub(crate) fields: Map<String, Json>,
+}
+
+/// Every version that the server made.
+pub struct ServerWatch {
+    schema: Arc<Schema>,
+    backend: Arc<Backend>,
+    history: BTreeMap<RecordKey, Vec<Version>>,
+    /// Marks that the server has applied, by client and record; see [`mark`].
+    applied: BTreeMap<(String, RecordKey), Vec<u64>>,
+    /// Models whose records belong to one client each and carry marks.
+    exclusive: Vec<String>,
+    faults: Vec<Fault>,
+    merges: u64,
+}
+
+impl std::fmt::Debug for ServerWatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ServerWatch({} records)", self.history.len())
+    }
+}
+
+/// A mark in a text field: `anna#17` is the 17th write of anna. Each write has one of its own.
+pub(crate) fn mark(text: &str) -> Option<u64> {
+    text.rsplit_once('#')?.1.parse().ok()
+}
+
+impl ServerWatch {
+    pub(crate) fn new(schema: Arc<Schema>, backend: Arc<Backend>) -> Self {
+        Self {
+            schema,
+            backend,
+            history: BTreeMap::new(),
+            applied: BTreeMap::new(),
+            exclusive: Vec::new(),
+            faults: Vec::new(),
+            merges: 0,
+        }
+    }
+
+    /// Says that each record of a model is written by one client only, with a mark in a text field.
+    pub(crate) fn exclusive(&mut self, model: &str) {
+        self.exclusive.push(model.to_owned());
+    }
+
+    /// The server answered a call.
+    pub(crate) fn saw(&mut self, now_ms: i64, client: &str, operation: &str, body: &str, reply: &HttpReply) {
+        let Some((verb, model)) = ["Create", "Update", "Delete"]
+            .iter()
+            .find_map(|verb| Some((*verb, operation.strip_prefix(verb)?)))
+        else {
+            return;
+        };
+        let schema = Arc::clone(&self.schema);
+        let Some(def) = schema.model(model) else { return };
+        let Ok(request) = serde_json::from_str::<Json>(body) else {
+            return;
+        };
+        let input = request.pointer("/variables/input").and_then(Json::as_object);
+        let Some(input) = input else { return };
+        let Ok(answer) = serde_json::from_slice::<Json>(&reply.body) else {
+            return;
+        };
+        let record = answer
+            .get("data")
+            .and_then(Json::as_object)
+            .and_then(|data| data.values().next())
+            .and_then(Json::as_object)
+            .cloned();
+        let key = |fields: &Map<String, Json>| Some(RecordKey::new(model, id_of(def, fields)?));
+        let errors = answer.get("errors").is_some();
+        match record {
+            Some(record) if !errors => {
+                if let Some(key) = key(&record) {
+                    self.applied(client, verb, &schema, key, input, record);
+                }
+            }
+            _ => self.reread(now_ms, model, key(input)),
+        }
+    }
+
+    /// After an error the record may have been written all the same; then it is looked up.
+    fn reread(&mut self, _: i64, model: &str, key: Option<RecordKey>) {
+        let Some(key) = key else { return };
+        let known = self.newest(&key).map_or(0, |version| version.version);
+        let stored = self.backend.records(model).unwrap_or_default();
+        if let Some(record) = stored.into_iter().find(|record| record.id == key.id)
+            && record.sync.version.0 != known
+        {
+            let fields = record
+                .fields
+                .iter()
+                .map(|(name, value)| (name.to_string(), Json::from(value)))
+                .collect();
+            self.history.entry(key).or_default().push(Version {
+                version: record.sync.version.0,
+                changed_at_ms: record.sync.last_changed_at_ms,
+                deleted: record.sync.deleted,
+                fields,
+            });
+        }
+    }
+
+    fn applied(
+        &mut self,
+        client: &str,
+        verb: &str,
+        schema: &Schema,
+        key: RecordKey,
+        input: &Map<String, Json>,
+        record: Map<String, Json>,
+    ) {
+        let version = record.get("_version").and_then(Json::as_u64).unwrap_or(0);
+        let base = input.get("_version").and_then(Json::as_u64);
+        if verb == "Update" && base.is_some_and(|base| base + 1 != version) {
+            self.merges += 1;
+        }
+        if self.exclusive.iter().any(|model| *model == *key.model) {
+            self.check_marks(client, &key, input);
+        }
+        if verb == "Create" {
+            self.check_parents(client, schema, &key, &record);
+        }
+        self.history.entry(key).or_default().push(Version {
+            version,
+            changed_at_ms: record.get("_lastChangedAt").and_then(Json::as_i64).unwrap_or(0),
+            deleted: record.get("_deleted").and_then(Json::as_bool).unwrap_or(false),
+            fields: record,
+        });
+    }
+
+    /// Each write at most once, and the writes of a record in their order.
+    fn check_marks(&mut self, client: &str, key: &RecordKey, input: &Map<String, Json>) {
+        let Some(mark) = input.values().filter_map(Json::as_str).find_map(mark) else {
+            return;
+        };
+        let applied = self.applied.entry((client.to_owned(), key.clone())).or_default();
+        if applied.contains(&mark) {
+            self.faults.push(Fault::new(
+                "I2",
+                key,
+                format!("write {mark} of {client} was applied to {key} a second time"),
+            ));
+        } else if let Some(later) = applied.iter().find(|later| **later > mark) {
+            let what = format!("write {mark} of {client} was applied to {key} after its write {later}");
+            self.faults.push(Fault::new("I4", key, what));
+        }
+        applied.push(mark);
+    }
+
+    /// A record that refers to another one is made after it.
+    fn check_parents(&mut self, client: &str, schema: &Schema, key: &RecordKey, record: &Map<String, Json>) {
+        let Some(def) = schema.model(&key.model) else {
+            return;
+        };
+        for (field, association) in def.relations() {
+            let landfall_core::FieldType::Model(other) = &field.ty else {
+                continue;
+            };
+            let [target] = association.targets() else { continue };
+            let Some(id) = record.get(target.as_str()).and_then(Json::as_str) else {
+                continue;
+            };
+            let parent = RecordKey::new(other.clone(), RecordId::text(id));
+            if !self.history.contains_key(&parent) {
+                let what = format!("{client} made {key} before the {parent} that it refers to");
+                self.faults.push(Fault::new("I4", key, what));
+            }
+        }
+    }
+
+    /// The newest version of a record.
+    pub(crate) fn newest(&self, key: &RecordKey) -> Option<&Version> {
+        self.history.get(key)?.last()
+    }
+
+    /// The version of a record that a client says it holds.
+    pub(crate) fn version(&self, key: &RecordKey, sync: SyncMetadata) -> Option<&Version> {
+        self.history.get(key)?.iter().rev().find(|version| {
+            version.version == sync.version.0 && version.changed_at_ms == sync.last_changed_at_ms
+        })
+    }
+
+    /// For each record of a model, its newest version from before a time of the server's clock.
+    pub(crate) fn before(&self, model: &str, server_ms: i64) -> Vec<(&RecordKey, &Version)> {
+        self.history
+            .iter()
+            .filter(|(key, _)| key.model.as_str() == model)
+            .filter_map(|(key, versions)| {
+                let newest = versions
+                    .iter()
+                    .filter(|version| version.changed_at_ms < server_ms)
+                    .max_by_key(|version| (version.changed_at_ms, version.version))?;
+                Some((key, newest))
+            })
+            .collect()
+    }
+
+    /// Every version of a record, for reports.
+    pub(crate) fn story(&self, key: &RecordKey) -> Vec<String> {
+        let versions = self.history.get(key).into_iter().flatten();
+        versions
+            .map(|version| {
+                let state = if version.deleted { " deleted" } else { "" };
+                let fields: Map<String, Json> = version
+                    .fields
+                    .iter()
+                    .filter(|(name, value)| !name.starts_with('_') && !value.is_null())
+                    .map(|(name, value)| (name.clone(), value.clone()))
+                    .collect();
+                format!(
+                    "version {} at {}{state}: {}",
+                    version.version,
+                    version.changed_at_ms,
+                    Json::Object(fields)
+                )
+            })
+            .collect()
+    }
+
+    /// What was found wrong since it was last asked.
+    pub(crate) fn take_faults(&mut self) -> Vec<Fault> {
+        std::mem::take(&mut self.faults)
+    }
+
+    /// Stale changes that the server merged so far.
+    pub(crate) fn merges(&self) -> u64 {
+        self.merges
+    }
+}
+
+fn id_of(def: &landfall::ModelDef, fields: &Map<String, Json>) -> Option<RecordId> {
+    let fields = fields
+        .iter()
+        .map(|(name, value)| (landfall::FieldName::from(name.as_str()), value.into()))
+        .collect();
+    RecordId::of_fields(def, &fields)
+}

@@ -1,0 +1,167 @@
+//! Scenarios in which two people change the same record.
+
+use landfall::Value;
+
+use super::stage::Stage;
+
+pub(super) async fn two_people_edit_different_fields(stage: Stage) {
+    let (anna, berta) = stage.people();
+    anna.sets(
+        "Board",
+        "plan",
+        &[("title", "draft".into()), ("stars", Value::Int(1))],
+    )
+    .await;
+    stage.all_agree().await;
+    anna.goes_offline();
+    anna.sets("Board", "plan", &[("title", "final".into())]).await;
+    berta.sets("Board", "plan", &[("stars", Value::Int(5))]).await;
+    stage.later(10).await;
+    anna.comes_online();
+    stage.all_agree().await;
+    for person in [anna, berta] {
+        stage.expect(
+            person.field("Board", "plan", "title") == Some("final".into()),
+            "the title is Anna's",
+        );
+        stage.expect(
+            person.field("Board", "plan", "stars") == Some(Value::Int(5)),
+            "the stars are Berta's",
+        );
+    }
+}
+
+pub(super) async fn a_stale_copy_is_saved(stage: Stage) {
+    let (anna, berta) = stage.people();
+    anna.sets(
+        "Board",
+        "plan",
+        &[("title", "draft".into()), ("stars", Value::Int(1))],
+    )
+    .await;
+    stage.all_agree().await;
+    let Some(mut copy) = anna.copy("Board", "plan") else {
+        return stage.expect(false, "Anna has the board");
+    };
+    berta.sets("Board", "plan", &[("stars", Value::Int(4))]).await;
+    stage.all_agree().await;
+    copy.set("title", "final".into());
+    anna.saves(copy).await;
+    stage.all_agree().await;
+    stage.expect(
+        anna.field("Board", "plan", "stars") == Some(Value::Int(4)),
+        "a stale copy undoes nothing",
+    );
+    stage.expect(
+        berta.field("Board", "plan", "title") == Some("final".into()),
+        "and its own change arrives",
+    );
+}
+
+pub(super) async fn lists_are_not_doubled(stage: Stage) {
+    let (anna, berta) = stage.people();
+    let tags = Value::List(vec!["red".into(), "round".into()]);
+    anna.sets(
+        "Board",
+        "plan",
+        &[("title", "draft".into()), ("tags", tags.clone())],
+    )
+    .await;
+    stage.all_agree().await;
+    anna.goes_offline();
+    anna.sets("Board", "plan", &[("title", "by Anna".into())]).await;
+    berta.sets("Board", "plan", &[("stars", Value::Int(3))]).await;
+    stage.later(10).await;
+    anna.comes_online();
+    stage.all_agree().await;
+    stage.expect(
+        berta.field("Board", "plan", "tags") == Some(tags),
+        "tags that nobody changed are as they were",
+    );
+}
+
+pub(super) async fn a_conflict_without_end(stage: Stage) {
+    let (anna, berta) = stage.people();
+    anna.sets("Board", "plan", &[("title", "draft".into())]).await;
+    stage.all_agree().await;
+    let before = anna.requests();
+    for number in 0..30 {
+        anna.sets("Board", "plan", &[("title", format!("Anna {number}").into())])
+            .await;
+        berta
+            .sets("Board", "plan", &[("title", format!("Berta {number}").into())])
+            .await;
+        stage.at_once().await;
+    }
+    stage.later(120).await;
+    let requests = anna.requests() - before;
+    stage.expect(anna.waiting() == 0 && berta.waiting() == 0, "the dispute ends");
+    stage.expect(
+        requests < 300,
+        &format!("without a flood of requests, not {requests}"),
+    );
+}
+
+pub(super) async fn both_orders_of_reconnection(stage: Stage) {
+    let (anna, berta) = stage.people();
+    for (round, anna_first) in [(1, true), (2, false)] {
+        let board = format!("board {round}");
+        anna.sets("Board", &board, &[("title", "draft".into())]).await;
+        stage.all_agree().await;
+        anna.goes_offline();
+        berta.goes_offline();
+        anna.sets("Board", &board, &[("title", "Anna".into())]).await;
+        berta.sets("Board", &board, &[("title", "Berta".into())]).await;
+        let (first, second) = if anna_first {
+            (&anna, &berta)
+        } else {
+            (&berta, &anna)
+        };
+        first.comes_online();
+        stage.later(120).await;
+        second.comes_online();
+        stage.all_agree().await;
+        let title = anna.field("Board", &board, "title");
+        stage.expect(
+            title.is_some() && title == berta.field("Board", &board, "title"),
+            "both see one title",
+        );
+    }
+}
+
+pub(super) async fn an_edit_against_a_delete(stage: Stage) {
+    let (anna, berta) = stage.people();
+    anna.writes("note", "shared").await;
+    stage.all_agree().await;
+    anna.goes_offline();
+    anna.writes("note", "edited").await;
+    berta.deletes("Note", "note").await;
+    stage.later(10).await;
+    stage.expect(
+        anna.reads("note").as_deref() == Some("edited"),
+        "Anna sees her edit while she is away",
+    );
+    anna.comes_online();
+    stage.later(120).await;
+    stage.expect(
+        anna.waiting() == anna.refused(),
+        "the edit is settled or refused, and not forgotten",
+    );
+}
+
+pub(super) async fn a_delete_against_an_edit(stage: Stage) {
+    let (anna, berta) = stage.people();
+    anna.writes("note", "shared").await;
+    stage.all_agree().await;
+    anna.goes_offline();
+    anna.deletes("Note", "note").await;
+    berta.writes("note", "edited").await;
+    stage.later(10).await;
+    anna.comes_online();
+    stage.all_agree().await;
+    stage.expect(
+        anna.reads("note") == berta.reads("note"),
+        "both see the same, whoever won",
+    );
+    stage.expect(anna.waiting() == 0, "the delete does not wait for ever");
+}
