@@ -150,11 +150,6 @@ pub const DEFECTS: &[Defect] = &[
         "commits are acknowledged without being synced",
     ),
     defect(
-        "stale-epoch-accepted",
-        Profile::Life,
-        "what a stopped run of sync still brings is stored",
-    ),
-    defect(
         "observers-miss-deletes",
         Profile::Calm,
         "observers are not told of deletes",
@@ -208,11 +203,6 @@ pub const DEFECTS: &[Defect] = &[
         "outbox-row-left",
         Profile::Calm,
         "a settled change stays in the outbox on disk",
-    ),
-    defect(
-        "clear-keeps-outbox",
-        Profile::Life,
-        "clearing leaves the changes that wait",
     ),
     defect(
         "queued-not-written",

@@ -235,8 +235,7 @@ impl<'t> Projections<'t> {
     /// Empties every projection.
     pub(crate) fn clear(&mut self) -> Result<(), StorageError> {
         self.records.retain(|_, _| false)?;
-        self.outbox
-            .retain(|_, _| landfall_core::planted("clear-keeps-outbox"))?;
+        self.outbox.retain(|_, _| false)?;
         self.in_flight.retain(|_, ()| false)?;
         self.index.retain(|_, ()| false)?;
         self.cursors.retain(|_, _| false)?;

@@ -43,7 +43,7 @@ fn a_store_is_read_when_nobody_has_it_open_and_stays_as_it_was() {
     assert!(!output.status.success());
     assert!(errors.contains("is in use by another process"), "{errors}");
     assert!(writer.exit().success());
-    let file = folder.path().join("landfall.redb");
+    let file = folder.path().join(landfall_storage::FILE_NAME);
     let before = std::fs::read(&file).expect("the store is there");
 
     let (output, told, errors) = log(folder.path(), &["list", "--json", "--kind", "write"]);
@@ -99,7 +99,7 @@ fn a_store_whose_process_was_killed_is_read_to_its_last_acknowledged_save() {
         writer.save("Post", &json!({ "title": format!("post {n}") }));
     }
     writer.kill_9();
-    let file = folder.path().join("landfall.redb");
+    let file = folder.path().join(landfall_storage::FILE_NAME);
     let before = std::fs::read(&file).expect("the store is there");
     let (output, told, errors) = log(folder.path(), &["list", "--json", "--kind", "write"]);
     assert!(output.status.success(), "{errors}");

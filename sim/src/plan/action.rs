@@ -1,4 +1,4 @@
-//! What users do.
+//! What users do: the actions of a plan, step by step.
 //!
 //! Owns [`Action`]. Records are named by numbers, not identifiers, so that an action still means something after the
 //! one before it was left out: what cannot be done then is passed over.

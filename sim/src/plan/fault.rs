@@ -1,4 +1,4 @@
-//! What fails.
+//! What fails: the faults of a plan, each with an identifier.
 //!
 //! Owns [`Fault`] and its identifiers. How a fault is brought about is `run/inject.rs`.
 

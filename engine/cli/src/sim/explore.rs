@@ -170,7 +170,7 @@ pub(super) fn coverage(args: &RunArgs) -> miette::Result<ExitCode> {
     println!("\nmust be seen sometimes");
     for (name, what) in SOMETIMES {
         let times = seen.get(name).copied().unwrap_or(0);
-        println!("  {:<34} {times:>8}  {what}", name);
+        println!("  {name:<34} {times:>8}  {what}");
     }
     let missed: Vec<&str> = SOMETIMES
         .iter()
