@@ -22,6 +22,7 @@ use redb::backends::FileBackend;
 
 use crate::error::StorageError;
 use crate::journal::Journal;
+use crate::overlay::Overlay;
 use contents::Contents;
 pub(crate) use faults::Faults;
 use faults::Watched;
@@ -85,14 +86,7 @@ impl Disk {
     /// Opens the file, making it if there is none. What the disk does from here on is noted in `faults`.
     pub(crate) fn open(&self, cache_bytes: usize, faults: &Arc<Faults>) -> Result<Opened, StorageError> {
         let path = self.place();
-        let backend: Box<dyn StorageBackend> = match self {
-            Self::Directory(directory) => {
-                let file = open_file(directory, &path)?;
-                Box::new(FileBackend::new(file).map_err(|error| translate(error, &path))?)
-            }
-            Self::Memory => Box::new(InMemoryBackend::new()),
-            Self::Custom(open) => open()?,
-        };
+        let backend = self.backend(&path)?;
         let fresh = FileLayout {
             journal_bytes: match self {
                 Self::Directory(_) => JOURNAL_BYTES,
@@ -106,6 +100,32 @@ impl Disk {
             Self::Memory | Self::Custom(_) => None,
         };
         open_backend(backend, &path, cache_bytes, faults, fresh, folder)
+    }
+
+    /// Opens a file that is there already, for readers alone: what has to be written to open it is kept in memory.
+    pub(crate) fn open_without_writing(&self, cache_bytes: usize) -> Result<Opened, StorageError> {
+        let path = self.place();
+        let backend = self.backend(&path)?;
+        let layout =
+            layout_of(&*backend, &path)?.ok_or_else(|| StorageError::Foreign { path: path.clone() })?;
+        match backend.try_lock_range(Bound::Unbounded, Bound::Unbounded) {
+            Ok(true) | Err(redb::BackendError::Unsupported) => {}
+            Ok(false) => return Err(StorageError::Locked { path }),
+            Err(error) => return Err(io::Error::from(error).into()),
+        }
+        let file: Arc<dyn StorageBackend> = Arc::new(Overlay::over(backend)?);
+        open_database(file, &path, cache_bytes, layout)
+    }
+
+    fn backend(&self, path: &Path) -> Result<Box<dyn StorageBackend>, StorageError> {
+        Ok(match self {
+            Self::Directory(directory) => {
+                let file = open_file(directory, path)?;
+                Box::new(FileBackend::new(file).map_err(|error| translate(error, path))?)
+            }
+            Self::Memory => Box::new(InMemoryBackend::new()),
+            Self::Custom(open) => open()?,
+        })
     }
 
     /// Opens the file at a path of its own, as a store in a directory is; makes it if it is missing or empty.
@@ -171,6 +191,15 @@ fn open_backend(
         alone(&*backend, path, || Ok(faults.write_again(&*backend)?))?;
     }
     let file: Arc<dyn StorageBackend> = Arc::new(Watched::new(backend, Arc::clone(faults)));
+    open_database(file, path, cache_bytes, layout)
+}
+
+fn open_database(
+    file: Arc<dyn StorageBackend>,
+    path: &Path,
+    cache_bytes: usize,
+    layout: FileLayout,
+) -> Result<Opened, StorageError> {
     let database = Database::builder()
         .set_cache_size(cache_bytes)
         .create_with_backend(Region::new(Arc::clone(&file), layout.database_start()))

@@ -17,7 +17,6 @@ mod fork;
 mod gather;
 mod json;
 mod open;
-mod overlay;
 mod record;
 mod redact;
 mod tell;

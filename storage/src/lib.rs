@@ -18,6 +18,7 @@ pub mod kv;
 mod listing;
 mod migrate;
 mod open;
+mod overlay;
 mod projections;
 mod query;
 mod rebuild;

@@ -11,7 +11,7 @@
 mod scrub;
 
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, TryLockError};
 
 use redb::{Database, ReadableDatabase, ReadableTable, WriteTransaction};
@@ -92,6 +92,8 @@ struct Shared {
     database: RwLock<Option<Opened>>,
     /// How often it was reopened.
     reopened: AtomicU64,
+    /// Whether the disk is too full for a writer, so that the database is open for readers only.
+    lacks_room: AtomicBool,
 }
 
 /// What a write transaction yields.
@@ -163,6 +165,7 @@ impl Store {
             faults,
             database: RwLock::new(Some(opened)),
             reopened: AtomicU64::new(0),
+            lacks_room: AtomicBool::new(false),
         };
         Ok(Self {
             shared: Arc::new(shared),
@@ -260,6 +263,9 @@ impl Store {
         let mut failed = closed();
         for _ in 0..BEGIN_TRIES {
             self.ensure_open()?;
+            if shared.lacks_room.load(Ordering::Acquire) {
+                return Err(StorageError::Full);
+            }
             let guard = shared.database();
             if shared.reopened() != self.opening {
                 // A reader reopened the database just now, so its log has to be looked at.
@@ -382,9 +388,10 @@ impl Shared {
         self.heal_in(&mut self.database.write().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The same on behalf of a reader, which leaves it to the others if they are using the database.
+    /// The same on behalf of a reader, which leaves it to the others if they are using the database, and to writers to
+    /// find out whether there is room again.
     fn try_heal(&self) {
-        if !self.faults.suspected() {
+        if !self.faults.suspected() || self.lacks_room.load(Ordering::Acquire) {
             return;
         }
         let mut database = match self.database.try_write() {
@@ -412,11 +419,24 @@ impl Shared {
         // The file is locked as long as the old database lives.
         *database = None;
         self.reopened.fetch_add(1, Ordering::AcqRel);
-        *database = Some(unless_it_panics(|| {
+        let opened = unless_it_panics(|| {
             let opened = self.disk.open(self.cache_bytes, &self.faults)?;
             open::recover(&opened, &self.catalog)?;
             Ok(opened)
-        })?);
+        });
+        if let Err(StorageError::Full) = opened {
+            // There is no room for what the journal holds; it can be read nevertheless.
+            *database = Some(unless_it_panics(|| {
+                let opened = self.disk.open_without_writing(self.cache_bytes)?;
+                open::recover(&opened, &self.catalog)?;
+                Ok(opened)
+            })?);
+            self.lacks_room.store(true, Ordering::Release);
+            self.faults.distrust();
+            return Ok(());
+        }
+        *database = Some(opened?);
+        self.lacks_room.store(false, Ordering::Release);
         self.faults.clear();
         Ok(())
     }

@@ -308,13 +308,38 @@ fn a_log_with_every_kind_of_entry_is_readable() {
     let script = rest_of_the_kinds();
     kept_file_says_what_was_written(&every_kind(), &script);
     let stats = script.history().stats().expect("memory");
-    // A cleared store forgets what was before, so that kind has a log of its own.
+    // A cleared store forgets what was before, so that kind has a log of its own. The file was written before edits.
     for kind in Filter::kinds() {
         assert!(
-            stats.kinds.contains_key(kind) || kind == "cleared",
+            stats.kinds.contains_key(kind) || ["cleared", "edited"].contains(&kind),
             "{kind} is missing from the file"
         );
     }
+}
+
+#[test]
+fn a_log_with_an_edited_mutation_is_readable() {
+    let mut script = rest_of_the_kinds();
+    let clash = script.write("p2", MutationKind::Update, &[("title", text("Refused"))], Some(1));
+    let refused = landfall_core::Refused {
+        key: post("p2"),
+        mutation: clash,
+        refusal: landfall_core::Refusal {
+            error_type: None,
+            message: "not so".to_owned(),
+        },
+        remote: None,
+    };
+    script.append(Origin::Response, Some(clash), Change::Refused(refused));
+    let edited = landfall_core::Edited {
+        key: post("p2"),
+        mutation: clash,
+        patch: [("title".into(), text("Corrected"))].into(),
+        parents: Vec::new(),
+    };
+    script.append(Origin::App, Some(clash), Change::Edited(edited));
+    let path = repository().join("tests/fixtures/logs/edited-1.lflog");
+    kept_file_says_what_was_written(&path, &script);
 }
 
 #[test]

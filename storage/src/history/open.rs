@@ -12,11 +12,11 @@ use redb::ReadableDatabase;
 
 use super::History;
 use super::file::{LogFile, MAGIC};
-use super::overlay::Overlay;
 use crate::codec;
 use crate::disk::{Disk, FILE_NAME, Faults};
 use crate::error::StorageError;
 use crate::open::schema_in;
+use crate::overlay::Overlay;
 use crate::store::{CACHE_BYTES_DEFAULT, OnIncompatible, Store, StoreOptions, unless_it_panics};
 use crate::tables::{LOG, META};
 

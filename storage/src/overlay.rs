@@ -1,9 +1,10 @@
 //! A file that seems writable and is never written to: what is written is kept in memory, page by page.
 //!
 //! Owns [`Overlay`]. A database that a crash left open has to be repaired before it can be read, and opening a store may
-//! add entries; on an overlay both happen, and the file stays as it was.
+//! add entries; on an overlay both happen, and the file stays as it was. A full disk is another use: what the journal
+//! holds can be taken over where the file cannot grow.
 //!
-//! Invariant: the file is opened for reading alone, and locked against writers as long as it is looked at.
+//! Invariant: the file is locked against writers as long as it is looked at.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -22,11 +23,11 @@ const PAGE: u64 = 4_096;
 
 /// A handle to a file with changes in memory on top; all clones share them.
 #[derive(Clone, Debug)]
-pub(super) struct Overlay(Arc<Shared>);
+pub(crate) struct Overlay(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    file: FileBackend,
+    file: Box<dyn StorageBackend>,
     top: Mutex<Top>,
 }
 
@@ -43,10 +44,9 @@ struct Top {
 
 impl Overlay {
     /// Opens a file for reading, and locks it against writers.
-    pub(super) fn open(path: &Path) -> Result<Self, StorageError> {
+    pub(crate) fn open(path: &Path) -> Result<Self, StorageError> {
         let said = |error: io::Error| StorageError::at_path(path, &error);
         let file = File::open(path).map_err(said)?;
-        let len = file.metadata().map_err(said)?.len();
         let file = FileBackend::new(file).map_err(|error| StorageError::Io {
             cause: format!("{}: {error}", path.display()),
         })?;
@@ -59,6 +59,12 @@ impl Overlay {
             }
             Err(error) => return Err(said(error.into())),
         }
+        Self::over(Box::new(file)).map_err(said)
+    }
+
+    /// Lays changes in memory over a file that the caller has locked.
+    pub(crate) fn over(file: Box<dyn StorageBackend>) -> io::Result<Self> {
+        let len = file.len()?;
         let top = Top {
             len,
             shown: len,
