@@ -106,6 +106,7 @@ impl<'a> Builder<'a> {
                 let parts = self.model(node);
                 self.models.insert(node.name.to_string(), parts);
             } else {
+                auth::check_placement(node, self.faults);
                 let fields = self.fields(node);
                 let fields = fields
                     .into_iter()
@@ -149,6 +150,17 @@ impl<'a> Builder<'a> {
             .filter(|directive| directive.name == "auth")
         {
             parts.auth.extend(auth::rules(directive, self.faults));
+        }
+        for field in &node.fields {
+            for directive in field
+                .directives
+                .iter()
+                .filter(|directive| directive.name == "auth")
+            {
+                parts
+                    .auth
+                    .extend(auth::field_rules(directive, &field.name, self.faults));
+            }
         }
         parts
     }

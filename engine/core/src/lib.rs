@@ -50,8 +50,9 @@ pub use record::{
 };
 pub use scalar::Scalar;
 pub use schema::{
-    Association, EnumDef, FieldDef, FieldType, IndexDef, KeyDef, KeyKind, ListDef, ModelDef, ModelParts,
-    NonModelDef, STORED_FIELDS_MAX, Schema, SchemaError, SchemaHash, SchemaParts, Slot, Timestamps,
+    AUTH_FIELD, Association, EnumDef, FieldDef, FieldType, IndexDef, KeyDef, KeyKind, ListDef, ModelDef,
+    ModelParts, NonModelDef, STORED_FIELDS_MAX, Schema, SchemaError, SchemaHash, SchemaParts, Slot,
+    Timestamps,
 };
 pub use sort::{BoundSort, Direction, Page, Sort};
 pub use state::{FoldError, RecordState, Row, is_news, is_subset};
