@@ -158,7 +158,15 @@ fn write_subscription_filter(out: &mut String, models: &Models, plan: &ModelPlan
         .attributes
         .values()
         .filter(|field| !elsewhere.contains(&field.name))
-        .filter_map(|field| Some(format!("{}: {}", field.name, subscription_input(field)?)))
+        .filter_map(|field| {
+            // Owners that the server added keep the plain family, like the metadata.
+            let input = if plan.owners.contains(&field.name) {
+                filter_input(field)
+            } else {
+                subscription_input(field)
+            };
+            Some(format!("{}: {}", field.name, input?))
+        })
         .collect();
     if !plan.attributes.contains_key("id") {
         members.push("id: ModelSubscriptionIDInput".to_owned());
@@ -208,7 +216,8 @@ fn write_mutation_input(out: &mut String, plan: &ModelPlan, kind: MutationKind) 
     let mut late = Vec::new();
     for field in plan.attributes.values() {
         let is_key = plan.is_key(&field.name);
-        if plan.managed.contains(&field.name) || (kind == MutationKind::Delete && !is_key) {
+        let by_server = plan.managed.contains(&field.name) || plan.owners.contains(&field.name);
+        if by_server || (kind == MutationKind::Delete && !is_key) {
             continue;
         }
         let required = match kind {

@@ -12,6 +12,8 @@ use indexmap::IndexMap;
 use landfall_core::{Association, FieldDef, FieldName, FieldType, ModelDef, ModelName, Scalar, Schema};
 
 use super::names;
+use crate::auth::ModelRules;
+use crate::error::BackendError;
 
 /// A model as the server serves it.
 #[derive(Clone, Debug)]
@@ -30,6 +32,12 @@ pub(crate) struct ModelPlan {
     pub(crate) indexes: Vec<IndexPlan>,
     /// How relation fields are followed.
     pub(crate) relations: IndexMap<FieldName, RelationPlan>,
+    /// What `@auth` says; `None` if it says nothing.
+    pub(crate) rules: Option<ModelRules>,
+    /// Owner fields that no field declares: shown and compared, but not part of any input of a mutation.
+    pub(crate) owners: BTreeSet<FieldName>,
+    /// Owner fields whose value is shown by its last part only.
+    pub(crate) split_owners: BTreeSet<FieldName>,
 }
 
 /// A partition field and the fields that sort within it.
@@ -78,6 +86,17 @@ pub(crate) enum RelationPlan {
     },
 }
 
+impl RelationPlan {
+    /// The other model.
+    pub(crate) fn model(&self) -> &ModelName {
+        match self {
+            Self::ByKey { model, .. } | Self::OneByIndex { model, .. } | Self::ManyByIndex { model, .. } => {
+                model
+            }
+        }
+    }
+}
+
 impl KeyPlan {
     /// # Panics
     /// If there are no fields, which [`Schema::build`] does not let through.
@@ -117,18 +136,34 @@ impl ModelPlan {
     }
 
     /// Plans every model that syncs; local-only models do not exist on the server.
-    pub(super) fn all(schema: &Schema) -> IndexMap<ModelName, Arc<Self>> {
+    ///
+    /// # Errors
+    /// [`BackendError::Rules`] if the rules of one cannot be applied.
+    pub(super) fn all(schema: &Schema) -> Result<IndexMap<ModelName, Arc<Self>>, BackendError> {
         schema
             .models()
             .filter(|def| def.syncable)
-            .map(|def| (def.name.clone(), Arc::new(Self::of(schema, def))))
+            .map(|def| Ok((def.name.clone(), Arc::new(Self::of(schema, def)?))))
             .collect()
     }
 
-    fn of(schema: &Schema, def: &Arc<ModelDef>) -> Self {
+    fn of(schema: &Schema, def: &Arc<ModelDef>) -> Result<Self, BackendError> {
+        let rules = ModelRules::read(def)?;
         let managed = managed_timestamps(def);
         let implicit = implicit_foreign_keys(schema, def);
-        let attributes = attributes(def, &managed, &implicit);
+        let mut attributes = attributes(def, &managed, &implicit);
+        let undeclared: Vec<FieldDef> = rules
+            .iter()
+            .flat_map(|rules| rules.undeclared_owners(def))
+            .collect();
+        let owners = undeclared.iter().map(|owner| owner.name.clone()).collect();
+        for owner in undeclared {
+            attributes.entry(owner.name.clone()).or_insert(owner);
+        }
+        let split_owners = rules
+            .as_ref()
+            .map(ModelRules::split_owner_fields)
+            .unwrap_or_default();
         let indexes = indexes(schema, def);
         let relations = def
             .relations()
@@ -141,7 +176,7 @@ impl ModelPlan {
                 Some((field.name.clone(), plan))
             })
             .collect();
-        Self {
+        Ok(Self {
             def: Arc::clone(def),
             attributes,
             managed,
@@ -149,7 +184,10 @@ impl ModelPlan {
             key: KeyPlan::of(&def.key.fields),
             indexes,
             relations,
-        }
+            rules,
+            owners,
+            split_owners,
+        })
     }
 }
 

@@ -168,7 +168,14 @@ fn write_subscriptions(roots: &mut Roots<'_>, models: &Models) {
                 "{name} @aws_subscribe(mutations: [\"{}\"])",
                 names::mutation_field(kind, name)
             );
-            let arguments = format!("filter: {}", model_subscription_filter(name));
+            let owners = plan
+                .rules
+                .iter()
+                .flat_map(|rules| rules.owner_arguments(&plan.def));
+            let arguments = owners.fold(
+                format!("filter: {}", model_subscription_filter(name)),
+                |arguments, owner| format!("{arguments}, {owner}: String"),
+            );
             let does = RootField::Subscribe(name.clone(), kind);
             roots.add(names::subscription_field(kind, name), &arguments, &result, does);
         }

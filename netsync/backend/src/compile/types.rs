@@ -77,7 +77,7 @@ pub(super) fn write_model(out: &mut String, models: &Models, plan: &ModelPlan) {
     for field in plan
         .attributes
         .values()
-        .filter(|f| plan.implicit.contains(&f.name))
+        .filter(|f| plan.implicit.contains(&f.name) || plan.owners.contains(&f.name))
     {
         line(out, format_args!("  {}: {field}", field.name));
     }
