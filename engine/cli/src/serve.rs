@@ -1,11 +1,15 @@
 //! `landfall serve`: the AppSync-compatible backend on an address of this machine.
 
+mod auth;
+mod secret;
+mod token;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{Args as ClapArgs, ValueEnum};
+use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 use landfall_backend::{
     Backend, BackendConfig, ConflictHandlers, ConflictStrategy, ConflictWebhook, ServerHandle, os_entropy,
 };
@@ -16,25 +20,21 @@ use crate::schema_file;
 
 /// Prints `listening on http://127.0.0.1:N/graphql` once it is ready; ends at Ctrl-C.
 #[derive(Debug, ClapArgs)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// GraphQL SDL with Amplify's directives, or model-introspection JSON.
-    #[arg(long, value_name = "FILE")]
-    schema: PathBuf,
+    #[arg(long, value_name = "FILE", required = true)]
+    schema: Option<PathBuf>,
     /// Port to listen on; 0 picks a free one.
     #[arg(long, default_value_t = 0)]
     port: u16,
     /// Directory for the tables; by default they are in memory and gone at the end.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Key that clients must present.
-    #[arg(
-        long,
-        value_name = "KEY",
-        env = "LANDFALL_API_KEY",
-        hide_env_values = true,
-        default_value = "da2-landfall"
-    )]
-    api_key: String,
+    #[command(flatten)]
+    auth: auth::AuthArgs,
     /// How conflicts are resolved.
     #[arg(long, value_enum, default_value = "automerge")]
     conflict: Conflict,
@@ -56,6 +56,13 @@ pub(crate) struct Args {
     /// Chooses another reading where AppSync's behaviour is not settled, such as `list-merge=union`; may be given again.
     #[arg(long = "switch", value_name = "NAME=READING")]
     switches: Vec<String>,
+}
+
+/// What there is beside serving.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Issues a token for `--dev-tokens`.
+    Token(token::TokenArgs),
 }
 
 /// How the backend resolves conflicts.
@@ -93,7 +100,7 @@ impl Args {
             conflict: self.conflict.into(),
             base_ttl_minutes: self.base_ttl,
             delta_ttl_minutes: self.delta_ttl,
-            ..BackendConfig::with_api_key(&self.api_key)
+            ..self.auth.config()?
         };
         for text in &self.switches {
             config
@@ -181,6 +188,9 @@ async fn start_with(
     let kv = kv.map_err(|error| miette::miette!("{error}"))?;
     let backend =
         Backend::new(schema, config, kv, os_entropy()).map_err(|error| miette::miette!("{error}"))?;
+    for warning in backend.unreachable_models() {
+        eprintln!("warning: {warning}");
+    }
     let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
     let handle = landfall_backend::serve(address, Arc::new(backend))
         .await
@@ -194,7 +204,14 @@ async fn start_with(
 }
 
 pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
-    let schema = Arc::new(schema_file::read(&args.schema)?);
+    if let Some(Command::Token(args)) = &args.command {
+        return token::run(args);
+    }
+    let path = args
+        .schema
+        .as_deref()
+        .ok_or_else(|| miette::miette!("name a schema with --schema"))?;
+    let schema = Arc::new(schema_file::read(path)?);
     let config = args.config(&schema)?;
     let running = start_with(schema, config, args.data.as_deref(), args.port).await?;
     println!("listening on {}", running.url());

@@ -7,15 +7,17 @@ use std::collections::BTreeMap;
 
 use landfall_core::ModelName;
 
-use crate::auth::ApiKey;
+use crate::auth::{ApiKey, AuthSettings};
 use crate::conflict::{ConflictHandlers, ConflictStrategy};
 use crate::hash::HashKey;
 
 /// Settings of a backend.
 #[derive(Clone, Debug)]
 pub struct BackendConfig {
-    /// Keys that callers may present; without any, no call is let in.
+    /// Keys that callers may present; without any, no call with a key is let in.
     pub api_keys: Vec<ApiKey>,
+    /// The identities that are accepted beside API keys.
+    pub auth: AuthSettings,
     /// How conflicts are resolved where `model_conflicts` says nothing.
     pub conflict: ConflictStrategy,
     /// How conflicts of single models are resolved.
@@ -49,6 +51,7 @@ impl Default for BackendConfig {
     fn default() -> Self {
         Self {
             api_keys: Vec::new(),
+            auth: AuthSettings::default(),
             conflict: ConflictStrategy::Automerge,
             model_conflicts: BTreeMap::new(),
             conflict_handlers: ConflictHandlers::default(),

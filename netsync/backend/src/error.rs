@@ -14,6 +14,14 @@ pub enum BackendError {
         /// What the validation of the schema said.
         faults: String,
     },
+    /// The rules of `@auth` say what cannot be applied.
+    #[error("the authorization rules of `{model}` cannot be applied: {fault}")]
+    Rules {
+        /// The model.
+        model: String,
+        /// What is wrong, and what to do.
+        fault: String,
+    },
     /// The rows could not be read or written.
     #[error(transparent)]
     Store(#[from] KvError),

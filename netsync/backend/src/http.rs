@@ -178,7 +178,7 @@ pub(crate) fn reply_of(executed: &Executed, request_id: &str) -> HttpReply {
 /// The reply to a call that is not executed.
 pub(crate) fn refuse(refusal: Refusal, request_id: &str) -> HttpReply {
     let (status, error_type, message) = match refusal {
-        Refusal::Unauthorized(refused) => (401, AuthRefused::TYPE, refused.to_string()),
+        Refusal::Unauthorized(refused) => (refused.status(), refused.error_type(), refused.to_string()),
         Refusal::EmptyBody => (
             400,
             "MalformedHttpRequestException",

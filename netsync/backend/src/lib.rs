@@ -27,7 +27,11 @@ mod subscription_filter;
 mod switch_names;
 mod sync;
 
-pub use auth::ApiKey;
+pub use auth::{
+    ApiKey, AuthMode, AuthSettings, Authorizer, AuthorizerAnswer, AuthorizerContext, AuthorizerFault,
+    AuthorizerRequest, AuthorizerSettings, DevIssuer, IamCredential, IamRole, IamSettings, IamSigner,
+    KeyFault, TokenIssuer, TokenKeys, TokenRequest, Webhook,
+};
 pub use compile::CompiledSchema;
 pub use config::{
     BackendConfig, BadLimit, ConditionOrder, DeltaBoundary, ExpiredTombstones, FutureLastSync, HigherVersion,

@@ -16,15 +16,15 @@ use apollo_compiler::response::JsonMap;
 use landfall_core::{ModelName, MutationKind};
 use serde_json::json;
 
-use crate::auth::{AuthRefused, Credentials, authenticate};
+use crate::auth::{AuthRefused, Caller, ModelRules};
 use crate::compile::CompiledSchema;
 use crate::config::{BackendConfig, UnknownStop};
-use crate::execute::{Documents, Event, Prepared, Subscribed, message};
+use crate::execute::{Documents, Event, Prepared, Subscribed, Viewer, message};
 use crate::faults::Faults;
 use crate::http::body_of;
 
 use connection::{Connection, RenderKey};
-use frames::Incoming;
+pub(crate) use frames::Incoming;
 
 /// Most events held back while fan-out is paused; beyond that the oldest are lost, as on a service that was cut off.
 const PAUSED_EVENTS_MAX: usize = 10_000;
@@ -65,6 +65,8 @@ pub(crate) struct Judge<'a> {
     pub(crate) compiled: &'a CompiledSchema,
     pub(crate) config: &'a BackendConfig,
     pub(crate) documents: &'a Documents,
+    /// The rules of models that have none.
+    pub(crate) implied: &'a ModelRules,
 }
 
 /// All realtime connections.
@@ -83,16 +85,16 @@ impl Hub {
     pub(crate) fn open(
         &mut self,
         now_ms: i64,
-        credentials: &Credentials,
+        admitted: Result<(), AuthRefused>,
         config: &BackendConfig,
         doorbell: Doorbell,
     ) -> ConnectionId {
         let id = ConnectionId(self.opened);
         self.opened += 1;
         let mut connection = Connection::new(now_ms, config, doorbell);
-        if let Err(refused) = authenticate(credentials, &config.api_keys, now_ms) {
+        if let Err(refused) = admitted {
             connection.send(
-                frames::connection_error(AuthRefused::TYPE, 401, &refused.to_string()),
+                frames::connection_error(refused.error_type(), refused.status(), &refused.to_string()),
                 config,
             );
             connection.close(CLOSE_POLICY, "unauthorized");
@@ -105,6 +107,13 @@ impl Hub {
         }
         self.connections.insert(id, connection);
         id
+    }
+
+    /// Whether messages of a connection are still handled.
+    pub(crate) fn is_open(&self, id: ConnectionId) -> bool {
+        self.connections
+            .get(&id)
+            .is_some_and(|connection| !connection.closing)
     }
 
     /// Forgets a connection whose socket is gone.
@@ -139,8 +148,15 @@ impl Hub {
         self.oversize
     }
 
-    /// Handles a message of a client.
-    pub(crate) fn frame(&mut self, now_ms: i64, id: ConnectionId, text: &str, judge: Judge<'_>) {
+    /// Handles a message of a client; `caller` is who starts a subscription, if it is one that does.
+    pub(crate) fn frame(
+        &mut self,
+        now_ms: i64,
+        id: ConnectionId,
+        incoming: Incoming,
+        caller: Option<Result<Arc<Caller>, AuthRefused>>,
+        judge: Judge<'_>,
+    ) {
         let config = judge.config;
         let Some(connection) = self
             .connections
@@ -149,10 +165,8 @@ impl Hub {
         else {
             return;
         };
-        if text.len() > config.limits.frame_bytes_max {
-            return self.cut(id, CLOSE_TOO_BIG, "message too long");
-        }
-        match Incoming::read(text) {
+        match incoming {
+            Incoming::TooLong => return self.cut(id, CLOSE_TOO_BIG, "message too long"),
             Incoming::ConnectionInit => {
                 connection.keep_alive_at_ms = now_ms + config.limits.keep_alive_ms;
                 connection.send(
@@ -164,9 +178,10 @@ impl Hub {
             Incoming::Start {
                 id: subscription,
                 data,
-                authorization,
+                ..
             } => {
-                let answer = match connection.admit(now_ms, &subscription, &data, &authorization, judge) {
+                let caller = caller.unwrap_or(Err(AuthRefused::Missing));
+                let answer = match connection.admit(&subscription, &data, caller, judge) {
                     Ok(admitted) => {
                         let key = (admitted.to.model.clone(), admitted.to.kind);
                         connection.subscriptions.insert(subscription.clone(), admitted);
@@ -248,7 +263,7 @@ impl Hub {
             return;
         };
         // Many clients subscribe with the same document, whose message is the same for all of them.
-        let mut payloads: BTreeMap<RenderKey, Arc<str>> = BTreeMap::new();
+        let mut payloads: BTreeMap<(RenderKey, String), Arc<str>> = BTreeMap::new();
         let mut slow = Vec::new();
         for (id, subscription_id) in listeners {
             let Some(connection) = self.connections.get_mut(id) else {
@@ -257,15 +272,17 @@ impl Hub {
             let Some(subscription) = connection.subscriptions.get(subscription_id) else {
                 continue;
             };
-            if !subscription.wants(&event.record) || faults.take_dropped_message() {
+            if !subscription.may_hear(event) || !subscription.wants(event) || faults.take_dropped_message() {
                 continue;
             }
-            let payload = match payloads.get(&subscription.render_key) {
+            let viewer = subscription.viewer(event, judge);
+            let key = (subscription.render_key.clone(), viewer.hidden_fields());
+            let payload = match payloads.get(&key) {
                 Some(payload) => Arc::clone(payload),
                 None => {
                     let payload: Arc<str> =
-                        payload_text(&subscription.prepared, &event.record, judge.compiled).into();
-                    payloads.insert(subscription.render_key.clone(), Arc::clone(&payload));
+                        payload_text(&subscription.prepared, &event.record, &viewer).into();
+                    payloads.insert(key, Arc::clone(&payload));
                     payload
                 }
             };
@@ -320,7 +337,7 @@ impl Hub {
     }
 }
 
-fn payload_text(prepared: &Prepared, record: &JsonMap, compiled: &CompiledSchema) -> String {
-    let body = body_of(&message(compiled, prepared, record));
+fn payload_text(prepared: &Prepared, record: &JsonMap, viewer: &Viewer<'_>) -> String {
+    let body = body_of(&message(prepared, record, viewer));
     String::from_utf8(body).expect("JSON is UTF-8")
 }

@@ -32,7 +32,7 @@ use crate::auth::SUBPROTOCOL;
 use crate::entropy::SeededEntropy;
 use crate::error::BackendError;
 use crate::http::{HttpCall, HttpReply, Refusal, refuse};
-use crate::realtime::Out;
+use crate::realtime::{ConnectionId, Doorbell, Out};
 use crate::service::{Backend, Job};
 
 /// Most mutations in one commit: enough to share its cost, few enough that the first does not wait long for the last.
@@ -185,7 +185,7 @@ async fn call(
         headers: header_list(&headers),
         body,
     };
-    let reply = match shell.backend.prepare(now_ms(), &call) {
+    let reply = match shell.prepare(call).await {
         Ok(job) if job.is_mutation() => shell.write(job).await,
         Ok(job) => {
             let backend = Arc::clone(&shell.backend);
@@ -199,6 +199,47 @@ async fn call(
 }
 
 impl Shell {
+    /// Lets a call in; away from the event loop if an authorizer may have to be waited for.
+    async fn prepare(&self, call: HttpCall) -> Result<Job, Box<HttpReply>> {
+        if !self.backend.may_block() {
+            return self.backend.prepare(now_ms(), &call);
+        }
+        let backend = Arc::clone(&self.backend);
+        tokio::task::spawn_blocking(move || backend.prepare(now_ms(), &call))
+            .await
+            .unwrap_or_else(|_| Err(Box::new(failed())))
+    }
+
+    /// Opens a realtime connection; away from the event loop if an authorizer may have to be waited for.
+    async fn open(
+        &self,
+        headers: Vec<(String, String)>,
+        query: Option<String>,
+        bell: Doorbell,
+    ) -> Option<ConnectionId> {
+        if !self.backend.may_block() {
+            return Some(
+                self.backend
+                    .open_connection(now_ms(), &headers, query.as_deref(), bell),
+            );
+        }
+        let backend = Arc::clone(&self.backend);
+        let open = move || backend.open_connection(now_ms(), &headers, query.as_deref(), bell);
+        tokio::task::spawn_blocking(open).await.ok()
+    }
+
+    /// Handles a message; away from the event loop if an authorizer may have to be waited for.
+    async fn frame(&self, id: ConnectionId, text: String) {
+        if !self.backend.may_block() {
+            return self.backend.frame_in(now_ms(), id, &text);
+        }
+        let backend = Arc::clone(&self.backend);
+        let handled = tokio::task::spawn_blocking(move || backend.frame_in(now_ms(), id, &text)).await;
+        if handled.is_err() {
+            tracing::error!("a realtime message died");
+        }
+    }
+
     async fn write(&self, job: Job) -> HttpReply {
         if job.may_ask_handler() {
             return self.ask(job).await;
@@ -319,14 +360,16 @@ async fn connection(
     let bell = Arc::new(Notify::new());
     let ring = Arc::clone(&bell);
     let doorbell = Arc::new(move || ring.notify_one());
-    let id = backend.open_connection(now_ms(), &headers, query.as_deref(), doorbell);
+    let Some(id) = shell.open(headers, query, doorbell).await else {
+        return;
+    };
     loop {
         if !flush(&mut socket, backend.take_outgoing(id)).await {
             break;
         }
         tokio::select! {
             message = socket.recv() => match message {
-                Some(Ok(Message::Text(text))) => backend.frame_in(now_ms(), id, &text),
+                Some(Ok(Message::Text(text))) => shell.frame(id, text.to_string()).await,
                 // No client sends binary messages; to the service they are junk.
                 Some(Ok(Message::Binary(_))) => backend.frame_in(now_ms(), id, ""),
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}

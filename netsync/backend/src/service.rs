@@ -6,6 +6,7 @@
 //!
 //! Invariants: 1. subscribers hear of mutations in the order of their commits; 2. a mutation is answered after its commit.
 
+mod admission;
 mod asking;
 mod inspect;
 
@@ -15,7 +16,7 @@ use apollo_compiler::executable::OperationType;
 use landfall_core::Schema;
 use landfall_storage::kv::KvStore;
 
-use crate::auth::{Credentials, authenticate};
+use crate::auth::{Caller, Gate, ModelRules};
 use crate::compile::CompiledSchema;
 use crate::config::BackendConfig;
 use crate::entropy::{Entropy, uuid_v4};
@@ -26,7 +27,7 @@ use crate::execute::{
 use crate::faults::{Faults, FieldError};
 use crate::hash::HashKey;
 use crate::http::{GraphqlRequest, HttpCall, HttpReply, Refusal, refuse, reply_of};
-use crate::realtime::{ConnectionId, Doorbell, Hub, Judge, Out};
+use crate::realtime::{ConnectionId, Doorbell, Hub, Incoming, Judge, Out};
 use crate::store::{PurgeReport, Reading, Session, Store};
 
 pub use inspect::DeltaRow;
@@ -39,6 +40,9 @@ pub struct Backend {
     documents: Documents,
     entropy: Mutex<Box<dyn Entropy>>,
     token_key: HashKey,
+    gate: Gate,
+    /// The rules of models that have none.
+    implied: ModelRules,
     hub: Mutex<Hub>,
     faults: Mutex<Faults>,
 }
@@ -47,6 +51,7 @@ pub struct Backend {
 #[derive(Clone, Debug)]
 pub struct Job {
     prepared: Prepared,
+    caller: Arc<Caller>,
     request_id: String,
     lost: bool,
     /// Whether a handler may have to decide a conflict of it.
@@ -63,13 +68,20 @@ impl Job {
     pub fn may_ask_handler(&self) -> bool {
         self.may_ask
     }
+
+    /// Who asks, as AppSync's resolvers and conflict handlers see it: null for API keys, the claims of a token, the role
+    /// of whoever signed, the context that an authorizer added.
+    pub fn identity(&self) -> serde_json::Value {
+        self.caller.identity()
+    }
 }
 
 impl Backend {
     /// A backend for the models of a schema over a store; `entropy` gives the identifiers of records made without one.
     ///
     /// # Errors
-    /// [`BackendError::Schema`] if the models make no GraphQL schema, [`BackendError::Store`] if the rows cannot be read.
+    /// [`BackendError::Schema`] if the models make no GraphQL schema, [`BackendError::Rules`] if `@auth` says what cannot
+    /// be applied, [`BackendError::Store`] if the rows cannot be read.
     pub fn new(
         schema: Arc<Schema>,
         config: BackendConfig,
@@ -83,13 +95,16 @@ impl Backend {
             key
         });
         let config = Arc::new(config);
+        let implied = ModelRules::implied(config.auth.default_mode);
         Ok(Self {
             store: Store::open(kv, Arc::clone(&compiled), Arc::clone(&config))?,
             documents: Documents::new(Arc::clone(&compiled), config.limits.clone()),
             compiled,
-            config,
             entropy: Mutex::new(Box::new(entropy)),
             token_key,
+            gate: Gate::new(Arc::clone(&config)),
+            config,
+            implied,
             hub: Mutex::default(),
             faults: Mutex::default(),
         })
@@ -139,20 +154,26 @@ impl Backend {
             }
             faults.take_lost_reply()
         };
-        self.understand(now_ms, call)
-            .map(|prepared| Job {
+        self.understand(now_ms, call, &request_id)
+            .map(|(prepared, caller)| Job {
                 may_ask: self.may_ask(&prepared),
                 prepared,
+                caller,
                 request_id: request_id.clone(),
                 lost,
             })
             .map_err(refused)
     }
 
-    fn understand(&self, now_ms: i64, call: &HttpCall) -> Result<Prepared, Refusal> {
-        let credentials = Credentials::of_headers(&call.headers);
-        let caller =
-            authenticate(&credentials, &self.config.api_keys, now_ms).map_err(Refusal::Unauthorized)?;
+    fn understand(
+        &self,
+        now_ms: i64,
+        call: &HttpCall,
+        request_id: &str,
+    ) -> Result<(Prepared, Arc<Caller>), Refusal> {
+        let caller = self
+            .admit_call(now_ms, call, request_id)
+            .map_err(Refusal::Unauthorized)?;
         let request = GraphqlRequest::of_call(call, self.config.limits.body_bytes_max)?;
         let prepared = self.documents.prepare(
             &request.query,
@@ -168,7 +189,7 @@ impl Backend {
             OperationType::Mutation if call.get => Err(Refusal::BadRequest(
                 "Mutations must be sent with POST.".to_owned(),
             )),
-            _ => Ok(prepared),
+            _ => Ok((prepared, caller)),
         }
     }
 
@@ -185,7 +206,12 @@ impl Backend {
                 rows: &snapshot,
                 now_ms: started_at_ms,
             };
-            run_query(self.environment(), &job.prepared, reading, started_at_ms)
+            run_query(
+                self.environment(&job.caller),
+                &job.prepared,
+                reading,
+                started_at_ms,
+            )
         };
         self.reply(job, run().as_ref())
     }
@@ -248,7 +274,7 @@ impl Backend {
         conflicts: &ConflictRound,
         field_error: Option<FieldError>,
     ) -> Result<Executed, BackendError> {
-        let run = || run_mutation(self.environment(), &job.prepared, session, conflicts);
+        let run = || run_mutation(self.environment(&job.caller), &job.prepared, session, conflicts);
         let refusal = |error_type: &str| Executed {
             errors: vec![ErrorEntry::of_injected(error_type)],
             ..Executed::default()
@@ -291,13 +317,19 @@ impl Backend {
         query: Option<&str>,
         doorbell: Doorbell,
     ) -> ConnectionId {
-        let credentials = Credentials::of_handshake(headers, query);
-        self.hub().open(now_ms, &credentials, &self.config, doorbell)
+        let admitted = self.admit_connection(now_ms, headers, query);
+        self.hub().open(now_ms, admitted, &self.config, doorbell)
     }
 
     /// Handles a text message of a realtime client.
     pub fn frame_in(&self, now_ms: i64, id: ConnectionId, text: &str) {
-        self.hub().frame(now_ms, id, text, self.judge());
+        if !self.hub().is_open(id) {
+            return;
+        }
+        let incoming = Incoming::read(text, self.config.limits.frame_bytes_max);
+        // Judged without the lock of the hub: others need not wait for it.
+        let caller = self.admit_start(now_ms, &incoming);
+        self.hub().frame(now_ms, id, incoming, caller, self.judge());
     }
 
     /// Takes what a realtime connection is to send, in order. After [`Out::Close`] nothing follows; call
@@ -352,12 +384,14 @@ impl Backend {
         hub.publish(Vec::new(), self.judge(), &mut faults);
     }
 
-    fn environment(&self) -> Environment<'_> {
+    fn environment<'a>(&'a self, caller: &'a Caller) -> Environment<'a> {
         Environment {
             compiled: &self.compiled,
             config: &self.config,
             entropy: &self.entropy,
             token_key: &self.token_key,
+            caller,
+            implied: &self.implied,
         }
     }
 
@@ -366,6 +400,7 @@ impl Backend {
             compiled: &self.compiled,
             config: &self.config,
             documents: &self.documents,
+            implied: &self.implied,
         }
     }
 

@@ -5,15 +5,17 @@
 //! Invariant: nothing is queued behind the close.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use apollo_compiler::executable::OperationType;
-use apollo_compiler::response::{JsonMap, JsonValue};
+use apollo_compiler::response::JsonValue;
+use landfall_core::Value;
 use serde_json::{Value as Json, json};
 
 use super::{Doorbell, Judge, Out};
-use crate::auth::{AuthRefused, Credentials, authenticate};
+use crate::auth::{Access, AuthRefused, Caller, Operation, Verdict};
 use crate::config::{BackendConfig, LimitErrors};
-use crate::execute::{Prepared, RequestFault, Subscribed, subscribed};
+use crate::execute::{Event, Prepared, RequestFault, Subscribed, Viewer, is_denied, subscribed};
 use crate::http::GraphqlRequest;
 use crate::subscription_filter::SubscriptionFilter;
 
@@ -34,9 +36,13 @@ pub(super) struct Subscription {
     pub(super) render_key: RenderKey,
     pub(super) to: Subscribed,
     pub(super) filter: Option<SubscriptionFilter>,
+    /// Who listens.
+    pub(super) caller: Arc<Caller>,
+    /// Of which records the rules let the caller hear.
+    pub(super) verdict: Verdict,
 }
 
-/// Equal for subscriptions whose messages are equal: document, operation, variables.
+/// Equal for subscriptions whose messages are equal: document, operation, variables, and what the caller may see.
 pub(super) type RenderKey = (usize, String);
 
 /// A subscription that is refused, as the payload's `errors`.
@@ -87,10 +93,9 @@ impl Connection {
     /// Judges a `start`.
     pub(super) fn admit(
         &self,
-        now_ms: i64,
         id: &str,
         data: &str,
-        authorization: &Json,
+        caller: Result<Arc<Caller>, AuthRefused>,
         judge: Judge<'_>,
     ) -> Result<Subscription, Refused> {
         let config = judge.config;
@@ -109,8 +114,7 @@ impl Connection {
                 LimitErrors::Object => one,
             });
         }
-        authenticate(&Credentials::of_json(authorization), &config.api_keys, now_ms)
-            .map_err(|why| refused(AuthRefused::TYPE, &why.to_string()))?;
+        let caller = caller.map_err(|why| refused(why.error_type(), &why.to_string()))?;
         let request = GraphqlRequest::of_json(data.as_bytes())
             .map_err(|_| refused("MalformedHttpRequestException", "Unable to parse GraphQL query."))?;
         let prepared = judge
@@ -138,18 +142,73 @@ impl Connection {
                 .map_err(|why| refused("BadRequestException", &why.to_string()))?,
             None => None,
         };
+        let verdict = may_listen(judge, &caller, &to)?;
+        let (document, variables) = prepared.render_key();
+        let standing = Viewer::standing(judge.compiled, judge.implied, &caller);
         Ok(Subscription {
-            render_key: prepared.render_key(),
+            render_key: (document, format!("{variables} {standing}")),
             prepared,
             to,
             filter,
+            caller,
+            verdict,
         })
     }
 }
 
+/// What the rules say of a subscription; who may hear of some records only must not ask for those of others.
+fn may_listen(judge: Judge<'_>, caller: &Caller, to: &Subscribed) -> Result<Verdict, Refused> {
+    let plan = judge.compiled.model(&to.model);
+    let access = Access {
+        rules: plan.rules.as_ref().unwrap_or(judge.implied),
+        caller,
+    };
+    let denied = || {
+        let message = format!("Not Authorized to access {} on type Subscription", to.field);
+        refused("Unauthorized", &message)
+    };
+    let verdict = access.operation(Operation::Listen);
+    if verdict == Verdict::Denied || is_denied(caller, "Subscription", &to.field) {
+        return Err(denied());
+    }
+    if verdict != Verdict::Allowed {
+        let own = |(name, value): (&str, &JsonValue)| {
+            value
+                .as_str()
+                .is_some_and(|value| access.may_listen_as(name, value))
+        };
+        let mut owners = to
+            .arguments
+            .iter()
+            .map(|(name, value)| (name.as_str(), value))
+            .filter(|(name, _)| *name != "filter");
+        if !owners.all(own) {
+            return Err(denied());
+        }
+    }
+    Ok(verdict)
+}
+
 impl Subscription {
+    /// Whether the rules let the caller hear of the record.
+    pub(super) fn may_hear(&self, event: &Event) -> bool {
+        self.verdict.holds(&event.facts)
+    }
+
+    /// What decides what the caller sees of a message.
+    pub(super) fn viewer<'a>(&'a self, event: &'a Event, judge: Judge<'a>) -> Viewer<'a> {
+        Viewer {
+            compiled: judge.compiled,
+            caller: &self.caller,
+            implied: judge.implied,
+            model: judge.compiled.model(&event.model),
+            facts: &event.facts,
+        }
+    }
+
     /// Whether a message passes the filter, or without one the plain arguments: each must equal the field of its name.
-    pub(super) fn wants(&self, record: &JsonMap) -> bool {
+    pub(super) fn wants(&self, event: &Event) -> bool {
+        let record = &event.record;
         match &self.filter {
             Some(filter) => filter.matches(record),
             None => self
@@ -157,9 +216,20 @@ impl Subscription {
                 .arguments
                 .iter()
                 .filter(|(name, _)| name.as_str() != "filter")
-                .all(|(name, value)| record.get(name.as_str()).unwrap_or(&JsonValue::Null) == value),
+                .all(|(name, value)| {
+                    record.get(name.as_str()).unwrap_or(&JsonValue::Null) == value
+                        || is_name_of_owner(event.facts.get(name.as_str()), value)
+                }),
         }
     }
+}
+
+/// Whether an owner argument means the stored owner, by all of the name or by a part of it.
+fn is_name_of_owner(stored: Option<&Value>, argument: &JsonValue) -> bool {
+    let (Some(Value::String(stored)), Some(name)) = (stored, argument.as_str()) else {
+        return false;
+    };
+    stored == name || stored.split("::").any(|part| part == name)
 }
 
 fn refused(error_type: &str, message: &str) -> Refused {

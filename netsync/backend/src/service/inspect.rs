@@ -96,6 +96,7 @@ impl Backend {
             let request = PageRequest {
                 after: after.as_deref(),
                 limit: INSPECT_PAGE_ROWS,
+                visible: None,
                 filter: None,
                 descending: false,
             };

@@ -1,5 +1,6 @@
 //! Tests through the front door: calls in, replies and messages out.
 
+mod auth;
 mod conflicts;
 mod documents;
 mod handlers;
