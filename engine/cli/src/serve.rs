@@ -124,6 +124,9 @@ impl Args {
                 .values()
                 .any(|how| *how == ConflictStrategy::Handler);
         match &self.conflict_webhook {
+            Some(_) if !asks => {
+                return Err(miette::miette!("nobody asks the webhook; add --conflict handler"));
+            }
             Some(url) => {
                 let timeout = Duration::from_secs(self.conflict_webhook_timeout);
                 let webhook = ConflictWebhook::new(url, timeout, tokio::runtime::Handle::current())
@@ -276,7 +279,11 @@ mod tests {
                 "such as Post=optimistic-concurrency",
             ),
             (&["--switch", "list-merge=sum"], "append|replace|union"),
-            (&["--conflict-webhook", "ftp://host"], "begin with http"),
+            (
+                &["--conflict", "handler", "--conflict-webhook", "ftp://host"],
+                "begin with http",
+            ),
+            (&["--conflict-webhook", "http://host"], "--conflict handler"),
         ] {
             let refused = config(flags).unwrap_err();
             assert!(refused.contains(hint), "{refused}");
