@@ -43,7 +43,7 @@ use errors::Location;
 
 pub(crate) use documents::{Documents, Prepared, RequestFault};
 pub(crate) use errors::ErrorEntry;
-pub(crate) use guard::is_denied;
+pub(crate) use guard::{denied_by_authorizer, goes_with_row, is_denied};
 pub(crate) use mutation::iso_time;
 pub(crate) use payload::Viewer;
 pub(crate) use settle::{ConflictRound, Question};

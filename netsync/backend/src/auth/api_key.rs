@@ -1,4 +1,4 @@
-//! API keys.
+//! API keys: what they are, and whether one is known and not expired.
 //!
 //! Owns [`ApiKey`] and the comparison of a presented key with the known ones.
 

@@ -30,6 +30,21 @@ pub enum AuthMode {
 /// Several modes may be on at once. Which one a call uses is seen by its headers: `x-api-key` is an API key, an
 /// `Authorization` that starts with `AWS4-HMAC-SHA256` is IAM, a JSON web token belongs to the issuer that it names, and
 /// everything else goes to the authorizer.
+///
+/// ```
+/// use landfall_backend::{AuthSettings, BackendConfig, TokenIssuer, TokenKeys};
+///
+/// let keys = TokenKeys::secret(b"thirty-two random bytes, or more")?;
+/// let config = BackendConfig {
+///     auth: AuthSettings {
+///         issuers: vec![TokenIssuer::oidc("https://id.example.com/", keys).for_audience("app")],
+///         ..AuthSettings::default()
+///     },
+///     ..BackendConfig::with_api_key("da2-mine")
+/// };
+/// assert_eq!(config.auth.issuers.len(), 1);
+/// # Ok::<(), landfall_backend::KeyFault>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct AuthSettings {
     /// The mode that models without `@auth` are open to.

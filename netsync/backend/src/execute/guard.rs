@@ -62,10 +62,11 @@ impl<'c> Context<'c> {
         key_fields: impl Iterator<Item = String>,
     ) -> Result<Option<Filter>, FieldError> {
         let compared = filter.map(compared_fields).unwrap_or_default();
+        let compared: Vec<String> = compared.into_iter().chain(key_fields).collect();
+        self.check_compared(asked.plan, &compared)?;
         let access = self.access(asked.plan);
         let compared = compared
             .into_iter()
-            .chain(key_fields)
             .filter(|field| !goes_with_row(asked.plan, access, field));
         match access.rows(asked.operation, compared) {
             Ok(Verdict::Allowed) => Ok(None),
@@ -121,6 +122,8 @@ impl<'c> Context<'c> {
         if verdict == Verdict::Denied {
             return Err(self.unauthorized(asked.field, asked.parent));
         }
+        let compared = condition.map(compared_fields).unwrap_or_default();
+        self.check_compared(plan, &compared)?;
         let always = verdict == Verdict::Allowed && !access.fields_differ();
         if always && !matches!(write, Write::Create { .. }) {
             return Ok(());
@@ -144,7 +147,10 @@ impl<'c> Context<'c> {
         }
         let written = given.keys().map(|name| name.as_str().to_owned());
         let mut denied = denied_fields(plan, access, asked.operation, written, judged);
-        let compared = condition.map(compared_fields).unwrap_or_default();
+        let compared: Vec<String> = compared
+            .into_iter()
+            .filter(|field| !denied.contains(field))
+            .collect();
         denied.extend(denied_fields(
             plan,
             access,
@@ -152,6 +158,15 @@ impl<'c> Context<'c> {
             compared.into_iter(),
             judged,
         ));
+        if denied.is_empty() {
+            return Ok(());
+        }
+        Err(self.unauthorized_on(&denied))
+    }
+
+    /// Refuses to compare fields that the authorizer denied to this caller.
+    fn check_compared(&self, plan: &ModelPlan, fields: &[String]) -> Result<(), FieldError> {
+        let denied = denied_by_authorizer(self.caller, plan, fields);
         if denied.is_empty() {
             return Ok(());
         }
@@ -227,8 +242,16 @@ pub(crate) fn is_denied(caller: &Caller, parent: &str, field: &str) -> bool {
     }
 }
 
+/// The fields of a model, out of these, that the authorizer denied to this caller.
+pub(crate) fn denied_by_authorizer(caller: &Caller, plan: &ModelPlan, fields: &[String]) -> Vec<String> {
+    let denied = fields
+        .iter()
+        .filter(|field| is_denied(caller, plan.name(), field));
+    denied.cloned().collect()
+}
+
 /// Whether a field is shown to whoever may see the record: its key, and the metadata that sync lives on.
-pub(super) fn goes_with_row(plan: &ModelPlan, access: Access<'_>, field: &str) -> bool {
+pub(crate) fn goes_with_row(plan: &ModelPlan, access: Access<'_>, field: &str) -> bool {
     matches!(field, VERSION | DELETED | LAST_CHANGED_AT | TYPE_NAME)
         || (plan.is_key(field) && !access.rules.fields.contains_key(field))
 }

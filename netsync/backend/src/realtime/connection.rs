@@ -13,9 +13,12 @@ use landfall_core::Value;
 use serde_json::{Value as Json, json};
 
 use super::{Doorbell, Judge, Out};
-use crate::auth::{Access, AuthRefused, Caller, Operation, Verdict};
+use crate::auth::{Access, AuthRefused, Caller, Operation, Verdict, compared_fields};
 use crate::config::{BackendConfig, LimitErrors};
-use crate::execute::{Event, Prepared, RequestFault, Subscribed, Viewer, is_denied, subscribed};
+use crate::execute::{
+    Event, Prepared, RequestFault, Subscribed, Viewer, denied_by_authorizer, goes_with_row, is_denied,
+    subscribed,
+};
 use crate::http::GraphqlRequest;
 use crate::subscription_filter::SubscriptionFilter;
 
@@ -167,7 +170,22 @@ fn may_listen(judge: Judge<'_>, caller: &Caller, to: &Subscribed) -> Result<Verd
         let message = format!("Not Authorized to access {} on type Subscription", to.field);
         refused("Unauthorized", &message)
     };
-    let verdict = access.operation(Operation::Listen);
+    let unauthorized_on = |fields: Vec<String>| {
+        let message = format!("Unauthorized on [{}]", fields.join(", "));
+        refused("Unauthorized", &message)
+    };
+    let filter = to.arguments.get("filter");
+    let compared = filter.map(compared_fields).unwrap_or_default();
+    let by_authorizer = denied_by_authorizer(caller, plan, &compared);
+    if !by_authorizer.is_empty() {
+        return Err(unauthorized_on(by_authorizer));
+    }
+    let compared = compared
+        .into_iter()
+        .filter(|field| !goes_with_row(plan, access, field));
+    let verdict = access
+        .rows(Operation::Listen, compared)
+        .map_err(unauthorized_on)?;
     if verdict == Verdict::Denied || is_denied(caller, "Subscription", &to.field) {
         return Err(denied());
     }

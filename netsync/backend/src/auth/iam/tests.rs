@@ -191,6 +191,21 @@ fn another_secret_or_session_signs_nothing() {
 }
 
 #[test]
+fn a_signature_for_another_region_is_refused_where_one_is_set() {
+    let elsewhere = IamSigner::new(credential(), "us-east-1").headers(NOW_MS, "api.test", "/graphql", BODY);
+    assert_eq!(
+        check(&post(BODY), &elsewhere, NOW_MS),
+        Err(AuthRefused::BadSignature)
+    );
+    let anywhere = IamSettings {
+        region: None,
+        ..settings()
+    };
+    let authorization = &elsewhere.last().unwrap().1;
+    assert!(verify(authorization, &post(BODY), &elsewhere, &anywhere, NOW_MS).is_ok());
+}
+
+#[test]
 fn only_identities_outside_of_pools_may_be_let_in_everywhere() {
     let settings = IamSettings {
         access_everywhere: true,

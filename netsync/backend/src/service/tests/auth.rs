@@ -42,7 +42,8 @@ pub(super) enum Cast {
     Alice,
     /// Of the user pool, in the groups Admin and red.
     Bob,
-    /// Of the OpenID Connect provider, in the group blue.
+    /// Of the OpenID Connect provider, in the group blue. Calls itself what others are called in the user pool, and is in
+    /// groups of the same names, which must count for nothing there.
     Carol,
     /// Signs requests, signed in.
     Signed,
@@ -83,12 +84,14 @@ impl Cast {
     pub(super) fn claims(self) -> Json {
         let mut claims = json!({"exp": NOW_S + 3_600, "aud": AUDIENCE});
         let own = match self {
-            Self::Alice => json!({"iss": POOL, "sub": "a-1", "cognito:username": "alice", "token_use": "id"}),
+            Self::Alice => {
+                json!({"iss": POOL, "sub": "a-1", "cognito:username": "alice", "token_use": "id", "email": "carol@x.test"})
+            }
             Self::Bob => json!({
                 "iss": POOL, "sub": "b-1", "username": "bob", "token_use": "access", "cognito:groups": ["Admin", "red"],
             }),
             _ => json!({
-                "iss": OIDC, "sub": "c-1", "email": "carol@x.test", "cognito:groups": "[\"blue\"]",
+                "iss": OIDC, "sub": "c-1", "email": "carol@x.test", "cognito:groups": "[\"blue\", \"Staff\", \"red\"]", "username": "alice",
             }),
         };
         let own = own.as_object().unwrap().clone();

@@ -136,8 +136,8 @@ fn a_caller_of_one_issuer_is_nobody_under_the_rules_of_another() {
     );
 }
 
-#[test]
-fn denied_fields_are_null_wherever_they_stand() {
+/// A note, and an authorizer that denies some fields of it.
+fn with_denied_fields() -> Bench {
     let answer = AuthorizerAnswer {
         denied_fields: Some(
             [
@@ -156,6 +156,12 @@ fn denied_fields_are_null_wherever_they_stand() {
     let bench = guarded_with(NOTES, answer);
     let create = "mutation { createNote(input: {id: \"n\", text: \"t\", place: {city: \"c\"}}) { id } }";
     bench.data_as(Cast::Alice, create, json!({}));
+    bench
+}
+
+#[test]
+fn denied_fields_are_null_wherever_they_stand() {
+    let bench = with_denied_fields();
     let body = bench.ask_as(
         Cast::Lambda,
         "{ getNote(id: \"n\") { id text place { city } } }",
@@ -187,8 +193,30 @@ fn denied_fields_are_null_wherever_they_stand() {
     );
     assert_eq!(only_error(&body), refusal("deleteNote", "Mutation"));
     assert!(!bench.backend.records("Note").unwrap()[0].sync.deleted);
+}
 
+#[test]
+fn denied_fields_cannot_be_found_out_by_comparing() {
+    let bench = with_denied_fields();
+    for query in [
+        "{ listNotes(filter: {or: [{text: {eq: \"t\"}}]}) { items { id } } }",
+        "mutation { updateNote(input: {id: \"n\", _version: 1}, condition: {text: {eq: \"t\"}}) { id } }",
+    ] {
+        let body = bench.ask_as(Cast::Lambda, query, json!({}));
+        assert_eq!(only_error(&body).1, "Unauthorized on [text]", "{query}");
+    }
+}
+
+#[test]
+fn denied_fields_are_kept_from_subscribers() {
+    let bench = with_denied_fields();
     let connection = bench.connect_as(Cast::Lambda);
+    let query = "subscription { onUpdateNote(filter: {text: {eq: \"u\"}}) { id } }";
+    let refused = bench.start_with(Cast::Lambda, connection, "0", query);
+    assert_eq!(
+        refused["payload"]["errors"][0]["message"],
+        "Unauthorized on [text]"
+    );
     let refused = bench.start_with(
         Cast::Lambda,
         connection,

@@ -343,6 +343,36 @@ fn subscribers_are_sent_only_the_fields_that_they_may_see() {
 }
 
 #[test]
+fn a_subscription_cannot_ask_around_either() {
+    let bench = diary();
+    for (who, filter, allowed) in [
+        (Cast::Alice, "{code: {eq: \"c\"}}", false),
+        (
+            Cast::Alice,
+            "{or: [{text: {eq: \"t\"}}, {secret: {eq: \"s\"}}]}",
+            false,
+        ),
+        (Cast::Alice, "{text: {eq: \"t\"}}", true),
+        (Cast::Bob, "{code: {eq: \"c\"}}", true),
+    ] {
+        let connection = bench.connect_as(who);
+        let query = format!("subscription {{ onUpdateNote(filter: {filter}) {{ id }} }}");
+        let answer = bench.start_as(who, connection, &query);
+        if allowed {
+            assert_eq!(answer["type"], "start_ack", "{who:?} {filter}: {answer}");
+        } else {
+            let message = answer["payload"]["errors"][0]["message"]
+                .as_str()
+                .unwrap_or_default();
+            assert!(
+                message.starts_with("Unauthorized on ["),
+                "{who:?} {filter}: {answer}"
+            );
+        }
+    }
+}
+
+#[test]
 fn rules_on_fields_alone_open_nothing_else() {
     let bench =
         guarded("type Note @model { id: ID! text: String open: String @auth(rules: [{ allow: public }]) }");

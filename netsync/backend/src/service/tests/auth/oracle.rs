@@ -62,7 +62,7 @@ impl Kind {
             Self::OwnerEditors => "allow: owner, ownerField: \"editors\"",
             Self::OwnerOidcEmail => "allow: owner, provider: oidc, identityClaim: \"email\"",
             Self::Groups => "allow: groups, groups: [\"Staff\", \"Admin\"]",
-            Self::GroupsOidc => "allow: groups, groups: [\"blue\"], provider: oidc",
+            Self::GroupsOidc => "allow: groups, groups: [\"blue\", \"Admin\"], provider: oidc",
             Self::GroupsFieldTeam => "allow: groups, groupsField: \"team\"",
             Self::GroupsFieldTeams => "allow: groups, groupsField: \"teams\"",
         }
