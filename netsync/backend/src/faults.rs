@@ -3,6 +3,9 @@
 //! Owns [`Faults`]: counters that the service asks at the places where the real service can fail. All are off until set,
 //! and none of them can be set over the network.
 
+/// Longest delay of a reply, in milliseconds: a minute is longer than any client waits.
+pub(crate) const DELAY_MS_MAX: u64 = 60_000;
+
 /// What goes wrong with the next calls; set through [`Backend::faults`](crate::Backend::faults).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
@@ -11,6 +14,8 @@ pub struct Faults {
     lost_requests: u32,
     field_errors: Option<(u32, FieldError)>,
     dropped_messages: u32,
+    duplicated_messages: u32,
+    delayed: Option<(u32, u64)>,
     pub(crate) fan_out_paused: bool,
 }
 
@@ -49,6 +54,16 @@ impl Faults {
         self.dropped_messages = messages;
     }
 
+    /// Sends the next subscription messages twice.
+    pub fn duplicate_messages(&mut self, messages: u32) {
+        self.duplicated_messages = messages;
+    }
+
+    /// Runs the next calls and holds their replies back, for so many milliseconds each.
+    pub fn delay_replies(&mut self, calls: u32, ms: u64) {
+        self.delayed = Some((calls, ms.min(DELAY_MS_MAX)));
+    }
+
     /// Holds subscription messages back until [`Backend::resume_fan_out`](crate::Backend::resume_fan_out).
     pub fn pause_fan_out(&mut self) {
         self.fan_out_paused = true;
@@ -72,6 +87,18 @@ impl Faults {
         let (left, error) = self.field_errors.as_mut()?;
         let error = *error;
         take(left).then_some(error)
+    }
+
+    pub(crate) fn take_delay_ms(&mut self) -> u64 {
+        let Some((left, ms)) = self.delayed.as_mut() else {
+            return 0;
+        };
+        let ms = *ms;
+        if take(left) { ms } else { 0 }
+    }
+
+    pub(crate) fn take_duplicated_message(&mut self) -> bool {
+        take(&mut self.duplicated_messages)
     }
 
     pub(crate) fn take_dropped_message(&mut self) -> bool {

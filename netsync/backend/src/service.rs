@@ -44,12 +44,23 @@ pub struct Job {
     prepared: Prepared,
     request_id: String,
     lost: bool,
+    delay_ms: u64,
 }
 
 impl Job {
     /// Whether it writes; such jobs may be run together, in one commit.
     pub fn is_mutation(&self) -> bool {
         self.prepared.kind() == OperationType::Mutation
+    }
+
+    /// The name of its only root field, which the schema bounds; `several` if there are more.
+    pub fn operation(&self) -> String {
+        self.prepared.operation_label()
+    }
+
+    /// The identifier that its reply carries.
+    pub fn request_id(&self) -> &str {
+        &self.request_id
     }
 }
 
@@ -114,7 +125,7 @@ impl Backend {
     pub fn prepare(&self, now_ms: i64, call: &HttpCall) -> Result<Job, Box<HttpReply>> {
         let request_id = self.uuid();
         let refused = |refusal| Box::new(refuse(refusal, &request_id));
-        let lost = {
+        let (lost, delay_ms) = {
             let mut faults = self.faults();
             if let Some(status) = faults.take_status() {
                 return Err(refused(Refusal::Status(status)));
@@ -125,13 +136,14 @@ impl Backend {
                     ..refuse(Refusal::Internal, &request_id)
                 }));
             }
-            faults.take_lost_reply()
+            (faults.take_lost_reply(), faults.take_delay_ms())
         };
         self.understand(now_ms, call)
             .map(|prepared| Job {
                 prepared,
                 request_id: request_id.clone(),
                 lost,
+                delay_ms,
             })
             .map_err(refused)
     }
@@ -241,6 +253,7 @@ impl Backend {
         };
         HttpReply {
             lost: job.lost,
+            delay_ms: job.delay_ms,
             ..reply
         }
     }
@@ -271,6 +284,17 @@ impl Backend {
         self.hub().take_outgoing(id)
     }
 
+    /// Takes the first of what a realtime connection is to send: at least one message, and no more after so many
+    /// bytes; an empty list means that nothing waits.
+    pub fn take_some_outgoing(&self, id: ConnectionId, bytes: usize) -> Vec<Out> {
+        self.hub().take_some(id, bytes)
+    }
+
+    /// Lets every realtime connection break off without a close message, as a network does that fails.
+    pub fn cut_connections(&self) {
+        self.hub().cut_all();
+    }
+
     /// The realtime connections that have something to send, in the order in which they were opened.
     pub fn waiting_connections(&self) -> Vec<ConnectionId> {
         self.hub().waiting()
@@ -293,7 +317,12 @@ impl Backend {
 
     /// Subscription messages that were not sent because they were too long.
     pub fn oversize_messages(&self) -> u64 {
-        self.hub().oversize()
+        self.hub().tally().oversize
+    }
+
+    /// Realtime connections that are open, and their subscriptions.
+    pub fn realtime_population(&self) -> (usize, usize) {
+        self.hub().population()
     }
 
     /// Removes tombstones whose time is over and changes that no delta sync can ask for any more.
@@ -336,6 +365,23 @@ impl Backend {
 
     fn hub(&self) -> MutexGuard<'_, Hub> {
         self.hub.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether nothing is left of any realtime connection.
+    #[cfg(test)]
+    pub(crate) fn realtime_is_empty(&self) -> bool {
+        self.hub().is_empty()
+    }
+
+    /// Keeps mutations from running until it is dropped.
+    #[cfg(test)]
+    pub(crate) fn hold_writer(&self) -> impl Sized + '_ {
+        self.store.writer()
+    }
+
+    /// An identifier for a reply that is made elsewhere.
+    pub(crate) fn new_request_id(&self) -> String {
+        self.uuid()
     }
 
     fn uuid(&self) -> String {

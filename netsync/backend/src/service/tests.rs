@@ -6,6 +6,7 @@ mod hostile;
 mod mutations;
 mod queries;
 mod realtime;
+mod realtime_fuzz;
 mod stories;
 mod sync;
 
