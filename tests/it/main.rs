@@ -4,6 +4,7 @@
 mod command_line;
 mod crash_sweep;
 mod determinism;
+mod hosting;
 mod interop;
 mod kill;
 mod protocol;

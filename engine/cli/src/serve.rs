@@ -1,17 +1,21 @@
 //! `landfall serve`: the AppSync-compatible backend on an address of this machine.
 
+mod hosting;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Args as ClapArgs, ValueEnum};
-use landfall_backend::{Backend, BackendConfig, ConflictStrategy, ServerHandle, os_entropy};
+use landfall_backend::{Backend, BackendConfig, ConflictStrategy, ServeOptions, ServerHandle, os_entropy};
 use landfall_core::Schema;
 use landfall_storage::kv::KvStore;
 
 use crate::schema_file;
+use hosting::{Hosting, WELL_KNOWN_API_KEY};
 
-/// Prints `listening on http://127.0.0.1:N/graphql` once it is ready; ends at Ctrl-C.
+/// Prints `listening on http://127.0.0.1:N/graphql` once it is ready; ends at Ctrl-C (a second one does not wait).
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Args {
     /// GraphQL SDL with Amplify's directives, or model-introspection JSON.
@@ -29,12 +33,20 @@ pub(crate) struct Args {
         value_name = "KEY",
         env = "LANDFALL_API_KEY",
         hide_env_values = true,
-        default_value = "da2-landfall"
+        default_value = WELL_KNOWN_API_KEY
     )]
     api_key: String,
     /// How conflicts are resolved.
     #[arg(long, value_enum, default_value = "automerge")]
     conflict: Conflict,
+    #[command(flatten)]
+    hosting: Hosting,
+}
+
+impl Args {
+    pub(crate) fn start_log(&self) {
+        crate::log::start(self.hosting.log_format, self.hosting.log_level);
+    }
 }
 
 /// How the backend resolves conflicts.
@@ -72,6 +84,19 @@ pub(crate) async fn start(
     data: Option<&Path>,
     port: u16,
 ) -> miette::Result<Running> {
+    let address = SocketAddr::from((IpAddr::V4(Ipv4Addr::LOCALHOST), port));
+    host(schema, api_key, conflict, data, address, ServeOptions::default()).await
+}
+
+/// Starts a backend as it is to be hosted.
+async fn host(
+    schema: Arc<Schema>,
+    api_key: &str,
+    conflict: Conflict,
+    data: Option<&Path>,
+    address: SocketAddr,
+    options: ServeOptions,
+) -> miette::Result<Running> {
     let kv = match data {
         Some(directory) => KvStore::open(directory),
         None => KvStore::in_memory(),
@@ -86,12 +111,9 @@ pub(crate) async fn start(
     };
     let backend =
         Backend::new(schema, config, kv, os_entropy()).map_err(|error| miette::miette!("{error}"))?;
-    let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
-    let handle = landfall_backend::serve(address, Arc::new(backend))
+    let handle = landfall_backend::serve_with(address, Arc::new(backend), options)
         .await
-        .map_err(|error| {
-            miette::miette!("cannot listen on {address}: {error}; choose another --port, or 0 for a free one")
-        })?;
+        .map_err(|error| miette::miette!("{error} (--port 0 picks a free one)"))?;
     Ok(Running {
         url: handle.endpoint(),
         handle,
@@ -100,18 +122,59 @@ pub(crate) async fn start(
 
 pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
     let schema = Arc::new(schema_file::read(&args.schema)?);
-    let running = start(
+    let options = args.hosting.options(&args.api_key)?;
+    let address = SocketAddr::from((args.hosting.host(), args.port));
+    let mut signals = Signals::new()?;
+    let running = host(
         schema,
         &args.api_key,
         args.conflict,
         args.data.as_deref(),
-        args.port,
+        address,
+        options,
     )
     .await?;
     println!("listening on {}", running.url());
-    tokio::signal::ctrl_c()
-        .await
-        .map_err(|error| miette::miette!("{error}"))?;
-    running.shutdown().await;
-    Ok(ExitCode::SUCCESS)
+    signals.next().await;
+    tracing::info!("asked to stop: finishing what runs");
+    tokio::select! {
+        () = running.shutdown() => Ok(ExitCode::SUCCESS),
+        () = signals.next() => {
+            tracing::warn!("asked to stop at once");
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+/// What asks a process to end: Ctrl-C, and what service managers send.
+struct Signals {
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    /// Listens from now on.
+    fn new() -> miette::Result<Self> {
+        Ok(Self {
+            #[cfg(unix)]
+            terminate: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+                .map_err(|error| miette::miette!("{error}"))?,
+        })
+    }
+
+    /// Waits for the next one.
+    async fn next(&mut self) {
+        #[cfg(unix)]
+        let terminated = self.terminate.recv();
+        #[cfg(not(unix))]
+        let terminated = std::future::pending::<Option<()>>();
+        tokio::select! {
+            interrupted = tokio::signal::ctrl_c() => {
+                if let Err(error) = interrupted {
+                    tracing::error!(%error, "Ctrl-C cannot be heard");
+                }
+            }
+            _ = terminated => {}
+        }
+    }
 }

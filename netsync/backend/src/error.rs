@@ -33,6 +33,14 @@ pub enum BackendError {
         /// The models it serves.
         known: String,
     },
+    /// The certificate of the server cannot be used.
+    #[error(
+        "the TLS certificate cannot be used ({cause}); give a PEM file with the chain and one with its key"
+    )]
+    Tls {
+        /// What is wrong with it.
+        cause: String,
+    },
     /// The server could not listen on its address.
     #[error("cannot listen on {address}: {cause}; choose another address")]
     Listen {

@@ -40,6 +40,6 @@ pub use faults::{Faults, FieldError};
 pub use hash::HashKey;
 pub use http::{HttpCall, HttpReply};
 pub use realtime::{ConnectionId, Doorbell, Out};
-pub use serve::{ServeOptions, ServerHandle, os_entropy, serve, serve_on, serve_with};
+pub use serve::{ServeOptions, ServerHandle, TlsIdentity, os_entropy, serve, serve_on, serve_with};
 pub use service::{Backend, Job};
 pub use store::PurgeReport;

@@ -44,6 +44,13 @@ const CLOSE_TRY_LATER: u16 = 1013;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(u64);
 
+impl ConnectionId {
+    /// How many connections were opened before it.
+    pub(crate) fn number(self) -> u64 {
+        self.0
+    }
+}
+
 /// What a connection is to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Out {

@@ -5,7 +5,7 @@
 //! is in `service.rs`.
 //!
 //! Paths: `/graphql` (POST, and GET for queries) and `/graphql/realtime` (WebSocket), as AppSync's custom domains have
-//! them.
+//! them; `/health`; `/metrics` where the options say so.
 //!
 //! Invariants: 1. whatever strangers send, memory is bounded ([`ServeOptions`], [`Limits`](crate::Limits)); 2. a call
 //! that was begun before a shutdown is answered, unless it outlasts [`ServeOptions::shutdown_time`].
@@ -19,10 +19,13 @@ mod browsers;
 mod call;
 mod clock;
 mod listen;
+mod metrics;
 mod options;
 mod patience;
 mod shell;
 mod socket;
+mod tls;
+mod upkeep;
 mod work;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -41,6 +44,7 @@ use crate::error::BackendError;
 use crate::service::Backend;
 
 pub use options::ServeOptions;
+pub use tls::TlsIdentity;
 
 use shell::{Shell, Stop};
 
@@ -51,6 +55,7 @@ pub struct ServerHandle {
     pub local_addr: SocketAddr,
     stop: Arc<Stop>,
     clock: Arc<clock::Clock>,
+    scheme: &'static str,
     server: JoinHandle<()>,
 }
 
@@ -66,7 +71,7 @@ impl ServerHandle {
 
     /// The base URL of the HTTP endpoint.
     pub fn endpoint(&self) -> String {
-        format!("http://{}/graphql", self.local_addr)
+        format!("{}://{}/graphql", self.scheme, self.local_addr)
     }
 
     /// Sets the server's clock, in milliseconds since 1970; it goes on from there. What is due by then happens at once.
@@ -137,10 +142,12 @@ pub fn serve_on(
         stop.finished(),
         options.tick,
     ));
+    let scheme = if options.tls.is_some() { "https" } else { "http" };
     let listening = listen::Listening {
         listener,
         options,
         stop: Arc::clone(&stop),
+        places: Arc::clone(&shell.places),
         sockets,
     };
     let routes = routes(shell);
@@ -156,18 +163,27 @@ pub fn serve_on(
         local_addr,
         stop,
         clock,
+        scheme,
         server,
     })
 }
 
 fn routes(shell: Shell) -> Router {
     let options = Arc::clone(&shell.options);
-    Router::new()
+    // What is not the API itself is not for pages of other origins.
+    let mut routes = Router::new()
         .route("/graphql", any(call::call))
-        .route("/graphql/realtime", get(socket::upgrade))
-        .fallback(call::not_found)
-        .layer(middleware::from_fn_with_state(options, browsers::allow))
-        .with_state(shell)
+        .route("/graphql/realtime", any(socket::upgrade))
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&options),
+            browsers::allow,
+        ))
+        .route("/health", get(upkeep::health))
+        .fallback(call::not_found);
+    if options.metrics {
+        routes = routes.route("/metrics", get(upkeep::metrics));
+    }
+    routes.with_state(shell)
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::body;
+use super::metrics::{self, Operation};
 use super::shell::Shell;
 use crate::execute::ErrorEntry;
 use crate::http::{HttpCall, HttpReply, Refusal, refuse};
@@ -42,7 +43,34 @@ const BODY_LATE: Refusal = Refusal::Shell(
 
 /// Answers a call to the API.
 pub(super) async fn call(State(shell): State<Shell>, request: Request) -> Response {
-    respond(answer(&shell, request).await).await
+    let begun = Instant::now();
+    let mut account = Account::default();
+    let reply = answer(&shell, request, &mut account).await;
+    let outcome = metrics::outcome(&reply, account.timed_out);
+    let took = begun.elapsed();
+    let request_id = reply
+        .headers
+        .iter()
+        .find_map(|(name, value)| (name == "x-amzn-requestid").then_some(value.as_str()));
+    tracing::info!(
+        request_id,
+        kind = account.operation.kind,
+        operation = account.operation.name,
+        outcome,
+        status = reply.status,
+        took_ms = took.as_secs_f64() * 1e3,
+        bytes = reply.body.len(),
+        "call"
+    );
+    shell.metrics.called(account.operation, outcome, took);
+    respond(reply).await
+}
+
+/// What is told of a call in logs and metrics.
+#[derive(Default)]
+struct Account {
+    operation: Operation,
+    timed_out: bool,
 }
 
 /// Answers a call to nowhere.
@@ -50,7 +78,7 @@ pub(super) async fn not_found(State(shell): State<Shell>) -> Response {
     respond(shell.refuse(NOT_FOUND)).await
 }
 
-async fn answer(shell: &Shell, request: Request) -> HttpReply {
+async fn answer(shell: &Shell, request: Request, account: &mut Account) -> HttpReply {
     let deadline = Instant::now() + shell.options.request_time;
     let (head, body) = request.into_parts();
     let get = match head.method {
@@ -71,12 +99,13 @@ async fn answer(shell: &Shell, request: Request) -> HttpReply {
         headers: header_list(&head.headers),
         body: taken.bytes.clone(),
     };
-    tokio::time::timeout_at(deadline, shell.run(call))
-        .await
-        .unwrap_or_else(|_| {
-            let entry = ErrorEntry::of_request("Execution timed out.", None);
-            shell.refuse(Refusal::Invalid(vec![entry]))
-        })
+    let running = shell.run(call, &mut account.operation);
+    if let Ok(reply) = tokio::time::timeout_at(deadline, running).await {
+        return reply;
+    }
+    account.timed_out = true;
+    let entry = ErrorEntry::of_request("Execution timed out.", None);
+    shell.refuse(Refusal::Invalid(vec![entry]))
 }
 
 impl Shell {
@@ -85,7 +114,7 @@ impl Shell {
         refuse(refusal, &self.backend.new_request_id())
     }
 
-    async fn run(&self, call: HttpCall) -> HttpReply {
+    async fn run(&self, call: HttpCall, operation: &mut Operation) -> HttpReply {
         let job = if call.body.len() <= PARSED_AT_ONCE_BYTES {
             self.backend.prepare(self.clock.now_ms(), &call)
         } else {
@@ -94,10 +123,15 @@ impl Shell {
                 .await
                 .unwrap_or_else(|_| Err(Box::new(self.refuse(Refusal::Internal))))
         };
-        match job {
-            Ok(job) if job.is_mutation() => self.write(job).await,
-            Ok(job) => self.read(job).await,
-            Err(reply) => *reply,
+        let job = match job {
+            Ok(job) => job,
+            Err(reply) => return *reply,
+        };
+        *operation = Operation::of(&job);
+        if job.is_mutation() {
+            self.write(job).await
+        } else {
+            self.read(job).await
         }
     }
 

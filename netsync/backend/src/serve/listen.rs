@@ -1,7 +1,7 @@
 //! Who is let in: sockets, their number, and their end.
 //!
-//! Owns the listener and the tasks of sockets, up to the point where a socket becomes a WebSocket. Invariants: 1. there are never more sockets than the options
-//! allow; 2. no fault of a socket, and no lack of file descriptors, ends the server.
+//! Owns the listener, TLS and the tasks of sockets, up to the point where a socket becomes a WebSocket. Invariants:
+//! 1. there are never more sockets than the options allow; 2. no fault of a socket, and no lack of file descriptors, ends the server.
 
 use std::io;
 use std::sync::Arc;
@@ -43,6 +43,8 @@ pub(super) struct Listening {
     pub(super) listener: TcpListener,
     pub(super) options: Arc<ServeOptions>,
     pub(super) stop: Arc<Stop>,
+    /// A place for each socket.
+    pub(super) places: Arc<Semaphore>,
     /// Ends when the last realtime connection has ended.
     pub(super) sockets: mpsc::Receiver<()>,
 }
@@ -72,8 +74,6 @@ impl Listening {
 
     async fn accept(&self, tasks: &mut JoinSet<()>, routes: &Router) {
         let mut stopped = self.stop.finished();
-        let most = self.options.sockets_max.min(Semaphore::MAX_PERMITS);
-        let places = Arc::new(Semaphore::new(most));
         let turned_away = Arc::new(Semaphore::new(TURNED_AWAY_AT_ONCE));
         loop {
             let accepted = tokio::select! {
@@ -88,10 +88,12 @@ impl Listening {
                     continue;
                 }
             };
-            if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
+            if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
                 let (options, stop) = (Arc::clone(&self.options), Arc::clone(&self.stop));
                 tasks.spawn(welcome(stream, place, options, stop, routes.clone()));
-            } else if let Ok(place) = Arc::clone(&turned_away).try_acquire_owned() {
+            } else if self.options.tls.is_none()
+                && let Ok(place) = Arc::clone(&turned_away).try_acquire_owned()
+            {
                 tasks.spawn(turn_away(stream, place));
             }
         }
@@ -136,7 +138,14 @@ async fn welcome(
         tracing::debug!(%error, "a socket takes no options");
     }
     let stream = Patience::new(stream, options.stall_time, Some(place));
-    talk(stream, &options, &stop, routes).await;
+    let Some(tls) = &options.tls else {
+        return talk(stream, &options, &stop, routes).await;
+    };
+    match tokio::time::timeout(options.head_time, tls.acceptor().accept(stream)).await {
+        Ok(Ok(stream)) => talk(stream, &options, &stop, routes).await,
+        Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+        Err(_) => tracing::debug!("a TLS handshake took too long"),
+    }
 }
 
 /// Speaks HTTP on a stream until either side ends, or it becomes a WebSocket.

@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use super::tls::TlsIdentity;
+
 /// Settings of a server.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -26,6 +28,10 @@ pub struct ServeOptions {
     pub tick: Duration,
     /// Pages of which origins may call (`https://app.example.com`); by default those of any, as on AppSync.
     pub origins: Option<Vec<String>>,
+    /// The certificate to show; without one the server speaks plain HTTP.
+    pub tls: Option<TlsIdentity>,
+    /// Whether `/metrics` is answered; it names the operations of the schema to whoever asks.
+    pub metrics: bool,
 }
 
 impl Default for ServeOptions {
@@ -40,6 +46,8 @@ impl Default for ServeOptions {
             shutdown_time: Duration::from_secs(10),
             tick: Duration::from_secs(1),
             origins: None,
+            tls: None,
+            metrics: false,
         }
     }
 }

@@ -8,6 +8,7 @@ use tokio::sync::{Semaphore, broadcast, mpsc};
 
 use super::body::Budget;
 use super::clock::Clock;
+use super::metrics::Metrics;
 use super::options::ServeOptions;
 use super::work::QueuedJob;
 use crate::service::Backend;
@@ -22,6 +23,9 @@ pub(super) struct Shell {
     pub(super) jobs: mpsc::Sender<QueuedJob>,
     /// A place for each query that may run.
     pub(super) queries: Arc<Semaphore>,
+    /// A place for each socket.
+    pub(super) places: Arc<Semaphore>,
+    pub(super) metrics: Arc<Metrics>,
     /// Room for the bodies of requests.
     pub(super) bodies: Arc<Budget>,
     /// Held by each realtime connection, so that the server knows when the last is gone.
@@ -44,6 +48,8 @@ impl Shell {
             queries: Arc::new(Semaphore::new(
                 options.queries_at_once.clamp(1, Semaphore::MAX_PERMITS),
             )),
+            places: Arc::new(Semaphore::new(options.sockets_max.min(Semaphore::MAX_PERMITS))),
+            metrics: Arc::default(),
             bodies: Arc::new(Budget::new(options.bodies_bytes_max)),
             options: Arc::new(options),
             alive,

@@ -3,6 +3,7 @@
 //! Owns the way of messages between a socket and its connection in the hub, and the end of both. A client that does not
 //! read is not read either; what waits for it is bounded by the hub's queue, which cuts it at the bound.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use futures_util::SinkExt;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::call::{header_list, respond};
 use super::shell::Shell;
@@ -79,6 +81,16 @@ enum Ending {
     BrokenOff,
 }
 
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Close(code, reason) => write!(f, "{reason} ({code})"),
+            Self::Goodbye => f.write_str("the client said goodbye"),
+            Self::BrokenOff => f.write_str("broken off"),
+        }
+    }
+}
+
 /// A connection of the hub that ends with its socket, however that ends.
 struct Open<'s> {
     shell: &'s Shell,
@@ -104,7 +116,15 @@ async fn connection(
         .backend
         .open_connection(shell.clock.now_ms(), headers, query, doorbell);
     let open = Open { shell, id };
+    let begun = Instant::now();
+    tracing::debug!(connection = id.number(), "a realtime connection begins");
     let ending = carry(shell, socket, id, &bell).await;
+    tracing::info!(
+        connection = id.number(),
+        %ending,
+        lasted_s = begun.elapsed().as_secs(),
+        "a realtime connection ended"
+    );
     // Nobody is told anything more, while the goodbye takes its time.
     drop(open);
     match ending {

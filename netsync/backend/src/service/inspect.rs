@@ -8,7 +8,8 @@ use super::Backend;
 use crate::compile::ModelPlan;
 use crate::error::BackendError;
 use crate::item::Item;
-use crate::store::{PageRequest, Reading};
+use crate::realtime::RealtimeTally;
+use crate::store::{PageRequest, Reading, RowTally};
 
 /// Rows that are read at a time.
 const INSPECT_PAGE_ROWS: usize = 1_000;
@@ -21,6 +22,21 @@ enum Table {
 }
 
 impl Backend {
+    /// How many rows each table holds, tombstones and old changes included.
+    pub(crate) fn stored_rows(&self) -> Result<[(&'static str, u64); 3], BackendError> {
+        self.store.stored_rows()
+    }
+
+    /// What was read and written since the start.
+    pub(crate) fn row_tally(&self) -> RowTally {
+        self.store.tally.now()
+    }
+
+    /// What realtime connections did since the start.
+    pub(crate) fn realtime_tally(&self) -> RealtimeTally {
+        self.hub().tally()
+    }
+
     /// Every record of a model in key order, tombstones included, as they are stored.
     ///
     /// # Errors
