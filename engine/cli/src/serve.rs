@@ -134,7 +134,16 @@ pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
         options,
     )
     .await?;
+    for fault in &args.hosting.fault {
+        running
+            .handle
+            .inject(*fault)
+            .map_err(|error| miette::miette!("{error}"))?;
+    }
     println!("listening on {}", running.url());
+    if args.hosting.is_development() {
+        println!("explore it at {}", running.url().trim_end_matches("graphql"));
+    }
     signals.next().await;
     tracing::info!("asked to stop: finishing what runs");
     tokio::select! {

@@ -33,6 +33,14 @@ pub enum BackendError {
         /// The models it serves.
         known: String,
     },
+    /// Something that only a server in development mode does.
+    #[error(
+        "{what} only in development mode, which listens on this machine only; start the server with it (--dev)"
+    )]
+    NotInDevelopment {
+        /// What was refused.
+        what: &'static str,
+    },
     /// The certificate of the server cannot be used.
     #[error(
         "the TLS certificate cannot be used ({cause}); give a PEM file with the chain and one with its key"

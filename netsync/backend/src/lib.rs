@@ -36,10 +36,10 @@ pub use config::{
 pub use conflict::ConflictStrategy;
 pub use entropy::{Entropy, SeededEntropy};
 pub use error::BackendError;
-pub use faults::{Faults, FieldError};
+pub use faults::{BadFault, FaultCommand, Faults, FieldError};
 pub use hash::HashKey;
 pub use http::{HttpCall, HttpReply};
 pub use realtime::{ConnectionId, Doorbell, Out};
 pub use serve::{ServeOptions, ServerHandle, TlsIdentity, os_entropy, serve, serve_on, serve_with};
-pub use service::{Backend, Job};
+pub use service::{Backend, Job, Looked};
 pub use store::PurgeReport;

@@ -14,6 +14,7 @@
     reason = "this module is the shell around the real world: it reads the clock and spawns tasks for the machine"
 )]
 
+mod admin;
 mod body;
 mod browsers;
 mod call;
@@ -21,6 +22,7 @@ mod clock;
 mod listen;
 mod metrics;
 mod options;
+mod page;
 mod patience;
 mod shell;
 mod socket;
@@ -28,6 +30,7 @@ mod tls;
 mod upkeep;
 mod work;
 
+use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -41,6 +44,7 @@ use tokio::task::JoinHandle;
 
 use crate::entropy::SeededEntropy;
 use crate::error::BackendError;
+use crate::faults::FaultCommand;
 use crate::service::Backend;
 
 pub use options::ServeOptions;
@@ -49,14 +53,22 @@ pub use tls::TlsIdentity;
 use shell::{Shell, Stop};
 
 /// A running server; it stops when told to, not when dropped.
-#[derive(Debug)]
 pub struct ServerHandle {
     /// The address it listens on; the port is the real one where 0 was asked for.
     pub local_addr: SocketAddr,
     stop: Arc<Stop>,
     clock: Arc<clock::Clock>,
-    scheme: &'static str,
+    options: Arc<ServeOptions>,
+    backend: Arc<Backend>,
     server: JoinHandle<()>,
+}
+
+impl fmt::Debug for ServerHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerHandle")
+            .field("local_addr", &self.local_addr)
+            .finish_non_exhaustive()
+    }
 }
 
 impl ServerHandle {
@@ -71,7 +83,20 @@ impl ServerHandle {
 
     /// The base URL of the HTTP endpoint.
     pub fn endpoint(&self) -> String {
-        format!("{}://{}/graphql", self.scheme, self.local_addr)
+        let scheme = if self.options.tls.is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        format!("{scheme}://{}/graphql", self.local_addr)
+    }
+
+    /// Makes something go wrong, or puts it right.
+    ///
+    /// # Errors
+    /// [`BackendError::NotInDevelopment`] unless [`ServeOptions::development`] is set; otherwise what the store says.
+    pub fn inject(&self, command: FaultCommand) -> Result<(), BackendError> {
+        shell::inject(&self.options, &self.clock, &self.backend, command)
     }
 
     /// Sets the server's clock, in milliseconds since 1970; it goes on from there. What is due by then happens at once.
@@ -100,12 +125,17 @@ pub async fn serve(address: SocketAddr, backend: Arc<Backend>) -> Result<ServerH
 /// Serves a backend on an address until it is shut down.
 ///
 /// # Errors
-/// [`BackendError::Listen`] if the address cannot be listened on.
+/// [`BackendError::Listen`] if the address cannot be listened on, [`BackendError::NotInDevelopment`] if a server to develop
+/// against is to listen to other machines.
 pub async fn serve_with(
     address: SocketAddr,
     backend: Arc<Backend>,
     options: ServeOptions,
 ) -> Result<ServerHandle, BackendError> {
+    if options.development && !address.ip().is_loopback() {
+        let what = "tables are shown and faults injected";
+        return Err(BackendError::NotInDevelopment { what });
+    }
     let failed = |error: std::io::Error| BackendError::Listen {
         address: address.to_string(),
         cause: error.to_string(),
@@ -114,7 +144,8 @@ pub async fn serve_with(
     serve_on(listener, backend, options).map_err(failed)
 }
 
-/// Serves a backend on a listener until it is shut down; must be called inside a tokio runtime.
+/// Serves a backend on a listener until it is shut down; must be called inside a tokio runtime. Whoever hands in the
+/// listener answers for who can reach it.
 ///
 /// # Errors
 /// What the system says if the listener has no address.
@@ -138,14 +169,13 @@ pub fn serve_on(
     ));
     let timekeeper = tokio::spawn(work::keep_time(
         Arc::clone(&shell.clock),
-        backend,
+        Arc::clone(&backend),
         stop.finished(),
         options.tick,
     ));
-    let scheme = if options.tls.is_some() { "https" } else { "http" };
     let listening = listen::Listening {
         listener,
-        options,
+        options: Arc::clone(&options),
         stop: Arc::clone(&stop),
         places: Arc::clone(&shell.places),
         sockets,
@@ -163,7 +193,8 @@ pub fn serve_on(
         local_addr,
         stop,
         clock,
-        scheme,
+        options,
+        backend,
         server,
     })
 }
@@ -182,6 +213,9 @@ fn routes(shell: Shell) -> Router {
         .fallback(call::not_found);
     if options.metrics {
         routes = routes.route("/metrics", get(upkeep::metrics));
+    }
+    if options.development {
+        routes = routes.merge(admin::routes()).merge(page::routes());
     }
     routes.with_state(shell)
 }

@@ -8,6 +8,8 @@
 
 mod inspect;
 
+pub use inspect::Looked;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use apollo_compiler::executable::OperationType;
@@ -20,7 +22,7 @@ use crate::config::BackendConfig;
 use crate::entropy::{Entropy, uuid_v4};
 use crate::error::BackendError;
 use crate::execute::{Documents, Environment, ErrorEntry, Executed, Prepared, run_mutation, run_query};
-use crate::faults::{Faults, FieldError};
+use crate::faults::{FaultCommand, Faults, FieldError};
 use crate::hash::HashKey;
 use crate::http::{GraphqlRequest, HttpCall, HttpReply, Refusal, refuse, reply_of};
 use crate::realtime::{ConnectionId, Doorbell, Hub, Judge, Out};
@@ -129,6 +131,9 @@ impl Backend {
             let mut faults = self.faults();
             if let Some(status) = faults.take_status() {
                 return Err(refused(Refusal::Status(status)));
+            }
+            if faults.take_throttled(now_ms) {
+                return Err(refused(Refusal::Status(429)));
             }
             if faults.take_lost_request() {
                 return Err(Box::new(HttpReply {
@@ -336,6 +341,36 @@ impl Backend {
     /// Faults to inject.
     pub fn faults(&self) -> MutexGuard<'_, Faults> {
         self.faults.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes something go wrong, or puts it right; what concerns the clock is for whoever gives the time.
+    ///
+    /// # Errors
+    /// [`BackendError::Store`] if a purge fails.
+    pub fn inject(&self, now_ms: i64, command: FaultCommand) -> Result<(), BackendError> {
+        match command {
+            FaultCommand::Fail { status, calls } => self.faults().fail_next(calls, status),
+            FaultCommand::Delay { ms, calls } => self.faults().delay_replies(calls, ms),
+            FaultCommand::Throttle { per_second } => self.faults().throttle(Some(per_second)),
+            FaultCommand::LoseRequests(calls) => self.faults().lose_requests(calls),
+            FaultCommand::LoseReplies(calls) => self.faults().lose_replies(calls),
+            FaultCommand::FailFields { error, requests } => self.faults().fail_fields(requests, error),
+            FaultCommand::DropMessages(messages) => self.faults().drop_messages(messages),
+            FaultCommand::DuplicateMessages(messages) => self.faults().duplicate_messages(messages),
+            FaultCommand::PauseMessages => self.faults().pause_fan_out(),
+            FaultCommand::ResumeMessages => self.resume_fan_out(),
+            FaultCommand::CutSockets => self.cut_connections(),
+            FaultCommand::Purge => {
+                let report = self.purge(now_ms)?;
+                tracing::info!(?report, "purged");
+            }
+            FaultCommand::Clear => {
+                self.resume_fan_out();
+                *self.faults() = Faults::default();
+            }
+            FaultCommand::SetClock { .. } | FaultCommand::MoveClock { .. } => {}
+        }
+        Ok(())
     }
 
     /// Sends the subscription messages that were held back, and no longer holds any back.

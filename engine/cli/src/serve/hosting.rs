@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use landfall_backend::{ServeOptions, TlsIdentity};
+use landfall_backend::{FaultCommand, ServeOptions, TlsIdentity};
 
 use crate::log::{LogFormat, LogLevel};
 
@@ -31,6 +31,13 @@ pub(crate) struct Hosting {
     /// Answer /metrics for Prometheus.
     #[arg(long)]
     metrics: bool,
+    /// A server to develop against: a page to explore the API at /, the tables, faults on demand. It listens on this
+    /// machine only.
+    #[arg(long)]
+    dev: bool,
+    /// Something that goes wrong from the start, such as fail=503*3 or delay=200*all; repeat it for more.
+    #[arg(long, value_name = "FAULT", requires = "dev")]
+    pub(crate) fault: Vec<FaultCommand>,
     /// Form of the log on standard error.
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log_format: LogFormat,
@@ -44,6 +51,10 @@ impl Hosting {
         self.host
     }
 
+    pub(crate) fn is_development(&self) -> bool {
+        self.dev
+    }
+
     /// The options of the server; refuses what is not safe together.
     pub(crate) fn options(&self, api_key: &str) -> miette::Result<ServeOptions> {
         if !self.host.is_loopback() && api_key == WELL_KNOWN_API_KEY {
@@ -53,7 +64,8 @@ impl Hosting {
             ));
         }
         let mut options = ServeOptions::default();
-        options.metrics = self.metrics;
+        options.development = self.dev;
+        options.metrics = self.metrics || self.dev;
         if !self.cors_origin.is_empty() {
             options.origins = Some(self.cors_origin.clone());
         }

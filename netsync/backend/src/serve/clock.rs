@@ -27,6 +27,11 @@ impl Clock {
         self.moved.notify_one();
     }
 
+    /// Moves the time; it goes on from there.
+    pub(super) fn shift(&self, ms: i64) {
+        self.set(self.now_ms().saturating_add(ms));
+    }
+
     /// Waits until the clock is set.
     pub(super) async fn moved(&self) {
         self.moved.notified().await;

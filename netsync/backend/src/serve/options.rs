@@ -32,6 +32,9 @@ pub struct ServeOptions {
     pub tls: Option<TlsIdentity>,
     /// Whether `/metrics` is answered; it names the operations of the schema to whoever asks.
     pub metrics: bool,
+    /// Whether this is a server to develop against: faults on demand, the tables to look at, a page to explore the API.
+    /// Such a server listens on this machine only.
+    pub development: bool,
 }
 
 impl Default for ServeOptions {
@@ -48,6 +51,7 @@ impl Default for ServeOptions {
             origins: None,
             tls: None,
             metrics: false,
+            development: false,
         }
     }
 }

@@ -11,6 +11,8 @@ use super::clock::Clock;
 use super::metrics::Metrics;
 use super::options::ServeOptions;
 use super::work::QueuedJob;
+use crate::error::BackendError;
+use crate::faults::FaultCommand;
 use crate::service::Backend;
 
 /// What every handler shares.
@@ -56,6 +58,29 @@ impl Shell {
         };
         (shell, sockets)
     }
+}
+
+/// Makes something go wrong, or puts it right.
+///
+/// # Errors
+/// [`BackendError::NotInDevelopment`] unless this is a server to develop against; otherwise what the store says.
+pub(super) fn inject(
+    options: &ServeOptions,
+    clock: &Clock,
+    backend: &Backend,
+    command: FaultCommand,
+) -> Result<(), BackendError> {
+    if !options.development {
+        let what = "faults are injected";
+        return Err(BackendError::NotInDevelopment { what });
+    }
+    tracing::info!(fault = %command, "injected");
+    match command {
+        FaultCommand::SetClock { unix_ms } => clock.set(unix_ms),
+        FaultCommand::MoveClock { ms } => clock.shift(ms),
+        _ => {}
+    }
+    backend.inject(clock.now_ms(), command)
 }
 
 /// The end of a server, in two steps.

@@ -1,6 +1,7 @@
 //! Looking at what a backend has stored, from inside the process.
 //!
-//! Owns the reading of whole tables for tests, simulations and tools. Nothing here can be asked over the network.
+//! Owns the reading of whole tables for tests, simulations and tools. Over
+//! the network it can be asked only of a server in development mode.
 
 use landfall_core::{FieldMap, RecordId, RecordVersion, RemoteRecord, SyncMetadata};
 
@@ -54,6 +55,40 @@ impl Backend {
     }
 
     fn inspect(&self, model: &str, table: Table) -> Result<Vec<RemoteRecord>, BackendError> {
+        let mut records = Vec::new();
+        let mut after = None;
+        loop {
+            let mut looked = self.inspect_page(model, table, after.as_deref(), INSPECT_PAGE_ROWS)?;
+            records.append(&mut looked.records);
+            match looked.next {
+                Some(next) => after = Some(next),
+                None => return Ok(records),
+            }
+        }
+    }
+
+    /// A page of a model's records, or of its changes, at most 1,000; `after` is the `next` of the page before.
+    ///
+    /// # Errors
+    /// [`BackendError::UnknownModel`], or what the disk says.
+    pub fn look(
+        &self,
+        model: &str,
+        changes: bool,
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Looked, BackendError> {
+        let table = if changes { Table::Changes } else { Table::Records };
+        self.inspect_page(model, table, after, limit.clamp(1, INSPECT_PAGE_ROWS))
+    }
+
+    fn inspect_page(
+        &self,
+        model: &str,
+        table: Table,
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Looked, BackendError> {
         let plan = self
             .compiled
             .find_model(model)
@@ -73,28 +108,32 @@ impl Backend {
             rows: &snapshot,
             now_ms: i64::MIN,
         };
-        let mut records = Vec::new();
-        let mut after = None;
-        loop {
-            let request = PageRequest {
-                after: after.as_deref(),
-                limit: INSPECT_PAGE_ROWS,
-                filter: None,
-                descending: false,
-            };
-            let page = match table {
-                Table::Records => reading.scan(plan, &request)?,
-                Table::Changes => reading.changes(plan, i64::MIN, &request)?,
-            };
-            for item in page.items {
-                records.push(remote_record(plan, item)?);
-            }
-            match page.next {
-                Some(next) => after = Some(next),
-                None => return Ok(records),
-            }
-        }
+        let request = PageRequest {
+            after,
+            limit,
+            filter: None,
+            descending: false,
+        };
+        let page = match table {
+            Table::Records => reading.scan(plan, &request)?,
+            Table::Changes => reading.changes(plan, i64::MIN, &request)?,
+        };
+        let records = page.items.into_iter().map(|item| remote_record(plan, item));
+        Ok(Looked {
+            records: records.collect::<Result<_, _>>()?,
+            next: page.next,
+        })
     }
+}
+
+/// A page of what is stored.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Looked {
+    /// The rows, in the order of their keys; changes oldest first.
+    pub records: Vec<RemoteRecord>,
+    /// Where the next page begins; `None` at the end.
+    pub next: Option<Vec<u8>>,
 }
 
 fn remote_record(plan: &ModelPlan, item: Item) -> Result<RemoteRecord, BackendError> {
