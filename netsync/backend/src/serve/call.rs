@@ -1,4 +1,4 @@
-//! Calls over HTTP.
+//! Calls of the API over HTTP.
 //!
 //! Owns the way of one call from its head to its reply, and the time that it may take. What it answers is decided in
 //! `service.rs`; the refusals of the shell itself have the same form.
