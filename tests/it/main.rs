@@ -3,10 +3,12 @@
 
 mod authorization;
 mod bad_surroundings;
+mod browser;
 mod command_line;
 mod crash_sweep;
 mod determinism;
 mod guides;
+mod hosting;
 mod inspect;
 mod interop;
 mod kill;

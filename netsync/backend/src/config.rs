@@ -87,6 +87,14 @@ pub struct Limits {
     pub page_max: usize,
     /// Most subscriptions of one connection (AppSync: 200, earlier 100 and 50).
     pub subscriptions_max: usize,
+    /// Most bytes of requests that the subscriptions of one connection keep.
+    pub subscription_bytes_max: usize,
+    /// Longest identifier of a subscription, in bytes; clients send UUIDs.
+    pub subscription_id_bytes_max: usize,
+    /// Most messages of one connection in a second; as many may come at once after a quiet second.
+    pub frames_per_second_max: u32,
+    /// How long a new connection may say nothing that the server knows, in milliseconds.
+    pub init_timeout_ms: i64,
     /// Most realtime connections at once; each holds buffers.
     pub connections_max: usize,
     /// Longest realtime message in either direction, in bytes (AppSync: 240 KB).
@@ -124,6 +132,10 @@ impl Default for Limits {
             page_default: 100,
             page_max: 1_000,
             subscriptions_max: 200,
+            subscription_bytes_max: 1024 * 1024,
+            subscription_id_bytes_max: 256,
+            frames_per_second_max: 1_000,
+            init_timeout_ms: 30_000,
             connections_max: 10_000,
             frame_bytes_max: 240 * 1024,
             outgoing_frames_max: 4_096,

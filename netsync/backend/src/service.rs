@@ -24,13 +24,13 @@ use crate::error::BackendError;
 use crate::execute::{
     ConflictRound, Documents, Environment, ErrorEntry, Executed, Prepared, run_mutation, run_query,
 };
-use crate::faults::{Faults, FieldError};
+use crate::faults::{FaultCommand, Faults, FieldError};
 use crate::hash::HashKey;
 use crate::http::{GraphqlRequest, HttpCall, HttpReply, Refusal, refuse, reply_of};
 use crate::realtime::{ConnectionId, Doorbell, Hub, Incoming, Judge, Out};
 use crate::store::{PurgeReport, Reading, Session, Store};
 
-pub use inspect::DeltaRow;
+pub use inspect::{DeltaRow, Looked};
 
 /// An AppSync-compatible backend.
 pub struct Backend {
@@ -56,6 +56,7 @@ pub struct Job {
     lost: bool,
     /// Whether a handler may have to decide a conflict of it.
     may_ask: bool,
+    delay_ms: u64,
 }
 
 impl Job {
@@ -73,6 +74,16 @@ impl Job {
     /// of whoever signed, the context that an authorizer added.
     pub fn identity(&self) -> serde_json::Value {
         self.caller.identity()
+    }
+
+    /// The name of its only root field, which the schema bounds; `several` if there are more.
+    pub fn operation(&self) -> String {
+        self.prepared.operation_label()
+    }
+
+    /// The identifier that its reply carries.
+    pub fn request_id(&self) -> &str {
+        &self.request_id
     }
 }
 
@@ -141,10 +152,13 @@ impl Backend {
     pub fn prepare(&self, now_ms: i64, call: &HttpCall) -> Result<Job, Box<HttpReply>> {
         let request_id = self.uuid();
         let refused = |refusal| Box::new(refuse(refusal, &request_id));
-        let lost = {
+        let (lost, delay_ms) = {
             let mut faults = self.faults();
             if let Some(status) = faults.take_status() {
                 return Err(refused(Refusal::Status(status)));
+            }
+            if faults.take_throttled(now_ms) {
+                return Err(refused(Refusal::Status(429)));
             }
             if faults.take_lost_request() {
                 return Err(Box::new(HttpReply {
@@ -152,7 +166,7 @@ impl Backend {
                     ..refuse(Refusal::Internal, &request_id)
                 }));
             }
-            faults.take_lost_reply()
+            (faults.take_lost_reply(), faults.take_delay_ms())
         };
         self.understand(now_ms, call, &request_id)
             .map(|(prepared, caller)| Job {
@@ -161,6 +175,7 @@ impl Backend {
                 caller,
                 request_id: request_id.clone(),
                 lost,
+                delay_ms,
             })
             .map_err(refused)
     }
@@ -302,6 +317,7 @@ impl Backend {
         };
         HttpReply {
             lost: job.lost,
+            delay_ms: job.delay_ms,
             ..reply
         }
     }
@@ -323,10 +339,11 @@ impl Backend {
 
     /// Handles a text message of a realtime client.
     pub fn frame_in(&self, now_ms: i64, id: ConnectionId, text: &str) {
-        if !self.hub().is_open(id) {
+        let incoming = Incoming::read(text, self.config.limits.frame_bytes_max);
+        // Before anybody is judged, as that may take an authorizer's time.
+        if !self.hub().takes_frame(now_ms, id, &incoming, &self.config) {
             return;
         }
-        let incoming = Incoming::read(text, self.config.limits.frame_bytes_max);
         // Judged without the lock of the hub: others need not wait for it.
         let caller = self.admit_start(now_ms, &incoming);
         self.hub().frame(now_ms, id, incoming, caller, self.judge());
@@ -336,6 +353,17 @@ impl Backend {
     /// [`Backend::close_connection`] then.
     pub fn take_outgoing(&self, id: ConnectionId) -> Vec<Out> {
         self.hub().take_outgoing(id)
+    }
+
+    /// Takes the first of what a realtime connection is to send: at least one message, and no more after so many
+    /// bytes; an empty list means that nothing waits.
+    pub fn take_some_outgoing(&self, id: ConnectionId, bytes: usize) -> Vec<Out> {
+        self.hub().take_some(id, bytes)
+    }
+
+    /// Lets every realtime connection break off without a close message, as a network does that fails.
+    pub fn cut_connections(&self) {
+        self.hub().cut_all();
     }
 
     /// The realtime connections that have something to send, in the order in which they were opened.
@@ -360,7 +388,12 @@ impl Backend {
 
     /// Subscription messages that were not sent because they were too long.
     pub fn oversize_messages(&self) -> u64 {
-        self.hub().oversize()
+        self.hub().tally().oversize
+    }
+
+    /// Realtime connections that are open, and their subscriptions.
+    pub fn realtime_population(&self) -> (usize, usize) {
+        self.hub().population()
     }
 
     /// Removes tombstones whose time is over and changes that no delta sync can ask for any more.
@@ -374,6 +407,36 @@ impl Backend {
     /// Faults to inject.
     pub fn faults(&self) -> MutexGuard<'_, Faults> {
         self.faults.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes something go wrong, or puts it right; what concerns the clock is for whoever gives the time.
+    ///
+    /// # Errors
+    /// [`BackendError::Store`] if a purge fails.
+    pub fn inject(&self, now_ms: i64, command: FaultCommand) -> Result<(), BackendError> {
+        match command {
+            FaultCommand::Fail { status, calls } => self.faults().fail_next(calls, status),
+            FaultCommand::Delay { ms, calls } => self.faults().delay_replies(calls, ms),
+            FaultCommand::Throttle { per_second } => self.faults().throttle(Some(per_second)),
+            FaultCommand::LoseRequests(calls) => self.faults().lose_requests(calls),
+            FaultCommand::LoseReplies(calls) => self.faults().lose_replies(calls),
+            FaultCommand::FailFields { error, requests } => self.faults().fail_fields(requests, error),
+            FaultCommand::DropMessages(messages) => self.faults().drop_messages(messages),
+            FaultCommand::DuplicateMessages(messages) => self.faults().duplicate_messages(messages),
+            FaultCommand::PauseMessages => self.faults().pause_fan_out(),
+            FaultCommand::ResumeMessages => self.resume_fan_out(),
+            FaultCommand::CutSockets => self.cut_connections(),
+            FaultCommand::Purge => {
+                let report = self.purge(now_ms)?;
+                tracing::info!(?report, "purged");
+            }
+            FaultCommand::Clear => {
+                self.resume_fan_out();
+                *self.faults() = Faults::default();
+            }
+            FaultCommand::SetClock { .. } | FaultCommand::MoveClock { .. } => {}
+        }
+        Ok(())
     }
 
     /// Sends the subscription messages that were held back, and no longer holds any back.
@@ -406,6 +469,23 @@ impl Backend {
 
     fn hub(&self) -> MutexGuard<'_, Hub> {
         self.hub.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether nothing is left of any realtime connection.
+    #[cfg(test)]
+    pub(crate) fn realtime_is_empty(&self) -> bool {
+        self.hub().is_empty()
+    }
+
+    /// Keeps mutations from running until it is dropped.
+    #[cfg(test)]
+    pub(crate) fn hold_writer(&self) -> impl Sized + '_ {
+        self.store.writer()
+    }
+
+    /// An identifier for a reply that is made elsewhere.
+    pub(crate) fn new_request_id(&self) -> String {
+        self.uuid()
     }
 
     fn uuid(&self) -> String {

@@ -13,10 +13,8 @@ use landfall_backend::{
 use miette::{Context as _, IntoDiagnostic as _, miette};
 use serde::Deserialize;
 
+use super::hosting::WELL_KNOWN_API_KEY;
 use super::secret;
-
-/// The key that clients must present if nothing else is said.
-const DEFAULT_KEY: &str = "da2-landfall";
 
 /// How callers say who they are.
 #[derive(Debug, ClapArgs)]
@@ -45,7 +43,7 @@ impl AuthArgs {
             (Some(key), _) => config.api_keys.push(ApiKey::new(key)),
             // Whoever says whom to let in does not mean a key that is known to everybody.
             (None, Some(_)) => {}
-            (None, None) => config.api_keys.push(ApiKey::new(DEFAULT_KEY)),
+            (None, None) => config.api_keys.push(ApiKey::new(WELL_KNOWN_API_KEY)),
         }
         if self.dev_tokens {
             let issuer = DevIssuer::new(&self.secret.read_or_make()?).into_diagnostic()?;

@@ -44,7 +44,9 @@ impl RecordWriter for Session<'_, '_> {
         write: &Write,
         condition: Option<&Filter>,
     ) -> Result<Outcome, BackendError> {
-        Session::write(self, plan, key, write, condition)
+        let outcome = Session::write(self, plan, key, write, condition)?;
+        self.store.tally.wrote(write, &outcome);
+        Ok(outcome)
     }
 }
 

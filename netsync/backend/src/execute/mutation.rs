@@ -59,7 +59,11 @@ impl ObjectValue for MutationRoot<'_> {
                 Some(write) => writer
                     .write(plan, &key, &write, None)
                     .map_err(|error| ctx.die(error))?,
-                None => Outcome::Conflict(*existing),
+                None => {
+                    let refused = Outcome::Conflict(*existing);
+                    ctx.reading.store.tally.wrote(&write, &refused);
+                    refused
+                }
             };
         }
         self.answer(asked, outcome, info)

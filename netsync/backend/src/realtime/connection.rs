@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use apollo_compiler::executable::OperationType;
-use apollo_compiler::response::JsonValue;
+use apollo_compiler::response::{JsonMap, JsonValue};
 use landfall_core::Value;
 use serde_json::{Value as Json, json};
 
@@ -26,6 +26,10 @@ use crate::subscription_filter::SubscriptionFilter;
 pub(super) struct Connection {
     pub(super) opened_at_ms: i64,
     pub(super) keep_alive_at_ms: i64,
+    /// When it is closed unless it says something by then; `None` once it did.
+    pub(super) known_at_ms: Option<i64>,
+    /// Messages that may come before the rate is exceeded, in thousandths, and when that was counted.
+    allowance: (i64, i64),
     pub(super) subscriptions: BTreeMap<String, Subscription>,
     pub(super) out: VecDeque<Out>,
     pub(super) out_bytes: usize,
@@ -43,6 +47,8 @@ pub(super) struct Subscription {
     pub(super) caller: Arc<Caller>,
     /// Of which records the rules let the caller hear.
     pub(super) verdict: Verdict,
+    /// Length of its request.
+    bytes: usize,
 }
 
 /// Equal for subscriptions whose messages are equal: document, operation, variables, and what the caller may see.
@@ -56,6 +62,8 @@ impl Connection {
         Self {
             opened_at_ms: now_ms,
             keep_alive_at_ms: now_ms + config.limits.keep_alive_ms,
+            known_at_ms: Some(now_ms.saturating_add(config.limits.init_timeout_ms)),
+            allowance: (i64::from(config.limits.frames_per_second_max) * 1_000, now_ms),
             subscriptions: BTreeMap::new(),
             out: VecDeque::new(),
             out_bytes: 0,
@@ -72,6 +80,37 @@ impl Connection {
         self.out_bytes += frame.len();
         self.out.push_back(Out::Frame(frame));
         (self.doorbell)();
+    }
+
+    /// Takes the first of what is queued: at least one message, and no more after `bytes` are reached.
+    pub(super) fn take_some(&mut self, bytes: usize) -> Vec<Out> {
+        let mut taken = Vec::new();
+        let mut length = 0;
+        while length < bytes
+            && let Some(out) = self.out.pop_front()
+        {
+            if let Out::Frame(frame) = &out {
+                length += frame.len();
+            }
+            taken.push(out);
+        }
+        self.out_bytes = self.out_bytes.saturating_sub(length);
+        taken
+    }
+
+    /// Counts a message that came in; says whether the rate allows it.
+    pub(super) fn admits_frame(&mut self, now_ms: i64, config: &BackendConfig) -> bool {
+        let per_second = i64::from(config.limits.frames_per_second_max);
+        let (left, counted_ms) = self.allowance;
+        // In a millisecond as many thousandths are added as messages in a second.
+        let gained = now_ms
+            .saturating_sub(counted_ms)
+            .max(0)
+            .saturating_mul(per_second);
+        let left = left.saturating_add(gained).min(per_second * 1_000);
+        let admitted = left >= 1_000;
+        self.allowance = (if admitted { left - 1_000 } else { left }, now_ms);
+        admitted
     }
 
     pub(super) fn close(&mut self, code: u16, reason: &'static str) {
@@ -106,6 +145,16 @@ impl Connection {
             return Err(refused(
                 "DuplicatedOperationError",
                 "Operation with that id already exists",
+            ));
+        }
+        if id.len() > config.limits.subscription_id_bytes_max {
+            return Err(refused("BadRequestException", "Operation id is too long"));
+        }
+        let kept: usize = self.subscriptions.values().map(|kept| kept.bytes).sum();
+        if kept.saturating_add(data.len()) > config.limits.subscription_bytes_max {
+            return Err(refused(
+                "LimitExceededError",
+                "The subscriptions of this connection are too large",
             ));
         }
         let most = config.limits.subscriptions_max;
@@ -155,6 +204,7 @@ impl Connection {
             filter,
             caller,
             verdict,
+            bytes: data.len(),
         })
     }
 }
@@ -226,19 +276,21 @@ impl Subscription {
 
     /// Whether a message passes the filter, or without one the plain arguments: each must equal the field of its name.
     pub(super) fn wants(&self, event: &Event) -> bool {
-        let record = &event.record;
-        match &self.filter {
-            Some(filter) => filter.matches(record),
-            None => self
-                .to
-                .arguments
-                .iter()
-                .filter(|(name, _)| name.as_str() != "filter")
-                .all(|(name, value)| {
-                    record.get(name.as_str()).unwrap_or(&JsonValue::Null) == value
-                        || is_name_of_owner(event.facts.get(name.as_str()), value)
-                }),
-        }
+        passes(&self.to.arguments, self.filter.as_ref(), event)
+    }
+}
+
+fn passes(arguments: &JsonMap, filter: Option<&SubscriptionFilter>, event: &Event) -> bool {
+    let record = &event.record;
+    match filter {
+        Some(filter) => filter.matches(record),
+        None => arguments
+            .iter()
+            .filter(|(name, _)| name.as_str() != "filter")
+            .all(|(name, value)| {
+                record.get(name.as_str()).unwrap_or(&JsonValue::Null) == value
+                    || is_name_of_owner(event.facts.get(name.as_str()), value)
+            }),
     }
 }
 
@@ -259,5 +311,46 @@ fn refused_request(fault: RequestFault) -> Refused {
         RequestFault::Malformed => refused("MalformedHttpRequestException", "Unable to parse GraphQL query."),
         RequestFault::BadRequest(message) => refused("BadRequestException", &message),
         RequestFault::Invalid(entries) => json!(entries),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_arguments_must_equal_the_fields_of_their_names_and_a_null_is_an_argument() {
+        let object = |json: Json| JsonValue::from(json).as_object().unwrap().clone();
+        let event = Event {
+            model: "Post".into(),
+            kind: landfall_core::MutationKind::Create,
+            record: object(json!({"owner": "ann", "rating": 4, "status": null})),
+            facts: crate::item::Attributes::new(),
+        };
+        for (arguments, expected) in [
+            (json!({}), true),
+            (json!({"owner": "ann"}), true),
+            (json!({"owner": "bob"}), false),
+            (json!({"owner": "ann", "rating": 4}), true),
+            (json!({"owner": "ann", "rating": 5}), false),
+            (json!({"owner": null}), false),
+            (json!({"status": null}), true),
+            // What the mutation did not select is null for its subscribers.
+            (json!({"gone": null}), true),
+            (json!({"gone": "x"}), false),
+            // A filter that compares nothing is none.
+            (json!({"filter": {}, "owner": "ann"}), true),
+        ] {
+            assert_eq!(
+                passes(&object(arguments.clone()), None, &event),
+                expected,
+                "{arguments}"
+            );
+        }
+        // A filter switches the plain arguments off.
+        let filter = JsonValue::from(json!({"rating": {"ge": 4}}));
+        let filter = SubscriptionFilter::read(&filter, &crate::config::Limits::default()).unwrap();
+        let arguments = object(json!({"filter": {"rating": {"ge": 4}}, "owner": "bob"}));
+        assert!(passes(&arguments, filter.as_ref(), &event));
     }
 }

@@ -79,6 +79,14 @@ pub(super) fn connection_error(error_type: &str, code: u16, message: &str) -> St
     json!({"type": "connection_error", "payload": {"errors": errors}}).to_string()
 }
 
+/// The answer to a message that came too soon after others; it was not read, so its subscription is not known.
+pub(super) fn rate_exceeded() -> String {
+    error(
+        None,
+        &json!([{"errorType": "LimitExceededError", "message": "Rate limit exceeded"}]),
+    )
+}
+
 pub(super) fn start_ack(id: &str) -> String {
     json!({"id": id, "type": "start_ack"}).to_string()
 }

@@ -9,6 +9,7 @@ mod mutations;
 mod plans;
 mod queries;
 mod realtime;
+mod realtime_fuzz;
 mod stories;
 mod sync;
 

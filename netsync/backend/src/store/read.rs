@@ -121,6 +121,7 @@ impl Reading<'_> {
 
     fn base_row(&self, key: &[u8]) -> Result<Option<Item>, BackendError> {
         let row = self.rows.get(tables::BASE, key)?;
+        self.store.tally.read(usize::from(row.is_some()));
         row.map(|row| decode("base-1", &row)).transpose()
     }
 
@@ -175,6 +176,7 @@ impl Reading<'_> {
                 }
             }
         })?;
+        self.store.tally.read(evaluated);
         fault.map_or(Ok(page), Err)
     }
 
