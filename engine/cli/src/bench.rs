@@ -62,7 +62,7 @@ struct Group {
     measure: fn(&std::path::Path, &Scale) -> miette::Result<Vec<Figure>>,
 }
 
-const GROUPS: [Group; 8] = [
+const GROUPS: [Group; 9] = [
     Group {
         subject: Subject::Backend,
         names: &backend::CALLS,
@@ -108,6 +108,7 @@ const GROUPS: [Group; 8] = [
         measure: size::size,
     },
     Group {
+        subject: Subject::Store,
         names: &[
             "open the log of a store",
             "query as of the slowest entry",

@@ -79,6 +79,9 @@ impl<'c> Context<'c> {
     /// Whether rows may come in the order of a field, which tells how its values compare: if it is shown with every row,
     /// or if the filter compares it and [`Context::visible_rows`] has let that happen.
     pub(super) fn may_order_by(&self, asked: Asked<'c>, filter: Option<&JsonValue>, field: &str) -> bool {
+        if is_denied(self.caller, asked.plan.name(), field) {
+            return false;
+        }
         let access = self.access(asked.plan);
         !access.fields_differ()
             || goes_with_row(asked.plan, access, field)

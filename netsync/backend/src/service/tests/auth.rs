@@ -3,6 +3,7 @@
 //! Owns the cast of these tests: callers of every mode, with the credentials that real clients would send.
 
 mod attacks;
+mod conflicts;
 mod fields;
 mod frames;
 mod matrix;
