@@ -35,7 +35,7 @@ enum Command {
     /// Shows the main job: two stores edit offline, meet a conflict, reconnect and agree.
     Demo(demo::Args),
     /// Serves an AppSync-compatible backend for a schema.
-    Serve(serve::Args),
+    Serve(Box<serve::Args>),
     /// Opens a store to type into, or to drive by JSON lines.
     Shell(shell::Args),
     /// Prints Rust models for a schema, or its model-introspection JSON.
@@ -73,7 +73,7 @@ fn main() -> ExitCode {
     let result = runtime.block_on(async {
         match cli.command {
             Command::Demo(args) => demo::run(args).await,
-            Command::Serve(args) => serve::run(args).await,
+            Command::Serve(args) => serve::run(*args).await,
             Command::Shell(args) => shell::run(args).await,
             Command::Modelgen(args) => modelgen::run(&args),
             Command::Data(args) => data::run(args).await,
