@@ -18,7 +18,8 @@ use std::rc::Rc;
 use std::sync::{PoisonError, RwLock};
 
 use redb::{
-    Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, Table, WriteTransaction,
+    Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, Table,
+    WriteTransaction,
 };
 
 pub use disk::{BoxedDisk, DiskBackend};
@@ -291,6 +292,17 @@ impl KvSnapshot {
         };
         self.tables.borrow_mut().insert(table, open.clone());
         Ok(open)
+    }
+
+    /// How many rows a table has; costs the same however many they are.
+    ///
+    /// # Errors
+    /// [`KvError`] if the disk fails or its contents are damaged.
+    pub fn count(&self, table: KvTable) -> Result<u64, KvError> {
+        match self.table(table)? {
+            Some(table) => Ok(table.len()?),
+            None => Ok(0),
+        }
     }
 }
 

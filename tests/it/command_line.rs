@@ -69,6 +69,45 @@ fn shell_on(data: &Path, input: &str) -> (Output, String, String) {
 }
 
 #[test]
+fn a_development_token_is_all_that_is_printed_and_a_second_one_has_the_same_secret() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let secret = folder.path().join("secret");
+    let token = |groups: &str| {
+        let (output, token, errors) = run(|command| {
+            command.args([
+                "serve",
+                "token",
+                "--user",
+                "alice",
+                "--groups",
+                groups,
+                "--dev-secret",
+            ]);
+            command.arg(&secret);
+        });
+        assert!(output.status.success(), "{errors}");
+        assert_eq!(errors, "");
+        assert_eq!(token.lines().count(), 1, "{token}");
+        assert_eq!(token.trim().split('.').count(), 3, "{token}");
+        token
+    };
+    token("admin,staff");
+    let first = std::fs::read_to_string(&secret).expect("it was made");
+    token("admin");
+    assert_eq!(std::fs::read_to_string(&secret).expect("still there"), first);
+    let (output, out, errors) = run(|command| {
+        command.args(["serve", "token"]);
+    });
+    assert!(!output.status.success() && out.is_empty());
+    assert!(errors.contains("--user"), "{errors}");
+    let (output, _, errors) = run(|command| {
+        command.arg("serve");
+    });
+    assert!(!output.status.success());
+    assert!(errors.contains("--schema"), "{errors}");
+}
+
+#[test]
 fn a_foreign_file_is_refused_and_left_alone() {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let file = folder.path().join("landfall.store");

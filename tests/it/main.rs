@@ -1,11 +1,14 @@
 //! Behaviour that no single crate owns, as one test binary: the line protocol, interop with the
 //! npm client, and rules of the source tree.
 
+mod authorization;
 mod bad_surroundings;
+mod browser;
 mod command_line;
 mod crash_sweep;
 mod determinism;
 mod guides;
+mod hosting;
 mod inspect;
 mod interop;
 mod kill;

@@ -1,9 +1,10 @@
-//! `landfall bench`: how fast the store is, each figure beside its floor.
+//! `landfall bench`: how fast the store and the backend are, each figure beside its floor.
 //!
 //! Owns the list of figures and how they are printed. A floor is what the machine can do with the same rows and
 //! without Landfall, measured in the same run, so that the ratio holds on a noisy machine. Ratios and targets are such that larger
 //! is better.
 
+mod backend;
 mod figure;
 mod floor;
 mod hold;
@@ -16,15 +17,18 @@ mod writes;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Args as ClapArgs;
+use clap::{Args as ClapArgs, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use figure::Figure;
 use rows::Scale;
 
-/// Measures the store. Takes about two minutes; `--quick` takes seconds and says less.
+/// Measures the store, or the backend. Takes about two minutes; `--quick` takes seconds and says less.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Args {
+    /// What is measured.
+    #[arg(value_enum, default_value = "store")]
+    subject: Subject,
     /// Print JSON instead of a table.
     #[arg(long)]
     json: bool,
@@ -42,34 +46,60 @@ pub(crate) struct Args {
     hold: Option<PathBuf>,
 }
 
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Subject {
+    /// The embedded store.
+    Store,
+    /// The served backend, over loopback.
+    Backend,
+}
+
 /// A group of figures that are measured together.
 struct Group {
+    subject: Subject,
     names: &'static [&'static str],
     measure: fn(&std::path::Path, &Scale) -> miette::Result<Vec<Figure>>,
 }
 
-const GROUPS: [Group; 7] = [
+const GROUPS: [Group; 9] = [
     Group {
+        subject: Subject::Backend,
+        names: &backend::CALLS,
+        measure: backend::calls,
+    },
+    Group {
+        subject: Subject::Backend,
+        names: &backend::FAN_OUT,
+        measure: backend::fan_out,
+    },
+    Group {
+        subject: Subject::Store,
         names: &["durable saves, one after another"],
         measure: writes::sequential,
     },
     Group {
+        subject: Subject::Store,
         names: &["durable saves, 64 concurrent savers", "commit to observer, p99"],
         measure: writes::concurrent,
     },
     Group {
+        subject: Subject::Store,
         names: &["get by id, typed"],
         measure: scans::get,
     },
     Group {
+        subject: Subject::Store,
         names: &["predicate scan", "indexed predicate", "sort + limit 10"],
         measure: scans::scans,
     },
     Group {
+        subject: Subject::Store,
         names: &["replay of the log"],
         measure: writes::replay,
     },
     Group {
+        subject: Subject::Store,
         names: &[
             "reopen after a kill",
             "memory with all rows open",
@@ -78,6 +108,7 @@ const GROUPS: [Group; 7] = [
         measure: size::size,
     },
     Group {
+        subject: Subject::Store,
         names: &[
             "open the log of a store",
             "query as of the slowest entry",
@@ -107,7 +138,7 @@ fn measure(args: &Args) -> miette::Result<ExitCode> {
     let wanted = |name: &&str| args.only.as_ref().is_none_or(|only| name.contains(only.as_str()));
     let groups: Vec<&Group> = GROUPS
         .iter()
-        .filter(|group| group.names.iter().any(wanted))
+        .filter(|group| group.subject == args.subject && group.names.iter().any(wanted))
         .collect();
     let progress = ProgressBar::new(groups.len() as u64);
     if let Ok(style) = ProgressStyle::with_template("{spinner} {pos}/{len} {msg}") {

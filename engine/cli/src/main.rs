@@ -9,6 +9,7 @@ mod data;
 mod demo;
 mod inspect;
 mod log;
+mod logging;
 mod migrate;
 mod modelgen;
 mod pull;
@@ -34,7 +35,7 @@ enum Command {
     /// Shows the main job: two stores edit offline, meet a conflict, reconnect and agree.
     Demo(demo::Args),
     /// Serves an AppSync-compatible backend for a schema.
-    Serve(serve::Args),
+    Serve(Box<serve::Args>),
     /// Opens a store to type into, or to drive by JSON lines.
     Shell(shell::Args),
     /// Prints Rust models for a schema, or its model-introspection JSON.
@@ -57,7 +58,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    start_log();
+    cli.command.start_log();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -72,7 +73,7 @@ fn main() -> ExitCode {
     let result = runtime.block_on(async {
         match cli.command {
             Command::Demo(args) => demo::run(args).await,
-            Command::Serve(args) => serve::run(args).await,
+            Command::Serve(args) => serve::run(*args).await,
             Command::Shell(args) => shell::run(args).await,
             Command::Modelgen(args) => modelgen::run(&args),
             Command::Data(args) => data::run(args).await,
@@ -93,12 +94,11 @@ fn main() -> ExitCode {
     }
 }
 
-/// Logs go to standard error, and only warnings unless `LANDFALL_LOG` says otherwise (such as `landfall=debug`).
-fn start_log() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("LANDFALL_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
+impl Command {
+    fn start_log(&self) {
+        match self {
+            Self::Serve(args) => args.start_log(),
+            _ => logging::start(logging::LogFormat::default(), logging::LogLevel::default()),
+        }
+    }
 }

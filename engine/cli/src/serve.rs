@@ -1,40 +1,44 @@
 //! `landfall serve`: the AppSync-compatible backend on an address of this machine.
 
+mod auth;
+mod hosting;
+mod secret;
+mod token;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{Args as ClapArgs, ValueEnum};
+use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 use landfall_backend::{
-    Backend, BackendConfig, ConflictHandlers, ConflictStrategy, ConflictWebhook, ServerHandle, os_entropy,
+    Backend, BackendConfig, ConflictHandlers, ConflictStrategy, ConflictWebhook, ServeOptions, ServerHandle,
+    os_entropy,
 };
 use landfall_core::Schema;
 use landfall_storage::kv::KvStore;
 
 use crate::schema_file;
+use hosting::Hosting;
 
-/// Prints `listening on http://127.0.0.1:N/graphql` once it is ready; ends at Ctrl-C.
+/// Prints `listening on http://127.0.0.1:N/graphql` once it is ready; ends at Ctrl-C (a second one does not wait).
 #[derive(Debug, ClapArgs)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// GraphQL SDL with Amplify's directives, or model-introspection JSON.
-    #[arg(long, value_name = "FILE")]
-    schema: PathBuf,
+    #[arg(long, value_name = "FILE", required = true)]
+    schema: Option<PathBuf>,
     /// Port to listen on; 0 picks a free one.
     #[arg(long, default_value_t = 0)]
     port: u16,
     /// Directory for the tables; by default they are in memory and gone at the end.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Key that clients must present.
-    #[arg(
-        long,
-        value_name = "KEY",
-        env = "LANDFALL_API_KEY",
-        hide_env_values = true,
-        default_value = "da2-landfall"
-    )]
-    api_key: String,
+    #[command(flatten)]
+    auth: auth::AuthArgs,
     /// How conflicts are resolved.
     #[arg(long, value_enum, default_value = "automerge")]
     conflict: Conflict,
@@ -56,6 +60,21 @@ pub(crate) struct Args {
     /// Chooses another reading where AppSync's behaviour is not settled, such as `list-merge=union`; may be given again.
     #[arg(long = "switch", value_name = "NAME=READING")]
     switches: Vec<String>,
+    #[command(flatten)]
+    hosting: Hosting,
+}
+
+impl Args {
+    pub(crate) fn start_log(&self) {
+        crate::logging::start(self.hosting.log_format, self.hosting.log_level);
+    }
+}
+
+/// What there is beside serving.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Issues a token for `--dev-tokens`.
+    Token(token::TokenArgs),
 }
 
 /// How the backend resolves conflicts.
@@ -93,7 +112,7 @@ impl Args {
             conflict: self.conflict.into(),
             base_ttl_minutes: self.base_ttl,
             delta_ttl_minutes: self.delta_ttl,
-            ..BackendConfig::with_api_key(&self.api_key)
+            ..self.auth.config()?
         };
         for text in &self.switches {
             config
@@ -117,6 +136,9 @@ impl Args {
                 .values()
                 .any(|how| *how == ConflictStrategy::Handler);
         match &self.conflict_webhook {
+            Some(_) if !asks => {
+                return Err(miette::miette!("nobody asks the webhook; add --conflict handler"));
+            }
             Some(url) => {
                 let timeout = Duration::from_secs(self.conflict_webhook_timeout);
                 let webhook = ConflictWebhook::new(url, timeout, tokio::runtime::Handle::current())
@@ -164,15 +186,17 @@ pub(crate) async fn start(
         conflict: conflict.into(),
         ..BackendConfig::with_api_key(api_key)
     };
-    start_with(schema, config, data, port).await
+    let address = SocketAddr::from((IpAddr::V4(Ipv4Addr::LOCALHOST), port));
+    host(schema, config, data, address, ServeOptions::default()).await
 }
 
-/// Starts a backend with these settings on loopback.
-async fn start_with(
+/// Starts a backend as it is to be hosted.
+async fn host(
     schema: Arc<Schema>,
     config: BackendConfig,
     data: Option<&Path>,
-    port: u16,
+    address: SocketAddr,
+    options: ServeOptions,
 ) -> miette::Result<Running> {
     let kv = match data {
         Some(directory) => KvStore::open(directory),
@@ -181,12 +205,12 @@ async fn start_with(
     let kv = kv.map_err(|error| miette::miette!("{error}"))?;
     let backend =
         Backend::new(schema, config, kv, os_entropy()).map_err(|error| miette::miette!("{error}"))?;
-    let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
-    let handle = landfall_backend::serve(address, Arc::new(backend))
+    for warning in backend.unreachable_models() {
+        eprintln!("warning: {warning}");
+    }
+    let handle = landfall_backend::serve_with(address, Arc::new(backend), options)
         .await
-        .map_err(|error| {
-            miette::miette!("cannot listen on {address}: {error}; choose another --port, or 0 for a free one")
-        })?;
+        .map_err(|error| miette::miette!("{error} (--port 0 picks a free one)"))?;
     Ok(Running {
         url: handle.endpoint(),
         handle,
@@ -194,15 +218,71 @@ async fn start_with(
 }
 
 pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
-    let schema = Arc::new(schema_file::read(&args.schema)?);
+    if let Some(Command::Token(args)) = &args.command {
+        return token::run(args);
+    }
+    let path = args
+        .schema
+        .as_deref()
+        .ok_or_else(|| miette::miette!("name a schema with --schema"))?;
+    let schema = Arc::new(schema_file::read(path)?);
     let config = args.config(&schema)?;
-    let running = start_with(schema, config, args.data.as_deref(), args.port).await?;
+    let options = args.hosting.options(&config.api_keys)?;
+    let address = SocketAddr::from((args.hosting.host(), args.port));
+    let mut signals = Signals::new()?;
+    let running = host(schema, config, args.data.as_deref(), address, options).await?;
+    for fault in &args.hosting.fault {
+        running
+            .handle
+            .inject(*fault)
+            .map_err(|error| miette::miette!("{error}"))?;
+    }
     println!("listening on {}", running.url());
-    tokio::signal::ctrl_c()
-        .await
-        .map_err(|error| miette::miette!("{error}"))?;
-    running.shutdown().await;
-    Ok(ExitCode::SUCCESS)
+    if args.hosting.is_development() {
+        println!("explore it at {}", running.url().trim_end_matches("graphql"));
+    }
+    signals.next().await;
+    tracing::info!("asked to stop: finishing what runs");
+    tokio::select! {
+        () = running.shutdown() => Ok(ExitCode::SUCCESS),
+        () = signals.next() => {
+            tracing::warn!("asked to stop at once");
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+/// What asks a process to end: Ctrl-C, and what service managers send.
+struct Signals {
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    /// Listens from now on.
+    fn new() -> miette::Result<Self> {
+        Ok(Self {
+            #[cfg(unix)]
+            terminate: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+                .map_err(|error| miette::miette!("{error}"))?,
+        })
+    }
+
+    /// Waits for the next one.
+    async fn next(&mut self) {
+        #[cfg(unix)]
+        let terminated = self.terminate.recv();
+        #[cfg(not(unix))]
+        let terminated = std::future::pending::<Option<()>>();
+        tokio::select! {
+            interrupted = tokio::signal::ctrl_c() => {
+                if let Err(error) = interrupted {
+                    tracing::error!(%error, "Ctrl-C cannot be heard");
+                }
+            }
+            _ = terminated => {}
+        }
+    }
 }
 
 #[cfg(test)]
@@ -259,7 +339,11 @@ mod tests {
                 "such as Post=optimistic-concurrency",
             ),
             (&["--switch", "list-merge=sum"], "append|replace|union"),
-            (&["--conflict-webhook", "ftp://host"], "begin with http"),
+            (
+                &["--conflict", "handler", "--conflict-webhook", "ftp://host"],
+                "begin with http",
+            ),
+            (&["--conflict-webhook", "http://host"], "--conflict handler"),
         ] {
             let refused = config(flags).unwrap_err();
             assert!(refused.contains(hint), "{refused}");

@@ -115,6 +115,7 @@ impl<'a> Builder<'a> {
                     apis.insert(node.name.as_str().into(), api);
                 }
             } else {
+                auth::check_placement(node, self.faults);
                 let fields = self.fields(node);
                 let fields = fields
                     .into_iter()
@@ -159,6 +160,17 @@ impl<'a> Builder<'a> {
             .filter(|directive| directive.name == "auth")
         {
             parts.auth.extend(auth::rules(directive, self.faults));
+        }
+        for field in &node.fields {
+            for directive in field
+                .directives
+                .iter()
+                .filter(|directive| directive.name == "auth")
+            {
+                parts
+                    .auth
+                    .extend(auth::field_rules(directive, &field.name, self.faults));
+            }
         }
         parts
     }

@@ -11,9 +11,12 @@ mod api;
 mod read;
 mod relations;
 
+use indexmap::IndexMap;
 use serde_json::{Map, Value as Json, json};
 
-use crate::schema::{Association, FieldDef, FieldType, KeyKind, ModelDef, Schema, SchemaError, Timestamps};
+use crate::schema::{
+    AUTH_FIELD, Association, FieldDef, FieldType, KeyKind, ModelDef, Schema, SchemaError, Timestamps,
+};
 
 pub use read::from_json;
 
@@ -85,7 +88,7 @@ fn model_json(model: &ModelDef) -> Json {
     };
     json!({
         "name": model.name,
-        "fields": fields_json(model.fields.values()),
+        "fields": with_field_rules(fields_json(model.fields.values()), &model.auth),
         "syncable": model.syncable,
         "pluralName": model.plural_name,
         "attributes": attributes_json(model),
@@ -113,10 +116,36 @@ fn attributes_json(model: &ModelDef) -> Vec<Json> {
         properties.insert("fields".to_owned(), json!(index.fields));
         attributes.push(json!({ "type": "key", "properties": properties }));
     }
-    if !model.auth.is_empty() {
-        attributes.push(json!({ "type": "auth", "properties": { "rules": model.auth } }));
+    let rules: Vec<&Json> = model
+        .auth
+        .iter()
+        .filter(|rule| rule.get(AUTH_FIELD).is_none())
+        .collect();
+    if !rules.is_empty() {
+        attributes.push(json!({ "type": "auth", "properties": { "rules": rules } }));
     }
     attributes
+}
+
+/// Rules on single fields stand among the attributes of these.
+fn with_field_rules(mut fields: Map<String, Json>, rules: &[Json]) -> Map<String, Json> {
+    let mut by_field: IndexMap<&str, Vec<Json>> = IndexMap::new();
+    for rule in rules {
+        let (Some(field), Some(mut rule)) = (
+            rule.get(AUTH_FIELD).and_then(Json::as_str),
+            rule.as_object().cloned(),
+        ) else {
+            continue;
+        };
+        rule.shift_remove(AUTH_FIELD);
+        by_field.entry(field).or_default().push(Json::Object(rule));
+    }
+    for (field, rules) in by_field {
+        if let Some(field) = fields.get_mut(field) {
+            field["attributes"] = json!([{ "type": "auth", "properties": { "rules": rules } }]);
+        }
+    }
+    fields
 }
 
 /// Only a change from the defaults is written; a timestamp that is switched off is null.

@@ -60,9 +60,9 @@ pub use record::{
 };
 pub use scalar::Scalar;
 pub use schema::{
-    ApiName, Association, EnumDef, FieldDef, FieldType, IndexDef, KeyDef, KeyKind, ListDef, ModelApi,
-    ModelDef, ModelParts, NonModelDef, STORED_FIELDS_MAX, Schema, SchemaError, SchemaHash, SchemaParts, Slot,
-    SubscriptionLevel, Timestamps,
+    AUTH_FIELD, ApiName, Association, EnumDef, FieldDef, FieldType, IndexDef, KeyDef, KeyKind, ListDef,
+    ModelApi, ModelDef, ModelParts, NonModelDef, STORED_FIELDS_MAX, Schema, SchemaError, SchemaHash,
+    SchemaParts, Slot, SubscriptionLevel, Timestamps,
 };
 pub use sort::{BoundSort, Direction, Page, Sort};
 pub use state::{FoldError, RecordState, Row, is_news, is_subset};

@@ -53,6 +53,9 @@ impl Slot {
     }
 }
 
+/// Member of an authorization rule that names the one field it is for.
+pub const AUTH_FIELD: &str = "field";
+
 /// One model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelDef {
@@ -70,7 +73,8 @@ pub struct ModelDef {
     pub indexes: Vec<IndexDef>,
     /// The timestamps that the server writes.
     pub timestamps: Timestamps,
-    /// Authorization rules as the schema gives them, in model-introspection form.
+    /// Authorization rules as the schema gives them, in model-introspection form; one on a single field has the field's
+    /// name under [`AUTH_FIELD`].
     pub auth: Vec<serde_json::Value>,
     /// What a server calls its operations, and which of them it leaves out.
     pub api: ModelApi,

@@ -7,7 +7,6 @@
 mod inputs;
 mod names;
 mod operations;
-mod owners;
 mod plan;
 mod roots;
 mod types;
@@ -42,10 +41,10 @@ impl CompiledSchema {
     /// Compiles the models that sync.
     ///
     /// # Errors
-    /// [`BackendError::Schema`] if names collide, or if no model syncs.
+    /// [`BackendError::Schema`] if names collide, or if no model syncs; [`BackendError::Rules`] if rules cannot be applied.
     pub fn compile(core: Arc<Schema>) -> Result<Self, BackendError> {
         let mut compiled = Self {
-            models: ModelPlan::all(&core),
+            models: ModelPlan::all(&core)?,
             core,
             text: String::new(),
             graphql: Valid::assume_valid(apollo_compiler::Schema::new()),

@@ -7,15 +7,17 @@ use std::collections::BTreeMap;
 
 use landfall_core::ModelName;
 
-use crate::auth::ApiKey;
+use crate::auth::{ApiKey, AuthSettings};
 use crate::conflict::{ConflictHandlers, ConflictStrategy};
 use crate::hash::HashKey;
 
 /// Settings of a backend.
 #[derive(Clone, Debug)]
 pub struct BackendConfig {
-    /// Keys that callers may present; without any, no call is let in.
+    /// Keys that callers may present; without any, no call with a key is let in.
     pub api_keys: Vec<ApiKey>,
+    /// The identities that are accepted beside API keys.
+    pub auth: AuthSettings,
     /// How conflicts are resolved where `model_conflicts` says nothing.
     pub conflict: ConflictStrategy,
     /// How conflicts of single models are resolved.
@@ -49,6 +51,7 @@ impl Default for BackendConfig {
     fn default() -> Self {
         Self {
             api_keys: Vec::new(),
+            auth: AuthSettings::default(),
             conflict: ConflictStrategy::Automerge,
             model_conflicts: BTreeMap::new(),
             conflict_handlers: ConflictHandlers::default(),
@@ -84,6 +87,14 @@ pub struct Limits {
     pub page_max: usize,
     /// Most subscriptions of one connection (AppSync: 200, earlier 100 and 50).
     pub subscriptions_max: usize,
+    /// Most bytes of requests that the subscriptions of one connection keep.
+    pub subscription_bytes_max: usize,
+    /// Longest identifier of a subscription, in bytes; clients send UUIDs.
+    pub subscription_id_bytes_max: usize,
+    /// Most messages of one connection in a second; as many may come at once after a quiet second.
+    pub frames_per_second_max: u32,
+    /// How long a new connection may say nothing that the server knows, in milliseconds.
+    pub init_timeout_ms: i64,
     /// Most realtime connections at once; each holds buffers.
     pub connections_max: usize,
     /// Longest realtime message in either direction, in bytes (AppSync: 240 KB).
@@ -121,6 +132,10 @@ impl Default for Limits {
             page_default: 100,
             page_max: 1_000,
             subscriptions_max: 200,
+            subscription_bytes_max: 1024 * 1024,
+            subscription_id_bytes_max: 256,
+            frames_per_second_max: 1_000,
+            init_timeout_ms: 30_000,
             connections_max: 10_000,
             frame_bytes_max: 240 * 1024,
             outgoing_frames_max: 4_096,

@@ -14,6 +14,14 @@ pub enum BackendError {
         /// What the validation of the schema said.
         faults: String,
     },
+    /// The rules of `@auth` say what cannot be applied.
+    #[error("the authorization rules of `{model}` cannot be applied: {fault}")]
+    Rules {
+        /// The model.
+        model: String,
+        /// What is wrong, and what to do.
+        fault: String,
+    },
     /// The rows could not be read or written.
     #[error(transparent)]
     Store(#[from] KvError),
@@ -38,6 +46,22 @@ pub enum BackendError {
     Webhook {
         /// What is wrong with it.
         reason: String,
+    },
+    /// Something that only a server in development mode does.
+    #[error(
+        "{what} only in development mode, which listens on this machine only; start the server with it (--dev)"
+    )]
+    NotInDevelopment {
+        /// What was refused.
+        what: &'static str,
+    },
+    /// The certificate of the server cannot be used.
+    #[error(
+        "the TLS certificate cannot be used ({cause}); give a PEM file with the chain and one with its key"
+    )]
+    Tls {
+        /// What is wrong with it.
+        cause: String,
     },
     /// The server could not listen on its address.
     #[error("cannot listen on {address}: {cause}; choose another address")]

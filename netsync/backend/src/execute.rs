@@ -10,6 +10,7 @@ mod coerce;
 mod context;
 mod documents;
 mod errors;
+mod guard;
 mod input;
 mod locate;
 mod mutation;
@@ -28,11 +29,13 @@ use apollo_compiler::resolvers::{Execution, ObjectValue};
 use apollo_compiler::response::{GraphQLError, JsonMap, JsonValue, ResponseDataPathSegment};
 use landfall_core::{ModelName, MutationKind};
 
+use crate::auth::{Caller, ModelRules};
 use crate::compile::{CompiledSchema, RootField};
 use crate::config::BackendConfig;
 use crate::entropy::Entropy;
 use crate::error::BackendError;
 use crate::hash::HashKey;
+use crate::item::Attributes;
 use crate::store::{Reading, Session};
 
 use context::Context;
@@ -40,7 +43,9 @@ use errors::Location;
 
 pub(crate) use documents::{Documents, Prepared, RequestFault};
 pub(crate) use errors::ErrorEntry;
+pub(crate) use guard::{denied_by_authorizer, goes_with_row, is_denied};
 pub(crate) use mutation::iso_time;
+pub(crate) use payload::Viewer;
 pub(crate) use settle::{ConflictRound, Question};
 
 /// What execution needs beside the request.
@@ -51,6 +56,10 @@ pub(crate) struct Environment<'c> {
     pub(crate) entropy: &'c Mutex<Box<dyn Entropy>>,
     /// Key that binds page tokens.
     pub(crate) token_key: &'c HashKey,
+    /// Who is calling.
+    pub(crate) caller: &'c Caller,
+    /// The rules of models that have none.
+    pub(crate) implied: &'c ModelRules,
 }
 
 /// The answer to a request, and what subscribers are to be told.
@@ -71,6 +80,8 @@ pub(crate) struct Event {
     pub(crate) kind: MutationKind,
     /// The record in the mutation's answer, by field name.
     pub(crate) record: JsonMap,
+    /// The stored fields that decide who may hear of it, whatever the mutation selected.
+    pub(crate) facts: Attributes,
 }
 
 /// Runs a query on a snapshot.
@@ -255,6 +266,7 @@ fn events(ctx: &Context<'_>, prepared: &Prepared, data: Option<&JsonMap>) -> Vec
                 model: model.clone(),
                 kind: *kind,
                 record,
+                facts: ctx.facts_noted(key.as_str()),
             });
         }
     }
@@ -264,6 +276,8 @@ fn events(ctx: &Context<'_>, prepared: &Prepared, data: Option<&JsonMap>) -> Vec
 /// A subscription's root field: what it listens to, and its arguments with variables put in.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Subscribed {
+    /// Name of the root field.
+    pub(crate) field: String,
     pub(crate) model: ModelName,
     pub(crate) kind: MutationKind,
     pub(crate) arguments: JsonMap,
@@ -288,18 +302,20 @@ pub(crate) fn subscribed(compiled: &CompiledSchema, prepared: &Prepared) -> Opti
         }
     }
     Some(Subscribed {
+        field: field.name.to_string(),
         model: model.clone(),
         kind: *kind,
         arguments,
     })
 }
 
-/// What a subscriber is sent: its own selection of what the mutation selected.
-pub(crate) fn message(compiled: &CompiledSchema, prepared: &Prepared, record: &JsonMap) -> Executed {
+/// What a subscriber is sent: its own selection of what the mutation selected, and of that what it may see.
+pub(crate) fn message(prepared: &Prepared, record: &JsonMap, viewer: &Viewer<'_>) -> Executed {
+    let compiled = viewer.compiled;
     let answer = Execution::new(compiled.graphql(), &prepared.document.executable)
         .operation(prepared.operation())
         .coerced_variable_values(&prepared.variables)
-        .execute_sync(&payload::MessageRoot { record });
+        .execute_sync(&payload::MessageRoot { record, viewer });
     match answer {
         Ok(answer) => {
             let errors = answer

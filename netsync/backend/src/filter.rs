@@ -52,6 +52,8 @@ pub(crate) enum Comparison {
     In(Vec<Value>),
     /// Equal to none of them (subscriptions only).
     NotIn(Vec<Value>),
+    /// A text that is one of them, or a list with one of them in it (rules of `@auth` only).
+    NamesAny(Vec<Value>),
 }
 
 /// DynamoDB's types that stored values can have.
@@ -242,6 +244,11 @@ impl Comparison {
             }
             Self::In(items) => attribute.is_some_and(|value| items.iter().any(|item| equal(value, item))),
             Self::NotIn(items) => attribute.is_none_or(|value| !items.iter().any(|item| equal(value, item))),
+            Self::NamesAny(names) => match attribute {
+                Some(Value::List(items)) => items.iter().any(|item| names.contains(item)),
+                Some(value) => names.contains(value),
+                None => false,
+            },
         }
     }
 }

@@ -31,6 +31,10 @@ pub struct HttpReply {
     pub headers: Vec<(String, String)>,
     /// The body, JSON.
     pub body: Bytes,
+    /// Entries of `errors` in the body.
+    pub errors: usize,
+    /// How long a fault was injected to hold the reply back, in milliseconds.
+    pub delay_ms: u64,
     /// Whether a fault was injected that loses the reply: the caller is to see a broken connection instead.
     pub lost: bool,
 }
@@ -75,6 +79,8 @@ pub(crate) enum Refusal {
     Invalid(Vec<ErrorEntry>),
     /// The service itself failed; the outcome of a mutation is unknown.
     Internal,
+    /// The shell around the service refuses: status, error type, message.
+    Shell(u16, &'static str, &'static str),
     /// A fault that was injected.
     Status(u16),
 }
@@ -172,13 +178,16 @@ pub(crate) fn body_of(executed: &Executed) -> Vec<u8> {
 
 /// The reply to an executed request.
 pub(crate) fn reply_of(executed: &Executed, request_id: &str) -> HttpReply {
-    reply(200, body_of(executed), request_id, None)
+    HttpReply {
+        errors: executed.errors.len(),
+        ..reply(200, body_of(executed), request_id, None)
+    }
 }
 
 /// The reply to a call that is not executed.
 pub(crate) fn refuse(refusal: Refusal, request_id: &str) -> HttpReply {
     let (status, error_type, message) = match refusal {
-        Refusal::Unauthorized(refused) => (401, AuthRefused::TYPE, refused.to_string()),
+        Refusal::Unauthorized(refused) => (refused.status(), refused.error_type(), refused.to_string()),
         Refusal::EmptyBody => (
             400,
             "MalformedHttpRequestException",
@@ -209,6 +218,7 @@ pub(crate) fn refuse(refusal: Refusal, request_id: &str) -> HttpReply {
             "InternalFailure",
             "The service failed; try again.".to_owned(),
         ),
+        Refusal::Shell(status, error_type, message) => (status, error_type, message.to_owned()),
         Refusal::Status(401) => (401, AuthRefused::TYPE, AuthRefused::Wrong.to_string()),
         Refusal::Status(403) => (403, "AccessDeniedException", "Access denied.".to_owned()),
         Refusal::Status(429) => (429, "ThrottlingException", "Rate exceeded".to_owned()),
@@ -239,6 +249,8 @@ fn reply(status: u16, body: Vec<u8>, request_id: &str, error_type: Option<&str>)
         status,
         headers,
         body: body.into(),
+        errors: usize::from(error_type.is_some()),
+        delay_ms: 0,
         lost: false,
     }
 }

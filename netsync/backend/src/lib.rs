@@ -27,7 +27,11 @@ mod subscription_filter;
 mod switch_names;
 mod sync;
 
-pub use auth::ApiKey;
+pub use auth::{
+    ApiKey, AuthMode, AuthSettings, Authorizer, AuthorizerAnswer, AuthorizerContext, AuthorizerFault,
+    AuthorizerRequest, AuthorizerSettings, DevIssuer, IamCredential, IamRole, IamSettings, IamSigner,
+    KeyFault, TokenIssuer, TokenKeys, TokenRequest, Webhook,
+};
 pub use compile::CompiledSchema;
 pub use config::{
     BackendConfig, BadLimit, ConditionOrder, DeltaBoundary, ExpiredTombstones, FutureLastSync, HigherVersion,
@@ -40,11 +44,11 @@ pub use conflict::{
 };
 pub use entropy::{Entropy, SeededEntropy};
 pub use error::BackendError;
-pub use faults::{Faults, FieldError};
+pub use faults::{BadFault, FaultCommand, Faults, FieldError};
 pub use hash::HashKey;
 pub use http::{HttpCall, HttpReply};
 pub use realtime::{ConnectionId, Doorbell, Out};
-pub use serve::{ServerHandle, os_entropy, serve, serve_on};
-pub use service::{Backend, DeltaRow, Job};
+pub use serve::{ServeOptions, ServerHandle, TlsIdentity, os_entropy, serve, serve_on, serve_with};
+pub use service::{Backend, DeltaRow, Job, Looked};
 pub use store::PurgeReport;
 pub use switch_names::BadSwitch;

@@ -16,21 +16,23 @@ use apollo_compiler::response::JsonMap;
 use landfall_core::{ModelName, MutationKind};
 use serde_json::json;
 
-use crate::auth::{AuthRefused, Credentials, authenticate};
+use crate::auth::{AuthRefused, Caller, ModelRules};
 use crate::compile::CompiledSchema;
 use crate::config::{BackendConfig, UnknownStop};
-use crate::execute::{Documents, Event, Prepared, Subscribed, message};
+use crate::execute::{Documents, Event, Prepared, Subscribed, Viewer, message};
 use crate::faults::Faults;
 use crate::http::body_of;
 
 use connection::{Connection, RenderKey};
-use frames::Incoming;
+pub(crate) use frames::Incoming;
 
 /// Most events held back while fan-out is paused; beyond that the oldest are lost, as on a service that was cut off.
 const PAUSED_EVENTS_MAX: usize = 10_000;
 
 /// Close code of a connection that reached its age.
 const CLOSE_GOING_AWAY: u16 = 1001;
+/// Stands for a connection that breaks off: no close message has this code, so none is to be sent.
+pub(crate) const CLOSE_ABNORMAL: u16 = 1006;
 /// Close code of a connection that was refused.
 const CLOSE_POLICY: u16 = 1008;
 /// Close code after a message that is too long.
@@ -42,6 +44,13 @@ const CLOSE_TRY_LATER: u16 = 1013;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(u64);
 
+impl ConnectionId {
+    /// How many connections were opened before it.
+    pub(crate) fn number(self) -> u64 {
+        self.0
+    }
+}
+
 /// What a connection is to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Out {
@@ -49,7 +58,7 @@ pub enum Out {
     Frame(String),
     /// Close with a code; nothing follows.
     Close {
-        /// WebSocket close code.
+        /// WebSocket close code; 1006 means that the connection is to break off without a close message.
         code: u16,
         /// Why, in words.
         reason: &'static str,
@@ -65,6 +74,8 @@ pub(crate) struct Judge<'a> {
     pub(crate) compiled: &'a CompiledSchema,
     pub(crate) config: &'a BackendConfig,
     pub(crate) documents: &'a Documents,
+    /// The rules of models that have none.
+    pub(crate) implied: &'a ModelRules,
 }
 
 /// All realtime connections.
@@ -75,7 +86,18 @@ pub(crate) struct Hub {
     /// Who listens to what.
     listeners: BTreeMap<(ModelName, MutationKind), BTreeSet<(ConnectionId, String)>>,
     paused: VecDeque<Event>,
-    oversize: u64,
+    tally: RealtimeTally,
+}
+
+/// What went on since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RealtimeTally {
+    /// Messages for subscribers that were queued.
+    pub(crate) messages: u64,
+    /// Messages for subscribers that were too long to be sent.
+    pub(crate) oversize: u64,
+    /// Connections that were cut because they did not keep up.
+    pub(crate) slow: u64,
 }
 
 impl Hub {
@@ -83,16 +105,16 @@ impl Hub {
     pub(crate) fn open(
         &mut self,
         now_ms: i64,
-        credentials: &Credentials,
+        admitted: Result<(), AuthRefused>,
         config: &BackendConfig,
         doorbell: Doorbell,
     ) -> ConnectionId {
         let id = ConnectionId(self.opened);
         self.opened += 1;
         let mut connection = Connection::new(now_ms, config, doorbell);
-        if let Err(refused) = authenticate(credentials, &config.api_keys, now_ms) {
+        if let Err(refused) = admitted {
             connection.send(
-                frames::connection_error(AuthRefused::TYPE, 401, &refused.to_string()),
+                frames::connection_error(refused.error_type(), refused.status(), &refused.to_string()),
                 config,
             );
             connection.close(CLOSE_POLICY, "unauthorized");
@@ -107,6 +129,30 @@ impl Hub {
         id
     }
 
+    /// Counts a message of a client and says whether it is to be handled: not once the connection ends, and not beyond
+    /// the rate, which is told.
+    pub(crate) fn takes_frame(
+        &mut self,
+        now_ms: i64,
+        id: ConnectionId,
+        incoming: &Incoming,
+        config: &BackendConfig,
+    ) -> bool {
+        let Some(connection) = self
+            .connections
+            .get_mut(&id)
+            .filter(|connection| !connection.closing)
+        else {
+            return false;
+        };
+        if *incoming == Incoming::TooLong || connection.admits_frame(now_ms, config) {
+            return true;
+        }
+        connection.send(frames::rate_exceeded(), config);
+        self.cut_if_slow(id, config);
+        false
+    }
+
     /// Forgets a connection whose socket is gone.
     pub(crate) fn close(&mut self, id: ConnectionId) {
         if let Some(connection) = self.connections.remove(&id) {
@@ -114,6 +160,11 @@ impl Hub {
                 self.unlisten(id, subscription, &of.to);
             }
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.connections.is_empty() && self.listeners.is_empty()
     }
 
     /// Takes what a connection is to send.
@@ -134,13 +185,45 @@ impl Hub {
             .collect()
     }
 
-    /// Messages that were too long to be sent.
-    pub(crate) fn oversize(&self) -> u64 {
-        self.oversize
+    /// Takes the first of what a connection is to send: at least one message, and no more after `bytes` are reached.
+    pub(crate) fn take_some(&mut self, id: ConnectionId, bytes: usize) -> Vec<Out> {
+        self.connections
+            .get_mut(&id)
+            .map(|connection| connection.take_some(bytes))
+            .unwrap_or_default()
     }
 
-    /// Handles a message of a client.
-    pub(crate) fn frame(&mut self, now_ms: i64, id: ConnectionId, text: &str, judge: Judge<'_>) {
+    /// What went on since the start.
+    pub(crate) fn tally(&self) -> RealtimeTally {
+        self.tally
+    }
+
+    /// Connections that are open, and their subscriptions.
+    pub(crate) fn population(&self) -> (usize, usize) {
+        let open = self.connections.values().filter(|connection| !connection.closing);
+        open.fold((0, 0), |(connections, subscriptions), connection| {
+            (connections + 1, subscriptions + connection.subscriptions.len())
+        })
+    }
+
+    /// Lets every connection break off, as a network does that fails.
+    pub(crate) fn cut_all(&mut self) {
+        let all: Vec<ConnectionId> = self.connections.keys().copied().collect();
+        for id in all {
+            self.cut(id, CLOSE_ABNORMAL, "cut");
+        }
+    }
+
+    /// Handles a message of a client that [`Hub::takes_frame`] let in; `caller` is who starts a subscription, if it is one
+    /// that does.
+    pub(crate) fn frame(
+        &mut self,
+        now_ms: i64,
+        id: ConnectionId,
+        incoming: Incoming,
+        caller: Option<Result<Arc<Caller>, AuthRefused>>,
+        judge: Judge<'_>,
+    ) {
         let config = judge.config;
         let Some(connection) = self
             .connections
@@ -149,11 +232,10 @@ impl Hub {
         else {
             return;
         };
-        if text.len() > config.limits.frame_bytes_max {
-            return self.cut(id, CLOSE_TOO_BIG, "message too long");
-        }
-        match Incoming::read(text) {
+        match incoming {
+            Incoming::TooLong => return self.cut(id, CLOSE_TOO_BIG, "message too long"),
             Incoming::ConnectionInit => {
+                connection.known_at_ms = None;
                 connection.keep_alive_at_ms = now_ms + config.limits.keep_alive_ms;
                 connection.send(
                     frames::connection_ack(config.limits.connection_timeout_ms),
@@ -164,10 +246,12 @@ impl Hub {
             Incoming::Start {
                 id: subscription,
                 data,
-                authorization,
+                ..
             } => {
-                let answer = match connection.admit(now_ms, &subscription, &data, &authorization, judge) {
+                let caller = caller.unwrap_or(Err(AuthRefused::Missing));
+                let answer = match connection.admit(&subscription, &data, caller, judge) {
                     Ok(admitted) => {
+                        connection.known_at_ms = None;
                         let key = (admitted.to.model.clone(), admitted.to.kind);
                         connection.subscriptions.insert(subscription.clone(), admitted);
                         self.listeners
@@ -176,7 +260,7 @@ impl Hub {
                             .insert((id, subscription.clone()));
                         frames::start_ack(&subscription)
                     }
-                    Err(errors) => frames::error(Some(&subscription), &errors),
+                    Err(errors) => frames::error(echoed(Some(&subscription), config), &errors),
                 };
                 connection.send(answer, config);
             }
@@ -192,7 +276,10 @@ impl Hub {
             Incoming::Unknown { id: subscription } => {
                 let message = "unknown not supported through the realtime channel";
                 let errors = json!([{"errorType": "UnsupportedOperation", "message": message}]);
-                connection.send(frames::error(subscription.as_deref(), &errors), config);
+                connection.send(
+                    frames::error(echoed(subscription.as_deref(), config), &errors),
+                    config,
+                );
             }
         }
         self.cut_if_slow(id, config);
@@ -209,6 +296,8 @@ impl Hub {
         {
             if connection.ends_at_ms(config) <= now_ms {
                 old.push(*id);
+            } else if connection.known_at_ms.is_some_and(|at_ms| at_ms <= now_ms) {
+                connection.close(CLOSE_POLICY, "no connection_init in time");
             } else if connection.keep_alive_at_ms <= now_ms {
                 connection.keep_alive_at_ms = now_ms + limits.keep_alive_ms.max(1);
                 connection.send(frames::keep_alive(), config);
@@ -226,8 +315,11 @@ impl Hub {
     /// When [`Hub::tick`] has something to do next.
     pub(crate) fn next_deadline_ms(&self, config: &BackendConfig) -> Option<i64> {
         let open = self.connections.values().filter(|connection| !connection.closing);
-        open.map(|connection| connection.keep_alive_at_ms.min(connection.ends_at_ms(config)))
-            .min()
+        open.map(|connection| {
+            let due_ms = connection.keep_alive_at_ms.min(connection.ends_at_ms(config));
+            connection.known_at_ms.map_or(due_ms, |at_ms| due_ms.min(at_ms))
+        })
+        .min()
     }
 
     /// Tells subscribers of mutations, in the order given.
@@ -248,7 +340,7 @@ impl Hub {
             return;
         };
         // Many clients subscribe with the same document, whose message is the same for all of them.
-        let mut payloads: BTreeMap<RenderKey, Arc<str>> = BTreeMap::new();
+        let mut payloads: BTreeMap<(RenderKey, String), Arc<str>> = BTreeMap::new();
         let mut slow = Vec::new();
         for (id, subscription_id) in listeners {
             let Some(connection) = self.connections.get_mut(id) else {
@@ -257,23 +349,29 @@ impl Hub {
             let Some(subscription) = connection.subscriptions.get(subscription_id) else {
                 continue;
             };
-            if !subscription.wants(&event.record) || faults.take_dropped_message() {
+            if !subscription.may_hear(event) || !subscription.wants(event) || faults.take_dropped_message() {
                 continue;
             }
-            let payload = match payloads.get(&subscription.render_key) {
+            let viewer = subscription.viewer(event, judge);
+            let key = (subscription.render_key.clone(), viewer.hidden_fields());
+            let payload = match payloads.get(&key) {
                 Some(payload) => Arc::clone(payload),
                 None => {
                     let payload: Arc<str> =
-                        payload_text(&subscription.prepared, &event.record, judge.compiled).into();
-                    payloads.insert(subscription.render_key.clone(), Arc::clone(&payload));
+                        payload_text(&subscription.prepared, &event.record, &viewer).into();
+                    payloads.insert(key, Arc::clone(&payload));
                     payload
                 }
             };
             let frame = frames::data(subscription_id, &payload);
             if frame.len() > judge.config.limits.frame_bytes_max {
-                self.oversize += 1;
+                self.tally.oversize += 1;
                 continue;
             }
+            if faults.take_duplicated_message() {
+                connection.send(frame.clone(), judge.config);
+            }
+            self.tally.messages += 1;
             connection.send(frame, judge.config);
             if connection.is_slow(judge.config) {
                 slow.push(*id);
@@ -300,18 +398,24 @@ impl Hub {
             .get(&id)
             .is_some_and(|connection| connection.is_slow(config))
         {
-            if let Some(connection) = self.connections.get_mut(&id) {
-                connection.out.clear();
-                connection.out_bytes = 0;
-            }
+            self.tally.slow += 1;
             self.cut(id, CLOSE_TRY_LATER, "connection does not keep up");
         }
     }
 
     fn cut(&mut self, id: ConnectionId, code: u16, reason: &'static str) {
-        let Some(connection) = self.connections.get_mut(&id) else {
+        let Some(connection) = self
+            .connections
+            .get_mut(&id)
+            .filter(|connection| !connection.closing)
+        else {
             return;
         };
+        if matches!(code, CLOSE_TRY_LATER | CLOSE_ABNORMAL) {
+            // Whoever did not read so far is not sent the rest either.
+            connection.out.clear();
+            connection.out_bytes = 0;
+        }
         connection.close(code, reason);
         let subscriptions = std::mem::take(&mut connection.subscriptions);
         for (subscription, of) in &subscriptions {
@@ -320,7 +424,12 @@ impl Hub {
     }
 }
 
-fn payload_text(prepared: &Prepared, record: &JsonMap, compiled: &CompiledSchema) -> String {
-    let body = body_of(&message(compiled, prepared, record));
+/// The identifier to answer under; one that is too long is not sent back.
+fn echoed<'i>(id: Option<&'i str>, config: &BackendConfig) -> Option<&'i str> {
+    id.filter(|id| id.len() <= config.limits.subscription_id_bytes_max)
+}
+
+fn payload_text(prepared: &Prepared, record: &JsonMap, viewer: &Viewer<'_>) -> String {
+    let body = body_of(&message(prepared, record, viewer));
     String::from_utf8(body).expect("JSON is UTF-8")
 }

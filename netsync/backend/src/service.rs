@@ -6,6 +6,7 @@
 //!
 //! Invariants: 1. subscribers hear of mutations in the order of their commits; 2. a mutation is answered after its commit.
 
+mod admission;
 mod asking;
 mod inspect;
 
@@ -15,7 +16,7 @@ use apollo_compiler::executable::OperationType;
 use landfall_core::Schema;
 use landfall_storage::kv::KvStore;
 
-use crate::auth::{Credentials, authenticate};
+use crate::auth::{Caller, Gate, ModelRules};
 use crate::compile::CompiledSchema;
 use crate::config::BackendConfig;
 use crate::entropy::{Entropy, uuid_v4};
@@ -23,13 +24,13 @@ use crate::error::BackendError;
 use crate::execute::{
     ConflictRound, Documents, Environment, ErrorEntry, Executed, Prepared, run_mutation, run_query,
 };
-use crate::faults::{Faults, FieldError};
+use crate::faults::{FaultCommand, Faults, FieldError};
 use crate::hash::HashKey;
 use crate::http::{GraphqlRequest, HttpCall, HttpReply, Refusal, refuse, reply_of};
-use crate::realtime::{ConnectionId, Doorbell, Hub, Judge, Out};
+use crate::realtime::{ConnectionId, Doorbell, Hub, Incoming, Judge, Out};
 use crate::store::{PurgeReport, Reading, Session, Store};
 
-pub use inspect::DeltaRow;
+pub use inspect::{DeltaRow, Looked};
 
 /// An AppSync-compatible backend.
 pub struct Backend {
@@ -39,6 +40,9 @@ pub struct Backend {
     documents: Documents,
     entropy: Mutex<Box<dyn Entropy>>,
     token_key: HashKey,
+    gate: Gate,
+    /// The rules of models that have none.
+    implied: ModelRules,
     hub: Mutex<Hub>,
     faults: Mutex<Faults>,
 }
@@ -47,10 +51,12 @@ pub struct Backend {
 #[derive(Clone, Debug)]
 pub struct Job {
     prepared: Prepared,
+    caller: Arc<Caller>,
     request_id: String,
     lost: bool,
     /// Whether a handler may have to decide a conflict of it.
     may_ask: bool,
+    delay_ms: u64,
 }
 
 impl Job {
@@ -63,13 +69,30 @@ impl Job {
     pub fn may_ask_handler(&self) -> bool {
         self.may_ask
     }
+
+    /// Who asks, as AppSync's resolvers and conflict handlers see it: null for API keys, the claims of a token, the role
+    /// of whoever signed, the context that an authorizer added.
+    pub fn identity(&self) -> serde_json::Value {
+        self.caller.identity()
+    }
+
+    /// The name of its only root field, which the schema bounds; `several` if there are more.
+    pub fn operation(&self) -> String {
+        self.prepared.operation_label()
+    }
+
+    /// The identifier that its reply carries.
+    pub fn request_id(&self) -> &str {
+        &self.request_id
+    }
 }
 
 impl Backend {
     /// A backend for the models of a schema over a store; `entropy` gives the identifiers of records made without one.
     ///
     /// # Errors
-    /// [`BackendError::Schema`] if the models make no GraphQL schema, [`BackendError::Store`] if the rows cannot be read.
+    /// [`BackendError::Schema`] if the models make no GraphQL schema, [`BackendError::Rules`] if `@auth` says what cannot
+    /// be applied, [`BackendError::Store`] if the rows cannot be read.
     pub fn new(
         schema: Arc<Schema>,
         config: BackendConfig,
@@ -83,13 +106,16 @@ impl Backend {
             key
         });
         let config = Arc::new(config);
+        let implied = ModelRules::implied(config.auth.default_mode);
         Ok(Self {
             store: Store::open(kv, Arc::clone(&compiled), Arc::clone(&config))?,
             documents: Documents::new(Arc::clone(&compiled), config.limits.clone()),
             compiled,
-            config,
             entropy: Mutex::new(Box::new(entropy)),
             token_key,
+            gate: Gate::new(Arc::clone(&config)),
+            config,
+            implied,
             hub: Mutex::default(),
             faults: Mutex::default(),
         })
@@ -126,10 +152,13 @@ impl Backend {
     pub fn prepare(&self, now_ms: i64, call: &HttpCall) -> Result<Job, Box<HttpReply>> {
         let request_id = self.uuid();
         let refused = |refusal| Box::new(refuse(refusal, &request_id));
-        let lost = {
+        let (lost, delay_ms) = {
             let mut faults = self.faults();
             if let Some(status) = faults.take_status() {
                 return Err(refused(Refusal::Status(status)));
+            }
+            if faults.take_throttled(now_ms) {
+                return Err(refused(Refusal::Status(429)));
             }
             if faults.take_lost_request() {
                 return Err(Box::new(HttpReply {
@@ -137,22 +166,29 @@ impl Backend {
                     ..refuse(Refusal::Internal, &request_id)
                 }));
             }
-            faults.take_lost_reply()
+            (faults.take_lost_reply(), faults.take_delay_ms())
         };
-        self.understand(now_ms, call)
-            .map(|prepared| Job {
+        self.understand(now_ms, call, &request_id)
+            .map(|(prepared, caller)| Job {
                 may_ask: self.may_ask(&prepared),
                 prepared,
+                caller,
                 request_id: request_id.clone(),
                 lost,
+                delay_ms,
             })
             .map_err(refused)
     }
 
-    fn understand(&self, now_ms: i64, call: &HttpCall) -> Result<Prepared, Refusal> {
-        let credentials = Credentials::of_headers(&call.headers);
-        let caller =
-            authenticate(&credentials, &self.config.api_keys, now_ms).map_err(Refusal::Unauthorized)?;
+    fn understand(
+        &self,
+        now_ms: i64,
+        call: &HttpCall,
+        request_id: &str,
+    ) -> Result<(Prepared, Arc<Caller>), Refusal> {
+        let caller = self
+            .admit_call(now_ms, call, request_id)
+            .map_err(Refusal::Unauthorized)?;
         let request = GraphqlRequest::of_call(call, self.config.limits.body_bytes_max)?;
         let prepared = self.documents.prepare(
             &request.query,
@@ -168,7 +204,7 @@ impl Backend {
             OperationType::Mutation if call.get => Err(Refusal::BadRequest(
                 "Mutations must be sent with POST.".to_owned(),
             )),
-            _ => Ok(prepared),
+            _ => Ok((prepared, caller)),
         }
     }
 
@@ -185,7 +221,12 @@ impl Backend {
                 rows: &snapshot,
                 now_ms: started_at_ms,
             };
-            run_query(self.environment(), &job.prepared, reading, started_at_ms)
+            run_query(
+                self.environment(&job.caller),
+                &job.prepared,
+                reading,
+                started_at_ms,
+            )
         };
         self.reply(job, run().as_ref())
     }
@@ -248,7 +289,7 @@ impl Backend {
         conflicts: &ConflictRound,
         field_error: Option<FieldError>,
     ) -> Result<Executed, BackendError> {
-        let run = || run_mutation(self.environment(), &job.prepared, session, conflicts);
+        let run = || run_mutation(self.environment(&job.caller), &job.prepared, session, conflicts);
         let refusal = |error_type: &str| Executed {
             errors: vec![ErrorEntry::of_injected(error_type)],
             ..Executed::default()
@@ -276,6 +317,7 @@ impl Backend {
         };
         HttpReply {
             lost: job.lost,
+            delay_ms: job.delay_ms,
             ..reply
         }
     }
@@ -291,19 +333,37 @@ impl Backend {
         query: Option<&str>,
         doorbell: Doorbell,
     ) -> ConnectionId {
-        let credentials = Credentials::of_handshake(headers, query);
-        self.hub().open(now_ms, &credentials, &self.config, doorbell)
+        let admitted = self.admit_connection(now_ms, headers, query);
+        self.hub().open(now_ms, admitted, &self.config, doorbell)
     }
 
     /// Handles a text message of a realtime client.
     pub fn frame_in(&self, now_ms: i64, id: ConnectionId, text: &str) {
-        self.hub().frame(now_ms, id, text, self.judge());
+        let incoming = Incoming::read(text, self.config.limits.frame_bytes_max);
+        // Before anybody is judged, as that may take an authorizer's time.
+        if !self.hub().takes_frame(now_ms, id, &incoming, &self.config) {
+            return;
+        }
+        // Judged without the lock of the hub: others need not wait for it.
+        let caller = self.admit_start(now_ms, &incoming);
+        self.hub().frame(now_ms, id, incoming, caller, self.judge());
     }
 
     /// Takes what a realtime connection is to send, in order. After [`Out::Close`] nothing follows; call
     /// [`Backend::close_connection`] then.
     pub fn take_outgoing(&self, id: ConnectionId) -> Vec<Out> {
         self.hub().take_outgoing(id)
+    }
+
+    /// Takes the first of what a realtime connection is to send: at least one message, and no more after so many
+    /// bytes; an empty list means that nothing waits.
+    pub fn take_some_outgoing(&self, id: ConnectionId, bytes: usize) -> Vec<Out> {
+        self.hub().take_some(id, bytes)
+    }
+
+    /// Lets every realtime connection break off without a close message, as a network does that fails.
+    pub fn cut_connections(&self) {
+        self.hub().cut_all();
     }
 
     /// The realtime connections that have something to send, in the order in which they were opened.
@@ -328,7 +388,12 @@ impl Backend {
 
     /// Subscription messages that were not sent because they were too long.
     pub fn oversize_messages(&self) -> u64 {
-        self.hub().oversize()
+        self.hub().tally().oversize
+    }
+
+    /// Realtime connections that are open, and their subscriptions.
+    pub fn realtime_population(&self) -> (usize, usize) {
+        self.hub().population()
     }
 
     /// Removes tombstones whose time is over and changes that no delta sync can ask for any more.
@@ -344,6 +409,36 @@ impl Backend {
         self.faults.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Makes something go wrong, or puts it right; what concerns the clock is for whoever gives the time.
+    ///
+    /// # Errors
+    /// [`BackendError::Store`] if a purge fails.
+    pub fn inject(&self, now_ms: i64, command: FaultCommand) -> Result<(), BackendError> {
+        match command {
+            FaultCommand::Fail { status, calls } => self.faults().fail_next(calls, status),
+            FaultCommand::Delay { ms, calls } => self.faults().delay_replies(calls, ms),
+            FaultCommand::Throttle { per_second } => self.faults().throttle(Some(per_second)),
+            FaultCommand::LoseRequests(calls) => self.faults().lose_requests(calls),
+            FaultCommand::LoseReplies(calls) => self.faults().lose_replies(calls),
+            FaultCommand::FailFields { error, requests } => self.faults().fail_fields(requests, error),
+            FaultCommand::DropMessages(messages) => self.faults().drop_messages(messages),
+            FaultCommand::DuplicateMessages(messages) => self.faults().duplicate_messages(messages),
+            FaultCommand::PauseMessages => self.faults().pause_fan_out(),
+            FaultCommand::ResumeMessages => self.resume_fan_out(),
+            FaultCommand::CutSockets => self.cut_connections(),
+            FaultCommand::Purge => {
+                let report = self.purge(now_ms)?;
+                tracing::info!(?report, "purged");
+            }
+            FaultCommand::Clear => {
+                self.resume_fan_out();
+                *self.faults() = Faults::default();
+            }
+            FaultCommand::SetClock { .. } | FaultCommand::MoveClock { .. } => {}
+        }
+        Ok(())
+    }
+
     /// Sends the subscription messages that were held back, and no longer holds any back.
     pub fn resume_fan_out(&self) {
         let mut hub = self.hub();
@@ -352,12 +447,14 @@ impl Backend {
         hub.publish(Vec::new(), self.judge(), &mut faults);
     }
 
-    fn environment(&self) -> Environment<'_> {
+    fn environment<'a>(&'a self, caller: &'a Caller) -> Environment<'a> {
         Environment {
             compiled: &self.compiled,
             config: &self.config,
             entropy: &self.entropy,
             token_key: &self.token_key,
+            caller,
+            implied: &self.implied,
         }
     }
 
@@ -366,11 +463,29 @@ impl Backend {
             compiled: &self.compiled,
             config: &self.config,
             documents: &self.documents,
+            implied: &self.implied,
         }
     }
 
     fn hub(&self) -> MutexGuard<'_, Hub> {
         self.hub.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether nothing is left of any realtime connection.
+    #[cfg(test)]
+    pub(crate) fn realtime_is_empty(&self) -> bool {
+        self.hub().is_empty()
+    }
+
+    /// Keeps mutations from running until it is dropped.
+    #[cfg(test)]
+    pub(crate) fn hold_writer(&self) -> impl Sized + '_ {
+        self.store.writer()
+    }
+
+    /// An identifier for a reply that is made elsewhere.
+    pub(crate) fn new_request_id(&self) -> String {
+        self.uuid()
     }
 
     fn uuid(&self) -> String {

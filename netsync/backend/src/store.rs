@@ -12,6 +12,7 @@ mod purge;
 mod read;
 mod reindex;
 mod tables;
+mod tally;
 mod write;
 
 use std::cell::{Cell, RefCell};
@@ -28,6 +29,7 @@ pub use purge::PurgeReport;
 
 pub(crate) use key::{KeyCondition, SortCondition, join_sort_fields};
 pub(crate) use read::{PageOf, PageRequest, Reading};
+pub(crate) use tally::{RowTally, Tally};
 pub(crate) use write::Outcome;
 
 /// The rows of a backend.
@@ -38,6 +40,7 @@ pub(crate) struct Store {
     /// Held for a whole write, so that changes are published in the order in which they were committed.
     writer: Mutex<WriterState>,
     clock: Mutex<Clock>,
+    pub(crate) tally: Tally,
 }
 
 /// What one writer leaves to the next.
@@ -90,9 +93,20 @@ impl Store {
                 floor_ms: meta.floor_ms,
                 writing_ms: None,
             }),
+            tally: Tally::default(),
         };
         store.reindex()?;
         Ok(store)
+    }
+
+    /// How many rows each table holds.
+    pub(crate) fn stored_rows(&self) -> Result<[(&'static str, u64); 3], BackendError> {
+        let snapshot = self.kv.read()?;
+        Ok([
+            ("base", snapshot.count(tables::BASE)?),
+            ("delta", snapshot.count(tables::DELTA)?),
+            ("index", snapshot.count(tables::INDEX)?),
+        ])
     }
 
     /// A snapshot for reads that need no time.

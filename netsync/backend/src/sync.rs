@@ -3,14 +3,17 @@
 //! Owns the choice of the source and the form of tokens. Pure; reading is done by the store.
 //!
 //! Invariants: 1. the first page decides source and `startedAt`, later ones follow the token; 2. a token works only for
-//! the field, model and filter that it was made for, and only with the key it was made with.
+//! the field, model and filter that it was made for, and only with the key it was made with; 3. a token shows nothing
+//! of where it goes on.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use ring::hmac;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{BadLimit, DeltaBoundary, FutureLastSync, Limits, Switches};
-use crate::hash::{HashKey, constant_time_eq, keyed_hash};
+use crate::hash::{HashKey, keyed_hash};
 
 /// How long a paged delta sync may take, in milliseconds; the delta table keeps its rows that much longer, so that no
 /// page misses what was purged after the first.
@@ -78,25 +81,37 @@ pub(crate) struct PageToken {
     pub(crate) started_at_ms: Option<i64>,
 }
 
-/// Length of the tag at the end of a token.
-const TAG_LEN: usize = 16;
-
 impl PageToken {
     /// The token's text; `scope` names the field, model and filter it is good for.
+    ///
+    /// What it says is encrypted: its position is the key of a record, which the caller may not be allowed to see. Equal
+    /// tokens have equal texts, so that runs are repeated byte for byte.
+    ///
+    /// # Panics
+    /// Never: a token is shorter than what can be encrypted.
     pub(crate) fn seal(&self, scope: &str, key: &HashKey) -> String {
-        let mut bytes = rmp_serde::to_vec(self).expect("tokens can be written to memory");
-        let tag = tag(&bytes, scope, key);
-        bytes.extend_from_slice(&tag);
-        URL_SAFE_NO_PAD.encode(bytes)
+        let mut body = rmp_serde::to_vec(self).expect("tokens can be written to memory");
+        // The nonce is made of what it is used for, so that it is not used for anything else.
+        let nonce = nonce(&body, scope, key);
+        cipher(key)
+            .seal_in_place_append_tag(
+                Nonce::assume_unique_for_key(nonce),
+                Aad::from(scope.as_bytes()),
+                &mut body,
+            )
+            .expect("tokens are short enough to be encrypted");
+        URL_SAFE_NO_PAD.encode([nonce.as_slice(), &body].concat())
     }
 
     /// Reads a token; `None` if it was not made for this scope with this key, or is too old.
     pub(crate) fn open(text: &str, scope: &str, key: &HashKey, now_ms: i64) -> Option<Self> {
         let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
-        let (body, found) = bytes.split_at_checked(bytes.len().checked_sub(TAG_LEN)?)?;
-        if !constant_time_eq(found, &tag(body, scope, key)) {
-            return None;
-        }
+        let (nonce, sealed) = bytes.split_at_checked(NONCE_LEN)?;
+        let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
+        let mut sealed = sealed.to_vec();
+        let body = cipher(key)
+            .open_in_place(nonce, Aad::from(scope.as_bytes()), &mut sealed)
+            .ok()?;
         let token: Self = rmp_serde::from_slice(body).ok()?;
         let too_old = matches!(token.source, Some(SyncSource::Delta { .. }))
             && token
@@ -106,12 +121,22 @@ impl PageToken {
     }
 }
 
-fn tag(body: &[u8], scope: &str, key: &HashKey) -> [u8; TAG_LEN] {
+fn nonce(body: &[u8], scope: &str, key: &HashKey) -> [u8; NONCE_LEN] {
     // The length keeps the two parts apart.
     let mut message = (body.len() as u64).to_le_bytes().to_vec();
     message.extend_from_slice(body);
     message.extend_from_slice(scope.as_bytes());
-    keyed_hash(key, &message)
+    let tag = keyed_hash(key, &message);
+    let mut nonce = [0; NONCE_LEN];
+    nonce.copy_from_slice(&tag[..NONCE_LEN]);
+    nonce
+}
+
+/// The cipher of tokens, under a key of its own.
+fn cipher(key: &HashKey) -> LessSafeKey {
+    let key = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), b"page tokens");
+    let key = UnboundKey::new(&CHACHA20_POLY1305, key.as_ref()).expect("a SHA-256 has the length of a key");
+    LessSafeKey::new(key)
 }
 
 #[cfg(test)]
@@ -209,6 +234,17 @@ mod tests {
                 "{broken:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_token_does_not_show_the_key_it_goes_on_behind() {
+        let token = PageToken {
+            position: b"secret-record".to_vec(),
+            source: None,
+            started_at_ms: None,
+        };
+        let sealed = URL_SAFE_NO_PAD.decode(token.seal("s", &[1; 16])).unwrap();
+        assert!(!sealed.windows(6).any(|part| part == b"secret"));
     }
 
     #[test]

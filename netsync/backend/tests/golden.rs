@@ -1,6 +1,7 @@
 //! The generated schema of the contract's example equals the one that AppSync generates, and introspection tells all
 //! of it.
 #![allow(missing_docs, reason = "a test is named after what it shows")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

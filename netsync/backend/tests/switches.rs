@@ -3,6 +3,7 @@
 //! A few clients write and sync with a backend whose switches, strategy and times to live are drawn at random. Each
 //! client knows only what it was told; at the end all of them must hold what the server holds.
 #![allow(missing_docs, reason = "a test is named after what it shows")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 #[path = "support/mod.rs"]
 mod support;

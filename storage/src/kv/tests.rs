@@ -46,6 +46,10 @@ fn scans_are_ordered_bounded_and_resume_after_a_key_in_both_directions() {
     let backwards = KvRange::between(Bound::Included(b"c".to_vec()), Bound::Excluded(b"a".to_vec()));
     assert_eq!(keys(&read, &backwards, 10), "");
     assert_eq!(read.rows(OTHERS, &KvRange::all(), 1).unwrap(), []);
+    assert_eq!(
+        (read.count(LETTERS).unwrap(), read.count(OTHERS).unwrap()),
+        (5, 0)
+    );
 }
 
 #[test]

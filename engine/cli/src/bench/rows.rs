@@ -22,6 +22,12 @@ pub(super) struct Scale {
     pub(super) rows: usize,
     /// Rows of the large store.
     pub(super) rows_large: usize,
+    /// Mutations of a single client of the backend; each of many makes a fifth.
+    pub(super) mutations: usize,
+    /// Times that each client of the backend syncs.
+    pub(super) syncs: usize,
+    /// Mutations that a thousand subscribers hear of.
+    pub(super) told: usize,
 }
 
 impl Scale {
@@ -31,6 +37,9 @@ impl Scale {
         gets: 200_000,
         rows: 100_000,
         rows_large: 1_000_000,
+        mutations: 2_000,
+        syncs: 3,
+        told: 60,
     };
     pub(super) const QUICK: Self = Self {
         saves: 50,
@@ -38,6 +47,9 @@ impl Scale {
         gets: 2_000,
         rows: 2_000,
         rows_large: 5_000,
+        mutations: 50,
+        syncs: 1,
+        told: 3,
     };
 }
 

@@ -128,24 +128,67 @@ fn nullable<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(from: D) -> R
     Ok(Option::<Vec<T>>::deserialize(from)?.unwrap_or_default())
 }
 
+/// Most characters of a server's message that are shown.
+const MESSAGE_CHARS_MAX: usize = 300;
+
+/// A server's message as it may be printed: not too long, and nothing that a terminal obeys.
+fn shown(message: &str) -> String {
+    let printable = message.chars().filter(|c| !c.is_control());
+    printable.take(MESSAGE_CHARS_MAX).collect()
+}
+
+/// Refuses what is no GraphQL name: names become part of a schema, and of messages.
+fn check_names(told: &Told) -> miette::Result<()> {
+    let roots = [&told.query_type, &told.mutation_type, &told.subscription_type];
+    let mut names: Vec<&str> = roots
+        .into_iter()
+        .flatten()
+        .map(|root| root.name.as_str())
+        .collect();
+    for ty in &told.types {
+        names.push(&ty.name);
+        names.extend(ty.enum_values.iter().map(|value| value.name.as_str()));
+        let arguments = ty.fields.iter().flat_map(|field| &field.args);
+        for input in ty.input_fields.iter().chain(arguments) {
+            names.push(&input.name);
+            names.push(input.ty.named());
+        }
+        for field in &ty.fields {
+            names.push(&field.name);
+            names.push(field.ty.named());
+        }
+    }
+    let first = |c: char| c.is_ascii_alphabetic() || c == '_';
+    let is_name =
+        |name: &str| name.starts_with(first) && name.chars().all(|c| first(c) || c.is_ascii_digit());
+    match names.into_iter().find(|name| !is_name(name)) {
+        Some(name) => Err(miette::miette!(
+            "the answer has a name that is none of GraphQL: {}",
+            shown(name)
+        )),
+        None => Ok(()),
+    }
+}
+
 impl Api {
     /// Reads the answer to [`request`].
     ///
     /// # Errors
-    /// If the server answered with errors, or with something else.
+    /// If the server answered with errors, with something else, or with names that are none.
     pub(super) fn read(body: &[u8]) -> miette::Result<Self> {
         let response: Response<Answer> = serde_json::from_slice(body)
             .map_err(|error| miette::miette!("the answer is no introspection of a GraphQL API: {error}"))?;
         if let Some(error) = response.errors.iter().flatten().next() {
             return Err(miette::miette!(
                 "the API refuses introspection: {}",
-                error.message
+                shown(&error.message)
             ));
         }
         let told = response
             .data
             .ok_or_else(|| miette::miette!("the API answered without data; is introspection switched on?"))?
             .schema;
+        check_names(&told)?;
         let by_name = told
             .types
             .iter()

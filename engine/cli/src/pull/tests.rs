@@ -167,6 +167,14 @@ fn answers_that_tell_no_models_are_refused() {
         refused(r#"{"data": null, "errors": [{"message": "not here"}]}"#)
             .contains("refuses introspection: not here")
     );
+    let evil = r#"{"data": {"__schema": {"queryType": {"name": "Query"}, "types": [{"kind": "ENUM", "name": "A { B } type C"}]}}}"#;
+    assert!(refused(evil).contains("none of GraphQL"));
+    let loud = r#"{"data": null, "errors": [{"message": "\u001b[2Jgone"}]}"#;
+    assert!(
+        refused(loud).ends_with("introspection: [2Jgone"),
+        "{}",
+        refused(loud)
+    );
     let plain = r#"{"data": {"__schema": {"queryType": {"name": "Query"}, "mutationType": null, "subscriptionType": null,
         "types": [{"kind": "OBJECT", "name": "Query", "fields": [{"name": "a", "args": [], "type": {"kind": "SCALAR", "name": "Int", "ofType": null}}]}]}}}"#;
     assert!(refused(plain).contains("no model"));

@@ -4,8 +4,10 @@
 
 use apollo_compiler::Node;
 use apollo_compiler::ast::{Directive, Value};
+use landfall_core::AUTH_FIELD;
 use serde_json::{Map, Value as Json, json};
 
+use super::document::TypeNode;
 use crate::diagnostics::Faults;
 
 /// Operations of a rule that names none.
@@ -27,6 +29,32 @@ pub(super) fn rules(directive: &Directive, faults: &mut Faults) -> Vec<Json> {
     };
     let items = value.as_list().unwrap_or(std::slice::from_ref(value));
     items.iter().filter_map(|item| rule(item, faults)).collect()
+}
+
+/// Refuses rules where none is ever applied: on a type that is no model, and on its fields.
+pub(super) fn check_placement(node: &TypeNode, faults: &mut Faults) {
+    let on_fields = node.fields.iter().flat_map(|field| field.directives.iter());
+    let rules = node.directives.iter().chain(on_fields).filter(|directive| {
+        // One without rules is refused as such.
+        directive.name == "auth" && directive.specified_argument_by_name("rules").is_some()
+    });
+    for directive in rules {
+        let name = &node.name;
+        faults.at(
+            directive.location(),
+            format!("`{name}` is no model, so no rule on it is applied"),
+            "put the rule on the fields of models that have this type",
+        );
+    }
+}
+
+/// The rules of an `@auth` directive on a field, each with the field's name.
+pub(super) fn field_rules(directive: &Directive, field: &str, faults: &mut Faults) -> Vec<Json> {
+    let mut rules = rules(directive, faults);
+    for rule in &mut rules {
+        rule[AUTH_FIELD] = json!(field);
+    }
+    rules
 }
 
 fn rule(value: &Node<Value>, faults: &mut Faults) -> Option<Json> {
@@ -88,11 +116,33 @@ fn rule(value: &Node<Value>, faults: &mut Faults) -> Option<Json> {
         .iter()
         .find_map(|name| given.get(*name))
         .map(one_or_many);
+    check_operations(value, operations.as_ref(), faults);
     put(
         "operations",
         operations.unwrap_or_else(|| json!(DEFAULT_OPERATIONS)),
     );
     Some(Json::Object(rule))
+}
+
+/// The operations that `read` stands for, which Amplify does not take beside it.
+const READS: [&str; 5] = ["get", "list", "sync", "listen", "search"];
+
+fn check_operations(value: &Node<Value>, operations: Option<&Json>, faults: &mut Faults) {
+    let names: Vec<&str> = operations
+        .and_then(Json::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Json::as_str)
+        .collect();
+    if names.contains(&"read")
+        && let Some(finer) = READS.iter().find(|name| names.contains(*name))
+    {
+        faults.at(
+            value.location(),
+            format!("the operation `read` already stands for `{finer}`"),
+            format!("leave out `{finer}`, or name the operations one by one instead of `read`"),
+        );
+    }
 }
 
 fn one_or_many(value: &Json) -> Json {

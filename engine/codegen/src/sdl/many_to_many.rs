@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use indexmap::IndexMap;
 use landfall_core::{
-    Association, FieldDef, FieldName, FieldType, IndexDef, KeyDef, ModelParts, Scalar, Timestamps,
+    AUTH_FIELD, Association, FieldDef, FieldName, FieldType, IndexDef, KeyDef, ModelParts, Scalar, Timestamps,
 };
 
 use super::document::text_argument;
@@ -141,7 +141,11 @@ impl<'a> Builder<'a> {
         // A rule that both ends have is needed once.
         let mut auth: BTreeMap<String, serde_json::Value> = BTreeMap::new();
         let mut rules = Vec::new();
-        for rule in models.iter().flat_map(|parts| &parts.auth) {
+        let on_models = models
+            .iter()
+            .flat_map(|parts| &parts.auth)
+            .filter(|rule| rule.get(AUTH_FIELD).is_none());
+        for rule in on_models {
             if auth.insert(rule.to_string(), rule.clone()).is_none() {
                 rules.push(rule.clone());
             }

@@ -114,6 +114,54 @@ fn a_single_value_counts_as_a_list_of_one() {
 }
 
 #[test]
+fn rules_on_fields_carry_the_name_of_their_field_and_stay_off_join_models() {
+    let schema = sound(
+        "type Post @model @auth(rules: [{ allow: owner }]) {
+            title: String! secret: String @auth(rules: [{ allow: groups, groups: [\"Admin\"] }])
+            labels: [Label] @manyToMany(relationName: \"PostLabels\")
+        }
+        type Label @model { posts: [Post] @manyToMany(relationName: \"PostLabels\") }",
+    );
+    let rules = |model: &str| {
+        let def = schema.model(model).expect("a model");
+        let rules = def
+            .auth
+            .iter()
+            .map(|rule| (rule["allow"].to_string(), rule["field"].to_string()));
+        rules.collect::<Vec<_>>()
+    };
+    let text = |text: &str| text.to_owned();
+    let owner = (text("\"owner\""), text("null"));
+    assert_eq!(
+        rules("Post"),
+        [owner.clone(), (text("\"groups\""), text("\"secret\""))]
+    );
+    assert_eq!(rules("PostLabels"), [owner]);
+}
+
+#[test]
+fn rules_that_would_be_passed_over_are_refused() {
+    let cases = [
+        (
+            "type Post @model @auth(rules: [{ allow: owner, operations: [read, list] }]) { a: Int }",
+            "the operation `read` already stands for `list`",
+        ),
+        (
+            "type Post @model { at: Place } type Place { city: String @auth(rules: [{ allow: owner }]) }",
+            "`Place` is no model, so no rule on it is applied",
+        ),
+        (
+            "type Post @model { at: Place } type Place @auth(rules: [{ allow: owner }]) { city: String }",
+            "`Place` is no model, so no rule on it is applied",
+        ),
+    ];
+    for (sdl, fault) in cases {
+        let errors = parse_sdl("schema.graphql", sdl).expect_err(sdl).to_string();
+        assert!(errors.contains(fault), "{errors}");
+    }
+}
+
+#[test]
 fn an_index_query_can_be_switched_off() {
     let schema = sound("type Post @model { a: Int @index(queryField: null) @index(name: \"n\") }");
     let indexes = &schema.model("Post").expect("a model").indexes;

@@ -11,8 +11,8 @@ use super::{IntrospectionError, relations};
 use crate::names::{FieldName, ModelName};
 use crate::scalar::Scalar;
 use crate::schema::{
-    EnumDef, FieldDef, FieldType, IndexDef, KeyDef, ListDef, ModelApi, ModelParts, NonModelDef, Schema,
-    SchemaParts, Timestamps,
+    AUTH_FIELD, EnumDef, FieldDef, FieldType, IndexDef, KeyDef, ListDef, ModelApi, ModelParts, NonModelDef,
+    Schema, SchemaParts, Timestamps,
 };
 
 /// Most models, enums and non-model types, each, that a document may have; far more than one AppSync API can hold.
@@ -213,6 +213,7 @@ impl Reader {
         };
         self.primary_key_info(json, path, &mut parts);
         let api = self.attributes(json, path, &mut parts);
+        self.field_rules(json, path, &mut parts);
         RawModel {
             parts,
             api,
@@ -242,6 +243,34 @@ impl Reader {
             }
         }
         api
+    }
+
+    /// Rules on single fields, which stand among the attributes of these.
+    fn field_rules(&mut self, json: &Json, path: &str, parts: &mut ModelParts) {
+        let Some(fields) = json.get("fields").and_then(Json::as_object) else {
+            return;
+        };
+        for (name, field) in fields {
+            let path = format!("{path}.fields.{name}.attributes");
+            for (index, attribute) in self.array(field.get("attributes"), &path).iter().enumerate() {
+                if attribute.get("type").and_then(Json::as_str) != Some("auth") {
+                    continue;
+                }
+                let path = format!("{path}[{index}].properties.rules");
+                let rules = attribute
+                    .get("properties")
+                    .and_then(|properties| properties.get("rules"));
+                for rule in self.array(rules, &path) {
+                    match rule.as_object().cloned() {
+                        Some(mut rule) => {
+                            rule.insert(AUTH_FIELD.to_owned(), Json::from(name.as_str()));
+                            parts.auth.push(Json::Object(rule));
+                        }
+                        None => self.fault(&path, "has a rule that is no object"),
+                    }
+                }
+            }
+        }
     }
 
     fn timestamps(&mut self, properties: &Json, path: &str) -> Timestamps {

@@ -106,6 +106,19 @@ fn shape(schema: &Schema, model: &str) -> String {
 }
 
 #[test]
+fn rules_on_fields_stand_among_the_attributes_of_the_fields() {
+    let mut document = newer();
+    let rules = json!([{"type": "auth", "properties": {"rules": [{"allow": "private"}]}}]);
+    document["models"]["Post"]["fields"]["tags"]["attributes"] = rules.clone();
+    let schema = from_json(&document).expect("a sound document");
+    let rule = schema.model("Post").expect("a model").auth.last().cloned();
+    assert_eq!(rule, Some(json!({"allow": "private", "field": "tags"})));
+    let written = to_json(&schema);
+    assert_eq!(written["models"]["Post"]["fields"]["tags"]["attributes"], rules);
+    assert_eq!(from_json(&written).expect("a sound document"), schema);
+}
+
+#[test]
 fn the_newer_form_is_read_in_full() {
     let schema = from_json(&newer()).expect("a sound document");
     assert_eq!(

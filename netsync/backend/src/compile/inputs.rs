@@ -166,6 +166,7 @@ fn write_subscription_filter(out: &mut String, models: &Models, plan: &ModelPlan
         .values()
         .filter(|field| !elsewhere.contains(&field.name))
         .filter_map(|field| {
+            // Owners that the server added keep the plain family, like the metadata.
             let input = if plan.owners.contains(&field.name) {
                 filter_input(field)
             } else {

@@ -11,7 +11,9 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use landfall_core::{Association, FieldDef, FieldName, FieldType, ModelDef, ModelName, Scalar, Schema};
 
-use super::{names, owners};
+use super::names;
+use crate::auth::ModelRules;
+use crate::error::BackendError;
 
 /// A model as the server serves it.
 #[derive(Clone, Debug)]
@@ -22,7 +24,7 @@ pub(crate) struct ModelPlan {
     pub(crate) attributes: IndexMap<FieldName, FieldDef>,
     /// Timestamps that the server writes and clients cannot.
     pub(crate) managed: BTreeSet<FieldName>,
-    /// Owner fields that the server fills and no mutation takes.
+    /// Owner fields that no field declares: the server fills them, they are shown and compared, and no mutation takes them.
     pub(crate) owners: BTreeSet<FieldName>,
     /// Foreign keys that no field declares; they stand after the metadata in the GraphQL type.
     pub(crate) implicit: BTreeSet<FieldName>,
@@ -32,8 +34,10 @@ pub(crate) struct ModelPlan {
     pub(crate) indexes: Vec<IndexPlan>,
     /// How relation fields are followed.
     pub(crate) relations: IndexMap<FieldName, RelationPlan>,
-    /// Owner fields that subscriptions take as arguments.
-    pub(super) owner_arguments: Vec<FieldName>,
+    /// What `@auth` says; `None` if it says nothing.
+    pub(crate) rules: Option<ModelRules>,
+    /// Owner fields whose value is shown by its last part only.
+    pub(crate) split_owners: BTreeSet<FieldName>,
 }
 
 /// A partition field and the fields that sort within it.
@@ -80,6 +84,17 @@ pub(crate) enum RelationPlan {
         /// The other model's index over the foreign key.
         index: String,
     },
+}
+
+impl RelationPlan {
+    /// The other model.
+    pub(crate) fn model(&self) -> &ModelName {
+        match self {
+            Self::ByKey { model, .. } | Self::OneByIndex { model, .. } | Self::ManyByIndex { model, .. } => {
+                model
+            }
+        }
+    }
 }
 
 impl KeyPlan {
@@ -132,21 +147,34 @@ impl ModelPlan {
     }
 
     /// Plans every model that syncs; local-only models do not exist on the server.
-    pub(super) fn all(schema: &Schema) -> IndexMap<ModelName, Arc<Self>> {
+    ///
+    /// # Errors
+    /// [`BackendError::Rules`] if the rules of one cannot be applied.
+    pub(super) fn all(schema: &Schema) -> Result<IndexMap<ModelName, Arc<Self>>, BackendError> {
         schema
             .models()
             .filter(|def| def.syncable)
-            .map(|def| (def.name.clone(), Arc::new(Self::of(schema, def))))
+            .map(|def| Ok((def.name.clone(), Arc::new(Self::of(schema, def)?))))
             .collect()
     }
 
-    fn of(schema: &Schema, def: &Arc<ModelDef>) -> Self {
+    fn of(schema: &Schema, def: &Arc<ModelDef>) -> Result<Self, BackendError> {
+        let rules = ModelRules::read(def)?;
         let managed = managed_timestamps(def);
         let implicit = implicit_foreign_keys(schema, def);
         let mut attributes = attributes(def, &managed, &implicit);
-        let owners = owners::undeclared(def);
-        attributes.extend(owners.iter().map(|field| (field.name.clone(), field.clone())));
-        let owner_arguments = owners::arguments(def, |name| attributes.get(name));
+        let undeclared: Vec<FieldDef> = rules
+            .iter()
+            .flat_map(|rules| rules.undeclared_owners(def))
+            .collect();
+        let owners = undeclared.iter().map(|owner| owner.name.clone()).collect();
+        for owner in undeclared {
+            attributes.entry(owner.name.clone()).or_insert(owner);
+        }
+        let split_owners = rules
+            .as_ref()
+            .map(ModelRules::split_owner_fields)
+            .unwrap_or_default();
         let indexes = indexes(schema, def);
         let relations = def
             .relations()
@@ -159,17 +187,18 @@ impl ModelPlan {
                 Some((field.name.clone(), plan))
             })
             .collect();
-        Self {
+        Ok(Self {
             def: Arc::clone(def),
-            owners: owners.into_iter().map(|field| field.name).collect(),
-            owner_arguments,
             attributes,
             managed,
             implicit,
             key: KeyPlan::of(&def.key.fields),
             indexes,
             relations,
-        }
+            rules,
+            owners,
+            split_owners,
+        })
     }
 }
 

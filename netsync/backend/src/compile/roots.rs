@@ -172,7 +172,11 @@ fn write_subscriptions(roots: &mut Roots<'_>, models: &Models) {
     for plan in models.values() {
         let name = plan.name();
         let mut arguments = format!("filter: {}", model_subscription_filter(name));
-        for owner in &plan.owner_arguments {
+        let owners = plan
+            .rules
+            .iter()
+            .flat_map(|rules| rules.owner_arguments(&plan.def));
+        for owner in owners {
             arguments.push_str(&format!(", {owner}: String"));
         }
         for kind in KINDS {

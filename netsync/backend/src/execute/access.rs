@@ -30,14 +30,20 @@ type Rank = u8;
 
 impl<'p> Access<'p> {
     /// Chooses for a filter: the key whose partition it demands and whose sort field it narrows most, the table's own
-    /// before an index, as it needs no second look-up.
-    pub(super) fn choose(plan: &'p ModelPlan, filter: Option<&Filter>) -> Self {
+    /// before an index, as it needs no second look-up. Rows come in the order of the key, so only keys are chosen whose
+    /// fields `may_order_by` lets the caller order by.
+    pub(super) fn choose(
+        plan: &'p ModelPlan,
+        filter: Option<&Filter>,
+        may_order_by: impl Fn(&str) -> bool,
+    ) -> Self {
         let mut demands = Vec::new();
         if let Some(filter) = filter {
             collect(filter, &mut demands);
         }
         let keys = std::iter::once((None, &plan.key))
-            .chain(plan.indexes.iter().map(|index| (Some(index), &index.key)));
+            .chain(plan.indexes.iter().map(|index| (Some(index), &index.key)))
+            .filter(|(_, key)| key.fields().all(|field| may_order_by(field)));
         let mut best: Option<(Rank, Narrowed<'p>)> = None;
         for (index, key) in keys {
             let Some((rank, condition)) = narrow(plan, key, &demands) else {

@@ -4,6 +4,7 @@
 //! the store itself ends the request as a whole, never as a field that is quietly null.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use apollo_compiler::resolvers::{FieldError, ResolveInfo};
@@ -13,6 +14,7 @@ use landfall_core::Schema;
 use super::errors::Fault;
 use super::settle::ConflictRound;
 use super::{Environment, coerce};
+use crate::auth::{Caller, ModelRules};
 use crate::compile::{CompiledSchema, ModelPlan};
 use crate::config::BackendConfig;
 use crate::conflict::Write;
@@ -42,7 +44,9 @@ impl RecordWriter for Session<'_, '_> {
         write: &Write,
         condition: Option<&Filter>,
     ) -> Result<Outcome, BackendError> {
-        Session::write(self, plan, key, write, condition)
+        let outcome = Session::write(self, plan, key, write, condition)?;
+        self.store.tally.wrote(write, &outcome);
+        Ok(outcome)
     }
 }
 
@@ -57,12 +61,17 @@ pub(crate) struct Context<'c> {
     pub(super) conflicts: Option<&'c ConflictRound>,
     entropy: &'c Mutex<Box<dyn Entropy>>,
     pub(super) token_key: &'c HashKey,
+    pub(super) caller: &'c Caller,
+    /// The rules of models that have none.
+    pub(super) implied: &'c ModelRules,
     faults: RefCell<Vec<Fault>>,
     fatal: RefCell<Option<BackendError>>,
     reads_left: Cell<usize>,
     bytes_left: Cell<usize>,
     /// Response keys of root fields whose answer is not told to subscribers.
     silent: RefCell<Vec<String>>,
+    /// By response key of a root field, what decides who may hear of its record.
+    facts: RefCell<BTreeMap<String, Attributes>>,
 }
 
 impl<'c> Context<'c> {
@@ -77,11 +86,15 @@ impl<'c> Context<'c> {
             config,
             entropy,
             token_key,
+            caller,
+            implied,
         } = environment;
         Self {
             compiled,
             config,
             token_key,
+            caller,
+            implied,
             reading,
             writer,
             variables,
@@ -92,6 +105,7 @@ impl<'c> Context<'c> {
             reads_left: Cell::new(config.limits.resolvers_max),
             bytes_left: Cell::new(config.limits.read_bytes_max),
             silent: RefCell::default(),
+            facts: RefCell::default(),
         }
     }
 
@@ -215,6 +229,16 @@ impl<'c> Context<'c> {
     /// Keeps a root field's answer from subscribers.
     pub(super) fn keep_silent(&self, response_key: &str) {
         self.silent.borrow_mut().push(response_key.to_owned());
+    }
+
+    /// Notes what decides who may hear of a root field's record.
+    pub(super) fn note_facts(&self, response_key: &str, facts: Attributes) {
+        self.facts.borrow_mut().insert(response_key.to_owned(), facts);
+    }
+
+    /// What was noted for a root field.
+    pub(super) fn facts_noted(&self, response_key: &str) -> Attributes {
+        self.facts.borrow().get(response_key).cloned().unwrap_or_default()
     }
 
     /// Whether a root field's answer is kept from subscribers.

@@ -80,6 +80,18 @@ impl Prepared {
         (Arc::as_ptr(&self.document).addr(), format!("{name} {variables}"))
     }
 
+    /// The name of the only root field, or `several`.
+    pub(crate) fn operation_label(&self) -> String {
+        let mut names = self
+            .operation()
+            .root_fields(&self.document.executable)
+            .map(|field| field.name.as_str());
+        match (names.next(), names.next()) {
+            (Some(only), None) => only.to_owned(),
+            _ => "several".to_owned(),
+        }
+    }
+
     /// Whether it is a query, a mutation or a subscription.
     pub(crate) fn kind(&self) -> OperationType {
         self.operation().operation_type

@@ -12,6 +12,7 @@ use landfall_core::{FieldDef, FieldType, MutationKind, Value};
 
 use super::context::Context;
 use super::errors::Fault;
+use super::guard::{Asked, Shown, asked_mutation, is_denied, shown_value};
 use super::input;
 use super::objects::{RecordObject, leaf, metadata};
 use super::settle;
@@ -36,6 +37,7 @@ impl ObjectValue for MutationRoot<'_> {
         let Some(RootField::Mutate(model, kind)) = ctx.compiled.root(info.field_name()) else {
             return Err(self.unknown_field_error(info));
         };
+        ctx.check_denied("Mutation", info.field_name())?;
         let plan = ctx.compiled.model(model);
         let arguments = ctx.arguments(info);
         let empty = JsonMap::new();
@@ -44,7 +46,10 @@ impl ObjectValue for MutationRoot<'_> {
             .and_then(JsonValue::as_object)
             .unwrap_or(&empty);
         let condition = ctx.filter(&arguments, "condition")?;
-        let (key, write) = plan_write(ctx, plan, *kind, given)?;
+        let (key, mut write) = plan_write(ctx, plan, *kind, given)?;
+        let asked = asked_mutation(plan, *kind, info.field_name());
+        // Every round of a conflict comes by here, so whoever waits for a handler is judged by the record as it is now.
+        ctx.check_write(asked, given, arguments.get("condition"), &key, &mut write)?;
         let writer = ctx.writer.expect("mutations run inside a write transaction");
         let mut outcome = writer
             .write(plan, &key, &write, condition.as_ref())
@@ -54,34 +59,42 @@ impl ObjectValue for MutationRoot<'_> {
                 Some(write) => writer
                     .write(plan, &key, &write, None)
                     .map_err(|error| ctx.die(error))?,
-                None => Outcome::Conflict(*existing),
+                None => {
+                    let refused = Outcome::Conflict(*existing);
+                    ctx.reading.store.tally.wrote(&write, &refused);
+                    refused
+                }
             };
         }
-        self.answer(plan, outcome, info)
+        self.answer(asked, outcome, info)
     }
 }
 
 impl<'c> MutationRoot<'c> {
     fn answer<'a>(
         &'a self,
-        plan: &'c ModelPlan,
+        asked: Asked<'a>,
         outcome: Outcome,
         info: &'a ResolveInfo<'a>,
     ) -> Result<ResolvedValue<'a>, FieldError> {
-        let ctx = self.ctx;
-        match outcome {
-            Outcome::Written(item) => Ok(ResolvedValue::object(RecordObject {
+        let (ctx, plan) = (self.ctx, asked.plan);
+        let response_key = info.field_selections()[0].response_key();
+        let record = |item| {
+            ResolvedValue::object(RecordObject {
                 ctx,
                 plan,
+                operation: asked.operation,
                 item: Cow::Owned(item),
-            })),
+            })
+        };
+        match outcome {
+            Outcome::Written(item) => {
+                ctx.note_facts(response_key, ctx.facts(plan, &item));
+                Ok(record(item))
+            }
             Outcome::Kept(item) => {
-                ctx.keep_silent(info.field_selections()[0].response_key());
-                Ok(ResolvedValue::object(RecordObject {
-                    ctx,
-                    plan,
-                    item: Cow::Owned(item),
-                }))
+                ctx.keep_silent(response_key);
+                Ok(record(item))
             }
             Outcome::ConditionFailed => {
                 let message = ctx.dynamodb_message("The conditional request failed");
@@ -95,7 +108,7 @@ impl<'c> MutationRoot<'c> {
             Outcome::Conflict(item) => {
                 let sets = info.field_selections().iter().map(|field| &field.selection_set);
                 let mut data = JsonMap::new();
-                sets.for_each(|set| cut(ctx, plan, &item, info, set, &mut data));
+                sets.for_each(|set| cut(ctx, asked, &item, info, set, &mut data));
                 let fault = Fault::new("ConflictUnhandled", "Conflict resolver rejects mutation.");
                 Err(ctx.fault(Fault {
                     data: JsonValue::Object(data),
@@ -138,7 +151,7 @@ fn settled(
             Err(ctx.fault(Fault::new("MaxConflicts", message)))
         }
         None => {
-            let call = settle::call_of(plan, info.field_name(), new, existing, arguments);
+            let call = settle::call_of(plan, info.field_name(), new, existing, arguments, ctx.caller);
             round.ask(response_key, version, plan.name(), call);
             // The round ends here whatever its answer is.
             Err(ctx.fault(Fault::new("MaxConflicts", "The conflict handler was not asked.")))
@@ -147,20 +160,29 @@ fn settled(
 }
 
 /// The stored record cut down to the selection. Relations are not followed: AppSync filters the bare item.
-fn cut(
-    ctx: &Context<'_>,
-    plan: &ModelPlan,
+fn cut<'c>(
+    ctx: &Context<'c>,
+    asked: Asked<'c>,
     item: &Item,
     info: &ResolveInfo<'_>,
     set: &SelectionSet,
     data: &mut JsonMap,
 ) {
+    let plan = asked.plan;
     selected_fields(info, set, &mut |field| {
         let name = field.name.as_str();
         let value = match plan.attributes.get(name) {
+            _ if ctx.shown(plan, asked.operation, item, name) != Shown::Yes => JsonValue::Null,
             Some(def) => {
                 let value = item.attributes.get(name).unwrap_or(&Value::Null);
-                cut_value(ctx, def, value, info, &field.selection_set)
+                let shown = shown_value(plan, name, value);
+                cut_value(
+                    ctx,
+                    def,
+                    shown.as_ref().unwrap_or(value),
+                    info,
+                    &field.selection_set,
+                )
             }
             None if name == "__typename" => JsonValue::from(plan.name().as_str()),
             None => metadata(item, name).unwrap_or(JsonValue::Null),
@@ -187,7 +209,9 @@ fn cut_value(
             let mut data = JsonMap::new();
             if let Some(embedded) = ctx.schema().non_model(name) {
                 selected_fields(info, set, &mut |field| {
-                    let value = members.get(field.name.as_str()).unwrap_or(&Value::Null);
+                    let denied = is_denied(ctx.caller, name, &field.name);
+                    let value = members.get(field.name.as_str()).filter(|_| !denied);
+                    let value = value.unwrap_or(&Value::Null);
                     let value = embedded
                         .fields
                         .get(field.name.as_str())

@@ -8,19 +8,24 @@ use std::collections::BTreeMap;
 
 use apollo_compiler::resolvers::{FieldError, ObjectValue, ResolveInfo, ResolvedValue};
 use apollo_compiler::response::JsonValue;
-use landfall_core::{FieldDef, FieldType, NonModelDef, Scalar, Schema, Value};
+use landfall_core::{FieldDef, FieldType, NonModelDef, Scalar, Value};
 
 use super::context::Context;
+use super::guard::{Shown, asked, shown_value};
 use super::input;
 use super::query;
+use crate::auth::Operation;
 use crate::compile::{ModelPlan, RelationPlan};
 use crate::item::{Attributes, DELETED, Item, LAST_CHANGED_AT, VERSION};
 use crate::json::json_of;
+use crate::store::Reading;
 
 /// A record of a model.
 pub(super) struct RecordObject<'c> {
     pub(super) ctx: &'c Context<'c>,
     pub(super) plan: &'c ModelPlan,
+    /// What it was reached by, which decides which of its fields are shown.
+    pub(super) operation: Operation,
     pub(super) item: Cow<'c, Item>,
 }
 
@@ -29,6 +34,7 @@ pub(super) struct ConnectionObject<'c> {
     pub(super) ctx: &'c Context<'c>,
     pub(super) plan: &'c ModelPlan,
     pub(super) type_name: String,
+    pub(super) operation: Operation,
     pub(super) items: Vec<Item>,
     pub(super) next_token: Option<String>,
     pub(super) started_at_ms: Option<i64>,
@@ -36,7 +42,7 @@ pub(super) struct ConnectionObject<'c> {
 
 /// An object of a non-model type.
 struct EmbeddedObject<'c> {
-    schema: &'c Schema,
+    ctx: &'c Context<'c>,
     def: &'c NonModelDef,
     members: &'c BTreeMap<String, Value>,
 }
@@ -48,9 +54,17 @@ impl ObjectValue for RecordObject<'_> {
 
     fn resolve_field<'a>(&'a self, info: &'a ResolveInfo<'a>) -> Result<ResolvedValue<'a>, FieldError> {
         let name = info.field_name();
+        match self.ctx.shown(self.plan, self.operation, &self.item, name) {
+            Shown::Yes => {}
+            Shown::Redacted => return Ok(ResolvedValue::null()),
+            Shown::Refused => return Err(self.ctx.unauthorized(name, self.plan.name())),
+        }
         if let Some(field) = self.plan.attributes.get(name) {
             let value = self.item.attributes.get(name).unwrap_or(&Value::Null);
-            return Ok(resolved(self.ctx.schema(), field, value));
+            return Ok(match shown_value(self.plan, name, value) {
+                Some(value) => ResolvedValue::Leaf(json_of(&value)),
+                None => resolved(self.ctx, field, value),
+            });
         }
         if let Some(leaf) = metadata(&self.item, name) {
             return Ok(ResolvedValue::Leaf(leaf));
@@ -88,9 +102,12 @@ impl<'c> RecordObject<'c> {
                 .map(|field| self.item.attributes.get(field.as_str()).cloned())
                 .collect()
         };
+        let other = ctx.compiled.model(relation.model());
+        if ctx.redacts_relation(self.plan, other, info.field_name()) {
+            return Ok(ResolvedValue::null());
+        }
         match relation {
-            RelationPlan::ByKey { model, sources } => {
-                let other = ctx.compiled.model(model);
+            RelationPlan::ByKey { sources, .. } => {
                 let mut key = Attributes::new();
                 for (source, field) in sources.iter().zip(other.key.fields()) {
                     match self.item.attributes.get(source.as_str()) {
@@ -98,11 +115,11 @@ impl<'c> RecordObject<'c> {
                         Some(value) => key.insert(field.to_string(), value.clone()),
                     };
                 }
-                let item = ctx.read(|reading| reading.get(other, &key))?;
+                let one = asked(other, Operation::Get, info, self.plan.name());
+                let item = ctx.visible_record(one, || ctx.read(|reading| reading.get(other, &key)))?;
                 Ok(record(ctx, other, item))
             }
-            RelationPlan::OneByIndex { model, index } => {
-                let other = ctx.compiled.model(model);
+            RelationPlan::OneByIndex { index, .. } => {
                 let index = other
                     .index(index)
                     .expect("relations name indexes that are planned");
@@ -111,18 +128,24 @@ impl<'c> RecordObject<'c> {
                 let Some(condition) = condition else {
                     return Ok(ResolvedValue::null());
                 };
-                let page =
-                    ctx.read_page(|reading| reading.query(other, Some(index), &condition, &query::first(1)))?;
-                Ok(record(ctx, other, page.items.into_iter().next()))
+                let first = || {
+                    let read = |reading: &Reading<'c>| {
+                        reading.query(other, Some(index), &condition, &query::first(1))
+                    };
+                    Ok(ctx.read_page(read)?.items.into_iter().next())
+                };
+                let one = asked(other, Operation::Get, info, self.plan.name());
+                let item = ctx.visible_record(one, first)?;
+                Ok(record(ctx, other, item))
             }
-            RelationPlan::ManyByIndex { model, index } => {
-                let other = ctx.compiled.model(model);
+            RelationPlan::ManyByIndex { index, .. } => {
                 let index = other
                     .index(index)
                     .expect("relations name indexes that are planned");
                 let condition =
                     own_key().and_then(|values| input::foreign_key_condition(&index.key, &values));
-                query::related(ctx, other, index, condition, self.plan.page_limit(name), info)
+                let many = asked(other, Operation::List, info, self.plan.name());
+                query::related(ctx, many, index, condition, self.plan.page_limit(name), info)
             }
         }
     }
@@ -132,6 +155,7 @@ fn record<'c>(ctx: &'c Context<'c>, plan: &'c ModelPlan, item: Option<Item>) -> 
     ResolvedValue::nullable_object(item.map(|item| RecordObject {
         ctx,
         plan,
+        operation: Operation::Get,
         item: Cow::Owned(item),
     }))
 }
@@ -142,11 +166,13 @@ impl ObjectValue for ConnectionObject<'_> {
     }
 
     fn resolve_field<'a>(&'a self, info: &'a ResolveInfo<'a>) -> Result<ResolvedValue<'a>, FieldError> {
+        self.ctx.check_denied(&self.type_name, info.field_name())?;
         match info.field_name() {
             "items" => Ok(ResolvedValue::list(self.items.iter().map(|item| {
                 ResolvedValue::object(RecordObject {
                     ctx: self.ctx,
                     plan: self.plan,
+                    operation: self.operation,
                     item: Cow::Borrowed(item),
                 })
             }))),
@@ -168,10 +194,11 @@ impl ObjectValue for EmbeddedObject<'_> {
     }
 
     fn resolve_field<'a>(&'a self, info: &'a ResolveInfo<'a>) -> Result<ResolvedValue<'a>, FieldError> {
+        self.ctx.check_denied(&self.def.name, info.field_name())?;
         match self.def.fields.get(info.field_name()) {
             Some(field) => {
                 let value = self.members.get(info.field_name()).unwrap_or(&Value::Null);
-                Ok(resolved(self.schema, field, value))
+                Ok(resolved(self.ctx, field, value))
             }
             None => Err(self.unknown_field_error(info)),
         }
@@ -179,20 +206,20 @@ impl ObjectValue for EmbeddedObject<'_> {
 }
 
 /// A stored value as the executor takes it.
-fn resolved<'c>(schema: &'c Schema, field: &'c FieldDef, value: &'c Value) -> ResolvedValue<'c> {
+fn resolved<'c>(ctx: &'c Context<'c>, field: &'c FieldDef, value: &'c Value) -> ResolvedValue<'c> {
     match value {
         Value::Null => ResolvedValue::null(),
         Value::List(items) if field.list.is_some() => {
-            ResolvedValue::list(items.iter().map(move |item| resolved_one(schema, field, item)))
+            ResolvedValue::list(items.iter().map(move |item| resolved_one(ctx, field, item)))
         }
-        value => resolved_one(schema, field, value),
+        value => resolved_one(ctx, field, value),
     }
 }
 
-fn resolved_one<'c>(schema: &'c Schema, field: &'c FieldDef, value: &'c Value) -> ResolvedValue<'c> {
+fn resolved_one<'c>(ctx: &'c Context<'c>, field: &'c FieldDef, value: &'c Value) -> ResolvedValue<'c> {
     match (&field.ty, value) {
-        (FieldType::NonModel(name), Value::Object(members)) => match schema.non_model(name) {
-            Some(def) => ResolvedValue::object(EmbeddedObject { schema, def, members }),
+        (FieldType::NonModel(name), Value::Object(members)) => match ctx.schema().non_model(name) {
+            Some(def) => ResolvedValue::object(EmbeddedObject { ctx, def, members }),
             None => ResolvedValue::null(),
         },
         (_, value) => ResolvedValue::Leaf(leaf(field, value)),

@@ -9,6 +9,11 @@ use apollo_compiler::executable::{Field, Selection};
 use apollo_compiler::resolvers::{FieldError, ObjectValue, ResolveInfo, ResolvedValue};
 use apollo_compiler::response::{JsonMap, JsonValue};
 
+use super::guard::{goes_with_row, is_denied};
+use crate::auth::{Access, Caller, ModelRules, Operation, Verdict};
+use crate::compile::{CompiledSchema, ModelPlan, RelationPlan};
+use crate::item::Attributes;
+
 /// The answer of a selection by field name instead of response key.
 pub(super) fn by_name(document: &ExecutableDocument, sets: &[&[Selection]], answer: &JsonMap) -> JsonMap {
     let mut fields: Vec<(&str, &str, Vec<&[Selection]>)> = Vec::new();
@@ -63,13 +68,112 @@ fn collect<'d>(document: &'d ExecutableDocument, set: &'d [Selection], each: &mu
     }
 }
 
+/// Who is sent a message, and what decides what they see of it.
+pub(crate) struct Viewer<'a> {
+    pub(crate) compiled: &'a CompiledSchema,
+    pub(crate) caller: &'a Caller,
+    /// The rules of models that have none.
+    pub(crate) implied: &'a ModelRules,
+    /// The model that the message is about.
+    pub(crate) model: &'a ModelPlan,
+    /// The stored fields of the record that the rules compare with.
+    pub(crate) facts: &'a Attributes,
+}
+
+impl Viewer<'_> {
+    fn access<'a>(&'a self, plan: &'a ModelPlan) -> Access<'a> {
+        Access {
+            rules: plan.rules.as_ref().unwrap_or(self.implied),
+            caller: self.caller,
+        }
+    }
+
+    /// Whether a field is shown. Of records beside the one that the message is about nothing is known but what the
+    /// mutation selected, so only what is allowed for every record is shown of them.
+    fn may_see(&self, type_name: &str, field: &str, root: bool) -> bool {
+        if is_denied(self.caller, type_name, field) {
+            return false;
+        }
+        let Some(plan) = self.compiled.find_model(type_name) else {
+            return true;
+        };
+        self.may_see_field(plan, field, root) && self.may_follow(plan, field)
+    }
+
+    fn may_see_field(&self, plan: &ModelPlan, field: &str, root: bool) -> bool {
+        let access = self.access(plan);
+        if !access.fields_differ() || goes_with_row(plan, access, field) {
+            return true;
+        }
+        if root {
+            access.field(field, Operation::Listen).holds(self.facts)
+        } else {
+            access.field(field, Operation::Get) == Verdict::Allowed
+        }
+    }
+
+    fn may_follow(&self, plan: &ModelPlan, field: &str) -> bool {
+        let Some(relation) = plan.relations.get(field) else {
+            return true;
+        };
+        let operation = match relation {
+            RelationPlan::ManyByIndex { .. } => Operation::List,
+            RelationPlan::ByKey { .. } | RelationPlan::OneByIndex { .. } => Operation::Get,
+        };
+        let other = self.compiled.model(relation.model());
+        self.access(other).operation(operation) == Verdict::Allowed
+    }
+
+    /// The fields of the record that are hidden, as a text: messages of one selection are equal where this is equal,
+    /// for callers with the same [`Viewer::standing`].
+    pub(crate) fn hidden_fields(&self) -> String {
+        if !self.access(self.model).fields_differ() {
+            return String::new();
+        }
+        let fields = self.model.attributes.keys().chain(self.model.relations.keys());
+        let hidden: Vec<&str> = fields
+            .map(landfall_core::FieldName::as_str)
+            .filter(|field| !self.may_see_field(self.model, field, true))
+            .collect();
+        hidden.join(" ")
+    }
+
+    /// What a caller may see whatever the record, as a text.
+    pub(crate) fn standing(compiled: &CompiledSchema, implied: &ModelRules, caller: &Caller) -> String {
+        let mut text = String::new();
+        for plan in compiled.plans() {
+            let rules = plan.rules.as_ref().unwrap_or(implied);
+            let access = Access { rules, caller };
+            let mut note = |verdict: &Verdict| {
+                text.push(if *verdict == Verdict::Allowed { '1' } else { '0' });
+            };
+            note(&access.operation(Operation::Get));
+            note(&access.operation(Operation::List));
+            if access.fields_differ() {
+                let fields = plan.attributes.keys().chain(plan.relations.keys());
+                fields.for_each(|field| note(&access.field(field, Operation::Get)));
+            }
+        }
+        if let Caller::Lambda(user) = caller {
+            for (ty, field) in &user.denied_fields {
+                text.push_str(&format!(" {ty}.{field}"));
+            }
+        }
+        text
+    }
+}
+
 /// The root of a subscription: its one field is the record in the mutation's answer.
 pub(super) struct MessageRoot<'c> {
     pub(super) record: &'c JsonMap,
+    pub(super) viewer: &'c Viewer<'c>,
 }
 
 /// An object inside the answer.
 struct MessageObject<'c> {
+    viewer: &'c Viewer<'c>,
+    /// Whether it is the record that the message is about.
+    root: bool,
     type_name: &'c str,
     members: &'c JsonMap,
 }
@@ -82,6 +186,8 @@ impl ObjectValue for MessageRoot<'_> {
     fn resolve_field<'a>(&'a self, info: &'a ResolveInfo<'a>) -> Result<ResolvedValue<'a>, FieldError> {
         let type_name = info.field_definition().ty.inner_named_type();
         Ok(ResolvedValue::object(MessageObject {
+            viewer: self.viewer,
+            root: true,
             type_name,
             members: self.record,
         }))
@@ -94,17 +200,25 @@ impl ObjectValue for MessageObject<'_> {
     }
 
     fn resolve_field<'a>(&'a self, info: &'a ResolveInfo<'a>) -> Result<ResolvedValue<'a>, FieldError> {
-        let value = self.members.get(info.field_name()).unwrap_or(&JsonValue::Null);
-        Ok(resolved(&info.field_definition().ty, value))
+        let name = info.field_name();
+        if !self.viewer.may_see(self.type_name, name, self.root) {
+            return Ok(ResolvedValue::null());
+        }
+        let value = self.members.get(name).unwrap_or(&JsonValue::Null);
+        Ok(resolved(self.viewer, &info.field_definition().ty, value))
     }
 }
 
-fn resolved<'a>(ty: &'a Type, value: &'a JsonValue) -> ResolvedValue<'a> {
+fn resolved<'a>(viewer: &'a Viewer<'a>, ty: &'a Type, value: &'a JsonValue) -> ResolvedValue<'a> {
     match value {
-        JsonValue::Array(items) if ty.is_list() => {
-            ResolvedValue::list(items.iter().map(move |item| resolved(ty.item_type(), item)))
-        }
+        JsonValue::Array(items) if ty.is_list() => ResolvedValue::list(
+            items
+                .iter()
+                .map(move |item| resolved(viewer, ty.item_type(), item)),
+        ),
         JsonValue::Object(members) => ResolvedValue::object(MessageObject {
+            viewer,
+            root: false,
             type_name: ty.inner_named_type(),
             members,
         }),

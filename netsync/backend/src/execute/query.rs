@@ -10,8 +10,10 @@ use apollo_compiler::response::{JsonMap, JsonValue};
 use super::access::Access;
 use super::context::Context;
 use super::errors::Fault;
+use super::guard::{Asked, asked};
 use super::input;
 use super::objects::{ConnectionObject, RecordObject};
+use crate::auth::Operation;
 use crate::compile::{IndexPlan, KeyPlan, ModelPlan, RootField, sort_argument_name};
 use crate::filter::Filter;
 use crate::item::Attributes;
@@ -32,21 +34,32 @@ impl ObjectValue for QueryRoot<'_> {
 
     fn resolve_field<'a>(&'a self, info: &'a ResolveInfo<'a>) -> Result<ResolvedValue<'a>, FieldError> {
         let ctx = self.ctx;
+        ctx.check_denied("Query", info.field_name())?;
         let arguments = ctx.arguments(info);
         match ctx.compiled.root(info.field_name()) {
-            Some(RootField::Get(model)) => get(ctx, ctx.compiled.model(model), &arguments),
+            Some(RootField::Get(model)) => {
+                let plan = ctx.compiled.model(model);
+                get(ctx, asked(plan, Operation::Get, info, "Query"), &arguments)
+            }
             Some(RootField::List(model)) => {
-                list(ctx, ctx.compiled.model(model), info.field_name(), &arguments)
+                let plan = ctx.compiled.model(model);
+                list(ctx, asked(plan, Operation::List, info, "Query"), &arguments)
             }
             Some(RootField::Sync(model)) => {
-                self.sync(ctx.compiled.model(model), info.field_name(), &arguments)
+                let plan = ctx.compiled.model(model);
+                self.sync(asked(plan, Operation::Sync, info, "Query"), &arguments)
             }
             Some(RootField::IndexQuery(model, index)) => {
                 let plan = ctx.compiled.model(model);
                 let index = plan
                     .index(index)
                     .expect("query fields name indexes that are planned");
-                index_query(ctx, plan, index, info.field_name(), &arguments)
+                index_query(
+                    ctx,
+                    asked(plan, Operation::List, info, "Query"),
+                    index,
+                    &arguments,
+                )
             }
             _ => Err(self.unknown_field_error(info)),
         }
@@ -55,9 +68,10 @@ impl ObjectValue for QueryRoot<'_> {
 
 fn get<'c>(
     ctx: &'c Context<'c>,
-    plan: &'c ModelPlan,
+    asked: Asked<'c>,
     arguments: &JsonMap,
 ) -> Result<ResolvedValue<'c>, FieldError> {
+    let plan = asked.plan;
     let mut key = Attributes::new();
     for field in plan.key.fields() {
         let Some(value) = input::key_value(ctx.schema(), plan, field, arguments) else {
@@ -65,20 +79,21 @@ fn get<'c>(
         };
         key.insert(field.to_string(), value);
     }
-    let item = ctx.read(|reading| reading.get(plan, &key))?;
+    let item = ctx.visible_record(asked, || ctx.read(|reading| reading.get(plan, &key)))?;
     Ok(ResolvedValue::nullable_object(item.map(|item| RecordObject {
         ctx,
         plan,
+        operation: asked.operation,
         item: Cow::Owned(item),
     })))
 }
 
 fn list<'c>(
     ctx: &'c Context<'c>,
-    plan: &'c ModelPlan,
-    field: &str,
+    asked: Asked<'c>,
     arguments: &JsonMap,
 ) -> Result<ResolvedValue<'c>, FieldError> {
+    let plan = asked.plan;
     let given = |name: &str| arguments.get(name).is_some_and(|value| !value.is_null());
     if given("filter") && is_blank(arguments) {
         return Err(ctx.fault(Fault::new(
@@ -86,7 +101,7 @@ fn list<'c>(
             "Unable to process the filter expression",
         )));
     }
-    let mut paging = Paging::read(ctx, field, "", arguments)?;
+    let mut paging = Paging::read(ctx, asked, None, "", arguments)?;
     let Some(condition) = key_condition(ctx, plan, &plan.key, arguments) else {
         let partition = &plan.key.partition;
         for dependent in sort_argument_name(&plan.key)
@@ -120,12 +135,12 @@ fn is_blank(arguments: &JsonMap) -> bool {
 
 fn index_query<'c>(
     ctx: &'c Context<'c>,
-    plan: &'c ModelPlan,
+    asked: Asked<'c>,
     index: &'c IndexPlan,
-    field: &str,
     arguments: &JsonMap,
 ) -> Result<ResolvedValue<'c>, FieldError> {
-    let paging = Paging::read(ctx, field, "", arguments)?;
+    let plan = asked.plan;
+    let paging = Paging::read(ctx, asked, Some(index), "", arguments)?;
     let Some(condition) = key_condition(ctx, plan, &index.key, arguments) else {
         return Ok(ResolvedValue::null());
     };
@@ -137,15 +152,16 @@ fn index_query<'c>(
 /// The page of a has-many relation.
 pub(super) fn related<'c>(
     ctx: &'c Context<'c>,
-    plan: &'c ModelPlan,
+    asked: Asked<'c>,
     index: &'c IndexPlan,
     condition: Option<KeyCondition>,
     page_limit: Option<usize>,
     info: &ResolveInfo<'_>,
 ) -> Result<ResolvedValue<'c>, FieldError> {
+    let plan = asked.plan;
     let arguments = ctx.arguments(info);
     let scope = format!("{}.{} {condition:?}", plan.name(), index.name);
-    let mut paging = Paging::read(ctx, info.field_name(), &scope, &arguments)?;
+    let mut paging = Paging::read(ctx, asked, Some(index), &scope, &arguments)?;
     if let Some(page_limit) = page_limit.filter(|_| arguments.get("limit").is_none_or(JsonValue::is_null)) {
         paging.limit = page_limit.min(ctx.config.limits.page_max);
     }
@@ -179,22 +195,20 @@ pub(super) fn first(limit: usize) -> PageRequest<'static> {
     PageRequest {
         after: None,
         limit,
+        visible: None,
         filter: None,
         descending: false,
     }
 }
 
 impl<'c> QueryRoot<'c> {
-    fn sync(
-        &self,
-        plan: &'c ModelPlan,
-        field: &str,
-        arguments: &JsonMap,
-    ) -> Result<ResolvedValue<'c>, FieldError> {
-        let ctx = self.ctx;
+    fn sync(&self, asked: Asked<'c>, arguments: &JsonMap) -> Result<ResolvedValue<'c>, FieldError> {
+        let (ctx, plan) = (self.ctx, asked.plan);
         let filter = ctx.filter(arguments, "filter")?;
-        let access = Access::choose(plan, filter.as_ref());
-        let mut paging = Paging::read(ctx, field, access.name(), arguments)?;
+        let access = Access::choose(plan, filter.as_ref(), |field| {
+            ctx.may_order_by(asked, arguments.get("filter"), field)
+        });
+        let mut paging = Paging::read(ctx, asked, None, access.name(), arguments)?;
         let last_sync_ms = arguments.get("lastSync").and_then(JsonValue::as_i64);
         let (source, started_at_ms) = match &paging.token {
             Some(token) => match (token.source, token.started_at_ms) {
@@ -236,6 +250,9 @@ impl<'c> QueryRoot<'c> {
 /// The paging arguments of a field.
 struct Paging {
     scope: String,
+    operation: Operation,
+    /// Which rows there are for the caller.
+    visible: Option<Filter>,
     limit: usize,
     filter: Option<Filter>,
     descending: bool,
@@ -245,9 +262,17 @@ struct Paging {
 }
 
 impl Paging {
-    fn read(ctx: &Context<'_>, field: &str, detail: &str, arguments: &JsonMap) -> Result<Self, FieldError> {
-        let asked = arguments.get("limit").and_then(JsonValue::as_i64);
-        let limit = page_limit(asked, &ctx.config.limits, &ctx.config.switches).ok_or_else(|| {
+    fn read<'c>(
+        ctx: &'c Context<'c>,
+        asked: Asked<'c>,
+        index: Option<&IndexPlan>,
+        detail: &str,
+        arguments: &JsonMap,
+    ) -> Result<Self, FieldError> {
+        let keys = index.into_iter().flat_map(|index| index.key.fields());
+        let visible = ctx.visible_rows(asked, arguments.get("filter"), keys.map(ToString::to_string))?;
+        let asked_limit = arguments.get("limit").and_then(JsonValue::as_i64);
+        let limit = page_limit(asked_limit, &ctx.config.limits, &ctx.config.switches).ok_or_else(|| {
             let most = ctx.config.limits.page_max;
             ctx.fault(Fault::new(
                 "BadRequest",
@@ -255,7 +280,7 @@ impl Paging {
             ))
         })?;
         let filter = ctx.filter(arguments, "filter")?;
-        let scope = scope(field, detail, arguments);
+        let scope = scope(asked.field, detail, arguments);
         let token = match arguments.get("nextToken").and_then(JsonValue::as_str) {
             Some(text) => {
                 let token = PageToken::open(text, &scope, ctx.token_key, ctx.reading.now_ms);
@@ -266,6 +291,8 @@ impl Paging {
         let descending = arguments.get("sortDirection").and_then(JsonValue::as_str) == Some("DESC");
         Ok(Self {
             scope,
+            operation: asked.operation,
+            visible,
             limit,
             filter,
             descending,
@@ -283,6 +310,7 @@ impl Paging {
         let request = PageRequest {
             after: self.token.as_ref().map(|token| token.position.as_slice()),
             limit: self.limit,
+            visible: self.visible.as_ref(),
             filter: self.filter.as_ref(),
             descending: self.descending,
         };
@@ -301,6 +329,7 @@ impl Paging {
             ctx,
             plan,
             type_name,
+            operation: self.operation,
             items: page.items,
             next_token,
             started_at_ms,

@@ -12,6 +12,7 @@ use apollo_compiler::response::JsonMap;
 use landfall_core::{FieldDef, FieldType, ModelName, Scalar, Schema, Value};
 use serde_json::{Map, Value as Json};
 
+use crate::auth::Caller;
 use crate::compile::ModelPlan;
 use crate::conflict::{ConflictCall, ConflictResolver, HandlerFailed, Resolution};
 use crate::item::{Attributes, DELETED, Item, LAST_CHANGED_AT, TTL, TYPE_NAME, VERSION};
@@ -84,6 +85,7 @@ pub(super) fn call_of(
     new: &Item,
     existing: &Item,
     arguments: &JsonMap,
+    caller: &Caller,
 ) -> ConflictCall {
     let arguments = serde_json::to_value(arguments).expect("arguments can be written to memory");
     ConflictCall {
@@ -99,7 +101,7 @@ pub(super) fn call_of(
             parent_type: "Mutation".to_owned(),
             field: field.to_owned(),
         },
-        identity: None,
+        identity: Some(caller.identity()).filter(|identity| !identity.is_null()),
     }
 }
 
@@ -123,8 +125,8 @@ fn item_json(plan: &ModelPlan, item: &Item) -> Map<String, Json> {
     members
 }
 
-/// The attributes of a record that a handler made; its key stays the stored one's, and what the model does not have is
-/// left out.
+/// The attributes of a record that a handler made; its key stays the stored one's, as do owners that no input can name,
+/// and what the model does not have is left out.
 ///
 /// # Errors
 /// What does not fit the model.
@@ -136,9 +138,9 @@ pub(super) fn attributes_of(
 ) -> Result<Attributes, HandlerFailed> {
     let mut attributes = Attributes::new();
     for (name, field) in &plan.attributes {
-        if plan.is_key(name) {
-            if let Some(key) = existing.get(name.as_str()) {
-                attributes.insert(name.to_string(), key.clone());
+        if plan.is_key(name) || plan.owners.contains(name) {
+            if let Some(kept) = existing.get(name.as_str()) {
+                attributes.insert(name.to_string(), kept.clone());
             }
         } else if let Some(json) = item.get(name.as_str()).filter(|json| !json.is_null()) {
             let value = Value::from(json);

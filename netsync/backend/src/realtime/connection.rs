@@ -5,15 +5,20 @@
 //! Invariant: nothing is queued behind the close.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use apollo_compiler::executable::OperationType;
 use apollo_compiler::response::{JsonMap, JsonValue};
+use landfall_core::Value;
 use serde_json::{Value as Json, json};
 
 use super::{Doorbell, Judge, Out};
-use crate::auth::{AuthRefused, Credentials, authenticate};
+use crate::auth::{Access, AuthRefused, Caller, Operation, Verdict, compared_fields};
 use crate::config::{BackendConfig, LimitErrors};
-use crate::execute::{Prepared, RequestFault, Subscribed, subscribed};
+use crate::execute::{
+    Event, Prepared, RequestFault, Subscribed, Viewer, denied_by_authorizer, goes_with_row, is_denied,
+    subscribed,
+};
 use crate::http::GraphqlRequest;
 use crate::subscription_filter::SubscriptionFilter;
 
@@ -21,6 +26,10 @@ use crate::subscription_filter::SubscriptionFilter;
 pub(super) struct Connection {
     pub(super) opened_at_ms: i64,
     pub(super) keep_alive_at_ms: i64,
+    /// When it is closed unless it says something by then; `None` once it did.
+    pub(super) known_at_ms: Option<i64>,
+    /// Messages that may come before the rate is exceeded, in thousandths, and when that was counted.
+    allowance: (i64, i64),
     pub(super) subscriptions: BTreeMap<String, Subscription>,
     pub(super) out: VecDeque<Out>,
     pub(super) out_bytes: usize,
@@ -34,9 +43,15 @@ pub(super) struct Subscription {
     pub(super) render_key: RenderKey,
     pub(super) to: Subscribed,
     pub(super) filter: Option<SubscriptionFilter>,
+    /// Who listens.
+    pub(super) caller: Arc<Caller>,
+    /// Of which records the rules let the caller hear.
+    pub(super) verdict: Verdict,
+    /// Length of its request.
+    bytes: usize,
 }
 
-/// Equal for subscriptions whose messages are equal: document, operation, variables.
+/// Equal for subscriptions whose messages are equal: document, operation, variables, and what the caller may see.
 pub(super) type RenderKey = (usize, String);
 
 /// A subscription that is refused, as the payload's `errors`.
@@ -47,6 +62,8 @@ impl Connection {
         Self {
             opened_at_ms: now_ms,
             keep_alive_at_ms: now_ms + config.limits.keep_alive_ms,
+            known_at_ms: Some(now_ms.saturating_add(config.limits.init_timeout_ms)),
+            allowance: (i64::from(config.limits.frames_per_second_max) * 1_000, now_ms),
             subscriptions: BTreeMap::new(),
             out: VecDeque::new(),
             out_bytes: 0,
@@ -63,6 +80,37 @@ impl Connection {
         self.out_bytes += frame.len();
         self.out.push_back(Out::Frame(frame));
         (self.doorbell)();
+    }
+
+    /// Takes the first of what is queued: at least one message, and no more after `bytes` are reached.
+    pub(super) fn take_some(&mut self, bytes: usize) -> Vec<Out> {
+        let mut taken = Vec::new();
+        let mut length = 0;
+        while length < bytes
+            && let Some(out) = self.out.pop_front()
+        {
+            if let Out::Frame(frame) = &out {
+                length += frame.len();
+            }
+            taken.push(out);
+        }
+        self.out_bytes = self.out_bytes.saturating_sub(length);
+        taken
+    }
+
+    /// Counts a message that came in; says whether the rate allows it.
+    pub(super) fn admits_frame(&mut self, now_ms: i64, config: &BackendConfig) -> bool {
+        let per_second = i64::from(config.limits.frames_per_second_max);
+        let (left, counted_ms) = self.allowance;
+        // In a millisecond as many thousandths are added as messages in a second.
+        let gained = now_ms
+            .saturating_sub(counted_ms)
+            .max(0)
+            .saturating_mul(per_second);
+        let left = left.saturating_add(gained).min(per_second * 1_000);
+        let admitted = left >= 1_000;
+        self.allowance = (if admitted { left - 1_000 } else { left }, now_ms);
+        admitted
     }
 
     pub(super) fn close(&mut self, code: u16, reason: &'static str) {
@@ -87,10 +135,9 @@ impl Connection {
     /// Judges a `start`.
     pub(super) fn admit(
         &self,
-        now_ms: i64,
         id: &str,
         data: &str,
-        authorization: &Json,
+        caller: Result<Arc<Caller>, AuthRefused>,
         judge: Judge<'_>,
     ) -> Result<Subscription, Refused> {
         let config = judge.config;
@@ -98,6 +145,16 @@ impl Connection {
             return Err(refused(
                 "DuplicatedOperationError",
                 "Operation with that id already exists",
+            ));
+        }
+        if id.len() > config.limits.subscription_id_bytes_max {
+            return Err(refused("BadRequestException", "Operation id is too long"));
+        }
+        let kept: usize = self.subscriptions.values().map(|kept| kept.bytes).sum();
+        if kept.saturating_add(data.len()) > config.limits.subscription_bytes_max {
+            return Err(refused(
+                "LimitExceededError",
+                "The subscriptions of this connection are too large",
             ));
         }
         let most = config.limits.subscriptions_max;
@@ -109,8 +166,7 @@ impl Connection {
                 LimitErrors::Object => one,
             });
         }
-        authenticate(&Credentials::of_json(authorization), &config.api_keys, now_ms)
-            .map_err(|why| refused(AuthRefused::TYPE, &why.to_string()))?;
+        let caller = caller.map_err(|why| refused(why.error_type(), &why.to_string()))?;
         let request = GraphqlRequest::of_json(data.as_bytes())
             .map_err(|_| refused("MalformedHttpRequestException", "Unable to parse GraphQL query."))?;
         let prepared = judge
@@ -138,28 +194,112 @@ impl Connection {
                 .map_err(|why| refused("BadRequestException", &why.to_string()))?,
             None => None,
         };
+        let verdict = may_listen(judge, &caller, &to)?;
+        let (document, variables) = prepared.render_key();
+        let standing = Viewer::standing(judge.compiled, judge.implied, &caller);
         Ok(Subscription {
-            render_key: prepared.render_key(),
+            render_key: (document, format!("{variables} {standing}")),
             prepared,
             to,
             filter,
+            caller,
+            verdict,
+            bytes: data.len(),
         })
     }
 }
 
-impl Subscription {
-    /// Whether a message passes the filter, or without one the plain arguments: each must equal the field of its name.
-    pub(super) fn wants(&self, record: &JsonMap) -> bool {
-        match &self.filter {
-            Some(filter) => filter.matches(record),
-            None => self
-                .to
-                .arguments
-                .iter()
-                .filter(|(name, _)| name.as_str() != "filter")
-                .all(|(name, value)| record.get(name.as_str()).unwrap_or(&JsonValue::Null) == value),
+/// What the rules say of a subscription; who may hear of some records only must not ask for those of others.
+fn may_listen(judge: Judge<'_>, caller: &Caller, to: &Subscribed) -> Result<Verdict, Refused> {
+    let plan = judge.compiled.model(&to.model);
+    let access = Access {
+        rules: plan.rules.as_ref().unwrap_or(judge.implied),
+        caller,
+    };
+    let denied = || {
+        let message = format!("Not Authorized to access {} on type Subscription", to.field);
+        refused("Unauthorized", &message)
+    };
+    let unauthorized_on = |fields: Vec<String>| {
+        let message = format!("Unauthorized on [{}]", fields.join(", "));
+        refused("Unauthorized", &message)
+    };
+    let filter = to.arguments.get("filter");
+    let compared = filter.map(compared_fields).unwrap_or_default();
+    let by_authorizer = denied_by_authorizer(caller, plan, &compared);
+    if !by_authorizer.is_empty() {
+        return Err(unauthorized_on(by_authorizer));
+    }
+    let compared = compared
+        .into_iter()
+        .filter(|field| !goes_with_row(plan, access, field));
+    let verdict = access
+        .rows(Operation::Listen, compared)
+        .map_err(unauthorized_on)?;
+    if verdict == Verdict::Denied || is_denied(caller, "Subscription", &to.field) {
+        return Err(denied());
+    }
+    if verdict != Verdict::Allowed {
+        let own = |(name, value): (&str, &JsonValue)| {
+            value
+                .as_str()
+                .is_some_and(|value| access.may_listen_as(name, value))
+        };
+        let mut owners = to
+            .arguments
+            .iter()
+            .map(|(name, value)| (name.as_str(), value))
+            .filter(|(name, _)| *name != "filter");
+        if !owners.all(own) {
+            return Err(denied());
         }
     }
+    Ok(verdict)
+}
+
+impl Subscription {
+    /// Whether the rules let the caller hear of the record.
+    pub(super) fn may_hear(&self, event: &Event) -> bool {
+        self.verdict.holds(&event.facts)
+    }
+
+    /// What decides what the caller sees of a message.
+    pub(super) fn viewer<'a>(&'a self, event: &'a Event, judge: Judge<'a>) -> Viewer<'a> {
+        Viewer {
+            compiled: judge.compiled,
+            caller: &self.caller,
+            implied: judge.implied,
+            model: judge.compiled.model(&event.model),
+            facts: &event.facts,
+        }
+    }
+
+    /// Whether a message passes the filter, or without one the plain arguments: each must equal the field of its name.
+    pub(super) fn wants(&self, event: &Event) -> bool {
+        passes(&self.to.arguments, self.filter.as_ref(), event)
+    }
+}
+
+fn passes(arguments: &JsonMap, filter: Option<&SubscriptionFilter>, event: &Event) -> bool {
+    let record = &event.record;
+    match filter {
+        Some(filter) => filter.matches(record),
+        None => arguments
+            .iter()
+            .filter(|(name, _)| name.as_str() != "filter")
+            .all(|(name, value)| {
+                record.get(name.as_str()).unwrap_or(&JsonValue::Null) == value
+                    || is_name_of_owner(event.facts.get(name.as_str()), value)
+            }),
+    }
+}
+
+/// Whether an owner argument means the stored owner, by all of the name or by a part of it.
+fn is_name_of_owner(stored: Option<&Value>, argument: &JsonValue) -> bool {
+    let (Some(Value::String(stored)), Some(name)) = (stored, argument.as_str()) else {
+        return false;
+    };
+    stored == name || stored.split("::").any(|part| part == name)
 }
 
 fn refused(error_type: &str, message: &str) -> Refused {
@@ -171,5 +311,46 @@ fn refused_request(fault: RequestFault) -> Refused {
         RequestFault::Malformed => refused("MalformedHttpRequestException", "Unable to parse GraphQL query."),
         RequestFault::BadRequest(message) => refused("BadRequestException", &message),
         RequestFault::Invalid(entries) => json!(entries),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_arguments_must_equal_the_fields_of_their_names_and_a_null_is_an_argument() {
+        let object = |json: Json| JsonValue::from(json).as_object().unwrap().clone();
+        let event = Event {
+            model: "Post".into(),
+            kind: landfall_core::MutationKind::Create,
+            record: object(json!({"owner": "ann", "rating": 4, "status": null})),
+            facts: crate::item::Attributes::new(),
+        };
+        for (arguments, expected) in [
+            (json!({}), true),
+            (json!({"owner": "ann"}), true),
+            (json!({"owner": "bob"}), false),
+            (json!({"owner": "ann", "rating": 4}), true),
+            (json!({"owner": "ann", "rating": 5}), false),
+            (json!({"owner": null}), false),
+            (json!({"status": null}), true),
+            // What the mutation did not select is null for its subscribers.
+            (json!({"gone": null}), true),
+            (json!({"gone": "x"}), false),
+            // A filter that compares nothing is none.
+            (json!({"filter": {}, "owner": "ann"}), true),
+        ] {
+            assert_eq!(
+                passes(&object(arguments.clone()), None, &event),
+                expected,
+                "{arguments}"
+            );
+        }
+        // A filter switches the plain arguments off.
+        let filter = JsonValue::from(json!({"rating": {"ge": 4}}));
+        let filter = SubscriptionFilter::read(&filter, &crate::config::Limits::default()).unwrap();
+        let arguments = object(json!({"filter": {"rating": {"ge": 4}}, "owner": "bob"}));
+        assert!(passes(&arguments, filter.as_ref(), &event));
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 
 /// A message from a client.
 #[derive(Debug, PartialEq)]
-pub(super) enum Incoming {
+pub(crate) enum Incoming {
     ConnectionInit,
     Start {
         id: String,
@@ -20,6 +20,8 @@ pub(super) enum Incoming {
     Stop {
         id: String,
     },
+    /// Longer than messages may be.
+    TooLong,
     /// Nothing that the server knows; with the id, if there is one.
     Unknown {
         id: Option<String>,
@@ -35,7 +37,10 @@ struct Raw {
 }
 
 impl Incoming {
-    pub(super) fn read(text: &str) -> Self {
+    pub(crate) fn read(text: &str, bytes_max: usize) -> Self {
+        if text.len() > bytes_max {
+            return Self::TooLong;
+        }
         let Ok(raw) = serde_json::from_str::<Raw>(text) else {
             return Self::Unknown { id: None };
         };
@@ -74,6 +79,14 @@ pub(super) fn connection_error(error_type: &str, code: u16, message: &str) -> St
     json!({"type": "connection_error", "payload": {"errors": errors}}).to_string()
 }
 
+/// The answer to a message that came too soon after others; it was not read, so its subscription is not known.
+pub(super) fn rate_exceeded() -> String {
+    error(
+        None,
+        &json!([{"errorType": "LimitExceededError", "message": "Rate limit exceeded"}]),
+    )
+}
+
 pub(super) fn start_ack(id: &str) -> String {
     json!({"id": id, "type": "start_ack"}).to_string()
 }
@@ -107,7 +120,7 @@ mod tests {
             id,
             data,
             authorization,
-        } = Incoming::read(text)
+        } = Incoming::read(text, 1_000)
         else {
             panic!("it is a start")
         };
@@ -118,16 +131,20 @@ mod tests {
     #[test]
     fn junk_is_unknown() {
         for text in ["", "x", "[]", "{}", r#"{"type":"start"}"#, r#"{"type":5}"#] {
-            assert_eq!(Incoming::read(text), Incoming::Unknown { id: None }, "{text}");
+            assert_eq!(
+                Incoming::read(text, 1_000),
+                Incoming::Unknown { id: None },
+                "{text}"
+            );
         }
         assert_eq!(
-            Incoming::read(r#"{"type":"x","id":"7"}"#),
+            Incoming::read(r#"{"type":"x","id":"7"}"#, 1_000),
             Incoming::Unknown {
                 id: Some("7".to_owned())
             }
         );
         assert_eq!(
-            Incoming::read(r#"{"type":"connection_init"}"#),
+            Incoming::read(r#"{"type":"connection_init"}"#, 1_000),
             Incoming::ConnectionInit
         );
     }

@@ -1,5 +1,12 @@
 //! The server over real sockets on the loopback device.
 
+mod development;
+mod hosting;
+mod limits;
+mod shutdown;
+mod sockets;
+
+use futures_util::{SinkExt, StreamExt};
 use landfall_storage::kv::KvStore;
 use serde_json::{Value as Json, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -8,19 +15,104 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::Message as Frame;
 
 use super::*;
-use crate::config::BackendConfig;
+use crate::config::{BackendConfig, Limits};
 use crate::fixtures;
 
 const KEY: &str = "da2-test";
 
 async fn start() -> (Arc<Backend>, ServerHandle) {
-    let config = BackendConfig::with_api_key(KEY);
+    start_with(Limits::default(), ServeOptions::default()).await
+}
+
+async fn start_with(limits: Limits, options: ServeOptions) -> (Arc<Backend>, ServerHandle) {
+    let config = BackendConfig {
+        limits,
+        ..BackendConfig::with_api_key(KEY)
+    };
     let kv = KvStore::in_memory().unwrap();
     let backend = Arc::new(Backend::new(fixtures::blog(), config, kv, os_entropy()).unwrap());
-    let handle = serve(([127, 0, 0, 1], 0).into(), Arc::clone(&backend))
+    let handle = serve_with(([127, 0, 0, 1], 0).into(), Arc::clone(&backend), options)
         .await
         .unwrap();
     (backend, handle)
+}
+
+/// The head of a POST with a body of a length.
+fn post_head(length: usize) -> String {
+    format!(
+        "POST /graphql HTTP/1.1\r\nhost: x\r\nx-api-key: {KEY}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
+    )
+}
+
+/// A POST of a query.
+fn post_text(query: &str) -> String {
+    let body = json!({"query": query}).to_string();
+    format!("{}{body}", post_head(body.len()))
+}
+
+fn create_text(id: &str) -> String {
+    post_text(&format!(
+        "mutation {{ createPost(input: {{id: \"{id}\", title: \"t\"}}) {{ id title }} }}"
+    ))
+}
+
+/// `errorType` and message of a refusal.
+fn refusal(body: &str) -> (String, String) {
+    let body: Json = serde_json::from_str(body).unwrap_or_else(|_| panic!("no JSON: {body}"));
+    let error = &body["errors"][0];
+    let text = |name: &str| error[name].as_str().unwrap_or_default().to_owned();
+    (text("errorType"), text("message"))
+}
+
+/// A realtime connection, its `connection_init` not sent yet.
+async fn connect(server: &ServerHandle) -> Socket {
+    let mut request = format!("ws://{}/graphql/realtime", server.local_addr)
+        .into_client_request()
+        .unwrap();
+    let header = base64::Engine::encode(
+        &base64::engine::general_purpose::URL_SAFE_NO_PAD,
+        json!({"host": "localhost", "x-api-key": KEY}).to_string(),
+    );
+    let protocols = format!("graphql-ws, header-{header}");
+    request
+        .headers_mut()
+        .insert("sec-websocket-protocol", protocols.parse().unwrap());
+    let stream = TcpStream::connect(server.local_addr).await.unwrap();
+    let (socket, response) = tokio_tungstenite::client_async(request, stream).await.unwrap();
+    assert_eq!(response.headers()["sec-websocket-protocol"], "graphql-ws");
+    socket
+}
+
+type Socket = tokio_tungstenite::WebSocketStream<TcpStream>;
+
+async fn send(socket: &mut Socket, frame: Json) {
+    socket.send(Frame::text(frame.to_string())).await.unwrap();
+}
+
+async fn next_json(socket: &mut Socket) -> Json {
+    let frame = socket.next().await.unwrap().unwrap();
+    serde_json::from_str(frame.to_text().unwrap()).unwrap_or_else(|_| panic!("no JSON: {frame:?}"))
+}
+
+/// Starts a subscription and waits until it is acknowledged.
+async fn subscribe(socket: &mut Socket, id: &str, query: &str) {
+    let data = json!({"query": query, "variables": {}}).to_string();
+    let extensions = json!({"authorization": {"host": "localhost", "x-api-key": KEY}});
+    let payload = json!({"data": data, "extensions": extensions});
+    send(socket, json!({"id": id, "type": "start", "payload": payload})).await;
+    assert_eq!(next_json(socket).await, json!({"id": id, "type": "start_ack"}));
+}
+
+/// Reads until the connection is closed; the code, or `None` if it broke off.
+async fn close_code(socket: &mut Socket) -> Option<u16> {
+    while let Some(frame) = socket.next().await {
+        match frame {
+            Ok(Frame::Close(Some(close))) => return Some(close.code.into()),
+            Ok(_) => {}
+            Err(_) => return None,
+        }
+    }
+    None
 }
 
 /// Sends one request and reads the reply to the end: head and body.
@@ -122,48 +214,18 @@ async fn a_lost_reply_breaks_off_and_what_was_written_stays() {
 #[tokio::test]
 async fn subscriptions_hear_mutations_over_a_websocket_and_end_with_the_server() {
     let (_, server) = start().await;
-    let mut request = format!("ws://{}/graphql/realtime", server.local_addr)
-        .into_client_request()
-        .unwrap();
-    let header = base64::Engine::encode(
-        &base64::engine::general_purpose::URL_SAFE_NO_PAD,
-        json!({"host": "localhost", "x-api-key": KEY}).to_string(),
-    );
-    let protocols = format!("graphql-ws, header-{header}");
-    request
-        .headers_mut()
-        .insert("sec-websocket-protocol", protocols.parse().unwrap());
-    let stream = TcpStream::connect(server.local_addr).await.unwrap();
-    let (mut socket, response) = tokio_tungstenite::client_async(request, stream).await.unwrap();
-    assert_eq!(response.headers()["sec-websocket-protocol"], "graphql-ws");
-
-    let send = |frame: Json| Frame::text(frame.to_string());
-    use futures_util::{SinkExt, StreamExt};
-    socket
-        .send(send(json!({"type": "connection_init"})))
-        .await
-        .unwrap();
-    let data = json!({"query": "subscription { onCreatePost { id _deleted } }", "variables": {}}).to_string();
-    let extensions = json!({"authorization": {"host": "localhost", "x-api-key": KEY}});
-    let payload = json!({"data": data, "extensions": extensions});
-    socket
-        .send(send(json!({"id": "s", "type": "start", "payload": payload})))
-        .await
-        .unwrap();
-    let mut kinds = Vec::new();
-    while kinds.last().is_none_or(|kind| kind != "start_ack") {
-        let frame: Json =
-            serde_json::from_str(socket.next().await.unwrap().unwrap().to_text().unwrap()).unwrap();
-        kinds.push(frame["type"].as_str().unwrap().to_owned());
-    }
-    assert_eq!(kinds, ["connection_ack", "ka", "start_ack"]);
+    let mut socket = connect(&server).await;
+    send(&mut socket, json!({"type": "connection_init"})).await;
+    assert_eq!(next_json(&mut socket).await["type"], "connection_ack");
+    assert_eq!(next_json(&mut socket).await["type"], "ka");
+    subscribe(&mut socket, "s", "subscription { onCreatePost { id _deleted } }").await;
 
     post(
         &server,
         "mutation { createPost(input: {id: \"p\", title: \"t\"}) { id _deleted } }",
     )
     .await;
-    let frame: Json = serde_json::from_str(socket.next().await.unwrap().unwrap().to_text().unwrap()).unwrap();
+    let frame = next_json(&mut socket).await;
     let record = json!({"data": {"onCreatePost": {"id": "p", "_deleted": null}}});
     assert_eq!(frame, json!({"id": "s", "type": "data", "payload": record}));
 

@@ -1,6 +1,7 @@
 //! Looking at what a backend has stored, from inside the process.
 //!
-//! Owns the reading of whole tables for tests, simulations and tools. Nothing here can be asked over the network.
+//! Owns the reading of whole tables for tests, simulations and tools. Over
+//! the network it can be asked only of a server in development mode.
 
 use std::sync::Arc;
 
@@ -11,7 +12,8 @@ use crate::compile::ModelPlan;
 use crate::error::BackendError;
 use crate::execute::iso_time;
 use crate::item::Item;
-use crate::store::{PageRequest, Reading};
+use crate::realtime::RealtimeTally;
+use crate::store::{PageOf, PageRequest, Reading, RowTally};
 
 /// Rows that are read at a time.
 const INSPECT_PAGE_ROWS: usize = 1_000;
@@ -24,6 +26,21 @@ enum Table {
 }
 
 impl Backend {
+    /// How many rows each table holds, tombstones and old changes included.
+    pub(crate) fn stored_rows(&self) -> Result<[(&'static str, u64); 3], BackendError> {
+        self.store.stored_rows()
+    }
+
+    /// What was read and written since the start.
+    pub(crate) fn row_tally(&self) -> RowTally {
+        self.store.tally.now()
+    }
+
+    /// What realtime connections did since the start.
+    pub(crate) fn realtime_tally(&self) -> RealtimeTally {
+        self.hub().tally()
+    }
+
     /// Every record of a model in key order, tombstones included, as they are stored.
     ///
     /// # Errors
@@ -64,6 +81,27 @@ impl Backend {
         Ok(records)
     }
 
+    /// A page of a model's records, or of its changes, at most 1,000; `after` is the `next` of the page before.
+    ///
+    /// # Errors
+    /// [`BackendError::UnknownModel`], or what the disk says.
+    pub fn look(
+        &self,
+        model: &str,
+        changes: bool,
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Looked, BackendError> {
+        let table = if changes { Table::Changes } else { Table::Records };
+        let plan = self.plan(model)?;
+        let page = self.page(plan, table, after, limit.clamp(1, INSPECT_PAGE_ROWS))?;
+        let records = page.items.into_iter().map(|item| remote_record(plan, item));
+        Ok(Looked {
+            records: records.collect::<Result<_, _>>()?,
+            next: page.next,
+        })
+    }
+
     fn plan(&self, model: &str) -> Result<&Arc<ModelPlan>, BackendError> {
         self.compiled
             .find_model(model)
@@ -84,6 +122,24 @@ impl Backend {
         table: Table,
         visit: &mut dyn FnMut(Item) -> Result<(), BackendError>,
     ) -> Result<(), BackendError> {
+        let mut after = None;
+        loop {
+            let page = self.page(plan, table, after.as_deref(), INSPECT_PAGE_ROWS)?;
+            page.items.into_iter().try_for_each(&mut *visit)?;
+            match page.next {
+                Some(next) => after = Some(next),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    fn page(
+        &self,
+        plan: &ModelPlan,
+        table: Table,
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<PageOf, BackendError> {
         let snapshot = self.store.snapshot()?;
         // At the beginning of time no tombstone is expired, so all that is stored is seen.
         let reading = Reading {
@@ -91,23 +147,16 @@ impl Backend {
             rows: &snapshot,
             now_ms: i64::MIN,
         };
-        let mut after = None;
-        loop {
-            let request = PageRequest {
-                after: after.as_deref(),
-                limit: INSPECT_PAGE_ROWS,
-                filter: None,
-                descending: false,
-            };
-            let page = match table {
-                Table::Records => reading.scan(plan, &request)?,
-                Table::Changes => reading.changes(plan, i64::MIN, &request)?,
-            };
-            page.items.into_iter().try_for_each(&mut *visit)?;
-            match page.next {
-                Some(next) => after = Some(next),
-                None => return Ok(()),
-            }
+        let request = PageRequest {
+            after,
+            limit,
+            visible: None,
+            filter: None,
+            descending: false,
+        };
+        match table {
+            Table::Records => reading.scan(plan, &request),
+            Table::Changes => reading.changes(plan, i64::MIN, &request),
         }
     }
 }
@@ -123,6 +172,16 @@ pub struct DeltaRow {
     pub ttl_s: i64,
     /// The record after the change.
     pub record: RemoteRecord,
+}
+
+/// A page of what is stored.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Looked {
+    /// The rows, in the order of their keys; changes oldest first.
+    pub records: Vec<RemoteRecord>,
+    /// Where the next page begins; `None` at the end.
+    pub next: Option<Vec<u8>>,
 }
 
 fn delta_row(plan: &ModelPlan, item: Item) -> Result<DeltaRow, BackendError> {

@@ -1,5 +1,6 @@
 //! Tests through the front door: calls in, replies and messages out.
 
+mod auth;
 mod conflicts;
 mod documents;
 mod handlers;
@@ -8,6 +9,7 @@ mod mutations;
 mod plans;
 mod queries;
 mod realtime;
+mod realtime_fuzz;
 mod stories;
 mod sync;
 

@@ -42,6 +42,9 @@ pub(crate) struct PageRequest<'a> {
     pub(crate) after: Option<&'a [u8]>,
     /// Rows to evaluate, at least 1.
     pub(crate) limit: usize,
+    /// Which rows there are for the caller; those that are not do not count as evaluated, so that neither the length of
+    /// a page nor its token tells of them.
+    pub(crate) visible: Option<&'a Filter>,
     /// Which of them to return.
     pub(crate) filter: Option<&'a Filter>,
     /// From the greatest key to the smallest.
@@ -118,6 +121,7 @@ impl Reading<'_> {
 
     fn base_row(&self, key: &[u8]) -> Result<Option<Item>, BackendError> {
         let row = self.rows.get(tables::BASE, key)?;
+        self.store.tally.read(usize::from(row.is_some()));
         row.map(|row| decode("base-1", &row)).transpose()
     }
 
@@ -136,14 +140,27 @@ impl Reading<'_> {
         let mut page = PageOf::default();
         let (mut evaluated, mut last, mut fault) = (0, Vec::new(), None);
         self.rows.scan(table, &range, &mut |key, value| {
-            if evaluated == request.limit || page.bytes >= PAGE_BYTES_MAX {
+            let full = evaluated == request.limit;
+            if page.bytes >= PAGE_BYTES_MAX || (full && request.visible.is_none()) {
                 page.next = Some(std::mem::take(&mut last));
                 return ControlFlow::Break(());
             }
             match self.row(table, value) {
                 Ok((item, bytes)) => {
-                    evaluated += 1;
                     page.bytes += bytes;
+                    if request.visible.is_some_and(|visible| !visible.matches(&item)) {
+                        // Where the page ends by its bytes it goes on behind this row.
+                        if !full {
+                            last.clear();
+                            last.extend_from_slice(key);
+                        }
+                        return ControlFlow::Continue(());
+                    }
+                    if full {
+                        page.next = Some(std::mem::take(&mut last));
+                        return ControlFlow::Break(());
+                    }
+                    evaluated += 1;
                     last.clear();
                     last.extend_from_slice(key);
                     // Changes are told whatever became of the record since.
@@ -159,6 +176,7 @@ impl Reading<'_> {
                 }
             }
         })?;
+        self.store.tally.read(evaluated);
         fault.map_or(Ok(page), Err)
     }
 

@@ -146,6 +146,7 @@ fn all(limit: usize) -> PageRequest<'static> {
     PageRequest {
         after: None,
         limit,
+        visible: None,
         filter: None,
         descending: false,
     }
@@ -241,6 +242,7 @@ fn pages_count_what_they_evaluate_and_end_without_a_token() {
             let request = PageRequest {
                 after,
                 limit,
+                visible: None,
                 filter: Some(&filter),
                 descending: false,
             };

@@ -1,3 +1,4 @@
+use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
@@ -108,5 +109,83 @@ fn a_filter_that_compares_nothing_lets_everything_pass() {
         json!({"rating": {"gt": null}}),
     ] {
         assert_eq!(read(filter.clone()), Ok(None), "{filter}");
+    }
+}
+
+/// A filter as a tree, as the JSON of it is read.
+#[derive(Clone, Debug)]
+enum Tree {
+    Compare(&'static str, Vec<(&'static str, i64)>),
+    And(Vec<Tree>),
+    Or(Vec<Tree>),
+}
+
+impl Tree {
+    fn json(&self) -> serde_json::Value {
+        let members = |trees: &[Self]| trees.iter().map(Self::json).collect::<Vec<_>>();
+        match self {
+            Self::Compare(field, operators) => {
+                let operators: serde_json::Map<_, _> = operators
+                    .iter()
+                    .map(|(operator, operand)| ((*operator).to_owned(), json!(operand)))
+                    .collect();
+                json!({ *field: operators })
+            }
+            Self::And(trees) => json!({ "and": members(trees) }),
+            Self::Or(trees) => json!({ "or": members(trees) }),
+        }
+    }
+
+    /// What the contract says, without unfolding anything.
+    fn holds(&self, record: &JsonMap) -> bool {
+        match self {
+            Self::Compare(field, operators) => operators.iter().any(|(operator, operand)| {
+                record
+                    .get(*field)
+                    .and_then(JsonValue::as_i64)
+                    .is_some_and(|value| match *operator {
+                        "eq" => value == *operand,
+                        "ne" => value != *operand,
+                        "lt" => value < *operand,
+                        "ge" => value >= *operand,
+                        other => panic!("{other} is not generated"),
+                    })
+            }),
+            Self::And(trees) => trees.iter().all(|tree| tree.holds(record)),
+            Self::Or(trees) => trees.iter().any(|tree| tree.holds(record)),
+        }
+    }
+}
+
+fn tree() -> impl Strategy<Value = Tree> {
+    let field = proptest::sample::select(vec!["a", "b", "c"]);
+    let operator = proptest::sample::select(vec!["eq", "ne", "lt", "ge"]);
+    let operators = proptest::collection::btree_map(operator, 0..3_i64, 1..3);
+    let leaf = (field, operators)
+        .prop_map(|(field, operators)| Tree::Compare(field, operators.into_iter().collect()));
+    leaf.prop_recursive(3, 12, 3, |inner| {
+        let trees = proptest::collection::vec(inner, 1..4);
+        prop_oneof![trees.clone().prop_map(Tree::And), trees.prop_map(Tree::Or)]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_disjunctive_form_holds_exactly_where_the_filter_does(
+        tree in tree(),
+        values in proptest::collection::btree_map(proptest::sample::select(vec!["a", "b", "c"]), 0..3_i64, 0..4),
+    ) {
+        let record: JsonMap = values.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        let limits = Limits { filter_combinations_max: 1_000, ..Limits::default() };
+        match SubscriptionFilter::read(&JsonValue::from(tree.json()), &limits) {
+            Ok(filter) => prop_assert_eq!(
+                filter.expect("it compares something").matches(&record),
+                tree.holds(&record)
+            ),
+            Err(FilterRefused::RepeatedField | FilterRefused::TooManyCombinations) => {}
+            Err(other) => prop_assert!(false, "{}", other),
+        }
     }
 }

@@ -79,10 +79,10 @@ fn fan_out_can_be_paused_and_messages_dropped() {
     let bench = Bench::of(SDL);
     let listener = bench.listen(&["onCreateLabel { name }"]);
     let create = || {
-        drop(bench.data(
+        bench.data(
             "mutation { createLabel(input: {name: \"n\"}) { name } }",
             Json::Null,
-        ))
+        );
     };
     bench.backend.faults().pause_fan_out();
     create();

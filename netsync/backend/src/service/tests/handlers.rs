@@ -55,7 +55,7 @@ fn with_answer(answer: Result<Resolution, HandlerFailed>) -> (Bench, Scripted) {
     (bench, handler)
 }
 
-fn object(json: Json) -> serde_json::Map<String, Json> {
+fn object(json: &Json) -> serde_json::Map<String, Json> {
     json.as_object().unwrap().clone()
 }
 
@@ -69,7 +69,7 @@ fn resolve_writes_the_handlers_record_without_its_key_and_metadata() {
         "id": "other", "title": "settled", "tags": ["x"], "meta": {"k": 2}, "createdAt": "2026-01-01T00:00:00.000Z",
         "updatedAt": "2026-01-01T00:00:00.000Z", "_version": 99, "_deleted": true, "_lastChangedAt": 1, "unknown": 1
     });
-    let (bench, _) = with_answer(Ok(Resolution::Resolve(object(item))));
+    let (bench, _) = with_answer(Ok(Resolution::Resolve(object(&item))));
     let headers = [("x-api-key".to_owned(), KEY.to_owned())];
     let listener = bench.backend.open_connection(START_MS, &headers, None, silent());
     let data = json!({"query": "subscription { onUpdatePost { title _version } }"}).to_string();
@@ -155,7 +155,7 @@ fn reject_refuses_and_remove_deletes() {
 
 #[test]
 fn a_handler_that_fails_is_answered_with_conflict_error_and_nothing_is_written() {
-    let resolve = |item: Json| Ok(Resolution::Resolve(object(item)));
+    let resolve = |item: Json| Ok(Resolution::Resolve(object(&item)));
     for answer in [
         Err(HandlerFailed::new("out of order")),
         resolve(json!({"title": 5})),

@@ -421,6 +421,8 @@ fn keep_alives_come_every_minute_and_the_connection_ends_after_a_day() {
     const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
     let bench = bench();
     let connection = bench.connect();
+    assert_eq!(bench.backend.next_deadline_ms(), Some(START_MS + 30_000));
+    bench.send(connection, &json!({"type": "connection_init"}));
     assert_eq!(bench.backend.next_deadline_ms(), Some(START_MS + 60_000));
     bench.backend.tick(START_MS + 59_999);
     assert_eq!(bench.frames(connection), [] as [Json; 0]);
@@ -473,6 +475,99 @@ fn messages_that_are_too_long_are_not_sent_and_counted() {
         .backend
         .frame_in(START_MS, connection, &"x".repeat(241 * 1024));
     assert_eq!(bench.frames(connection), [json!({"close": 1009})]);
+}
+
+#[test]
+fn a_connection_that_says_nothing_is_closed_and_one_that_starts_is_not() {
+    let bench = bench();
+    let (mute, junk, started) = (bench.connect(), bench.connect(), bench.subscribe(ON_CREATE));
+    bench.backend.frame_in(START_MS, junk, "hello?");
+    assert_eq!(bench.frames(junk).len(), 1);
+    bench.backend.tick(START_MS + 29_999);
+    assert_eq!(bench.frames(mute), [] as [Json; 0]);
+    bench.backend.tick(START_MS + 30_000);
+    for silent in [mute, junk] {
+        assert_eq!(bench.frames(silent), [json!({"close": 1008})]);
+    }
+    assert_eq!(bench.frames(started), [] as [Json; 0]);
+    assert_eq!(bench.backend.realtime_population(), (1, 1));
+}
+
+#[test]
+fn a_flood_of_messages_is_answered_with_the_rate_limit_and_passes() {
+    let bench = bench_with_limits(Limits {
+        frames_per_second_max: 2,
+        ..Limits::default()
+    });
+    let connection = bench.connect();
+    let init = json!({"type": "connection_init"});
+    let sent = |at_ms: i64| {
+        bench.backend.frame_in(at_ms, connection, &init.to_string());
+        bench.frames(connection)
+    };
+    assert_eq!((sent(START_MS).len(), sent(START_MS).len()), (2, 2));
+    assert_eq!(
+        error_of(&sent(START_MS + 499)[0]),
+        ("LimitExceededError".to_owned(), "Rate limit exceeded".to_owned())
+    );
+    assert_eq!((sent(START_MS + 500).len(), sent(START_MS + 501).len()), (2, 1));
+    // A clock that goes back gives nothing, and takes nothing.
+    assert_eq!((sent(0).len(), sent(500).len()), (1, 2));
+}
+
+#[test]
+fn what_subscriptions_keep_is_bounded() {
+    let bench = bench_with_limits(Limits {
+        subscription_bytes_max: 200,
+        ..Limits::default()
+    });
+    let connection = bench.connect();
+    let long = "i".repeat(257);
+    let refused = bench.start(connection, &long, ON_CREATE, Json::Null);
+    assert_eq!(error_of(&refused).0, "BadRequestException");
+    assert!(refused.get("id").is_none(), "what is too long is not sent back");
+    let kinds: Vec<Json> = (0..4)
+        .map(|n| bench.start(connection, &n.to_string(), ON_CREATE, Json::Null)["type"].take())
+        .collect();
+    assert_eq!(kinds, ["start_ack", "start_ack", "start_ack", "error"]);
+    bench.send(connection, &json!({"type": "stop", "id": "1"}));
+    assert_eq!(
+        bench.start(connection, "4", ON_CREATE, Json::Null)["type"],
+        "start_ack"
+    );
+}
+
+#[test]
+fn messages_can_be_taken_a_few_at_a_time() {
+    let bench = bench();
+    let connection = bench.subscribe(ON_CREATE);
+    for n in 0..3 {
+        bench.create(json!({"id": n.to_string(), "title": "t"}));
+    }
+    let taken = |bytes| bench.backend.take_some_outgoing(connection, bytes).len();
+    assert_eq!((taken(0), taken(1), taken(1_000), taken(1_000)), (0, 1, 2, 0));
+}
+
+#[test]
+fn connections_that_are_cut_break_off_without_what_waited() {
+    let bench = bench();
+    let connection = bench.subscribe(ON_CREATE);
+    bench.create(json!({"title": "t"}));
+    bench.backend.cut_connections();
+    bench.backend.cut_connections();
+    assert_eq!(bench.frames(connection), [json!({"close": 1006})]);
+    assert_eq!(bench.backend.realtime_population(), (0, 0));
+}
+
+#[test]
+fn messages_can_be_sent_twice() {
+    let bench = bench();
+    let connection = bench.subscribe(ON_CREATE);
+    bench.backend.faults().duplicate_messages(1);
+    bench.create(json!({"id": "p1", "title": "t"}));
+    bench.create(json!({"id": "p2", "title": "t"}));
+    let heard = bench.heard(connection, "onCreatePost");
+    assert_eq!(heard, ["p1", "p1", "p2"].map(|id| json!({"id": id})));
 }
 
 #[test]

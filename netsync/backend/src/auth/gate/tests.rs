@@ -1,0 +1,100 @@
+//! Which mode a call uses.
+
+use super::*;
+use crate::auth::{ApiKey, TokenIssuer, TokenKeys};
+
+const NOW_MS: i64 = 1_700_000_000_000;
+
+fn admit(config: BackendConfig, headers: &[(&str, &str)]) -> Result<Arc<Caller>, AuthRefused> {
+    let headers: Vec<(String, String)> = headers
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
+    let presented = Presented {
+        credentials: &Credentials::of_headers(&headers),
+        signed: Signed {
+            method: "POST",
+            path: "/graphql",
+            query: None,
+            body: b"",
+        },
+        context: &AuthorizerContext::default,
+    };
+    Gate::new(Arc::new(config)).admit(NOW_MS, &presented)
+}
+
+fn with_key() -> BackendConfig {
+    BackendConfig {
+        api_keys: vec![ApiKey::new("old").expiring_at(NOW_MS), ApiKey::new("new")],
+        ..BackendConfig::default()
+    }
+}
+
+fn with_issuer() -> BackendConfig {
+    let mut config = with_key();
+    let keys = TokenKeys::secret(&[1; 32]).unwrap();
+    config.auth.issuers = vec![TokenIssuer::oidc("https://a.test", keys)];
+    config
+}
+
+#[test]
+fn modes_that_are_off_let_nobody_in() {
+    let token = "eyJhbGciOiJIUzI1NiJ9.e30.AAAA";
+    let nothing = || BackendConfig::default();
+    let signed =
+        "AWS4-HMAC-SHA256 Credential=A/20231114/r/appsync/aws4_request, SignedHeaders=host, Signature=0";
+    for (headers, expected) in [
+        (vec![], AuthRefused::Missing),
+        (vec![("authorization", "")], AuthRefused::Missing),
+        (vec![("x-api-key", "")], AuthRefused::Wrong),
+        (vec![("x-api-key", "new")], AuthRefused::Wrong),
+        (vec![("authorization", token)], AuthRefused::Wrong),
+        (vec![("authorization", "opaque")], AuthRefused::Wrong),
+        (vec![("authorization", signed)], AuthRefused::UnknownSigner),
+    ] {
+        assert_eq!(admit(nothing(), &headers), Err(expected), "{headers:?}");
+    }
+}
+
+#[test]
+fn a_key_decides_even_beside_a_token_and_names_have_no_case() {
+    assert_eq!(
+        admit(with_key(), &[("X-API-Key", " new ")]),
+        Ok(Arc::new(Caller::ApiKey))
+    );
+    assert_eq!(
+        admit(with_key(), &[("x-api-key", "old")]),
+        Err(AuthRefused::Wrong)
+    );
+    let both = [
+        ("x-api-key", "bad"),
+        ("authorization", "eyJhbGciOiJIUzI1NiJ9.e30.AAAA"),
+    ];
+    assert_eq!(admit(with_issuer(), &both), Err(AuthRefused::Wrong));
+}
+
+#[test]
+fn tokens_of_no_form_are_told_from_tokens_of_strangers() {
+    for (authorization, expected) in [
+        ("junk", AuthRefused::UnreadableToken),
+        ("Bearer junk", AuthRefused::UnreadableToken),
+        ("Bearer ", AuthRefused::UnreadableToken),
+        ("eyJhbGciOiJIUzI1NiJ9.e30.AAAA", AuthRefused::Wrong),
+        ("bearer eyJhbGciOiJIUzI1NiJ9.e30.AAAA", AuthRefused::Wrong),
+    ] {
+        assert_eq!(
+            admit(with_issuer(), &[("authorization", authorization)]),
+            Err(expected),
+            "{authorization}"
+        );
+    }
+}
+
+#[test]
+fn words_before_a_token_are_cut_off_without_regard_to_case() {
+    for text in ["Bearer t.o.k", "bearer t.o.k", "BEARER  t.o.k", "t.o.k"] {
+        assert_eq!(bearer(text), "t.o.k");
+    }
+    assert_eq!(bearer("Bearer"), "Bearer");
+    assert_eq!(bearer("ümläut-ü"), "ümläut-ü");
+}

@@ -1,0 +1,157 @@
+//! Reading the bodies of requests, within bounds.
+//!
+//! Owns [`Budget`], the room that all bodies share, and the reading of one body. Invariant: what is held is never more
+//! than the budget; the place of a body is given back when its [`Taken`] is dropped.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use axum::body::Body;
+use axum::http::{HeaderMap, header};
+use bytes::Bytes;
+use futures_util::StreamExt;
+
+use crate::http::Refusal;
+
+/// Most bytes that are read and thrown away after a body proved too long, so that its sender gets to read the answer.
+const DISCARD_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// The answer while there is no room.
+const NO_ROOM: Refusal = Refusal::Shell(429, "ThrottlingException", "Rate exceeded");
+
+/// The answer to a body that breaks off.
+const BROKEN: Refusal = Refusal::Shell(
+    400,
+    "MalformedHttpRequestException",
+    "The request body is incomplete.",
+);
+
+/// Room for bodies, in bytes.
+#[derive(Debug)]
+pub(super) struct Budget {
+    left: AtomicUsize,
+}
+
+/// A body that was read, and its place.
+#[derive(Debug)]
+pub(super) struct Taken {
+    pub(super) bytes: Bytes,
+    /// Kept for as long as the bytes are.
+    _place: Place,
+}
+
+/// Room that is taken.
+#[derive(Debug)]
+struct Place {
+    budget: Arc<Budget>,
+    bytes: usize,
+}
+
+impl Budget {
+    pub(super) fn new(bytes: usize) -> Self {
+        Self {
+            left: AtomicUsize::new(bytes),
+        }
+    }
+}
+
+impl Place {
+    /// Takes more room; says whether there was enough.
+    fn widen(&mut self, bytes: usize) -> bool {
+        let taken = self
+            .budget
+            .left
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| {
+                left.checked_sub(bytes)
+            });
+        if taken.is_ok() {
+            self.bytes += bytes;
+        }
+        taken.is_ok()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.budget.left.fetch_add(self.bytes, Ordering::AcqRel);
+    }
+}
+
+/// Reads a body of at most `most` bytes.
+pub(super) async fn read(
+    headers: &HeaderMap,
+    body: Body,
+    most: usize,
+    budget: &Arc<Budget>,
+) -> Result<Taken, Refusal> {
+    let announced = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    let asks_first = headers.contains_key(header::EXPECT);
+    let mut chunks = body.into_data_stream();
+    if announced.is_some_and(|length| length > most) {
+        if !asks_first {
+            discard(&mut chunks).await;
+        }
+        return Err(Refusal::TooLarge);
+    }
+    let mut place = Place {
+        budget: Arc::clone(budget),
+        bytes: 0,
+    };
+    let mut bytes = Vec::new();
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|_| BROKEN)?;
+        if bytes.len() + chunk.len() > most {
+            drop((bytes, place));
+            discard(&mut chunks).await;
+            return Err(Refusal::TooLarge);
+        }
+        if !place.widen(chunk.len()) {
+            drop((bytes, place));
+            discard(&mut chunks).await;
+            return Err(NO_ROOM);
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(Taken {
+        bytes: bytes.into(),
+        _place: place,
+    })
+}
+
+/// Reads on without keeping anything: a socket that is closed with bytes unread loses the answer on its way.
+async fn discard(chunks: &mut axum::body::BodyDataStream) {
+    let mut left = DISCARD_BYTES_MAX;
+    while let Some(Ok(chunk)) = chunks.next().await {
+        match left.checked_sub(chunk.len()) {
+            Some(rest) => left = rest,
+            None => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn read_text(text: &'static str, most: usize, budget: &Arc<Budget>) -> Result<Taken, Refusal> {
+        read(&HeaderMap::new(), Body::from(text), most, budget).await
+    }
+
+    #[tokio::test]
+    async fn bodies_share_their_room_and_give_it_back() {
+        let budget = Arc::new(Budget::new(10));
+        let first = read_text("1234567", 8, &budget).await.unwrap();
+        assert_eq!(first.bytes.as_ref(), b"1234567");
+        assert_eq!(budget.left.load(Ordering::Relaxed), 3);
+        assert_eq!(read_text("1234", 8, &budget).await.unwrap_err(), NO_ROOM);
+        drop(first);
+        read_text("1234", 8, &budget).await.unwrap();
+        assert_eq!(
+            read_text("123456789", 8, &budget).await.unwrap_err(),
+            Refusal::TooLarge
+        );
+        assert_eq!(budget.left.load(Ordering::Relaxed), 10);
+    }
+}

@@ -1,0 +1,208 @@
+//! Calls of the API over HTTP.
+//!
+//! Owns the way of one call from its head to its reply, and the time that it may take. What it answers is decided in
+//! `service.rs`; the refusals of the shell itself have the same form.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::body;
+use super::metrics::{self, Operation};
+use super::shell::Shell;
+use crate::execute::ErrorEntry;
+use crate::http::{HttpCall, HttpReply, Refusal, refuse};
+use crate::service::Job;
+
+/// Longest body that is parsed on the spot, in bytes; longer ones must not hold up the other calls.
+const PARSED_AT_ONCE_BYTES: usize = 32 * 1024;
+
+const WRONG_METHOD: Refusal = Refusal::Shell(
+    405,
+    "BadRequestException",
+    "Requests are sent with POST, queries also with GET.",
+);
+
+const NOT_FOUND: Refusal = Refusal::Shell(
+    404,
+    "NotFoundException",
+    "There is nothing here; the API is at /graphql, subscriptions are at /graphql/realtime.",
+);
+
+const BODY_LATE: Refusal = Refusal::Shell(
+    408,
+    "RequestTimeoutException",
+    "The request body did not arrive in time.",
+);
+
+/// Answers a call to the API.
+pub(super) async fn call(State(shell): State<Shell>, request: Request) -> Response {
+    let begun = Instant::now();
+    let mut account = Account::default();
+    let reply = answer(&shell, request, &mut account).await;
+    let outcome = metrics::outcome(&reply, account.timed_out);
+    let took = begun.elapsed();
+    let request_id = reply
+        .headers
+        .iter()
+        .find_map(|(name, value)| (name == "x-amzn-requestid").then_some(value.as_str()));
+    tracing::info!(
+        request_id,
+        kind = account.operation.kind,
+        operation = account.operation.name,
+        outcome,
+        status = reply.status,
+        took_ms = took.as_secs_f64() * 1e3,
+        bytes = reply.body.len(),
+        "call"
+    );
+    shell.metrics.called(account.operation, outcome, took);
+    respond(reply).await
+}
+
+/// What is told of a call in logs and metrics.
+#[derive(Default)]
+struct Account {
+    operation: Operation,
+    timed_out: bool,
+}
+
+/// Answers a call to nowhere.
+pub(super) async fn not_found(State(shell): State<Shell>) -> Response {
+    respond(shell.refuse(NOT_FOUND)).await
+}
+
+async fn answer(shell: &Shell, request: Request, account: &mut Account) -> HttpReply {
+    let deadline = Instant::now() + shell.options.request_time;
+    let (head, body) = request.into_parts();
+    let get = match head.method {
+        Method::GET => true,
+        Method::POST => false,
+        _ => return shell.refuse(WRONG_METHOD),
+    };
+    let most = shell.backend.config().limits.body_bytes_max;
+    let reading = body::read(&head.headers, body, most, &shell.bodies);
+    let taken = match tokio::time::timeout_at(deadline, reading).await {
+        Ok(Ok(taken)) => taken,
+        Ok(Err(refusal)) => return shell.refuse(refusal),
+        Err(_) => return shell.refuse(BODY_LATE),
+    };
+    let call = HttpCall {
+        get,
+        query: head.uri.query().map(str::to_owned),
+        headers: header_list(&head.headers),
+        body: taken.bytes.clone(),
+    };
+    let running = shell.run(call, &mut account.operation);
+    if let Ok(reply) = tokio::time::timeout_at(deadline, running).await {
+        return reply;
+    }
+    account.timed_out = true;
+    let entry = ErrorEntry::of_request("Execution timed out.", None);
+    shell.refuse(Refusal::Invalid(vec![entry]))
+}
+
+impl Shell {
+    /// A refusal with an identifier of its own.
+    pub(super) fn refuse(&self, refusal: Refusal) -> HttpReply {
+        refuse(refusal, &self.backend.new_request_id())
+    }
+
+    async fn run(&self, call: HttpCall, operation: &mut Operation) -> HttpReply {
+        let long = call.body.len() > PARSED_AT_ONCE_BYTES;
+        let job = self
+            .admit(long, move |backend, now_ms| backend.prepare(now_ms, &call))
+            .await
+            .unwrap_or_else(|| Err(Box::new(self.refuse(Refusal::Internal))));
+        let job = match job {
+            Ok(job) => job,
+            Err(reply) => return *reply,
+        };
+        *operation = Operation::of(&job);
+        if job.may_ask_handler() {
+            self.ask(job).await
+        } else if job.is_mutation() {
+            self.write(job).await
+        } else {
+            self.read(job).await
+        }
+    }
+
+    async fn read(&self, job: Job) -> HttpReply {
+        let Ok(place) = Arc::clone(&self.queries).acquire_owned().await else {
+            return self.refuse(Refusal::Internal);
+        };
+        let (backend, now_ms) = (Arc::clone(&self.backend), self.clock.now_ms());
+        // The place is kept until the query is done, also if its caller was told that it timed out.
+        let reading = tokio::task::spawn_blocking(move || {
+            let reply = backend.run_query(now_ms, &job);
+            drop(place);
+            reply
+        });
+        reading.await.unwrap_or_else(|_| self.refuse(Refusal::Internal))
+    }
+
+    /// Runs a mutation beside the queue: others do not wait for its conflict handler.
+    async fn ask(&self, job: Job) -> HttpReply {
+        let Ok(place) = Arc::clone(&self.asking).acquire_owned().await else {
+            return self.refuse(Refusal::Internal);
+        };
+        let (backend, clock) = (Arc::clone(&self.backend), Arc::clone(&self.clock));
+        // The place is kept until the mutation is done, also if its caller was told that it timed out.
+        let asking = tokio::task::spawn_blocking(move || {
+            let replies = backend.run_mutations(clock.now_ms(), std::slice::from_ref(&job));
+            drop(place);
+            replies.into_iter().next()
+        });
+        match asking.await {
+            Ok(Some(reply)) => reply,
+            _ => self.refuse(Refusal::Internal),
+        }
+    }
+
+    async fn write(&self, job: Job) -> HttpReply {
+        let (answer, answered) = oneshot::channel();
+        if self.jobs.send((job, answer)).await.is_err() {
+            return self.refuse(Refusal::Internal);
+        }
+        // If the writer died, the outcome is unknown.
+        answered.await.unwrap_or_else(|_| self.refuse(Refusal::Internal))
+    }
+}
+
+/// Headers as the service reads them.
+pub(super) fn header_list(headers: &HeaderMap) -> Vec<(String, String)> {
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    headers
+        .iter()
+        .map(|(name, value)| (name.as_str().to_owned(), text(value)))
+        .collect()
+}
+
+/// Sends a reply on its way, late or broken off if a fault was injected.
+pub(super) async fn respond(reply: HttpReply) -> Response {
+    if reply.delay_ms > 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(reply.delay_ms)).await;
+    }
+    let mut response = if reply.lost {
+        // The head goes out, the body breaks off: the caller knows no more than after a cut line.
+        let cut =
+            futures_util::stream::once(async { Err::<Bytes, _>(std::io::Error::other("the reply is lost")) });
+        Body::from_stream(cut).into_response()
+    } else {
+        Body::from(reply.body).into_response()
+    };
+    *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    for (name, value) in reply.headers {
+        if let (Ok(name), Ok(value)) = (header::HeaderName::try_from(name), HeaderValue::try_from(value)) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response
+}

@@ -1,0 +1,44 @@
+//! The server's clock: the system's, moved by whoever set it.
+//!
+//! Owns the only reading of wall time in this crate. It may go back when the system's does; the store keeps times of
+//! changes from going down.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tokio::sync::Notify;
+
+/// The time, in milliseconds since 1970.
+#[derive(Debug, Default)]
+pub(super) struct Clock {
+    shift_ms: AtomicI64,
+    moved: Notify,
+}
+
+impl Clock {
+    pub(super) fn now_ms(&self) -> i64 {
+        system_ms().saturating_add(self.shift_ms.load(Ordering::Relaxed))
+    }
+
+    /// Sets the time; it goes on from there.
+    pub(super) fn set(&self, unix_ms: i64) {
+        self.shift_ms
+            .store(unix_ms.saturating_sub(system_ms()), Ordering::Relaxed);
+        self.moved.notify_one();
+    }
+
+    /// Moves the time; it goes on from there.
+    pub(super) fn shift(&self, ms: i64) {
+        self.set(self.now_ms().saturating_add(ms));
+    }
+
+    /// Waits until the clock is set.
+    pub(super) async fn moved(&self) {
+        self.moved.notified().await;
+    }
+}
+
+fn system_ms() -> i64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
+}

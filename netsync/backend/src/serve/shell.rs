@@ -1,0 +1,156 @@
+//! What every handler of a server shares.
+//!
+//! Owns [`Shell`] and [`Stop`]. Invariant: a shell is gone once all calls and sockets are, since each holds one.
+
+use std::sync::Arc;
+
+use tokio::sync::{Semaphore, broadcast, mpsc};
+
+use super::body::Budget;
+use super::clock::Clock;
+use super::metrics::Metrics;
+use super::options::ServeOptions;
+use super::work::QueuedJob;
+use crate::error::BackendError;
+use crate::faults::FaultCommand;
+use crate::service::Backend;
+
+/// Most mutations at once that wait for a conflict handler, each on a thread; further callers wait for a place.
+const ASKING_JOBS_MAX: usize = 32;
+
+/// Most callers at once that an authorizer judges, each on a thread; further callers wait for a place.
+const JUDGED_AT_ONCE_MAX: usize = 64;
+
+/// What every handler shares.
+#[derive(Clone)]
+pub(super) struct Shell {
+    pub(super) backend: Arc<Backend>,
+    pub(super) options: Arc<ServeOptions>,
+    pub(super) clock: Arc<Clock>,
+    pub(super) stop: Arc<Stop>,
+    pub(super) jobs: mpsc::Sender<QueuedJob>,
+    /// A place for each query that may run.
+    pub(super) queries: Arc<Semaphore>,
+    /// A place for each mutation that waits for a conflict handler.
+    pub(super) asking: Arc<Semaphore>,
+    /// A place for each caller that an authorizer judges.
+    judging: Arc<Semaphore>,
+    /// A place for each socket.
+    pub(super) places: Arc<Semaphore>,
+    pub(super) metrics: Arc<Metrics>,
+    /// Room for the bodies of requests.
+    pub(super) bodies: Arc<Budget>,
+    /// Held by each realtime connection, so that the server knows when the last is gone.
+    pub(super) alive: mpsc::Sender<()>,
+}
+
+impl Shell {
+    /// A shell, and the channel that ends when all realtime connections have ended.
+    pub(super) fn new(
+        backend: Arc<Backend>,
+        options: ServeOptions,
+        jobs: mpsc::Sender<QueuedJob>,
+    ) -> (Self, mpsc::Receiver<()>) {
+        let (alive, sockets) = mpsc::channel(1);
+        let shell = Self {
+            backend,
+            clock: Arc::default(),
+            stop: Arc::new(Stop::new()),
+            jobs,
+            queries: Arc::new(Semaphore::new(
+                options.queries_at_once.clamp(1, Semaphore::MAX_PERMITS),
+            )),
+            asking: Arc::new(Semaphore::new(ASKING_JOBS_MAX)),
+            judging: Arc::new(Semaphore::new(JUDGED_AT_ONCE_MAX)),
+            places: Arc::new(Semaphore::new(options.sockets_max.min(Semaphore::MAX_PERMITS))),
+            metrics: Arc::default(),
+            bodies: Arc::new(Budget::new(options.bodies_bytes_max)),
+            options: Arc::new(options),
+            alive,
+        };
+        (shell, sockets)
+    }
+
+    /// Lets somebody in, at the time that it is; away from the event loop if `long` says so, or if an authorizer may have
+    /// to be waited for. `None` if that died.
+    pub(super) async fn admit<T: Send + 'static>(
+        &self,
+        long: bool,
+        admit: impl FnOnce(&Backend, i64) -> T + Send + 'static,
+    ) -> Option<T> {
+        let asks = self.backend.may_block();
+        if !asks && !long {
+            return Some(admit(&self.backend, self.clock.now_ms()));
+        }
+        let place = if asks {
+            Some(Arc::clone(&self.judging).acquire_owned().await.ok()?)
+        } else {
+            None
+        };
+        let (backend, now_ms) = (Arc::clone(&self.backend), self.clock.now_ms());
+        let admitting = tokio::task::spawn_blocking(move || {
+            let admitted = admit(&backend, now_ms);
+            drop(place);
+            admitted
+        });
+        admitting.await.ok()
+    }
+}
+
+/// Makes something go wrong, or puts it right.
+///
+/// # Errors
+/// [`BackendError::NotInDevelopment`] unless this is a server to develop against; otherwise what the store says.
+pub(super) fn inject(
+    options: &ServeOptions,
+    clock: &Clock,
+    backend: &Backend,
+    command: FaultCommand,
+) -> Result<(), BackendError> {
+    if !options.development {
+        let what = "faults are injected";
+        return Err(BackendError::NotInDevelopment { what });
+    }
+    tracing::info!(fault = %command, "injected");
+    match command {
+        FaultCommand::SetClock { unix_ms } => clock.set(unix_ms),
+        FaultCommand::MoveClock { ms } => clock.shift(ms),
+        _ => {}
+    }
+    backend.inject(clock.now_ms(), command)
+}
+
+/// The end of a server, in two steps.
+#[derive(Debug)]
+pub(super) struct Stop {
+    finish: broadcast::Sender<()>,
+    abort: broadcast::Sender<()>,
+}
+
+impl Stop {
+    fn new() -> Self {
+        Self {
+            finish: broadcast::channel(1).0,
+            abort: broadcast::channel(1).0,
+        }
+    }
+
+    /// Nothing new is begun; what runs is finished.
+    pub(super) fn finish(&self) {
+        // Nobody listens any more if the server ended by itself.
+        let _ = self.finish.send(());
+    }
+
+    /// What still runs is broken off.
+    pub(super) fn abort(&self) {
+        let _ = self.abort.send(());
+    }
+
+    pub(super) fn finished(&self) -> broadcast::Receiver<()> {
+        self.finish.subscribe()
+    }
+
+    pub(super) fn aborted(&self) -> broadcast::Receiver<()> {
+        self.abort.subscribe()
+    }
+}

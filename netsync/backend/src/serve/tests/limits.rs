@@ -1,0 +1,223 @@
+//! What strangers send over HTTP: too long, too slow, too much, or nonsense.
+
+use std::time::Duration;
+
+use super::*;
+
+/// Short enough to be waited for, long enough for an honest client on a busy machine.
+const SHORT: Duration = Duration::from_millis(300);
+
+#[tokio::test]
+async fn bodies_that_are_too_long_are_refused_however_they_are_sent() {
+    let (_, server) = start().await;
+    let body = "x".repeat(3 * 1024 * 1024);
+    let chunked = format!(
+        "POST /graphql HTTP/1.1\r\nhost: x\r\nx-api-key: {KEY}\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n\
+         {:x}\r\n{body}\r\n0\r\n\r\n",
+        body.len()
+    );
+    let announced = format!("{}{body}", post_head(body.len()));
+    // Whoever asks first is told before it sends anything.
+    let asking = post_head(1024 * 1024 * 1024).replace("\r\n\r\n", "\r\nexpect: 100-continue\r\n\r\n");
+    for request in [chunked, announced, asking] {
+        let (head, body) = exchange(&server, &request).await;
+        assert!(head.starts_with("http/1.1 413"), "{head}");
+        assert!(head.contains("x-amzn-errortype: requestentitytoolarge"), "{head}");
+        assert_eq!(refusal(&body).1, "Request body is too large.");
+    }
+    assert_eq!(
+        post(&server, "{ listPosts { items { id } } }").await["errors"],
+        json!(null)
+    );
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn nonsense_is_answered_in_the_form_of_appsync_and_the_server_goes_on() {
+    let (_, server) = start().await;
+    for (body, message) in [
+        ("", "Request body is empty."),
+        ("{", "Unable to parse GraphQL query."),
+        ("[]", "Unable to parse GraphQL query."),
+        ("\u{0}\u{1}", "Unable to parse GraphQL query."),
+        ("{\"query\": \"{\"}", "Unable to parse GraphQL query."),
+    ] {
+        let (head, body) = exchange(&server, &format!("{}{body}", post_head(body.len()))).await;
+        assert!(head.starts_with("http/1.1 400"), "{head}");
+        assert_eq!(refusal(&body).1, message);
+    }
+    for (request, status, part) in [
+        ("DELETE /graphql HTTP/1.1\r\nhost: x", "405", "POST"),
+        ("GET /nowhere HTTP/1.1\r\nhost: x", "404", "/graphql"),
+        ("GET /graphql/realtime HTTP/1.1\r\nhost: x", "400", "WebSocket"),
+    ] {
+        let (head, body) = exchange(&server, &format!("{request}\r\nconnection: close\r\n\r\n")).await;
+        assert!(
+            head.starts_with(&format!("http/1.1 {status}")),
+            "{request}: {head}"
+        );
+        assert!(head.contains("x-amzn-requestid: "), "{head}");
+        assert!(refusal(&body).1.contains(part), "{body}");
+    }
+    // What is no HTTP at all is the library's to answer.
+    for junk in [
+        "\u{16}\u{3}\u{1} hello",
+        "GET / HTTP/9.9\r\n\r\n",
+        "\r\n\r\n\r\nx\r\n\r\n",
+    ] {
+        let (head, _) = exchange(&server, junk).await;
+        assert!(head.is_empty() || head.starts_with("http/1.1 400"), "{head}");
+    }
+    let long = format!("GET /graphql HTTP/1.1\r\nx: {}\r\n\r\n", "y".repeat(1024 * 1024));
+    let (head, _) = exchange(&server, &long).await;
+    assert!(head.is_empty() || head.starts_with("http/1.1 431"), "{head}");
+    assert_eq!(
+        post(&server, "{ listPosts { items { id } } }").await["errors"],
+        json!(null)
+    );
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn clients_that_are_slow_to_send_are_not_waited_for() {
+    let options = ServeOptions {
+        head_time: SHORT,
+        request_time: SHORT,
+        ..ServeOptions::default()
+    };
+    let (_, server) = start_with(Limits::default(), options).await;
+    // Half a head: closed. Half a body: told so.
+    let (head, _) = exchange(&server, "POST /graphql HTTP/1.1\r\nhost: x\r\n").await;
+    assert!(head.is_empty() || head.starts_with("http/1.1 408"), "{head}");
+    let (head, body) = exchange(&server, &format!("{}{{\"qu", post_head(100))).await;
+    assert!(head.starts_with("http/1.1 408"), "{head}");
+    assert_eq!(refusal(&body).0, "RequestTimeoutException");
+    // A body that breaks off has nobody to tell; the server goes on.
+    let mut stream = TcpStream::connect(server.local_addr).await.unwrap();
+    stream.write_all(post_head(100).as_bytes()).await.unwrap();
+    drop(stream);
+    assert_eq!(
+        post(&server, "{ listPosts { items { id } } }").await["errors"],
+        json!(null)
+    );
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_takes_too_long_is_told_so_and_one_that_was_not_begun_never_runs() {
+    let options = ServeOptions {
+        request_time: SHORT,
+        ..ServeOptions::default()
+    };
+    let (backend, server) = start_with(Limits::default(), options).await;
+    {
+        let _held = backend.hold_writer();
+        let (first, second) = (create_text("p1"), create_text("p2"));
+        let first = exchange(&server, &first);
+        let second = async {
+            // The writer has the first by the time it is answered; what comes now waits behind it.
+            let (_, body) = first.await;
+            let waiting = exchange(&server, &second).await.1;
+            [body, waiting]
+        };
+        for body in second.await {
+            let body: Json = serde_json::from_str(&body).unwrap();
+            let error = json!({"path": null, "locations": null, "message": "Execution timed out."});
+            assert_eq!(body, json!({"data": null, "errors": [error]}));
+        }
+    }
+    post(
+        &server,
+        "mutation { createPost(input: {id: \"p3\", title: \"t\"}) { id } }",
+    )
+    .await;
+    let stored = backend.records("Post").unwrap();
+    let ids: Vec<String> = stored.iter().map(|record| record.id.to_string()).collect();
+    assert_eq!(ids, ["p1", "p3"]);
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn bodies_take_no_more_room_than_there_is() {
+    let options = ServeOptions {
+        bodies_bytes_max: 500,
+        ..ServeOptions::default()
+    };
+    let (_, server) = start_with(Limits::default(), options).await;
+    let padded = post_text(&format!("{{ listPosts {{ nextToken }} }} #{}", "x".repeat(500)));
+    let (head, body) = exchange(&server, &padded).await;
+    assert!(head.starts_with("http/1.1 429"), "{head}");
+    assert_eq!(
+        refusal(&body),
+        ("ThrottlingException".to_owned(), "Rate exceeded".to_owned())
+    );
+    assert_eq!(
+        post(&server, "{ listPosts { nextToken } }").await["errors"],
+        json!(null)
+    );
+    server.shutdown().await;
+}
+
+/// Asks until the server has a place again.
+async fn until_served(server: &ServerHandle) {
+    loop {
+        let (head, _) = exchange(server, &post_text("{ listPosts { nextToken } }")).await;
+        if head.starts_with("http/1.1 200") {
+            return;
+        }
+        assert!(head.is_empty() || head.starts_with("http/1.1 503"), "{head}");
+    }
+}
+
+#[tokio::test]
+async fn a_socket_too_many_is_told_so_until_another_leaves() {
+    let options = ServeOptions {
+        sockets_max: 1,
+        ..ServeOptions::default()
+    };
+    let (_, server) = start_with(Limits::default(), options).await;
+    let mut first = TcpStream::connect(server.local_addr).await.unwrap();
+    let staying = post_text("{ listPosts { nextToken } }").replace("connection: close\r\n", "");
+    first.write_all(staying.as_bytes()).await.unwrap();
+    assert_eq!(first.read_u8().await.unwrap(), b'H');
+    let (head, body) = exchange(&server, &post_text("{ listPosts { nextToken } }")).await;
+    assert!(head.starts_with("http/1.1 503"), "{head}");
+    assert_eq!(refusal(&body).0, "ServiceUnavailableException");
+    drop(first);
+    until_served(&server).await;
+    // A realtime connection takes a place as well, for as long as it lasts.
+    let mut socket = connect(&server).await;
+    let (head, _) = exchange(&server, &post_text("{ listPosts { nextToken } }")).await;
+    assert!(head.starts_with("http/1.1 503"), "{head}");
+    socket.close(None).await.unwrap();
+    drop(socket);
+    until_served(&server).await;
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_does_not_read_its_replies_loses_its_socket() {
+    let options = ServeOptions {
+        sockets_max: 1,
+        stall_time: SHORT,
+        ..ServeOptions::default()
+    };
+    let (_, server) = start_with(Limits::default(), options).await;
+    let long = "x".repeat(300 * 1024);
+    post(
+        &server,
+        &format!("mutation {{ createPost(input: {{id: \"p\", title: \"{long}\"}}) {{ id }} }}"),
+    )
+    .await;
+    until_served(&server).await;
+    let fields: String = (0..50).map(|n| format!("t{n}: title ")).collect();
+    let request = post_text(&format!("{{ getPost(id: \"p\") {{ {fields} }} }}"));
+    let mut stream = TcpStream::connect(server.local_addr).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    // Its place is free once the server gave up on it.
+    until_served(&server).await;
+    let mut reply = Vec::new();
+    let _ = stream.read_to_end(&mut reply).await;
+    assert!(reply.len() < 50 * long.len(), "the reply was broken off");
+    server.shutdown().await;
+}
