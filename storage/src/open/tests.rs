@@ -252,6 +252,31 @@ fn a_wipe_on_request_starts_anew_with_the_new_schema() {
 }
 
 #[test]
+fn a_wipe_leaves_nothing_of_the_past_in_the_journal() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = in_directory(directory.path());
+    save(&mut store, "Post", "id=p1 title=confidential rating=3");
+    // What a kill leaves behind, since a store that is closed in order has done with its journal.
+    let killed = tempfile::tempdir().unwrap();
+    let copy = killed.path().join(crate::FILE_NAME);
+    std::fs::copy(directory.path().join(crate::FILE_NAME), &copy).unwrap();
+    let journal_tells = || {
+        let bytes = std::fs::read(&copy).unwrap();
+        let database = bytes.windows(4).position(|window| window == b"redb").unwrap();
+        bytes[..database]
+            .windows(12)
+            .any(|window| window == b"confidential")
+    };
+    assert!(journal_tells());
+    let (_, parts) = incompatible()
+        .into_iter()
+        .find(|(reason, _)| reason.contains("rating"))
+        .expect("some change is about ratings");
+    drop(open_with(killed.path(), parts, OnIncompatible::Wipe).unwrap());
+    assert!(!journal_tells());
+}
+
+#[test]
 fn a_wipe_is_not_done_without_need() {
     let directory = filled();
     let mut parts = shop_parts();
