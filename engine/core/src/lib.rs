@@ -64,7 +64,7 @@ pub use schema::{
     ModelApi, ModelDef, ModelParts, NonModelDef, STORED_FIELDS_MAX, Schema, SchemaError, SchemaHash,
     SchemaParts, Slot, SubscriptionLevel, Timestamps,
 };
-pub use sort::{BoundSort, Direction, Page, Sort};
+pub use sort::{BoundSort, Direction, Page, Sort, compare_keys};
 pub use state::{FoldError, RecordState, Row, is_news, is_subset};
 pub use sync_plan::{Paging, SyncAges, SyncCursor, SyncKind, SyncPlan, plan as plan_sync};
 pub use validate::{FieldFault, InvalidRecord, VALUE_DEPTH_MAX, validate};

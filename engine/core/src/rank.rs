@@ -9,7 +9,7 @@ use std::cmp::Ordering;
 
 use crate::predicate::FieldSource;
 use crate::record::RecordId;
-use crate::sort::{BoundSort, Direction};
+use crate::sort::{BoundSort, Direction, compare_keys};
 use crate::value::Value;
 
 /// The place of a record in a sort order.
@@ -48,15 +48,7 @@ impl Rank {
 
 impl Ord for Rank {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.values
-            .iter()
-            .zip(&other.values)
-            .map(|((a, direction), (b, _))| match direction {
-                Direction::Ascending => a.cmp_total(b),
-                Direction::Descending => b.cmp_total(a),
-            })
-            .find(|order| order.is_ne())
-            .unwrap_or_else(|| self.id.cmp(&other.id))
+        compare_keys(&self.values, &other.values).then_with(|| self.id.cmp(&other.id))
     }
 }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::names::FieldName;
 use crate::predicate::{FieldSource, PredicateError};
 use crate::schema::{ModelDef, Slot};
+use crate::value::Value;
 
 /// Direction of a sort key (Amplify's `SortDirection`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +20,25 @@ pub enum Direction {
     /// Largest first, nulls last.
     #[serde(rename = "DESCENDING")]
     Descending,
+}
+
+impl Direction {
+    /// The order of two values in this direction, from their order in the ascending one.
+    pub fn apply(self, ascending: Ordering) -> Ordering {
+        match self {
+            Self::Ascending => ascending,
+            Self::Descending => ascending.reverse(),
+        }
+    }
+}
+
+/// The order of two records by the values of the same sort keys; equal if no key tells them apart.
+pub fn compare_keys(a: &[(Value, Direction)], b: &[(Value, Direction)]) -> Ordering {
+    let pairs = a.iter().zip(b);
+    pairs
+        .map(|((a, direction), (b, _))| direction.apply(a.cmp_total(b)))
+        .find(|order| order.is_ne())
+        .unwrap_or(Ordering::Equal)
 }
 
 /// One sort key.

@@ -14,7 +14,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use landfall_core::{BoundPredicate, Direction, FieldSource, Record, RecordId, Value, identifier_at};
+use landfall_core::{
+    BoundPredicate, Direction, FieldSource, Record, RecordId, Value, compare_keys, identifier_at,
+};
 
 use super::relation::{Followed, Resolver, SortPath, leads_away, sort_paths};
 use super::seek::Way;
@@ -110,15 +112,7 @@ impl Place {
 
 impl Ord for Place {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.values
-            .iter()
-            .zip(&other.values)
-            .map(|((a, direction), (b, _))| match direction {
-                Direction::Ascending => a.cmp_total(b),
-                Direction::Descending => b.cmp_total(a),
-            })
-            .find(|order| order.is_ne())
-            .unwrap_or_else(|| self.key.cmp(&other.key))
+        compare_keys(&self.values, &other.values).then_with(|| self.key.cmp(&other.key))
     }
 }
 

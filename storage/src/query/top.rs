@@ -5,7 +5,7 @@
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
-use landfall_core::{BoundSort, Direction, FieldSource, SyncMetadata, Value};
+use landfall_core::{BoundSort, Direction, FieldSource, SyncMetadata, Value, compare_keys};
 
 /// The smallest `wanted` records so far, by sort keys, then by record key.
 pub(super) struct Top {
@@ -66,7 +66,7 @@ impl Top {
 
     fn compare(&self, key: &[u8], source: &impl FieldSource, other: &Candidate) -> Ordering {
         for ((slot, direction), (value, _)) in self.sort.keys().iter().zip(&other.values) {
-            let order = directed(source.value_at(*slot).cmp_total(&value.as_ref()), *direction);
+            let order = direction.apply(source.value_at(*slot).cmp_total(&value.as_ref()));
             if order.is_ne() {
                 return order;
             }
@@ -84,20 +84,9 @@ impl Top {
     }
 }
 
-fn directed(order: Ordering, direction: Direction) -> Ordering {
-    match direction {
-        Direction::Ascending => order,
-        Direction::Descending => order.reverse(),
-    }
-}
-
 impl Ord for Candidate {
     fn cmp(&self, other: &Self) -> Ordering {
-        let by_values = self.values.iter().zip(&other.values);
-        by_values
-            .map(|((a, direction), (b, _))| directed(a.cmp_total(b), *direction))
-            .find(|order| order.is_ne())
-            .unwrap_or_else(|| self.key.cmp(&other.key))
+        compare_keys(&self.values, &other.values).then_with(|| self.key.cmp(&other.key))
     }
 }
 
