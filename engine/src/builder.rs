@@ -105,7 +105,8 @@ impl DataStoreBuilder {
         self
     }
 
-    /// Size of the page cache in bytes; the only memory that grows with use.
+    /// Most memory for pages of the database and rows that were read, half for each, in bytes; the only memory that grows
+    /// with use.
     #[must_use]
     pub fn cache_bytes(mut self, bytes: usize) -> Self {
         self.cache_bytes = bytes;

@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use landfall_core::{Association, ModelDef, ModelName, Schema, Slot};
+use landfall_core::{Association, FieldName, FieldType, ModelDef, ModelName, Row, Schema, Slot};
 
-use crate::codec::row::{Layout, LayoutId, RowReader};
+use crate::codec::row::{EncodedRow, Layout, LayoutId, RowReader, layout_of};
 use crate::error::StorageError;
 
 /// The schema with everything that reading and writing rows needs.
@@ -16,8 +16,6 @@ use crate::error::StorageError;
 pub(crate) struct Catalog {
     pub(crate) schema: Arc<Schema>,
     models: BTreeMap<ModelName, ModelEntry>,
-    /// By layout number: the model whose rows it describes and how they are read today.
-    layouts: BTreeMap<LayoutId, (ModelName, Option<RowReader>)>,
 }
 
 #[derive(Debug)]
@@ -26,6 +24,8 @@ pub(crate) struct ModelEntry {
     /// Layout in which rows are written.
     pub(crate) layout: LayoutId,
     pub(crate) indexes: Vec<IndexEntry>,
+    /// How rows of the model are read today, by the number of their layout; `None` where that is one of another model.
+    readers: Vec<Option<RowReader>>,
 }
 
 /// A secondary index: declared by the schema, or made for the foreign keys of a relation.
@@ -66,27 +66,18 @@ impl Catalog {
             let entry = ModelEntry {
                 def: Arc::clone(def),
                 layout: id,
-                indexes: indexes(def),
+                indexes: indexes(&schema, def),
+                readers: Vec::new(),
             };
             models.insert(def.name.clone(), entry);
         }
-        let layouts = all
-            .into_iter()
-            .map(|(id, layout)| {
-                let reader = schema
-                    .model(&layout.model)
-                    .map(|def| RowReader::new(&layout, def));
-                (id, (layout.model, reader))
-            })
-            .collect();
-        Ok((
-            Self {
-                schema,
-                models,
-                layouts,
-            },
-            fresh,
-        ))
+        for (id, layout) in all {
+            if let Some(model) = models.get_mut(&layout.model) {
+                model.readers.resize(usize::from(id.0), None);
+                model.readers.push(Some(RowReader::new(&layout, &model.def)));
+            }
+        }
+        Ok((Self { schema, models }, fresh))
     }
 
     pub(crate) fn model(&self, name: &str) -> Result<&ModelEntry, StorageError> {
@@ -105,17 +96,58 @@ impl Catalog {
         self.models.values()
     }
 
-    /// How rows of a layout are read.
-    pub(crate) fn reader(&self, layout: LayoutId) -> Result<&RowReader, StorageError> {
-        self.layouts
-            .get(&layout)
-            .and_then(|(_, reader)| reader.as_ref())
-            .ok_or_else(|| StorageError::corrupt(format!("a row has the unknown layout {}", layout.0)))
+    /// Stands for all indexes: models, names, fields. It differs if there is one more, or another.
+    pub(crate) fn index_fingerprint(&self) -> u32 {
+        let mut hasher = crc32fast::Hasher::new();
+        for model in self.models.values() {
+            for index in &model.indexes {
+                let fields = index.slots.iter().map(|slot| model.def.stored_field(*slot));
+                let fields: Vec<_> = fields.map(|field| (&field.name, &field.ty)).collect();
+                hasher.update(format!("{} {} {fields:?}\n", model.def.name, index.name).as_bytes());
+            }
+        }
+        hasher.finalize()
+    }
+
+    /// The model whose record has this key.
+    pub(crate) fn model_of_key(&self, key: &[u8]) -> Result<&ModelEntry, StorageError> {
+        let name = key.split(|byte| *byte == 0).next().unwrap_or_default();
+        self.models
+            .get(String::from_utf8_lossy(name).as_ref())
+            .ok_or_else(|| {
+                StorageError::corrupt(format!("a record of the unknown model `{}`", name.escape_ascii()))
+            })
     }
 }
 
-/// Declared indexes, then one for the foreign keys of each belongs-to and has-one relation that no index begins with.
-fn indexes(def: &ModelDef) -> Vec<IndexEntry> {
+impl ModelEntry {
+    /// An encoded row of the model, to be read in place.
+    #[inline]
+    pub(crate) fn row<'a>(&'a self, bytes: &'a [u8]) -> Result<EncodedRow<'a>, StorageError> {
+        let layout = layout_of(bytes)?;
+        match self.readers.get(usize::from(layout.0)) {
+            Some(Some(reader)) => Ok(EncodedRow { reader, bytes }),
+            _ => Err(self.unknown_layout(layout)),
+        }
+    }
+
+    /// The values of an encoded row, as the model has its fields today.
+    pub(crate) fn decode(&self, row: &[u8]) -> Result<Row, StorageError> {
+        self.row(row)?.reader.decode(row)
+    }
+
+    #[cold]
+    fn unknown_layout(&self, layout: LayoutId) -> StorageError {
+        StorageError::corrupt(format!(
+            "a row of `{}` has the layout {}, which is not one of this model",
+            self.def.name, layout.0
+        ))
+    }
+}
+
+/// Declared indexes, then one for the foreign keys of each relation that no index begins with, on whichever side of it
+/// the model is: related records are looked for from the other side, and cascades follow has-many relations.
+fn indexes(schema: &Schema, def: &ModelDef) -> Vec<IndexEntry> {
     let mut indexes: Vec<IndexEntry> = def
         .indexes
         .iter()
@@ -129,15 +161,33 @@ fn indexes(def: &ModelDef) -> Vec<IndexEntry> {
             Association::BelongsTo { targets } | Association::HasOne { targets, .. } => targets,
             Association::HasMany { .. } => continue,
         };
-        let slots: Vec<Slot> = targets.iter().filter_map(|target| def.slot(target)).collect();
-        if !slots.is_empty() && !indexes.iter().any(|index| index.slots.starts_with(&slots)) {
-            indexes.push(IndexEntry {
-                name: format!("relation {}", field.name),
-                slots,
-            });
+        add_index(&mut indexes, def, targets, || format!("relation {}", field.name));
+    }
+    for other in schema.models() {
+        for (field, association) in other.relations() {
+            let fields = match association {
+                Association::HasMany { associated_with } | Association::HasOne { associated_with, .. } => {
+                    associated_with
+                }
+                Association::BelongsTo { .. } => continue,
+            };
+            if matches!(&field.ty, FieldType::Model(model) if *model == def.name) {
+                let name = || format!("relation {}.{}", other.name, field.name);
+                add_index(&mut indexes, def, fields, name);
+            }
         }
     }
-    // The other side of a has-many without a belongs-to back: its foreign keys are plain fields with an index of the
-    // schema's own, made by the SDL compiler, or are scanned.
     indexes
+}
+
+fn add_index(
+    indexes: &mut Vec<IndexEntry>,
+    def: &ModelDef,
+    fields: &[FieldName],
+    name: impl FnOnce() -> String,
+) {
+    let slots: Vec<Slot> = fields.iter().filter_map(|field| def.slot(field)).collect();
+    if !slots.is_empty() && !indexes.iter().any(|index| index.slots.starts_with(&slots)) {
+        indexes.push(IndexEntry { name: name(), slots });
+    }
 }

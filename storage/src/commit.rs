@@ -3,7 +3,7 @@
 //! Owns the order of things. A commit is:
 //!
 //! 1. the entries are appended to the journal and synced; from here on no crash loses them;
-//! 2. the database commits in memory, which shows them to readers;
+//! 2. what they change is taken out of the row cache, and the database commits in memory, which shows them to readers;
 //! 3. the caller is answered.
 //!
 //! When the journal is full, the database commits on disk instead, with everything since the last time: a checkpoint.
@@ -19,6 +19,7 @@ use crate::catalog::Catalog;
 use crate::disk::Opened;
 use crate::error::StorageError;
 use crate::journal::Journal;
+use crate::row_cache::RowCache;
 use crate::store::LogHead;
 use crate::txn::{Appended, Txn};
 
@@ -40,6 +41,7 @@ pub(crate) enum Tried<R> {
 pub(crate) fn attempt<R>(
     transaction: WriteTransaction,
     opened: &Opened,
+    cache: &RowCache,
     catalog: &Arc<Catalog>,
     head: LogHead,
     now_ms: i64,
@@ -55,7 +57,7 @@ pub(crate) fn attempt<R>(
         Ok((value, appended)) if appended.head == head => Tried::Unwritten(Ok(value)),
         Ok((value, appended)) => {
             let planned = appended.head;
-            match commit(transaction, &mut opened.journal(), appended) {
+            match commit(transaction, &mut opened.journal(), cache, appended) {
                 Ok(()) => Tried::Committed { value, planned },
                 Err(error) => Tried::Unsure {
                     value,
@@ -71,19 +73,26 @@ pub(crate) fn attempt<R>(
 fn commit(
     mut transaction: WriteTransaction,
     journal: &mut Journal,
+    cache: &RowCache,
     mut appended: Appended,
 ) -> Result<(), StorageError> {
-    if appended.cleared {
-        checkpoint(transaction, journal)?;
-        erase(journal);
-        Ok(())
-    } else if journal.has_room_for(&appended.frame) {
+    let journaled = !appended.cleared && journal.has_room_for(&appended.frame);
+    if journaled {
         journal.append(&mut appended.frame)?;
         transaction.set_durability(Durability::None)?;
-        Ok(transaction.commit()?)
-    } else {
-        checkpoint(transaction, journal)
     }
+    // As late as can be, since from here until the commit is visible nothing is added to the cache.
+    cache.begin(&appended.touched);
+    if journaled {
+        transaction.commit()?;
+    } else {
+        checkpoint(transaction, journal)?;
+    }
+    cache.show();
+    if appended.cleared {
+        erase(journal);
+    }
+    Ok(())
 }
 
 /// Commits on disk, with all that was committed in memory before, and lets the journal begin again.

@@ -261,6 +261,19 @@ impl History {
         }
     }
 
+    /// The position before the first entry: nothing has happened yet, as far as the log tells.
+    pub(crate) fn before_all(&self) -> Seq {
+        Seq(self.start.0 - 1)
+    }
+
+    /// That the log has such an entry, or begins right after it.
+    pub(crate) fn within_or_before_all(&self, seq: Seq) -> Result<(), StorageError> {
+        if seq == self.before_all() {
+            return Ok(());
+        }
+        self.within(seq)
+    }
+
     /// Hands over the entries of a range, in order, as they are encoded; missing ones are passed over.
     pub(crate) fn scan(&self, range: RangeInclusive<Seq>, visit: &mut Visit<'_>) -> Result<(), StorageError> {
         let first = (*range.start()).max(self.start);

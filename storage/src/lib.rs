@@ -22,6 +22,7 @@ mod overlay;
 mod projections;
 mod query;
 mod rebuild;
+mod row_cache;
 mod schema_diff;
 mod snapshot;
 mod store;

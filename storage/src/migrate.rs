@@ -323,10 +323,10 @@ impl Pass<'_> {
             return Ok(None);
         };
         let id = keycode::decode_id(id)?;
-        let head = HeadRef::parse(head)?;
+        let (head, from) = (HeadRef::parse(head)?, self.old.model(model)?);
         let mut carried = |bytes: Option<&[u8]>| -> Result<Option<Row>, StorageError> {
             let Some(bytes) = bytes else { return Ok(None) };
-            let values = self.old.reader(row::layout_of(bytes)?)?.decode(bytes)?;
+            let values = from.decode(bytes)?;
             match self.row(model, &to, values)? {
                 Ok(row) => Ok(Some(row)),
                 Err(fault) => {

@@ -124,18 +124,34 @@ fn prepare_in(
     let noted = migrate::note_names(transaction, migrations)?;
     let is_new = stored.is_none_or(|stored| stored.hash() != options.schema.hash());
     let planned = bring_up(transaction, &catalog, options, carried_head, wipe, is_new)?;
-    if !wipe && diff.indexes_changed {
+    let reindexed = note_indexes(transaction, &catalog)?;
+    if !wipe && (diff.indexes_changed || reindexed) {
         rebuild::rebuild_indexes(transaction, &catalog)?;
     }
     Ok(Prepared {
         catalog,
         head: planned,
-        changed: noted || planned != head,
+        changed: noted || reindexed || planned != head,
         recovered: head != on_disk,
         // A crash may have come between a clear and the erasing that follows it.
         forgets: wipe || !report.applied.is_empty() || is_left_over(transaction, &opened.journal())?,
         report,
     })
+}
+
+/// Notes which indexes there are; returns whether they are others than the table was made by. A version that makes an
+/// index for more relations finds the stores of the one before it without.
+fn note_indexes(transaction: &WriteTransaction, catalog: &Catalog) -> Result<bool, StorageError> {
+    let mut table = transaction.open_table(META)?;
+    let fingerprint = catalog.index_fingerprint().to_le_bytes();
+    if table
+        .get(meta::INDEXES)?
+        .is_some_and(|noted| noted.value() == fingerprint)
+    {
+        return Ok(false);
+    }
+    table.insert(meta::INDEXES, fingerprint.as_slice())?;
+    Ok(true)
 }
 
 /// Whether the journal begins with what the log no longer has.

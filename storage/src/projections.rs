@@ -19,6 +19,7 @@ use crate::codec;
 use crate::codec::head::{HeadParts, HeadRef};
 use crate::error::StorageError;
 use crate::index;
+use crate::row_cache::Touched;
 use crate::tables::{CURSORS, IN_FLIGHT, INDEX, OUTBOX, RECORDS, record_key};
 use crate::txn::{Applied, ChangeKind, OutboxChange, VisibleChange};
 
@@ -29,6 +30,8 @@ pub(crate) struct Projections<'t> {
     pub(crate) in_flight: Table<'t, u64, ()>,
     pub(crate) index: Table<'t, &'static [u8], ()>,
     pub(crate) cursors: Table<'t, &'static str, &'static [u8]>,
+    /// Records that were written.
+    pub(crate) touched: Touched,
     buffer: Vec<u8>,
 }
 
@@ -40,6 +43,7 @@ impl<'t> Projections<'t> {
             in_flight: transaction.open_table(IN_FLIGHT)?,
             index: transaction.open_table(INDEX)?,
             cursors: transaction.open_table(CURSORS)?,
+            touched: Touched::default(),
             buffer: Vec::with_capacity(512),
         })
     }
@@ -50,10 +54,12 @@ impl<'t> Projections<'t> {
         match entry.change.key() {
             Some(key) if catalog.model(&key.model).is_err() => Ok(()),
             Some(key) => {
-                let step = self.decide(catalog, entry, key).map_err(|stop| match stop {
-                    Stop::Storage(error) => error,
-                    Stop::Misfit(error) => error.into(),
-                })?;
+                let step = self
+                    .decide(catalog, entry, key, None)
+                    .map_err(|stop| match stop {
+                        Stop::Storage(error) => error,
+                        Stop::Misfit(error) => error.into(),
+                    })?;
                 self.perform(entry, step).map(drop)
             }
             None => self.project_other(entry).map(drop),
@@ -77,16 +83,27 @@ impl<'t> Projections<'t> {
         })
     }
 
-    /// Finds out what an entry does to its record; writes nothing.
+    /// Finds out what an entry does to its record; writes nothing. `before` is the state of the record, if it is known.
     pub(crate) fn decide<'c>(
         &self,
         catalog: &'c Catalog,
         entry: &LogEntry,
         key: &RecordKey,
+        before: Option<RecordState>,
     ) -> Result<Step<'c>, Stop> {
         let model = catalog.model(&key.model)?;
         let encoded_key = record_key(key);
-        let before = self.state(catalog, &encoded_key)?;
+        let before = match before {
+            Some(known) => {
+                debug_assert_eq!(
+                    self.state(model, &encoded_key).ok().as_ref(),
+                    Some(&known),
+                    "the state that was handed in must be that of now"
+                );
+                known
+            }
+            None => self.state(model, &encoded_key)?,
+        };
         let mut after = before.clone();
         after
             .apply(&model.def, entry.seq, &entry.change)
@@ -108,7 +125,10 @@ impl<'t> Projections<'t> {
             before,
             after,
         } = step;
-        self.write_head(model, &encoded_key, &after)?;
+        if !same_head(&before, &after) {
+            self.write_head(model, &encoded_key, &after)?;
+            self.touched.note(encoded_key);
+        }
         let pairs = index::changes(
             &key.model,
             &model.indexes,
@@ -139,27 +159,13 @@ impl<'t> Projections<'t> {
         })
     }
 
-    pub(crate) fn state(&self, catalog: &Catalog, encoded_key: &[u8]) -> Result<RecordState, StorageError> {
+    pub(crate) fn state(&self, model: &ModelEntry, encoded_key: &[u8]) -> Result<RecordState, StorageError> {
         let Some(guard) = self.records.get(encoded_key)? else {
             return Ok(RecordState::default());
         };
-        let head = HeadRef::parse(guard.value())?;
-        let decode = |row: &[u8]| catalog.reader(codec::row::layout_of(row)?)?.decode(row);
-        let pending = head
-            .pending()
-            .map(|seq| match self.outbox.get(seq.0)? {
-                Some(bytes) => Ok(rmp_serde::from_slice(bytes.value())?),
-                None => Err(StorageError::corrupt(format!(
-                    "mutation {seq} is missing from the outbox"
-                ))),
-            })
-            .collect::<Result<_, StorageError>>()?;
-        Ok(RecordState {
-            row: head.row.map(decode).transpose()?,
-            sync: head.sync,
-            own_since: head.own_since,
-            shadow: head.shadow.map(decode).transpose()?,
-            pending,
+        HeadRef::parse(guard.value())?.state(model, |seq| match self.outbox.get(seq.0)? {
+            Some(bytes) => Ok(Some(rmp_serde::from_slice(bytes.value())?)),
+            None => Ok(None),
         })
     }
 
@@ -234,6 +240,7 @@ impl<'t> Projections<'t> {
 
     /// Empties every projection.
     pub(crate) fn clear(&mut self) -> Result<(), StorageError> {
+        self.touched.note_all();
         self.records.retain(|_, _| false)?;
         self.outbox.retain(|_, _| false)?;
         self.in_flight.retain(|_, ()| false)?;
@@ -241,6 +248,22 @@ impl<'t> Projections<'t> {
         self.cursors.retain(|_, _| false)?;
         Ok(())
     }
+}
+
+/// Whether two states have the same head: they differ in the outbox alone, or not at all.
+fn same_head(before: &RecordState, after: &RecordState) -> bool {
+    let seqs = |state: &RecordState| {
+        state
+            .pending
+            .iter()
+            .map(|mutation| mutation.seq)
+            .collect::<Vec<_>>()
+    };
+    before.row == after.row
+        && before.sync == after.sync
+        && before.own_since == after.own_since
+        && before.shadow == after.shadow
+        && seqs(before) == seqs(after)
 }
 
 /// What an entry does to its record.

@@ -11,6 +11,7 @@ mod ordered;
 mod plan;
 mod related;
 mod relation;
+mod scan;
 mod seek;
 mod top;
 
@@ -23,7 +24,6 @@ use landfall_core::{
 
 use crate::catalog::{Catalog, ModelEntry};
 use crate::codec::head::HeadRef;
-use crate::codec::row::{EncodedRow, layout_of};
 use crate::error::StorageError;
 use crate::snapshot::Snapshot;
 use crate::tables::{INDEX, index_prefix, model_prefix, record_key_of};
@@ -90,7 +90,7 @@ impl Snapshot {
             self.walk(model, &plan, &predicate, |_, head| {
                 seen += 1;
                 if seen > offset {
-                    records.extend(self.record(&model.def, head)?);
+                    records.extend(self.record(model, head)?);
                 }
                 Ok(seen < wanted)
             })?;
@@ -139,17 +139,13 @@ impl Snapshot {
         let mut top = Top::new(sort, wanted);
         self.walk(model, plan, predicate, |key, head| {
             if let Some(row) = head.row {
-                let encoded = EncodedRow {
-                    reader: self.catalog().reader(layout_of(row)?)?,
-                    bytes: row,
-                };
-                top.offer(key, &encoded, row, head.sync);
+                top.offer(key, &model.row(row)?, row, head.sync);
             }
             Ok(true)
         })?;
         let chosen = top.into_sorted().into_iter().skip(offset);
         chosen
-            .map(|(row, sync)| self.record_of(&model.def, &row, sync))
+            .map(|(row, sync)| self.record_of(model, &row, sync))
             .collect()
     }
 
@@ -161,16 +157,11 @@ impl Snapshot {
         predicate: &BoundPredicate,
         mut found: impl FnMut(&[u8], &HeadRef<'_>) -> Result<bool, StorageError>,
     ) -> Result<(), StorageError> {
-        let catalog = self.catalog();
         let mut visit = |key: &[u8], bytes: &[u8]| -> Result<bool, StorageError> {
             let Some(row) = HeadRef::row_in(bytes)? else {
                 return Ok(true);
             };
-            let row = EncodedRow {
-                reader: catalog.reader(layout_of(row)?)?,
-                bytes: row,
-            };
-            if predicate.matches(&row) {
+            if predicate.matches(&model.row(row)?) {
                 found(key, &HeadRef::parse(bytes)?)
             } else {
                 Ok(true)
@@ -179,8 +170,8 @@ impl Snapshot {
         match plan {
             Plan::Key(id) => {
                 let key = record_key_of(&model.def.name, id);
-                if let Some(head) = self.records().get(key.as_slice())? {
-                    visit(&key, head.value())?;
+                if let Some(head) = self.head(&key)? {
+                    visit(&key, head.bytes())?;
                 }
             }
             // A range that ends before it begins; the database need not be asked.
@@ -200,24 +191,14 @@ impl Snapshot {
                     let id = &entry.value()[prefix.len()..];
                     key.truncate(model_prefix_len);
                     key.extend_from_slice(keycode::skip(id, columns)?);
-                    let head = self.records().get(key.as_slice())?;
+                    let head = self.head(&key)?;
                     let head = head.ok_or_else(|| StorageError::corrupt("an index entry names no record"))?;
-                    if !visit(&key, head.value())? {
+                    if !visit(&key, head.bytes())? {
                         break;
                     }
                 }
             }
-            Plan::Scan => {
-                let prefix = model_prefix(&model.def.name);
-                // Comparing a few bytes here is cheaper than having the database compare whole keys with an end.
-                for item in self.records().range::<&[u8]>(prefix.as_slice()..)? {
-                    let (key, head) = item?;
-                    let key = key.value();
-                    if !key.starts_with(&prefix) || !visit(key, head.value())? {
-                        break;
-                    }
-                }
-            }
+            Plan::Scan => self.scan(model, &mut visit)?,
         }
         Ok(())
     }
@@ -277,10 +258,7 @@ pub(crate) fn referring(
         let Some(row) = HeadRef::parse(head.value())?.row else {
             continue;
         };
-        let row = EncodedRow {
-            reader: catalog.reader(layout_of(row)?)?,
-            bytes: row,
-        };
+        let row = model.row(row)?;
         if slots
             .iter()
             .zip(&values)

@@ -62,7 +62,7 @@ pub(crate) fn rebuild_indexes(transaction: &WriteTransaction, catalog: &Catalog)
             let Some(row) = HeadRef::parse(head.value())?.row else {
                 continue;
             };
-            let values = catalog.reader(codec::row::layout_of(row)?)?.decode(row)?;
+            let values = model.decode(row)?;
             let id = keycode::decode_id(&key.value()[prefix.len()..])?;
             for (_, new) in index::changes(&model.def.name, &model.indexes, &id, None, Some(&values)) {
                 if let Some(new) = new {
@@ -98,7 +98,7 @@ pub fn verify(snapshot: &Snapshot) -> Result<Verification, StorageError> {
         })?;
     }
     transaction.commit()?;
-    let replayed = Snapshot::new(scratch.begin_read()?, Arc::clone(catalog))?;
+    let replayed = Snapshot::new(scratch.begin_read()?, Arc::clone(catalog), None)?;
     compare_all(snapshot, &replayed, &mut found)?;
     Ok(found)
 }
@@ -274,8 +274,10 @@ pub(crate) fn chain_start(
         value.first_chunk::<8>(),
         value.get(8..).and_then(|rest| rest.first_chunk::<4>()),
     ) {
-        (Some(seq), Some(check)) => Ok((Seq(u64::from_le_bytes(*seq)), u32::from_le_bytes(*check))),
-        _ => Err(StorageError::corrupt("the start of the log is cut short")),
+        (Some(seq), Some(check)) if *seq != [0; 8] => {
+            Ok((Seq(u64::from_le_bytes(*seq)), u32::from_le_bytes(*check)))
+        }
+        _ => Err(StorageError::corrupt("the start of the log is damaged")),
     }
 }
 

@@ -6,17 +6,18 @@
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 
-use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata};
+use redb::{AccessGuard, ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata};
 
 use landfall_core::{
     Base, LogEntry, ModelName, Mutation, Record, RecordId, RecordKey, RecordState, Schema, Seq, SyncCursor,
     SyncMetadata,
 };
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, ModelEntry};
 use crate::codec::{self, head::HeadRef};
 use crate::error::StorageError;
 use crate::rebuild::chain_start;
+use crate::row_cache::{CacheView, Kept};
 use crate::tables::{CURSORS, LOG, META, OUTBOX, RECORDS, record_key, record_key_of};
 
 /// A consistent view of the newest commit at the time it was taken.
@@ -24,6 +25,23 @@ pub struct Snapshot {
     transaction: ReadTransaction,
     catalog: Arc<Catalog>,
     records: ReadOnlyTable<&'static [u8], &'static [u8]>,
+    /// Absent where the cache is not that of the snapshot's database.
+    cache: Option<CacheView>,
+}
+
+/// The head of a record, in memory or in a page.
+pub(crate) enum FoundHead<'s> {
+    Kept(Kept),
+    Stored(AccessGuard<'s, &'static [u8]>),
+}
+
+impl FoundHead<'_> {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Kept(kept) => kept.bytes(),
+            Self::Stored(guard) => guard.value(),
+        }
+    }
 }
 
 impl std::fmt::Debug for Snapshot {
@@ -33,12 +51,17 @@ impl std::fmt::Debug for Snapshot {
 }
 
 impl Snapshot {
-    pub(crate) fn new(transaction: ReadTransaction, catalog: Arc<Catalog>) -> Result<Self, StorageError> {
+    pub(crate) fn new(
+        transaction: ReadTransaction,
+        catalog: Arc<Catalog>,
+        cache: Option<CacheView>,
+    ) -> Result<Self, StorageError> {
         let records = transaction.open_table(RECORDS)?;
         Ok(Self {
             transaction,
             catalog,
             records,
+            cache,
         })
     }
 
@@ -54,6 +77,30 @@ impl Snapshot {
         &self.records
     }
 
+    pub(crate) fn cache(&self) -> Option<&CacheView> {
+        self.cache.as_ref()
+    }
+
+    /// Reads everything from the database from now on.
+    #[cfg(test)]
+    pub(crate) fn forgo_cache(&mut self) {
+        self.cache = None;
+    }
+
+    /// The head of a record, from memory if it is there.
+    pub(crate) fn head(&self, key: &[u8]) -> Result<Option<FoundHead<'_>>, StorageError> {
+        if let Some(kept) = self.cache.as_ref().and_then(|cache| cache.head(key)) {
+            return Ok(Some(FoundHead::Kept(kept)));
+        }
+        let Some(guard) = self.records.get(key)? else {
+            return Ok(None);
+        };
+        if let Some(cache) = &self.cache {
+            cache.keep(key, guard.value());
+        }
+        Ok(Some(FoundHead::Stored(guard)))
+    }
+
     /// The schema in force.
     pub fn schema(&self) -> &Arc<Schema> {
         &self.catalog.schema
@@ -66,8 +113,8 @@ impl Snapshot {
     pub fn get(&self, model: &str, id: &RecordId) -> Result<Option<Record>, StorageError> {
         let model = self.catalog.model(model)?;
         let key = record_key_of(&model.def.name, id);
-        match self.records.get(key.as_slice())? {
-            Some(guard) => self.record(&model.def, &HeadRef::parse(guard.value())?),
+        match self.head(&key)? {
+            Some(head) => self.record(model, &HeadRef::parse(head.bytes())?),
             None => Ok(None),
         }
     }
@@ -75,24 +122,24 @@ impl Snapshot {
     /// The visible record of a head, with the row it was read from.
     pub(crate) fn record(
         &self,
-        def: &Arc<landfall_core::ModelDef>,
+        model: &ModelEntry,
         head: &HeadRef<'_>,
     ) -> Result<Option<Record>, StorageError> {
         head.row
-            .map(|row| self.record_of(def, row, head.sync))
+            .map(|row| self.record_of(model, row, head.sync))
             .transpose()
     }
 
     /// The record of an encoded row, which it carries along.
     pub(crate) fn record_of(
         &self,
-        def: &Arc<landfall_core::ModelDef>,
+        model: &ModelEntry,
         row: &[u8],
         sync: Option<SyncMetadata>,
     ) -> Result<Record, StorageError> {
-        let values = self.catalog.reader(codec::row::layout_of(row)?)?.decode(row)?;
+        let values = model.decode(row)?;
         let base = Base::of_row(codec::row::share(row));
-        Ok(Record::new(Arc::clone(def), values)
+        Ok(Record::new(Arc::clone(&model.def), values)
             .with_sync(sync)
             .with_base(base))
     }
@@ -102,31 +149,19 @@ impl Snapshot {
     /// # Errors
     /// [`StorageError::UnknownModel`] and the disk's faults.
     pub fn state(&self, key: &RecordKey) -> Result<RecordState, StorageError> {
-        self.catalog.model(&key.model)?;
-        self.state_at(&record_key(key))
+        self.state_of(self.catalog.model(&key.model)?, &record_key(key))
     }
 
+    /// The same by the encoded key.
     pub(crate) fn state_at(&self, encoded_key: &[u8]) -> Result<RecordState, StorageError> {
-        let Some(guard) = self.records.get(encoded_key)? else {
-            return Ok(RecordState::default());
-        };
-        let head = HeadRef::parse(guard.value())?;
-        let decode = |row: &[u8]| self.catalog.reader(codec::row::layout_of(row)?)?.decode(row);
-        let pending = head
-            .pending()
-            .map(|seq| {
-                self.mutation(seq)?.ok_or_else(|| {
-                    StorageError::corrupt(format!("mutation {seq} is missing from the outbox"))
-                })
-            })
-            .collect::<Result<_, StorageError>>()?;
-        Ok(RecordState {
-            row: head.row.map(decode).transpose()?,
-            sync: head.sync,
-            own_since: head.own_since,
-            shadow: head.shadow.map(decode).transpose()?,
-            pending,
-        })
+        self.state_of(self.catalog.model_of_key(encoded_key)?, encoded_key)
+    }
+
+    fn state_of(&self, model: &ModelEntry, encoded_key: &[u8]) -> Result<RecordState, StorageError> {
+        match self.records.get(encoded_key)? {
+            Some(guard) => HeadRef::parse(guard.value())?.state(model, |seq| self.mutation(seq)),
+            None => Ok(RecordState::default()),
+        }
     }
 
     /// A pending mutation.

@@ -24,12 +24,13 @@ use crate::commit::{Tried, attempt, checkpoint};
 use crate::disk::{Disk, Faults, Opened};
 use crate::error::StorageError;
 use crate::migrate::{MigrationReport, Migrations};
+use crate::row_cache::{RowCache, Touched, pages_part, rows_part};
 use crate::snapshot::Snapshot;
 use crate::tables::LOG;
 use crate::txn::Txn;
 use crate::{open, rebuild};
 
-/// Page cache by default, in bytes.
+/// Cache by default, in bytes: half of it for pages of the database, half for rows that were read.
 pub const CACHE_BYTES_DEFAULT: usize = 64 * 1024 * 1024;
 
 /// How a store is opened.
@@ -39,7 +40,7 @@ pub struct StoreOptions {
     pub disk: Disk,
     /// The models.
     pub schema: Arc<Schema>,
-    /// Size of the page cache in bytes.
+    /// Most memory that pages of the database and rows are kept in, in bytes.
     pub cache_bytes: usize,
     /// Whether to give up stored data that a changed schema cannot keep.
     pub incompatible: OnIncompatible,
@@ -85,7 +86,9 @@ pub struct Reader {
 #[derive(Debug)]
 struct Shared {
     disk: Disk,
-    cache_bytes: usize,
+    /// The part of the cache that is for pages.
+    pages_bytes: usize,
+    cache: Arc<RowCache>,
     catalog: Arc<Catalog>,
     faults: Arc<Faults>,
     /// `None` only while the database could not be reopened.
@@ -129,7 +132,7 @@ impl Store {
     ) -> Result<MigrationReport, StorageError> {
         let faults = Arc::new(Faults::default());
         unless_it_panics(|| {
-            let opened = options.disk.open(options.cache_bytes, &faults)?;
+            let opened = options.disk.open(pages_part(options.cache_bytes), &faults)?;
             open::rehearse(&opened, options, migrations)
         })
     }
@@ -144,7 +147,7 @@ impl Store {
         let faults = Arc::new(Faults::default());
         let open = || {
             unless_it_panics(|| {
-                let opened = options.disk.open(options.cache_bytes, &faults)?;
+                let opened = options.disk.open(pages_part(options.cache_bytes), &faults)?;
                 let (catalog, head) = open::prepare(&opened, &options, migrations)?;
                 Ok((opened, catalog, head))
             })
@@ -160,7 +163,8 @@ impl Store {
         faults.clear();
         let shared = Shared {
             disk: options.disk,
-            cache_bytes: options.cache_bytes,
+            pages_bytes: pages_part(options.cache_bytes),
+            cache: Arc::new(RowCache::new(rows_part(options.cache_bytes))),
             catalog: Arc::new(catalog),
             faults,
             database: RwLock::new(Some(opened)),
@@ -211,7 +215,8 @@ impl Store {
         let (guard, transaction) = self.begin(&shared)?;
         let opened = guard.as_ref().ok_or_else(closed)?;
         let panics = Panics(&shared);
-        let tried = attempt(transaction, opened, &shared.catalog, self.head, now_ms, work);
+        let (cache, catalog) = (&shared.cache, &shared.catalog);
+        let tried = attempt(transaction, opened, cache, catalog, self.head, now_ms, work);
         drop(panics);
         drop(guard);
         match tried {
@@ -247,7 +252,11 @@ impl Store {
         let (guard, transaction) = self.begin(&shared)?;
         let opened = guard.as_ref().ok_or_else(closed)?;
         let rebuilt = rebuild::rebuild(&transaction, &shared.catalog).and_then(|count| {
+            let mut touched = Touched::default();
+            touched.note_all();
+            shared.cache.begin(&touched);
             checkpoint(transaction, &mut opened.journal())?;
+            shared.cache.show();
             Ok(count)
         });
         drop(guard);
@@ -362,7 +371,8 @@ impl Reader {
         self.shared.try_heal();
         let guard = self.shared.database();
         let opened = guard.as_ref().ok_or_else(closed)?;
-        Snapshot::new(opened.database.begin_read()?, Arc::clone(&self.shared.catalog))
+        let (transaction, view) = self.shared.cache.view(|| opened.database.begin_read())?;
+        Snapshot::new(transaction, Arc::clone(&self.shared.catalog), Some(view))
     }
 
     /// The schema in force.
@@ -420,22 +430,24 @@ impl Shared {
         *database = None;
         self.reopened.fetch_add(1, Ordering::AcqRel);
         let opened = unless_it_panics(|| {
-            let opened = self.disk.open(self.cache_bytes, &self.faults)?;
+            let opened = self.disk.open(self.pages_bytes, &self.faults)?;
             open::recover(&opened, &self.catalog)?;
             Ok(opened)
         });
         if let Err(StorageError::Full) = opened {
             // There is no room for what the journal holds; it can be read nevertheless.
             *database = Some(unless_it_panics(|| {
-                let opened = self.disk.open_without_writing(self.cache_bytes)?;
+                let opened = self.disk.open_without_writing(self.pages_bytes)?;
                 open::recover(&opened, &self.catalog)?;
                 Ok(opened)
             })?);
+            self.cache.restart();
             self.lacks_room.store(true, Ordering::Release);
             self.faults.distrust();
             return Ok(());
         }
         *database = Some(opened?);
+        self.cache.restart();
         self.lacks_room.store(false, Ordering::Release);
         self.faults.clear();
         Ok(())

@@ -22,6 +22,7 @@ use crate::error::StorageError;
 use crate::journal::Frame;
 use crate::projections::{Projections, Stop};
 use crate::query;
+use crate::row_cache::Touched;
 use crate::store::LogHead;
 use crate::tables::{LOG, META, meta, model_prefix, prefix_end, record_key};
 
@@ -50,6 +51,8 @@ pub(crate) struct Appended {
     pub(crate) frame: Frame,
     /// Whether the store was cleared, of which the journal must keep nothing.
     pub(crate) cleared: bool,
+    /// Records that were written.
+    pub(crate) touched: Touched,
 }
 
 /// What an entry changed.
@@ -128,6 +131,7 @@ impl<'t> Txn<'t> {
             head: self.head,
             frame: self.frame,
             cleared: self.cleared,
+            touched: self.projections.touched,
         })
     }
 
@@ -154,16 +158,16 @@ impl<'t> Txn<'t> {
     /// # Errors
     /// [`StorageError::UnknownModel`] and the disk's faults.
     pub fn state(&self, key: &RecordKey) -> Result<RecordState, StorageError> {
-        self.catalog.model(&key.model)?;
-        self.projections.state(self.catalog, &record_key(key))
+        self.projections
+            .state(self.catalog.model(&key.model)?, &record_key(key))
     }
 
-    /// The row that a record was read from, decoded.
+    /// The row that a record of a model was read from, decoded.
     ///
     /// # Errors
-    /// [`StorageError::Corrupt`] if the bytes are no row of this store.
-    pub fn decode_row(&self, row: &[u8]) -> Result<Row, StorageError> {
-        self.catalog.reader(codec::row::layout_of(row)?)?.decode(row)
+    /// [`StorageError::UnknownModel`], and [`StorageError::Corrupt`] if the bytes are no row of it.
+    pub fn decode_row(&self, model: &str, row: &[u8]) -> Result<Row, StorageError> {
+        self.catalog.model(model)?.decode(row)
     }
 
     /// Where sync of a model has got.
@@ -256,6 +260,22 @@ impl<'t> Txn<'t> {
         cause: Option<Seq>,
         change: Change,
     ) -> Result<Applied, StorageError> {
+        self.append_to(None, origin, cause, change)
+    }
+
+    /// The same for a caller who has read the state of the entry's record already, which saves reading it again.
+    ///
+    /// The state must be that of now: [`Txn::state`] with nothing appended to the record since.
+    ///
+    /// # Errors
+    /// As [`Txn::append`].
+    pub fn append_to(
+        &mut self,
+        state: Option<RecordState>,
+        origin: Origin,
+        cause: Option<Seq>,
+        change: Change,
+    ) -> Result<Applied, StorageError> {
         let entry = LogEntry {
             seq: self.head.seq.next(),
             at_ms: self.now_ms,
@@ -264,14 +284,14 @@ impl<'t> Txn<'t> {
             change,
         };
         let previous = self.head.check;
-        self.append_entry(&entry, |out| codec::entry::encode(out, &entry, previous))
+        self.append_entry(state, &entry, |out| codec::entry::encode(out, &entry, previous))
     }
 
     /// The same for an entry that was encoded before, byte for byte: an older version may have written it in another form.
     pub(crate) fn append_again(&mut self, seq: Seq, bytes: &[u8]) -> Result<Applied, StorageError> {
         let entry = codec::entry::decode(seq, bytes)?;
         let check = codec::entry::verify(seq, bytes, self.head.check)?;
-        self.append_entry(&entry, |out| {
+        self.append_entry(None, &entry, |out| {
             out.extend_from_slice(bytes);
             check
         })
@@ -279,18 +299,20 @@ impl<'t> Txn<'t> {
 
     fn append_entry(
         &mut self,
+        state: Option<RecordState>,
         entry: &LogEntry,
         encode: impl FnOnce(&mut Vec<u8>) -> u32,
     ) -> Result<Applied, StorageError> {
-        let step = match entry.change.key() {
-            Some(key) => Some(self.projections.decide(self.catalog, entry, key).map_err(
-                |stop| match stop {
-                    Stop::Storage(error) => error,
-                    Stop::Misfit(error) => StorageError::Misfit(error),
-                },
-            )?),
-            None => None,
-        };
+        let step =
+            match entry.change.key() {
+                Some(key) => Some(self.projections.decide(self.catalog, entry, key, state).map_err(
+                    |stop| match stop {
+                        Stop::Storage(error) => error,
+                        Stop::Misfit(error) => StorageError::Misfit(error),
+                    },
+                )?),
+                None => None,
+            };
         self.torn = true;
         if entry.change == Change::Cleared {
             self.forget_log(entry.seq)?;

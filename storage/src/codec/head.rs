@@ -6,8 +6,9 @@
 //! flags u8 · [version u64 · change time i64] · [own since u64] · [row length u32 · row] · [shadow length u32 · shadow] · pending u64 ...
 //! ```
 
-use landfall_core::{RecordVersion, Seq, SyncMetadata};
+use landfall_core::{Mutation, RecordState, RecordVersion, Seq, SyncMetadata};
 
+use crate::catalog::ModelEntry;
 use crate::error::StorageError;
 
 const HAS_SYNC: u8 = 1;
@@ -80,6 +81,26 @@ impl<'a> HeadRef<'a> {
         let own_since = if flags & HAS_OWN_SINCE == 0 { 0 } else { 8 };
         let mut input = Input(bytes.get(1 + sync + own_since..).ok_or_else(damaged)?);
         input.block().map(Some)
+    }
+
+    /// The whole state of the record; `mutation` looks one up in the outbox.
+    pub(crate) fn state(
+        &self,
+        model: &ModelEntry,
+        mutation: impl Fn(Seq) -> Result<Option<Mutation>, StorageError>,
+    ) -> Result<RecordState, StorageError> {
+        let decode = |row: &[u8]| model.decode(row);
+        let found = |seq: Seq| {
+            mutation(seq)?
+                .ok_or_else(|| StorageError::corrupt(format!("mutation {seq} is missing from the outbox")))
+        };
+        Ok(RecordState {
+            row: self.row.map(decode).transpose()?,
+            sync: self.sync,
+            own_since: self.own_since,
+            shadow: self.shadow.map(decode).transpose()?,
+            pending: self.pending().map(found).collect::<Result<_, _>>()?,
+        })
     }
 
     /// Sequence numbers of the pending mutations, oldest first.

@@ -230,10 +230,8 @@ impl History {
     /// # Errors
     /// As [`History::as_of`].
     pub fn as_of_in(&self, seq: Seq, scope: &Scope, schema: Arc<Schema>) -> Result<PastState, StorageError> {
-        let before_all = Seq(self.start.0 - 1);
-        if seq != before_all {
-            self.within(seq)?;
-        }
+        let before_all = self.before_all();
+        self.within_or_before_all(seq)?;
         let mut past = PastState::new(before_all, schema);
         self.fold_into(&mut past, seq, scope)?;
         past.seq = seq;

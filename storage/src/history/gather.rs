@@ -163,9 +163,7 @@ impl History {
 
     /// The entries about the records of one model, or of all.
     fn gather(&self, seq: Seq, model: Option<&str>) -> Result<Gathered, StorageError> {
-        if seq.next() != self.start {
-            self.within(seq)?;
-        }
+        self.within_or_before_all(seq)?;
         let model = model.map(model_bytes);
         let mut gathered = Gathered::default();
         self.scan_unbroken(seq, &mut |at, bytes| {

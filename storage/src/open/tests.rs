@@ -431,3 +431,36 @@ fn a_new_store_begins_with_its_schema() {
     assert_eq!(store.schema().hash(), shop().hash());
     assert_eq!(store.reader().schema().hash(), shop().hash());
 }
+
+#[test]
+fn a_store_whose_index_table_was_made_by_other_rules_gets_it_anew() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = in_directory(directory.path());
+    save(&mut store, "Post", "id=p1 title=t rating=7");
+    drop(store);
+    let damage = |forget: bool| {
+        let inside = crate::database_of(directory.path()).unwrap();
+        let database = redb::Database::builder().create_with_backend(inside).unwrap();
+        let transaction = database.begin_write().unwrap();
+        transaction.delete_table(crate::tables::INDEX).unwrap();
+        transaction.open_table(crate::tables::INDEX).unwrap();
+        if forget {
+            transaction
+                .open_table(META)
+                .unwrap()
+                .remove(meta::INDEXES)
+                .unwrap();
+        }
+        transaction.commit().unwrap();
+    };
+    let difference = |store: &Store| crate::verify(&snapshot(store)).unwrap().differences;
+    damage(false);
+    assert!(
+        !difference(&in_directory(directory.path())).is_empty(),
+        "nobody looks"
+    );
+    damage(true);
+    for _ in 0..2 {
+        assert_eq!(difference(&in_directory(directory.path())), Vec::<String>::new());
+    }
+}

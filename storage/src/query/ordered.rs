@@ -23,7 +23,7 @@ use super::seek::Way;
 use super::{Query, Snapshot};
 use crate::catalog::ModelEntry;
 use crate::codec::head::HeadRef;
-use crate::codec::row::{EncodedRow, layout_of};
+use crate::codec::row::EncodedRow;
 use crate::error::StorageError;
 use crate::tables::{model_prefix, prefix_end};
 
@@ -275,11 +275,7 @@ impl Snapshot {
             let Some(row) = HeadRef::parse(head.value())?.row else {
                 continue;
             };
-            let row = EncodedRow {
-                reader: self.catalog().reader(layout_of(row)?)?,
-                bytes: row,
-            };
-            if predicate.matches(&row) {
+            if predicate.matches(&model.row(row)?) {
                 places.push(Place {
                     values: Vec::new(),
                     key: key.value().to_vec(),
@@ -296,7 +292,7 @@ impl Snapshot {
         places
             .iter()
             .map(|place| {
-                self.record_at(&model.def, &place.key)?
+                self.record_at(model, &place.key)?
                     .ok_or_else(|| StorageError::corrupt("a record vanished from a snapshot"))
             })
             .collect()

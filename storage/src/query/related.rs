@@ -35,7 +35,7 @@ impl Snapshot {
         let mut found: BTreeMap<RecordId, Vec<Record>> = BTreeMap::new();
         if hop.far.is_empty() {
             for id in wanted {
-                let record = self.record_at(other, &record_key_of(&other.name, &id))?;
+                let record = self.record_at(hop.other, &record_key_of(&other.name, &id))?;
                 if let Some(record) = record.filter(|record| bound.matches(record.values())) {
                     found.insert(id, vec![record]);
                 }
@@ -70,7 +70,7 @@ impl Snapshot {
         keys.sort_by(|a, b| a.1.cmp(&b.1));
         let mut found: BTreeMap<RecordId, Vec<Record>> = BTreeMap::new();
         for (id, key) in keys {
-            let record = self.record_at(&other.def, &key)?;
+            let record = self.record_at(other, &key)?;
             found.entry(id).or_default().extend(record);
         }
         Ok(found)

@@ -311,7 +311,7 @@ impl Snapshot {
             Ok(true)
         })?;
         match first {
-            Some(key) => self.record_at(&hop.other.def, &key),
+            Some(key) => self.record_at(hop.other, &key),
             None => Ok(None),
         }
     }

@@ -14,7 +14,7 @@ use super::operand::Kind;
 use super::plan::{self, Plan};
 use crate::catalog::ModelEntry;
 use crate::codec::head::HeadRef;
-use crate::codec::row::{EncodedRow, layout_of};
+use crate::codec::row::EncodedRow;
 use crate::error::StorageError;
 use crate::snapshot::Snapshot;
 
@@ -150,11 +150,7 @@ impl Snapshot {
         for plan in &way.0 {
             self.walk(model, plan, predicate, |key, head| {
                 if let Some(row) = head.row {
-                    let row = EncodedRow {
-                        reader: self.catalog().reader(layout_of(row)?)?,
-                        bytes: row,
-                    };
-                    going = visit(key, &row)?;
+                    going = visit(key, &model.row(row)?)?;
                 }
                 Ok(going)
             })?;
@@ -166,13 +162,9 @@ impl Snapshot {
     }
 
     /// The record at an encoded key.
-    pub(super) fn record_at(
-        &self,
-        def: &std::sync::Arc<ModelDef>,
-        key: &[u8],
-    ) -> Result<Option<Record>, StorageError> {
-        match self.records().get(key)? {
-            Some(guard) => self.record(def, &HeadRef::parse(guard.value())?),
+    pub(super) fn record_at(&self, model: &ModelEntry, key: &[u8]) -> Result<Option<Record>, StorageError> {
+        match self.head(key)? {
+            Some(head) => self.record(model, &HeadRef::parse(head.bytes())?),
             None => Ok(None),
         }
     }

@@ -31,12 +31,12 @@ impl Store {
         let path = directory.join(FILE_NAME);
         let mut database = shared.database.write().unwrap_or_else(PoisonError::into_inner);
         let open = database.as_ref().ok_or_else(closed)?;
-        let snapshot = Snapshot::new(open.database.begin_read()?, Arc::clone(&shared.catalog))?;
+        let snapshot = Snapshot::new(open.database.begin_read()?, Arc::clone(&shared.catalog), None)?;
         let unfinished = crate::backup::unfinished_in(directory)?;
         snapshot.copy_to(&unfinished, &mut |_| ())?;
         drop(snapshot);
         // Opened, and so locked, before it has its name: nobody else can open the store in between.
-        let fresh = Disk::open_at(&unfinished, shared.cache_bytes, &shared.faults)?;
+        let fresh = Disk::open_at(&unfinished, shared.pages_bytes, &shared.faults)?;
         let failed = |error: std::io::Error| StorageError::at_path(&path, &error);
         std::fs::rename(&unfinished, &path).map_err(failed)?;
         *database = Some(fresh);

@@ -1,0 +1,99 @@
+//! Looking at every record of a model, in the order of their keys.
+//!
+//! Owns the walk over runs that earlier scans left in memory and over the pages of the database where there are none. What
+//! is read from pages is packed into runs for the next scan. Which records match is the visitor's business.
+
+use landfall_core::ModelName;
+
+use crate::catalog::ModelEntry;
+use crate::error::StorageError;
+use crate::row_cache::{CacheView, RunBuilder};
+use crate::snapshot::Snapshot;
+use crate::tables::{model_prefix, prefix_end};
+
+impl Snapshot {
+    /// Calls `visit` with the key and the head of each record of a model until it returns `false`.
+    pub(super) fn scan(
+        &self,
+        model: &ModelEntry,
+        visit: &mut impl FnMut(&[u8], &[u8]) -> Result<bool, StorageError>,
+    ) -> Result<(), StorageError> {
+        let (mut at, end) = key_range(&model.def.name);
+        let Some(cache) = self.cache() else {
+            self.scan_pages(None, &at, &end, visit)?;
+            return Ok(());
+        };
+        cache.begin_scan();
+        while at < end {
+            if let Some(run) = cache.run(&at) {
+                for (key, head) in run.rows_from(&at) {
+                    if !visit(key, head)? {
+                        return Ok(());
+                    }
+                }
+                at.clear();
+                at.extend_from_slice(run.end());
+            } else {
+                let next = cache.next_run(&at).filter(|next| *next < end);
+                let until = next.unwrap_or_else(|| end.clone());
+                if !self.scan_pages(Some(cache), &at, &until, visit)? {
+                    return Ok(());
+                }
+                at = until;
+            }
+        }
+        Ok(())
+    }
+
+    /// Visits what the database has between two keys; `false` if the visitor has had enough.
+    fn scan_pages(
+        &self,
+        cache: Option<&CacheView>,
+        from: &[u8],
+        until: &[u8],
+        visit: &mut impl FnMut(&[u8], &[u8]) -> Result<bool, StorageError>,
+    ) -> Result<bool, StorageError> {
+        let mut packing = cache
+            .filter(|cache| cache.keeps_runs())
+            .map(|_| RunBuilder::new(from.to_vec()));
+        // Comparing a few bytes here is cheaper than having the database compare whole keys with an end.
+        for item in self.records().range::<&[u8]>(from..)? {
+            let (key, head) = item?;
+            let (key, head) = (key.value(), head.value());
+            if key >= until {
+                break;
+            }
+            if let Some(run) = &mut packing
+                && !pack(cache, run, key, head)
+            {
+                packing = None;
+            }
+            if !visit(key, head)? {
+                return Ok(false);
+            }
+        }
+        if let (Some(cache), Some(run)) = (cache, packing) {
+            cache.keep_run(run.finish(until.to_vec()));
+        }
+        Ok(true)
+    }
+}
+
+/// Adds a row to a run, or to the next one if it is full; `false` once there is no use in going on.
+fn pack(cache: Option<&CacheView>, run: &mut RunBuilder, key: &[u8], head: &[u8]) -> bool {
+    if run.is_full() {
+        let full = std::mem::replace(run, RunBuilder::new(key.to_vec()));
+        let kept = cache.is_some_and(|cache| cache.keep_run(full.finish(key.to_vec())) && cache.keeps_runs());
+        if !kept {
+            return false;
+        }
+    }
+    run.push(key, head)
+}
+
+/// From the first key that a record of the model can have to the first that it cannot.
+fn key_range(model: &ModelName) -> (Vec<u8>, Vec<u8>) {
+    let prefix = model_prefix(model);
+    let end = prefix_end(&prefix).expect("a model name ends with a zero byte, so its prefix has a successor");
+    (prefix, end)
+}
