@@ -4,12 +4,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use landfall_core::{ModelName, Predicate};
 
-use crate::handlers::{ApplyLocalChanges, ConflictHandler, ErrorHandler, LogErrors};
+use crate::handlers::{ApplyLocalChanges, ConflictHandler, ErrorHandler, LogErrors, SyncError};
 
 /// How the store syncs.
 #[derive(Clone)]
@@ -76,6 +77,16 @@ impl Listen {
         match self {
             Self::Polling(interval) => Some((*interval).max(POLL_INTERVAL_MIN)),
             Self::Live | Self::Off => None,
+        }
+    }
+}
+
+impl SyncSettings {
+    /// Hands an error to the app. A handler that panics takes no actor with it.
+    pub(crate) fn report(&self, error: SyncError) {
+        let handled = std::panic::catch_unwind(AssertUnwindSafe(|| self.error_handler.handle(error)));
+        if handled.is_err() {
+            tracing::error!("the app's error handler panicked; sync goes on");
         }
     }
 }

@@ -131,7 +131,7 @@ impl MutationProcessor {
                     .tell(HubMessage::Publish(HubEvent::OutboxPaused { reason }))
                     .unwrap_or(());
             }
-            Effect::Report(report) => self.context.settings.error_handler.handle(sync_error(report)),
+            Effect::Report(report) => self.context.settings.report(sync_error(report)),
         }
         None
     }

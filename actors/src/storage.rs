@@ -398,8 +398,8 @@ impl StorageActor {
 
     /// Carries out what was collected in one transaction, then answers.
     fn commit(&mut self, ctx: &mut Context<Self>) {
-        let commands = std::mem::take(&mut self.collected);
-        if commands.is_empty() && !self.leftovers && self.unsure.is_none() {
+        let mut commands = std::mem::take(&mut self.collected).into_iter();
+        if commands.len() == 0 && !self.leftovers && self.unsure.is_none() {
             return;
         }
         let rules = write::Rules {
@@ -413,7 +413,7 @@ impl StorageActor {
             if leftovers {
                 batch.settle_leftovers(txn)?;
             }
-            for command in commands {
+            for command in commands.by_ref() {
                 batch.carry_out(txn, &rules, command)?;
             }
             Ok(())
@@ -441,13 +441,18 @@ impl StorageActor {
             Err(error @ StorageError::OutcomeUnknown { .. }) => {
                 tracing::error!(%error, commands = batch.len(), "what became of this commit is not known");
                 let planned = batch.newest();
+                // Every command was carried out: it is the commit that failed.
                 let changes = batch.fail(&WriteError::from(error));
                 self.unsure = planned.map(|planned| Unsure { planned, changes });
                 self.look_again(ctx);
             }
             Err(error) => {
-                tracing::error!(%error, commands = batch.len(), "nothing of this commit is in the store");
-                batch.fail(&WriteError::from(error));
+                let commands_in_all = batch.len() + commands.len();
+                tracing::error!(%error, commands = commands_in_all, "nothing of this commit is in the store");
+                let error = WriteError::from(error);
+                batch.fail(&error);
+                // Those that it did not come to: the transaction could not begin, or broke off.
+                commands.for_each(|command| write::refuse(command, &error));
                 if self.unsure.is_some() {
                     self.look_again(ctx);
                 }

@@ -337,7 +337,7 @@ impl SubscriptionProcessor {
             self.context.hub.tell(HubMessage::Publish(event)).unwrap_or(());
         }
         let suggestion = suggestion(complaint.kind, complaint.model.as_ref());
-        self.context.settings.error_handler.handle(SyncError {
+        self.context.settings.report(SyncError {
             kind: complaint.kind,
             process: Process::Subscribe,
             message: complaint.message,

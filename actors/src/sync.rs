@@ -286,7 +286,7 @@ impl SyncProcessor {
     }
 
     fn report(&self, error: SyncError) {
-        self.context.settings.error_handler.handle(error);
+        self.context.settings.report(error);
     }
 }
 

@@ -21,12 +21,23 @@ pub(super) struct Changes {
     pub(super) cleared: bool,
 }
 
+/// What one entry changed, of what there is to tell.
+pub(super) struct Told<'a> {
+    pub(super) visible: Option<&'a VisibleChange>,
+    pub(super) outbox: &'a [OutboxChange],
+}
+
 impl Changes {
-    pub(super) fn take(&mut self, applied: Applied) {
+    pub(super) fn take(&mut self, applied: Applied) -> Told<'_> {
+        let (visible, outbox) = (self.visible.len(), self.outbox.len());
         let deletes_missed = planted("observers-miss-deletes");
         let told = |change: &VisibleChange| !deletes_missed || change.kind != ChangeKind::Delete;
         self.visible.extend(applied.visible.filter(told));
         self.outbox.extend(applied.outbox);
+        Told {
+            visible: self.visible.get(visible),
+            outbox: self.outbox.get(outbox..).unwrap_or_default(),
+        }
     }
 
     pub(super) fn enqueued(&mut self, kind: MutationKind, record: Record) {

@@ -22,6 +22,8 @@ const CASCADE_MAX: usize = 100_000;
 pub(super) enum Step {
     /// Nothing is written; the record as it is, if there is one.
     Unchanged(Option<Record>),
+    /// One write of a record whose state was read for it.
+    Write(Write, RecordState),
     /// These writes, in order; the record that was asked for comes last.
     Writes(Vec<Write>),
 }
@@ -30,6 +32,8 @@ pub(super) enum Step {
 #[derive(Default)]
 pub(super) struct Plan {
     group: Option<Seq>,
+    /// Whether the command has one operation only.
+    is_alone: bool,
     queue_changes: bool,
     decided: BTreeMap<RecordKey, RecordState>,
     next: u64,
@@ -37,9 +41,10 @@ pub(super) struct Plan {
 
 impl Plan {
     /// Decisions of a command whose mutations belong together as this group, if they do.
-    pub(super) fn new(group: Option<Seq>, queue_changes: bool) -> Self {
+    pub(super) fn new(group: Option<Seq>, is_alone: bool, queue_changes: bool) -> Self {
         Self {
             group,
+            is_alone,
             queue_changes,
             ..Self::default()
         }
@@ -49,7 +54,7 @@ impl Plan {
     pub(super) fn decide(&mut self, txn: &Txn<'_>, op: WriteOp) -> Result<Step, Stop> {
         match op {
             WriteOp::Expect { key, row } => {
-                let read = row.row().map(|row| txn.decode_row(row)).transpose()?;
+                let read = row.row().map(|row| txn.decode_row(&key.model, row)).transpose()?;
                 if self.state(txn, &key)?.row == read {
                     Ok(Step::Unchanged(None))
                 } else {
@@ -64,7 +69,7 @@ impl Plan {
                 condition,
             } => {
                 let def = txn.model(&model)?;
-                let base = base.row().map(|row| txn.decode_row(row)).transpose()?;
+                let base = base.row().map(|row| txn.decode_row(&model, row)).transpose()?;
                 let request = SaveRequest {
                     values,
                     base,
@@ -90,8 +95,7 @@ impl Plan {
                 {
                     return Ok(Step::Unchanged(None));
                 }
-                let mut writes = Vec::new();
-                self.delete(txn, &def, key, condition, &mut writes)?;
+                let writes = self.delete(txn, def, key, condition)?;
                 Ok(if writes.is_empty() {
                     Step::Unchanged(None)
                 } else {
@@ -113,6 +117,8 @@ impl Plan {
         };
         let state = self.state(txn, &key)?;
         match decide_save(txn.schema(), &def, &state, request)? {
+            // Nothing comes after it that would have to know.
+            Some(write) if self.is_alone => Ok(Step::Write(write, state)),
             Some(write) => {
                 self.note(&def, state, &write)?;
                 Ok(Step::Writes(vec![write]))
@@ -125,43 +131,46 @@ impl Plan {
     }
 
     /// Deletes what belongs to the record, then the record, depth first (as the originals do).
+    ///
+    /// The way down is kept on the heap: relations may be as deep as there are records.
     fn delete(
         &mut self,
         txn: &Txn<'_>,
-        def: &ModelDef,
+        def: Arc<ModelDef>,
         key: RecordKey,
         condition: Option<landfall_core::Predicate>,
-        writes: &mut Vec<Write>,
-    ) -> Result<(), Stop> {
-        let state = self.state(txn, &key)?;
-        let queued = self.queue_changes && def.syncable && !planted("queued-not-written");
-        // Decided first, so that a condition that fails leaves the children alone as well.
-        let Some(write) = decide_delete(
-            txn.schema(),
-            def,
-            &state,
-            key.clone(),
-            condition,
-            queued,
-            self.group,
-        )?
-        else {
-            return Ok(());
-        };
-        if writes.len() >= CASCADE_MAX {
-            return Err(Stop::Refused(WriteError::CascadeTooLarge {
-                key,
-                max: CASCADE_MAX,
-            }));
+    ) -> Result<Vec<Write>, Stop> {
+        let (mut writes, mut decided) = (Vec::new(), 0);
+        let mut todo = vec![Visit::Enter(def, key.clone(), condition)];
+        while let Some(visit) = todo.pop() {
+            let (def, met, condition) = match visit {
+                Visit::Enter(def, met, condition) => (def, met, condition),
+                Visit::Leave(write) => {
+                    writes.push(write);
+                    continue;
+                }
+            };
+            let state = self.state(txn, &met)?;
+            let queued = self.queue_changes && def.syncable && !planted("queued-not-written");
+            let (schema, group) = (txn.schema(), self.group);
+            // Decided before its children are, so that a condition that fails leaves them alone as well.
+            let decision = decide_delete(schema, &def, &state, met.clone(), condition, queued, group)?;
+            let Some(write) = decision else {
+                continue;
+            };
+            if decided >= CASCADE_MAX {
+                let max = CASCADE_MAX;
+                return Err(Stop::Refused(WriteError::CascadeTooLarge { key, max }));
+            }
+            decided += 1;
+            // Noted before its children, so that records that refer to each other do not go round in circles.
+            self.note(&def, state, &write)?;
+            todo.push(Visit::Leave(write));
+            for child in children(txn, &def, &met.id)?.into_iter().rev() {
+                todo.push(Visit::Enter(txn.model(&child.model)?, child, None));
+            }
         }
-        // Noted before its children, so that records that refer to each other do not go round in circles.
-        self.note(def, state, &write)?;
-        for child in children(txn, def, &key.id)? {
-            let child_def = txn.model(&child.model)?;
-            self.delete(txn, &child_def, child, None, writes)?;
-        }
-        writes.push(write);
-        Ok(())
+        Ok(writes)
     }
 
     fn state(&self, txn: &Txn<'_>, key: &RecordKey) -> Result<RecordState, Stop> {
@@ -181,6 +190,14 @@ impl Plan {
         self.decided.insert(write.key.clone(), state);
         Ok(())
     }
+}
+
+/// A step of a cascade.
+enum Visit {
+    /// Decide what becomes of a record, then of what belongs to it.
+    Enter(Arc<ModelDef>, RecordKey, Option<landfall_core::Predicate>),
+    /// What belongs to the record is decided; now it goes itself.
+    Leave(Write),
 }
 
 /// Records that belong to a record by has-one and has-many relations.

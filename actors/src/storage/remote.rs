@@ -52,13 +52,15 @@ impl Batch {
                 id: remote.id.clone(),
             };
             // Most echoes say nothing new, and what says nothing new is no entry.
-            if !txn.state(&key)?.accepts(remote.sync) && !planted("old-version-taken")
+            let state = txn.state(&key)?;
+            if !state.accepts(remote.sync) && !planted("old-version-taken")
                 || remote.sync.deleted && planted("tombstones-skipped")
             {
                 continue;
             }
-            let applied = self.append(txn, batch.origin, None, Change::Remote(Remote { key, remote }))?;
-            match applied.visible.map(|visible| visible.kind) {
+            let change = Change::Remote(Remote { key, remote });
+            let told = self.append_to(txn, Some(state), batch.origin, None, change)?;
+            match told.visible.map(|visible| visible.kind) {
                 Some(ChangeKind::Insert) => counts.new += 1,
                 Some(ChangeKind::Update) => counts.updated += 1,
                 Some(ChangeKind::Delete) => counts.deleted += 1,

@@ -325,3 +325,63 @@ fn what_an_ended_run_has_sent_is_of_unknown_outcome_once_the_next_begins() {
         assert_eq!(lab.kinds().len(), 3, "and once only");
     });
 }
+
+#[test]
+fn a_save_of_what_came_from_elsewhere_meanwhile_is_answered_with_the_record() {
+    on_paused_time(async {
+        let lab = lab();
+        lab.save("p1", "old").await.unwrap();
+        let read = || lab.reader.snapshot().unwrap().get("Post", &"p1".into()).unwrap();
+        let stale = read().expect("it was saved");
+        lab.save("p1", "new").await.unwrap();
+        let (mut values, seen, base) = stale.into_parts();
+        let title = lab
+            .schema
+            .model("Post")
+            .and_then(|post| post.slot("title"))
+            .unwrap();
+        values[title.index()] = "new".into();
+        let ops = vec![WriteOp::Save {
+            model: "Post".into(),
+            values,
+            base,
+            seen,
+            condition: None,
+        }];
+        let written = lab.port.ask(|reply| StorageMessage::Write { ops, reply }).await;
+        let done = written.unwrap().unwrap().pop().and_then(|done| done.record);
+        assert_eq!(
+            done.as_ref().and_then(|record| record.get("title")),
+            Some(&"new".into())
+        );
+        assert_eq!(
+            lab.kinds().last(),
+            Some(&"write"),
+            "it is a change for the server"
+        );
+    });
+}
+
+#[test]
+fn whoever_waits_for_a_commit_that_cannot_begin_is_told_of_the_disk() {
+    on_paused_time(async {
+        let lab = lab();
+        lab.save("p1", "kept").await.unwrap();
+        let mood = &lab.disk.mood;
+        for of in [&mood.refuses_writes, &mood.gone] {
+            of.store(true, Ordering::SeqCst);
+        }
+        let refused =
+            futures_util::future::join3(lab.save("p2", "a"), lab.save("p3", "b"), lab.save("p4", "c"));
+        let (a, b, c) = refused.await;
+        // The first finds out, the others cannot even begin.
+        let again = lab.save("p5", "d").await;
+        for refused in [a, b, c, again] {
+            assert!(matches!(refused, Err(WriteError::Storage(_))), "{refused:?}");
+        }
+        for of in [&mood.refuses_writes, &mood.gone] {
+            of.store(false, Ordering::SeqCst);
+        }
+        lab.save("p6", "well again").await.unwrap();
+    });
+}

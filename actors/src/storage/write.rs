@@ -2,15 +2,16 @@
 //!
 //! Owns [`Batch`]. The decisions themselves are `landfall_core`'s.
 //!
-//! Invariant: a command either appends everything that it decided or nothing; it decides all before it appends.
+//! Invariant: a command either appends everything that it decided, or the whole transaction fails. A write of the app
+//! decides all before it appends, so that the rules can refuse it while the others go on.
 
 use landfall_core::{
-    Acknowledged, Change, Conflict, Decision, FieldMap, Mutation, MutationRef, Origin, Record, Refused,
-    RemoteRecord, Sent, Seq, Stage, decide_edit, planted,
+    Acknowledged, Change, Conflict, Decision, FieldMap, Mutation, MutationKind, MutationRef, Origin, Record,
+    RecordState, Refused, RemoteRecord, Sent, Seq, Stage, Write, decide_edit, planted,
 };
-use landfall_storage::{Applied, StorageError, Txn};
+use landfall_storage::{OutboxChange, StorageError, Txn};
 
-use super::notice::Changes;
+use super::notice::{Changes, Told};
 use super::plan::{Plan, Step};
 use super::quarantine::Known;
 use super::{Epoch, RemoteCounts, Settlement, StorageMessage, WriteDone, WriteError, WriteOp};
@@ -250,23 +251,36 @@ impl Batch {
         origin: Origin,
         cause: Option<Seq>,
         change: Change,
-    ) -> Result<Applied, Stop> {
-        let applied = txn.append(origin, cause, change).map_err(|error| match error {
-            // The entry does not fit its record and nothing of it is written. If the command has written nothing
-            // either, it alone fails; a command that is carried out in part must not be committed.
-            error @ StorageError::Misfit(_) if self.of_command == 0 => Stop::Refused(error.into()),
-            error => Stop::from(error),
-        })?;
+    ) -> Result<Told<'_>, Stop> {
+        self.append_to(txn, None, origin, cause, change)
+    }
+
+    /// The same where the state of the record has just been read.
+    pub(super) fn append_to(
+        &mut self,
+        txn: &mut Txn<'_>,
+        state: Option<RecordState>,
+        origin: Origin,
+        cause: Option<Seq>,
+        change: Change,
+    ) -> Result<Told<'_>, Stop> {
+        let applied = txn
+            .append_to(state, origin, cause, change)
+            .map_err(|error| match error {
+                // The entry does not fit its record and nothing of it is written. If the command has written nothing
+                // either, it alone fails; a command that is carried out in part must not be committed.
+                error @ StorageError::Misfit(_) if self.of_command == 0 => Stop::Refused(error.into()),
+                error => Stop::from(error),
+            })?;
         self.newest = Some(applied.seq);
         self.of_command += 1;
-        self.changes.take(applied.clone());
-        Ok(applied)
+        Ok(self.changes.take(applied))
     }
 
     fn write(&mut self, txn: &mut Txn<'_>, rules: &Rules, ops: Vec<WriteOp>) -> Result<Vec<WriteDone>, Stop> {
         let writes = ops.iter().filter(|op| !matches!(op, WriteOp::Expect { .. }));
         let group = (writes.count() > 1).then(|| txn.next_seq());
-        let mut plan = Plan::new(group, rules.queue_changes);
+        let mut plan = Plan::new(group, ops.len() == 1, rules.queue_changes);
         let mut steps = Vec::with_capacity(ops.len());
         for op in ops {
             if planted("half-transaction") && !steps.is_empty() {
@@ -283,16 +297,14 @@ impl Batch {
                 record,
                 cascaded: Vec::new(),
             }),
+            Step::Write(write, state) => Ok(WriteDone {
+                record: self.perform_one(txn, write, Some(state))?,
+                cascaded: Vec::new(),
+            }),
             Step::Writes(writes) => {
                 let mut records = Vec::with_capacity(writes.len());
                 for write in writes {
-                    let (kind, queued) = (write.kind, write.queued);
-                    let applied = self.append(txn, Origin::App, None, Change::Write(write))?;
-                    let record = applied.visible.map(|visible| visible.record);
-                    if let (true, Some(record)) = (queued, &record) {
-                        self.changes.enqueued(kind, record.clone());
-                    }
-                    records.extend(record);
+                    records.extend(self.perform_one(txn, write, None)?);
                 }
                 // Children are deleted before their parent, so the record that was asked for comes last.
                 let record = records.pop();
@@ -302,6 +314,31 @@ impl Batch {
                 })
             }
         }
+    }
+
+    /// Appends a write. Returns the record as it is now, or as it was before a delete.
+    fn perform_one(
+        &mut self,
+        txn: &mut Txn<'_>,
+        write: Write,
+        state: Option<RecordState>,
+    ) -> Result<Option<Record>, Stop> {
+        let (kind, queued) = (write.kind, write.queued);
+        let key = write.key.clone();
+        let told = self.append_to(txn, state, Origin::App, None, Change::Write(write))?;
+        let record = match told.visible {
+            Some(visible) => Some(visible.record.clone()),
+            None if kind == MutationKind::Delete => None,
+            // The values were there already: they came from the server after the app had read the record.
+            None => {
+                let (def, state) = (txn.model(&key.model)?, txn.state(&key)?);
+                state.row.map(|row| Record::new(def, row).with_sync(state.sync))
+            }
+        };
+        if let (true, Some(record)) = (queued, &record) {
+            self.changes.enqueued(kind, record.clone());
+        }
+        Ok(record)
     }
 
     fn mark_sent(&mut self, txn: &mut Txn<'_>, mutations: &[Seq]) -> Result<Vec<Mutation>, Stop> {
@@ -322,10 +359,15 @@ impl Batch {
                 mutation: *seq,
                 attempt: mutation.attempts + 1,
             };
-            if !planted("sent-not-noted") {
-                self.append(txn, Origin::Outbox, Some(*seq), Change::Sent(of))?;
+            if planted("sent-not-noted") {
+                sent.extend(txn.mutation(*seq)?);
+                continue;
             }
-            sent.push(txn.mutation(*seq)?.ok_or_else(|| missing(*seq))?);
+            let told = self.append(txn, Origin::Outbox, Some(*seq), Change::Sent(of))?;
+            sent.extend(told.outbox.iter().find_map(|change| match change {
+                OutboxChange::Put(mutation) if mutation.seq == *seq => Some(mutation.clone()),
+                OutboxChange::Put(_) | OutboxChange::Removed(_) => None,
+            }));
         }
         Ok(sent)
     }
@@ -467,9 +509,24 @@ impl Batch {
     }
 }
 
-fn missing(seq: Seq) -> StorageError {
-    StorageError::Corrupt {
-        what: format!("mutation {seq} vanished inside its own transaction"),
+/// Answers a command that was not carried out because the transaction failed before it came to it.
+pub(super) fn refuse(command: StorageMessage, error: &WriteError) {
+    let error = error.clone();
+    match command {
+        StorageMessage::Write { reply, .. } => reply.send(Err(error)),
+        StorageMessage::MarkSent { reply, .. } => reply.send(Err(error)),
+        StorageMessage::ApplyRemote { reply, .. } => reply.send(Err(error)),
+        StorageMessage::Settle { reply, .. }
+        | StorageMessage::RetryParked { reply, .. }
+        | StorageMessage::EditParked { reply, .. }
+        | StorageMessage::DiscardParked { reply, .. }
+        | StorageMessage::Clear { reply, .. } => reply.send(Err(error)),
+        StorageMessage::Observe { .. }
+        | StorageMessage::BeginEpoch { .. }
+        | StorageMessage::Rebuild { .. }
+        | StorageMessage::Commit
+        | StorageMessage::FindOut
+        | StorageMessage::Halt => unreachable!("only commands that write are collected"),
     }
 }
 

@@ -35,6 +35,9 @@ impl Seen {
         let SyncPage {
             items, bad, errors, ..
         } = &answer.page;
+        if self.blind {
+            return;
+        }
         // What came along with an error may stand for any record.
         self.blind |= !errors.is_empty() || bad.iter().any(|bad| bad.id.is_none());
         let unreadable = bad.iter().filter_map(|bad| bad.id.as_ref());
@@ -42,6 +45,10 @@ impl Seen {
             self.met.insert(fingerprint(id));
         }
         self.blind |= self.met.len() > SEEN_MAX;
+        if self.blind {
+            // Nobody will ask for what was met.
+            self.met = BTreeSet::new();
+        }
     }
 
     /// Whether what it has not met is certainly not there.

@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used)] // A test that cannot go on has failed, and the line says where.
 
+mod deleting;
 mod moving;
 mod observing;
 mod reading;
