@@ -23,7 +23,7 @@ pub(super) enum Step {
     /// Nothing is written; the record as it is, if there is one.
     Unchanged(Option<Record>),
     /// One write of a record whose state was read for it.
-    Write(Write, RecordState),
+    Write(Box<(Write, RecordState)>),
     /// These writes, in order; the record that was asked for comes last.
     Writes(Vec<Write>),
 }
@@ -118,7 +118,7 @@ impl Plan {
         let state = self.state(txn, &key)?;
         match decide_save(txn.schema(), &def, &state, request)? {
             // Nothing comes after it that would have to know.
-            Some(write) if self.is_alone => Ok(Step::Write(write, state)),
+            Some(write) if self.is_alone => Ok(Step::Write(Box::new((write, state)))),
             Some(write) => {
                 self.note(&def, state, &write)?;
                 Ok(Step::Writes(vec![write]))

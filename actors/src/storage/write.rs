@@ -297,10 +297,13 @@ impl Batch {
                 record,
                 cascaded: Vec::new(),
             }),
-            Step::Write(write, state) => Ok(WriteDone {
-                record: self.perform_one(txn, write, Some(state))?,
-                cascaded: Vec::new(),
-            }),
+            Step::Write(decided) => {
+                let (write, state) = *decided;
+                Ok(WriteDone {
+                    record: self.perform_one(txn, write, Some(state))?,
+                    cascaded: Vec::new(),
+                })
+            }
             Step::Writes(writes) => {
                 let mut records = Vec::with_capacity(writes.len());
                 for write in writes {

@@ -21,7 +21,7 @@ impl Store {
     /// Snapshots that are still held keep the old file's bytes readable for themselves until they are dropped.
     ///
     /// # Errors
-    /// The disk's faults; the old file stays in use then.
+    /// The disk's faults. The old file stays in use then, unless it was only the new one's name that did not get to disk.
     pub fn scrub(&mut self) -> Result<bool, StorageError> {
         let shared = Arc::clone(&self.shared);
         let Disk::Directory(directory) = &shared.disk else {
