@@ -7,6 +7,7 @@ use landfall_core::{
     Association, EnumDef, FieldDef, FieldName, FieldType, IndexDef, KeyDef, KeyKind, ListDef, ModelParts,
     NonModelDef, Scalar, Schema, SchemaParts, Timestamps,
 };
+use proptest::test_runner::{Config as ProptestConfig, RngSeed};
 
 pub(crate) fn scalar(name: &str, scalar: Scalar) -> FieldDef {
     FieldDef::scalar(name, scalar)
@@ -263,4 +264,22 @@ pub(crate) fn relations() -> Arc<Schema> {
 
 pub(crate) fn build(parts: SchemaParts) -> Arc<Schema> {
     Arc::new(Schema::build(parts).expect("the fixtures are sound"))
+}
+
+/// How many cases a random test draws, and from which seed it starts; both are printed with a failure. `PROPTEST_CASES` and
+/// `PROPTEST_RNG_SEED` override them, for those who have more time than a build.
+pub(crate) fn random(cases: u32) -> ProptestConfig {
+    const SEED: u64 = 0x00b0_a7ed;
+    let mut config = ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
+    if std::env::var_os("PROPTEST_CASES").is_none() {
+        config.cases = cases;
+    }
+    if config.rng_seed == RngSeed::Random {
+        config.rng_seed = RngSeed::Fixed(SEED);
+    }
+    println!("seed {:?}, {} cases", config.rng_seed, config.cases);
+    config
 }

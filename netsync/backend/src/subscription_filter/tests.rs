@@ -170,7 +170,7 @@ fn tree() -> impl Strategy<Value = Tree> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(crate::fixtures::random(512))]
 
     #[test]
     fn the_disjunctive_form_holds_exactly_where_the_filter_does(

@@ -1,6 +1,6 @@
 //! Conflicts: the vectors of automerge, the table of outcomes, the entries of errors.
 
-use landfall_backend::{BackendConfig, ConflictStrategy, ListMerge, Switches};
+use landfall_backend::{BackendConfig, ConflictStrategy, ConnectionId, ListMerge, Switches};
 use serde_json::{Map, Value as Json, json};
 
 use crate::support::{Bench, KEY, only_error};
@@ -259,6 +259,57 @@ const OUTCOMES: [(&str, &str, &str, &str); 15] = [
     ),
 ];
 
+/// Subscribers to everything: of the whole record, of a part of it, and of records that are called `a`, as those are that a
+/// write finds.
+struct Audience {
+    full: ConnectionId,
+    narrow: ConnectionId,
+    filtered: ConnectionId,
+}
+
+impl Audience {
+    fn gather(bench: &Bench) -> Self {
+        let listen = |filter: &str, selection: &str| {
+            let fields = ["Create", "Update", "Delete"]
+                .map(|kind| format!("on{kind}Player{filter} {{ {selection} }}"));
+            bench.listen(&fields.each_ref().map(String::as_str))
+        };
+        Self {
+            full: listen("", ALL),
+            narrow: listen("", "id _version"),
+            filtered: listen("(filter: {name: {eq: \"a\"}})", ALL),
+        }
+    }
+
+    fn heard_nothing(&self, bench: &Bench) {
+        for connection in [self.full, self.narrow, self.filtered] {
+            assert_eq!(bench.heard(connection), [] as [Json; 0]);
+        }
+    }
+
+    /// That the answer of an accepted write came to those whom it concerns, as much of it as they asked for.
+    fn heard(&self, bench: &Bench, verb: &str, answer: &Json) {
+        let field = format!("on{}Player", verb[..1].to_uppercase() + &verb[1..]);
+        let told = |connection| -> Vec<Json> {
+            let messages = bench.heard(connection).into_iter();
+            messages
+                .map(|mut message| message["payload"]["data"][&field].take())
+                .collect()
+        };
+        assert_eq!(told(self.full), [answer.clone()]);
+        assert_eq!(
+            told(self.narrow),
+            [json!({"id": answer["id"], "_version": answer["_version"]})]
+        );
+        let expected = if answer["name"] == "a" {
+            vec![answer.clone()]
+        } else {
+            Vec::new()
+        };
+        assert_eq!(told(self.filtered), expected);
+    }
+}
+
 fn outcome(strategy: ConflictStrategy, state: &str, asked: &str) -> String {
     let bench = bench(strategy, Switches::default());
     if state != "nothing" {
@@ -268,7 +319,8 @@ fn outcome(strategy: ConflictStrategy, state: &str, asked: &str) -> String {
         write(&bench, "delete", json!({}), Some(3));
     }
     let changes = || bench.backend.changes("Player").unwrap().len();
-    let before = changes();
+    let before = (changes(), stored(&bench));
+    let audience = Audience::gather(&bench);
     let verb = asked.split(' ').next().unwrap();
     let version = asked
         .split(" v")
@@ -293,7 +345,12 @@ fn outcome(strategy: ConflictStrategy, state: &str, asked: &str) -> String {
         }
     };
     if body.get("errors").is_some() {
-        assert_eq!(changes(), before, "a refusal leaves no delta row");
+        assert_eq!(
+            (changes(), stored(&bench)),
+            before,
+            "a refusal leaves the record, and no delta row"
+        );
+        audience.heard_nothing(&bench);
         let (kind, message) = only_error(&body);
         let data = &body["errors"][0]["data"];
         return if kind == "ConflictUnhandled" {
@@ -307,8 +364,10 @@ fn outcome(strategy: ConflictStrategy, state: &str, asked: &str) -> String {
             kind
         };
     }
-    assert_eq!(changes(), before + 1);
+    assert_eq!(changes(), before.0 + 1);
     let answer = &body["data"][format!("{verb}Player")];
+    assert_eq!(&stored(&bench), answer);
+    audience.heard(&bench, verb, answer);
     let applied = if verb == "update" && answer["name"] == "b" {
         " applied"
     } else {

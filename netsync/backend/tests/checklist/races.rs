@@ -124,6 +124,55 @@ fn subscribers_get_null_for_what_a_mutation_did_not_select() {
 }
 
 #[test]
+fn a_message_tells_what_the_reply_tells_so_that_either_may_come_first() {
+    let bench = Bench::of(SDL);
+    let fields = "id title tags _version _lastChangedAt _deleted";
+    let connection = bench.listen(&[&format!("onUpdatePost {{ {fields} }}")]);
+    bench.data(CREATE, Json::Null);
+    let update = |version: u64| {
+        let query = format!(
+            "mutation {{ updatePost(input: {{id: \"p\", title: \"u\", tags: [\"x\"], _version: {version}}}) {{ {fields} }} }}"
+        );
+        bench.data(&query, Json::Null)["updatePost"].take()
+    };
+    // The second is merged.
+    let answers = [update(1), update(1)];
+    let mut messages = bench.heard(connection);
+    let told: Vec<Json> = messages
+        .iter_mut()
+        .map(|message| message["payload"]["data"]["onUpdatePost"].take())
+        .collect();
+    assert_eq!(told, answers);
+}
+
+#[test]
+fn what_is_written_after_a_connection_was_cut_for_its_age_comes_with_the_next_delta() {
+    let bench = Bench::of(SDL);
+    let connection = bench.listen(&["onCreatePost { id }"]);
+    let day_ms = 24 * 60 * MINUTE_MS;
+    bench.now_ms.set(START_MS + day_ms - MINUTE_MS);
+    let sync = "query($l: AWSTimestamp) { syncPosts(lastSync: $l) { items { id _version } startedAt } }";
+    let cursor = bench.data(sync, json!({}))["syncPosts"]["startedAt"].take();
+    bench.now_ms.set(START_MS + day_ms);
+    bench.backend.tick(bench.now_ms.get());
+    let out = bench.backend.take_outgoing(connection);
+    assert!(
+        matches!(out.last(), Some(landfall_backend::Out::Close { code: 1001, .. })),
+        "{out:?}"
+    );
+    bench.backend.close_connection(connection);
+    bench.data(CREATE, Json::Null);
+    let again = bench.listen(&["onCreatePost { id }"]);
+    assert_eq!(
+        bench.heard(again),
+        [] as [Json; 0],
+        "what was missed is not sent again"
+    );
+    let delta = bench.data(sync, json!({"l": cursor}))["syncPosts"].take();
+    assert_eq!(delta["items"], json!([{"id": "p", "_version": 1}]));
+}
+
+#[test]
 fn a_clock_that_goes_back_moves_neither_cursor_nor_changes_back() {
     let bench = Bench::of(SDL);
     bench.now_ms.set(START_MS + 1_000);

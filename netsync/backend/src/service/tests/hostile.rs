@@ -54,7 +54,7 @@ fn junk() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(crate::fixtures::random(256))]
 
     #[test]
     fn junk_is_answered(query in junk(), body in junk(), frame in junk()) {

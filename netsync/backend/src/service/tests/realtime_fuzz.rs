@@ -255,7 +255,7 @@ fn text_of(frame: &ClientFrame) -> String {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 192, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(crate::fixtures::random(192))]
 
     #[test]
     fn no_order_of_events_breaks_the_protocol_or_the_bounds(

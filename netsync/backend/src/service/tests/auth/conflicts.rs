@@ -28,6 +28,13 @@ const NOTES: &str = "type Note @model(mutations: {create: \"addNote\", update: \
      { id: ID! text: String }";
 
 fn handled(deed: impl FnMut(&ConflictCall) -> Resolution + Send + 'static) -> (Bench, Meddling) {
+    handled_in(NOTES, deed)
+}
+
+fn handled_in(
+    sdl: &str,
+    deed: impl FnMut(&ConflictCall) -> Resolution + Send + 'static,
+) -> (Bench, Meddling) {
     let handler = Meddling {
         deed: Arc::new(Mutex::new(Box::new(deed))),
         told: Arc::default(),
@@ -38,7 +45,7 @@ fn handled(deed: impl FnMut(&ConflictCall) -> Resolution + Send + 'static) -> (B
         conflict_handlers: ConflictHandlers::for_all(handler.clone()),
         ..BackendConfig::with_api_key(KEY)
     };
-    let bench = bench_with(schema(NOTES), config);
+    let bench = bench_with(schema(sdl), config);
     let add = "mutation { addNote(input: {id: \"n\", text: \"a\"}) { id } }";
     bench.data_as(Cast::Alice, add, json!({}));
     (bench, handler)
@@ -82,6 +89,45 @@ fn a_handler_cannot_give_a_record_to_an_owner_that_no_input_can_name() {
         let data = bench.data_as(Cast::Alice, STALE, json!({}));
         assert_eq!(data["editNote"]["owner"], "a-1");
     }
+}
+
+#[test]
+fn a_handler_gives_a_record_to_another_owner_where_inputs_can_as_well() {
+    let declared = "type Note @model(mutations: {create: \"addNote\", update: \"editNote\"}) \
+         @auth(rules: [{allow: owner, identityClaim: \"sub\"}]) { id: ID! text: String owner: String }";
+    let (bench, _) = handled_in(declared, |call| {
+        let mut item = call.new_item.clone();
+        item.insert("owner".to_owned(), json!("b-1"));
+        Resolution::Resolve(item)
+    });
+    let data = bench.data_as(Cast::Alice, STALE, json!({}));
+    assert_eq!(data["editNote"]["owner"], "b-1");
+    let get = "{ getNote(id: \"n\") { text } }";
+    assert_eq!(bench.data_as(Cast::Bob, get, json!({}))["getNote"]["text"], "b");
+    let body = bench.ask_as(Cast::Alice, get, json!({}));
+    assert_eq!(only_error(&body), refusal("getNote", "Query"));
+}
+
+#[test]
+fn a_handler_removes_what_its_caller_may_only_update_and_subscribers_of_updates_hear_it() {
+    let (bench, _) = handled(|_| Resolution::Remove);
+    let connection = bench.connect_as(Cast::Alice);
+    let query = "subscription { edited { id _deleted _version } }";
+    assert_eq!(
+        bench.start_as(Cast::Alice, connection, query)["type"],
+        "start_ack"
+    );
+    let update =
+        "mutation { editNote(input: {id: \"n\", text: \"b\", _version: 7}) { id text _version _deleted } }";
+    let data = bench.data_as(Cast::Alice, update, json!({}));
+    let tombstone = json!({"id": "n", "text": "a", "_version": 2, "_deleted": true});
+    assert_eq!(data["editNote"], tombstone);
+    let messages = bench.messages(connection);
+    assert_eq!(messages.len(), 1, "{messages:?}");
+    assert_eq!(
+        messages[0]["payload"]["data"]["edited"],
+        json!({"id": "n", "_deleted": true, "_version": 2})
+    );
 }
 
 #[test]

@@ -247,3 +247,72 @@ fn rules_and_the_callers_filter_both_hold() {
     assert_eq!(heard.len(), 1, "{heard:?}");
     assert_eq!(heard[0]["payload"]["data"]["onCreateNote"]["id"], "1");
 }
+
+/// Lets everybody in, and counts how often it is asked.
+#[derive(Default)]
+struct Counting(std::sync::atomic::AtomicUsize);
+
+impl Authorizer for Counting {
+    fn authorize(&self, _: &AuthorizerRequest) -> Result<AuthorizerAnswer, AuthorizerFault> {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Ok(AuthorizerAnswer {
+            is_authorized: true,
+            ..AuthorizerAnswer::default()
+        })
+    }
+}
+
+#[test]
+fn a_flood_of_starts_is_stopped_before_the_authorizer_is_asked() {
+    let counting = Arc::new(Counting::default());
+    let config = BackendConfig {
+        auth: AuthSettings {
+            authorizer: Some(AuthorizerSettings {
+                authorizer: counting.clone(),
+                ttl_s: 0,
+            }),
+            ..AuthSettings::default()
+        },
+        limits: crate::config::Limits {
+            frames_per_second_max: 3,
+            ..crate::config::Limits::default()
+        },
+        ..BackendConfig::default()
+    };
+    let bench = bench_with(schema(NOTES), config);
+    let connection = bench.connect_as(Cast::Lambda);
+    let kinds: Vec<Json> = (0..20)
+        .map(|n| {
+            let start = bench.start_with(
+                Cast::Lambda,
+                connection,
+                &n.to_string(),
+                "subscription { onCreateNote { id } }",
+            );
+            start["type"].clone()
+        })
+        .collect();
+    assert_eq!(kinds.iter().filter(|kind| **kind == "start_ack").count(), 3);
+    assert!(kinds[3..].iter().all(|kind| kind == "error"), "{kinds:?}");
+    // Once for the connection, once for each start that was taken.
+    assert_eq!(counting.0.load(std::sync::atomic::Ordering::Relaxed), 4);
+}
+
+#[test]
+fn a_record_that_moves_to_another_owner_is_heard_of_by_that_one_alone() {
+    let bench = guarded(
+        "type Note @model @auth(rules: [{ allow: owner, identityClaim: \"sub\" }]) { text: String owner: String }",
+    );
+    let create = "mutation { createNote(input: {id: \"n\"}) { id } }";
+    bench.data_as(Cast::Alice, create, json!({}));
+    let [alice, bob] = [Cast::Alice, Cast::Bob].map(|who| {
+        let connection = bench.connect_as(who);
+        let answer = bench.start_as(who, connection, "subscription { onUpdateNote { id } }");
+        assert_eq!(answer["type"], "start_ack", "{answer}");
+        connection
+    });
+    let give = "mutation { updateNote(input: {id: \"n\", owner: \"b-1\", _version: 1}) { id } }";
+    bench.data_as(Cast::Alice, give, json!({}));
+    assert_eq!(bench.messages(alice), Vec::<Json>::new());
+    assert_eq!(bench.messages(bob).len(), 1);
+}

@@ -12,6 +12,9 @@ const SEED: u64 = 0x0a07;
 /// Sets of two or three rules that are drawn.
 const DRAWN: usize = 30;
 
+/// What a record's life is told by, in its order.
+const FRAMES: [&str; 3] = ["onCreateNote", "onUpdateNote", "onDeleteNote"];
+
 /// Every rule alone, then sets of several.
 fn rule_sets() -> Vec<Vec<Ruled>> {
     let mut sets: Vec<Vec<Ruled>> = Vec::new();
@@ -213,57 +216,69 @@ impl Table {
         }
     }
 
+    /// Records are made, changed and deleted; each of it is heard by those who may, and by nobody else.
     fn check_frames(&self) {
         let bench = &self.bench;
-        let open: Vec<(Cast, Option<ConnectionId>)> = Cast::BOUND
-            .into_iter()
-            .map(|who| {
-                let connection = bench.connect_as(who);
-                let answer = bench.start_as(who, connection, "subscription { onUpdateNote { id } }");
-                if may_ever(&self.rules, who, "listen") {
-                    assert_eq!(
-                        answer["type"],
-                        "start_ack",
-                        "{}: {answer}",
-                        self.context(who, "listen")
-                    );
-                    return (who, Some(connection));
-                }
-                let error = &answer["payload"]["errors"][0];
-                let (error_type, message) = refusal("onUpdateNote", "Subscription");
-                assert_eq!(
-                    (&error["errorType"], &error["message"]),
-                    (&json!(error_type), &json!(message)),
-                    "{}",
-                    self.context(who, "listen")
-                );
-                (who, None)
-            })
-            .collect();
-        let query = "mutation operation($input: UpdateNoteInput!) { updateNote(input: $input) { id } }";
-        for number in 0..self.subjects.len() {
-            let input = json!({"id": format!("n{number}"), "text": "t", "_version": 1});
-            bench.data_as(Cast::Root, query, json!({"input": input}));
+        let listening = Cast::BOUND.map(|who| (who, self.listen(who)));
+        for (number, subject) in self.subjects.iter().enumerate() {
+            let id = format!("f{number}");
+            self.seed(&id, subject);
+            for (kind, version) in [("update", 1), ("delete", 2)] {
+                let ty = if kind == "update" {
+                    "UpdateNoteInput"
+                } else {
+                    "DeleteNoteInput"
+                };
+                let query =
+                    format!("mutation operation($input: {ty}!) {{ {kind}Note(input: $input) {{ id }} }}");
+                let input = json!({"id": id, "_version": version});
+                bench.data_as(Cast::Root, &query, json!({"input": input}));
+            }
         }
-        for (who, connection) in open {
+        for (who, connection) in listening {
             let Some(connection) = connection else { continue };
-            let heard: Vec<String> = bench
+            let heard: Vec<(String, String)> = bench
                 .messages(connection)
                 .iter()
                 .map(|frame| {
-                    frame["payload"]["data"]["onUpdateNote"]["id"]
-                        .as_str()
-                        .unwrap()
-                        .to_owned()
+                    let field = frame["id"].as_str().unwrap().to_owned();
+                    let id = frame["payload"]["data"][&field]["id"].as_str().unwrap();
+                    (field.clone(), id.to_owned())
                 })
                 .collect();
+            let expected: Vec<(String, String)> = self
+                .visible(who, "listen")
+                .iter()
+                .flat_map(|seeded| {
+                    let id = seeded.replace('n', "f");
+                    FRAMES.map(|field| (field.to_owned(), id.clone()))
+                })
+                .collect();
+            assert_eq!(heard, expected, "{}", self.context(who, "listen"));
+        }
+    }
+
+    /// A connection with all three subscriptions, if the caller may have them.
+    fn listen(&self, who: Cast) -> Option<ConnectionId> {
+        let connection = self.bench.connect_as(who);
+        let may = may_ever(&self.rules, who, "listen");
+        for field in FRAMES {
+            let query = format!("subscription {{ {field} {{ id }} }}");
+            let answer = self.bench.start_with(who, connection, field, &query);
+            let context = self.context(who, field);
+            if may {
+                assert_eq!(answer["type"], "start_ack", "{context}: {answer}");
+                continue;
+            }
+            let error = &answer["payload"]["errors"][0];
+            let (error_type, message) = refusal(field, "Subscription");
             assert_eq!(
-                heard,
-                self.visible(who, "listen"),
-                "{}",
-                self.context(who, "listen")
+                (&error["errorType"], &error["message"]),
+                (&json!(error_type), &json!(message)),
+                "{context}"
             );
         }
+        may.then_some(connection)
     }
 
     fn check_refused(&self, body: &Json, who: Cast, field: &str, parent: &str) {
