@@ -12,7 +12,10 @@ use tokio::sync::Notify;
 #[derive(Debug, Default)]
 pub(super) struct Clock {
     shift_ms: AtomicI64,
+    /// For the one that keeps time; a move is not missed by it.
     moved: Notify,
+    /// For all that wait for a time at the moment.
+    jumped: Notify,
 }
 
 impl Clock {
@@ -25,6 +28,7 @@ impl Clock {
         self.shift_ms
             .store(unix_ms.saturating_sub(system_ms()), Ordering::Relaxed);
         self.moved.notify_one();
+        self.jumped.notify_waiters();
     }
 
     /// Moves the time; it goes on from there.
@@ -35,6 +39,19 @@ impl Clock {
     /// Waits until the clock is set.
     pub(super) async fn moved(&self) {
         self.moved.notified().await;
+    }
+
+    /// Waits until the clock is set to a time or beyond; that it gets there by itself others wait for.
+    pub(super) async fn set_beyond(&self, unix_ms: i64) {
+        loop {
+            let mut jumped = std::pin::pin!(self.jumped.notified());
+            // Before the look, so that no jump falls in between.
+            jumped.as_mut().enable();
+            if self.now_ms() >= unix_ms {
+                return;
+            }
+            jumped.await;
+        }
     }
 }
 

@@ -19,7 +19,7 @@ use crate::service::Backend;
 const ASKING_JOBS_MAX: usize = 32;
 
 /// Most callers at once that an authorizer judges, each on a thread; further callers wait for a place.
-const JUDGED_AT_ONCE_MAX: usize = 64;
+pub(super) const JUDGED_AT_ONCE_MAX: usize = 64;
 
 /// What every handler shares.
 #[derive(Clone)]

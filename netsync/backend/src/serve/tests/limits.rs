@@ -138,6 +138,108 @@ async fn a_call_that_takes_too_long_is_told_so_and_one_that_was_not_begun_never_
 }
 
 #[tokio::test]
+async fn a_call_times_out_by_the_clock_that_is_set() {
+    let (backend, server) = start().await;
+    {
+        let _held = backend.hold_writer();
+        let late = create_text("late");
+        let mut late = std::pin::pin!(exchange(&server, &late));
+        // Set until the call has begun; by the machine's own clock it would have half a minute.
+        let mut now_ms = 1_700_000_000_000;
+        let (_, body) = loop {
+            tokio::select! {
+                biased;
+                reply = &mut late => break reply,
+                () = tokio::task::yield_now() => {}
+            }
+            now_ms += 31_000;
+            server.set_clock(now_ms);
+        };
+        let body: Json = serde_json::from_str(&body).unwrap();
+        assert_eq!(body["errors"][0]["message"], "Execution timed out.", "{body}");
+    }
+    // A clock that moves by less breaks nothing off.
+    let (_, body) = exchange(&server, &create_text("next")).await;
+    assert!(body.contains("\"next\""), "{body}");
+    server.shutdown().await;
+}
+
+/// Lets everybody in, once so many have come.
+struct Turnstile {
+    inside: std::sync::Mutex<usize>,
+    open: std::sync::Condvar,
+    /// Told of each caller that is in.
+    seen: tokio::sync::mpsc::UnboundedSender<usize>,
+}
+
+impl crate::auth::Authorizer for Turnstile {
+    fn authorize(
+        &self,
+        _: &crate::auth::AuthorizerRequest,
+    ) -> Result<crate::auth::AuthorizerAnswer, crate::auth::AuthorizerFault> {
+        let mut inside = self.inside.lock().unwrap();
+        *inside += 1;
+        self.seen.send(*inside).unwrap();
+        // Ended by the test, which makes room for more than ever come.
+        let _inside = self.open.wait_while(inside, |inside| *inside < OPENED).unwrap();
+        Ok(crate::auth::AuthorizerAnswer {
+            is_authorized: true,
+            ..crate::auth::AuthorizerAnswer::default()
+        })
+    }
+}
+
+/// More than the callers of the test below.
+const OPENED: usize = 1_000;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_authorizer_judges_so_many_at_once_and_the_others_wait() {
+    const CALLERS: usize = 70;
+    let (seen, mut inside) = tokio::sync::mpsc::unbounded_channel();
+    let turnstile = Arc::new(Turnstile {
+        inside: std::sync::Mutex::default(),
+        open: std::sync::Condvar::default(),
+        seen,
+    });
+    let mut config = BackendConfig::with_api_key(KEY);
+    config.auth.default_mode = crate::auth::AuthMode::Lambda;
+    config.auth.authorizer = Some(crate::auth::AuthorizerSettings {
+        authorizer: turnstile.clone(),
+        ttl_s: 0,
+    });
+    let kv = KvStore::in_memory().unwrap();
+    let backend = Arc::new(Backend::new(fixtures::blog(), config, kv, os_entropy()).unwrap());
+    let server = serve(([127, 0, 0, 1], 0).into(), backend).await.unwrap();
+    let body = json!({"query": "{ listPosts { nextToken } }"}).to_string();
+    let call = |n: usize| {
+        format!(
+            "POST /graphql HTTP/1.1\r\nhost: x\r\nauthorization: caller-{n}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+            body.len()
+        )
+    };
+    let calls: Vec<String> = (0..CALLERS).map(call).collect();
+    let calls = futures_util::future::join_all(calls.iter().map(|call| exchange(&server, call)));
+    let doorman = async {
+        for expected in 1..=shell::JUDGED_AT_ONCE_MAX {
+            assert_eq!(inside.recv().await, Some(expected));
+        }
+        // All places are taken, and nobody leaves: whoever else came by the time of these calls is not in.
+        for _ in 0..20 {
+            let health = "GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+            assert!(exchange(&server, health).await.0.starts_with("http/1.1 200"));
+        }
+        assert!(inside.try_recv().is_err());
+        *turnstile.inside.lock().unwrap() = OPENED;
+        turnstile.open.notify_all();
+    };
+    let (answers, ()) = tokio::join!(calls, doorman);
+    for (head, body) in answers {
+        assert!(head.starts_with("http/1.1 200"), "{head} {body}");
+    }
+    server.shutdown().await;
+}
+
+#[tokio::test]
 async fn bodies_take_no_more_room_than_there_is() {
     let options = ServeOptions {
         bodies_bytes_max: 500,
