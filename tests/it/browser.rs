@@ -31,6 +31,11 @@ const FLAGS: [&str; 9] = [
     "--window-size=1200,800",
 ];
 
+const QUERY_EDITOR: &str = ".graphiql-query-editor";
+/// The editor of variables, or that of headers where those were chosen.
+const OTHER_EDITOR: &str = ".graphiql-editor-tool .graphiql-editor:not(.hidden)";
+const EXECUTE: &str = "button.graphiql-execute-button";
+
 /// A browser with one tab.
 struct Browser {
     driver: Child,
@@ -81,7 +86,11 @@ impl Browser {
             _profile: profile,
         };
         let options = json!({"binary": "/usr/bin/chromium", "args": arguments});
-        let capabilities = json!({"alwaysMatch": {"browserName": "chrome", "goog:chromeOptions": options}});
+        let capabilities = json!({"alwaysMatch": {
+            "browserName": "chrome",
+            "goog:chromeOptions": options,
+            "goog:loggingPrefs": {"browser": "ALL"},
+        }});
         let opened = browser.ask("POST", "/session", &json!({"capabilities": capabilities}));
         let session = opened["sessionId"]
             .as_str()
@@ -159,6 +168,45 @@ impl Browser {
     }
 }
 
+/// What GraphiQL shows, by its own names.
+impl Browser {
+    /// Puts a text in the place of that of an editor.
+    fn write(&self, editor: &str, text: &str) {
+        let text = json!(text);
+        self.wait(&format!("document.querySelector('{editor} .CodeMirror')"));
+        self.run(&format!(
+            "document.querySelector('{editor} .CodeMirror').CodeMirror.setValue({text})"
+        ));
+    }
+
+    fn press(&self, selector: &str) {
+        self.wait(&format!("document.querySelector('{selector}')"));
+        self.run(&format!("document.querySelector('{selector}').click()"));
+    }
+
+    /// Runs a document in the editor.
+    fn execute(&self, document: &str, variables: &str) {
+        self.write(QUERY_EDITOR, document);
+        self.write(OTHER_EDITOR, variables);
+        self.press(EXECUTE);
+    }
+
+    /// Waits until the answer contains a text.
+    fn wait_for_answer(&self, text: &str) {
+        let answer = "document.querySelector('.graphiql-response .CodeMirror').CodeMirror.getValue()";
+        self.wait(&format!("{answer}.includes({})", json!(text)));
+    }
+
+    /// What the browser complained of.
+    fn complaints(&self) -> Vec<String> {
+        let path = format!("/session/{}/se/log", self.session);
+        let entries = self.ask("POST", &path, &json!({"type": "browser"}));
+        let entries = entries.as_array().expect("a log is a list");
+        let texts = entries.iter().filter_map(|entry| entry["message"].as_str());
+        texts.map(str::to_owned).collect()
+    }
+}
+
 impl Drop for Browser {
     fn drop(&mut self) {
         if !self.session.is_empty() {
@@ -174,45 +222,80 @@ impl Drop for Browser {
 }
 
 #[test]
-fn the_page_runs_queries_listens_shows_docs_and_tables_and_injects_faults() {
+fn graphiql_reads_the_schema_runs_operations_and_listens() {
     let Some(browser) = Browser::start() else { return };
     let server = ServeProcess::start(&npm::schema(), &["--dev"]);
-    browser.open(&format!(
-        "{}#key={API_KEY}",
-        server.url.trim_end_matches("graphql")
-    ));
-    let text = |id: &str| format!("document.getElementById('{id}').textContent");
+    open_page(&browser, &server);
+    let status = "document.getElementById('status').textContent";
 
-    // A subscription listens, a mutation is answered, and the subscriber hears of it.
-    browser.fill("query", "subscription { onCreatePost { id title } }");
-    browser.click("run");
-    browser.wait(&format!("{} === 'listening'", text("live-status")));
-    browser.fill(
-        "query",
-        "mutation Make($t: String!) { createPost(input: {id: \"p1\", title: $t}) { id title _version } }",
+    // A subscription listens, and hears of what another caller creates.
+    browser.execute("subscription { onCreatePost { id title } }", "");
+    browser.wait(&format!("{status} === 'listening'"));
+    browser.run(&format!(
+        "fetch('/graphql', {{method: 'POST', headers: {{'x-api-key': '{API_KEY}'}}, body: JSON.stringify({{query: \
+         'mutation {{ createPost(input: {{id: \"p1\", title: \"<b>fish & chips</b>\"}}) {{ id title }} }}'}})}})"
+    ));
+    browser.wait_for_answer("<b>fish & chips</b>");
+    browser.press(EXECUTE);
+    browser.wait(&format!("{status}.startsWith('closed (1000')"));
+
+    browser.execute(
+        "mutation Rename($t: String!) { updatePost(input: {id: \"p1\", title: $t, _version: 1}) { id title _version } }",
+        "{\"t\": \"peas\"}",
     );
-    browser.fill("variables", "{\"t\": \"<b>fish & chips</b>\"}");
-    browser.click("run");
-    browser.wait(&format!("{}.includes('\"_version\": 1')", text("result")));
-    browser.wait(&format!("{}.startsWith('200 in ')", text("status")));
-    browser.wait(&format!("{}.includes('fish & chips')", text("live")));
-    browser.fill("variables", "no JSON");
-    browser.click("run");
-    browser.wait(&format!(
-        "{}.includes('The variables are no JSON')",
-        text("result")
-    ));
+    browser.wait_for_answer("\"_version\": 2");
+    browser.wait(&format!("{status}.startsWith('200 in ')"));
+    // What is wrong is underlined by GraphiQL and refused by the server.
+    browser.execute("{ getPost(id: \"p1\") { nothing } }", "");
+    browser.wait_for_answer("Validation error of type FieldUndefined");
+    browser.wait("document.querySelector('.graphiql-query-editor .CodeMirror-lint-mark-error')");
+    // The headers of the editor take the place of the key.
+    browser.press("button[data-name=\"headers\"]");
+    browser.wait(
+        "document.querySelector('.graphiql-editor-tool .graphiql-editor').classList.contains('hidden')",
+    );
+    browser.write(OTHER_EDITOR, "{\"x-api-key\": \"wrong\"}");
+    browser.write(QUERY_EDITOR, "{ getPost(id: \"p1\") { title } }");
+    browser.press(EXECUTE);
+    browser.wait_for_answer("UnauthorizedException");
+    browser.write(OTHER_EDITOR, "");
+    browser.press(EXECUTE);
+    browser.wait_for_answer("\"peas\"");
 
-    browser.click("tab-docs");
-    browser.wait(&format!("{}.includes('getPost')", text("docs-type")));
-    browser.fill("docs-search", "createPostInput");
-    browser.wait("document.querySelectorAll('#docs-list li').length > 0");
-    browser.run("document.querySelector('#docs-list button').click()");
-    browser.wait(&format!("{}.includes('title')", text("docs-type")));
+    // From the schema to the field of a type, by clicks.
+    browser.press("button[aria-label=\"Show Documentation Explorer\"]");
+    let explorer = "document.querySelector('.graphiql-doc-explorer').textContent";
+    browser.press(".graphiql-doc-explorer a.graphiql-doc-explorer-type-name");
+    browser.wait(&format!("{explorer}.includes('syncPosts')"));
+    browser.run(
+        "[...document.querySelectorAll('.graphiql-doc-explorer a')].find((one) => one.textContent === 'Post').click()",
+    );
+    browser.wait(&format!("{explorer}.includes('_lastChangedAt')"));
+
+    picture(&browser);
+    let complaints = browser.complaints();
+    let policy = complaints
+        .iter()
+        .find(|text| text.contains("Content Security Policy"));
+    assert_eq!(policy, None, "{complaints:#?}");
+    let thrown = complaints.iter().find(|text| text.contains("Uncaught"));
+    assert_eq!(thrown, None, "{complaints:#?}");
+}
+
+#[test]
+fn the_page_shows_tables_and_injects_faults() {
+    let Some(browser) = Browser::start() else { return };
+    let server = ServeProcess::start(&npm::schema(), &["--dev"]);
+    open_page(&browser, &server);
+    let text = |id: &str| format!("document.getElementById('{id}').textContent");
+    browser.execute(
+        "mutation Make($t: String!) { createPost(input: {id: \"p1\", title: $t}) { id title _version } }",
+        "{\"t\": \"<b>fish & chips</b>\"}",
+    );
+    browser.wait_for_answer("\"_version\": 1");
 
     // What is stored is shown as text, whatever it looks like.
     browser.click("tab-tables");
-    browser.run("const model = document.getElementById('table-model'); window.chosen = model");
     browser.wait("document.getElementById('table-model').options.length > 1");
     browser.run("const model = document.getElementById('table-model'); model.value = 'Post'; model.dispatchEvent(new Event('change'));");
     browser.wait(&format!("{}.includes('<b>fish & chips</b>')", text("table")));
@@ -221,27 +304,37 @@ fn the_page_runs_queries_listens_shows_docs_and_tables_and_injects_faults() {
         json!(0)
     );
 
+    browser.click("tab-query");
+    browser.execute("subscription { onCreatePost { id title } }", "");
+    browser.wait(&format!("{} === 'listening'", text("status")));
     browser.click("tab-faults");
     browser.fill("fault", "nonsense");
     browser.run("document.getElementById('fault-form').requestSubmit()");
     browser.wait(&format!("{}.includes('is no fault')", text("fault-error")));
     browser.fill("fault", "cut-sockets");
     browser.run("document.getElementById('fault-form').requestSubmit()");
-    browser.wait(&format!("{}.startsWith('closed (1006')", text("live-status")));
+    browser.wait(&format!("{}.startsWith('closed (1006')", text("status")));
     browser.fill("fault", "fail=503*all");
     browser.run("document.getElementById('fault-form').requestSubmit()");
     browser.wait(&format!("{}.includes('fail=503*all')", text("fault-state")));
     browser.click("tab-query");
-    browser.fill("variables", "");
-    browser.fill("query", "{ listPosts { items { id } } }");
-    browser.click("run");
+    browser.execute("{ listPosts { items { id } } }", "");
+    browser.wait_for_answer("\"status\": 503");
     browser.wait(&format!("{}.startsWith('503 in ')", text("status")));
+}
+
+/// Opens the page with the server's key, and waits until GraphiQL is there.
+fn open_page(browser: &Browser, server: &ServeProcess) {
+    let page = server.url.trim_end_matches("graphql");
+    browser.open(&format!("{page}#key={API_KEY}"));
+    browser.wait("document.querySelector('.graphiql-query-editor .CodeMirror')");
+}
+
+/// Keeps a picture of the page where somebody asks for one.
+fn picture(browser: &Browser) {
     if let Some(path) = env::var_os("LANDFALL_SCREENSHOT") {
-        let shot = browser.ask(
-            "GET",
-            &format!("/session/{}/screenshot", browser.session),
-            &json!({}),
-        );
+        let address = format!("/session/{}/screenshot", browser.session);
+        let shot = browser.ask("GET", &address, &json!({}));
         std::fs::write(path, shot.as_str().unwrap_or_default()).expect("the picture can be written");
     }
 }

@@ -1,10 +1,12 @@
 //! `landfall serve` as those meet it who host it: its log, its end by signals, its certificate, what it refuses.
 #![cfg(unix)]
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -76,6 +78,16 @@ impl Hosted {
         reply
     }
 
+    /// The body of a reply, unless the server ends before it is sent.
+    fn try_ask(&self, query: &str) -> Option<Value> {
+        let address = self.url.split('/').nth(2)?;
+        let mut stream = TcpStream::connect(address).ok()?;
+        stream.write_all(self.request(KEY, query).as_bytes()).ok()?;
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).ok()?;
+        serde_json::from_str(reply.split_once("\r\n\r\n")?.1).ok()
+    }
+
     fn signal(&self, name: &str) {
         let sent = Command::new("kill")
             .args(["-s", name, &self.child.id().to_string()])
@@ -130,6 +142,77 @@ fn a_second_signal_does_not_wait() {
     }
     hosted.signal("INT");
     assert_eq!(hosted.end().code(), Some(1), "{}", hosted.log());
+}
+
+#[test]
+fn what_was_acknowledged_is_there_after_a_kill_in_the_middle_of_writes() {
+    const WRITERS: usize = 8;
+    const ROUNDS: usize = 3;
+    const ACKNOWLEDGED_BEFORE_THE_KILL: usize = 60;
+    let data = tempfile::tempdir().expect("a temporary folder can be made");
+    let args = ["--data", data.path().to_str().expect("its name is text")];
+    let mut acknowledged = BTreeSet::new();
+    let begun = Hosted::start(&args).try_ask("{ syncPosts(limit: 1) { startedAt } }");
+    let begun_ms = begun.expect("it answers")["data"]["syncPosts"]["startedAt"].take();
+    for round in 0..ROUNDS {
+        let mut hosted = Hosted::start(&args);
+        let count = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            let writers: Vec<_> = (0..WRITERS)
+                .map(|writer| {
+                    let (hosted, count) = (&hosted, &count);
+                    scope.spawn(move || {
+                        let mut done = Vec::new();
+                        loop {
+                            let id = format!("r{round}-w{writer}-{}", done.len());
+                            let create = format!(
+                                "mutation {{ createPost(input: {{id: \"{id}\", title: \"t\"}}) {{ _version }} }}"
+                            );
+                            match hosted.try_ask(&create) {
+                                Some(body) if body["data"]["createPost"]["_version"] == 1 => done.push(id),
+                                _ => return done,
+                            }
+                            count.fetch_add(1, Ordering::Relaxed);
+                        }
+                    })
+                })
+                .collect();
+            let enough = || count.load(Ordering::Relaxed) >= ACKNOWLEDGED_BEFORE_THE_KILL;
+            while !enough() && writers.iter().any(|writer| !writer.is_finished()) {
+                std::thread::yield_now();
+            }
+            hosted.signal("KILL");
+            for writer in writers {
+                acknowledged.extend(writer.join().expect("writers only ask"));
+            }
+        });
+        hosted.end();
+        assert!(acknowledged.len() >= (round + 1) * ACKNOWLEDGED_BEFORE_THE_KILL);
+    }
+    let hosted = Hosted::start(&args);
+    // Both tables: the base, and the changes since the beginning.
+    for since in [String::new(), format!("lastSync: {begun_ms}")] {
+        let mut found = BTreeSet::new();
+        let mut token = Value::Null;
+        loop {
+            let query = format!(
+                "{{ syncPosts(limit: 1000, nextToken: {token} {since}) {{ items {{ id _version }} nextToken }} }}"
+            );
+            let mut page = hosted.try_ask(&query).expect("it answers")["data"]["syncPosts"].take();
+            let items = page["items"].as_array().expect("a page has items");
+            found.extend(
+                items
+                    .iter()
+                    .filter_map(|item| item["id"].as_str().map(str::to_owned)),
+            );
+            token = page["nextToken"].take();
+            if token.is_null() {
+                break;
+            }
+        }
+        let lost: Vec<&String> = acknowledged.difference(&found).collect();
+        assert!(lost.is_empty(), "{lost:?}");
+    }
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod kill;
 mod log_command;
 mod logs;
 mod migration_crash;
+mod npm_assertions;
 mod protocol;
 mod support;
 mod tidy;

@@ -23,7 +23,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use figure::Figure;
 use rows::Scale;
 
-/// Measures the store, or the backend. Takes about two minutes; `--quick` takes seconds and says less.
+/// Measures the store, or the backend. Takes some minutes; `--quick` takes seconds and says less.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Args {
     /// What is measured.
@@ -41,7 +41,8 @@ pub(crate) struct Args {
     /// Only figures whose name contains this.
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
-    /// Open the store in this directory, print what memory it takes, and wait to be killed; used by `bench` itself.
+    /// Open the store, or serve the tables, in this directory, print what memory that takes, and wait to be killed; used
+    /// by `bench` itself.
     #[arg(long, hide = true, value_name = "DIR")]
     hold: Option<PathBuf>,
 }
@@ -62,7 +63,7 @@ struct Group {
     measure: fn(&std::path::Path, &Scale) -> miette::Result<Vec<Figure>>,
 }
 
-const GROUPS: [Group; 9] = [
+const GROUPS: [Group; 10] = [
     Group {
         subject: Subject::Backend,
         names: &backend::CALLS,
@@ -72,6 +73,11 @@ const GROUPS: [Group; 9] = [
         subject: Subject::Backend,
         names: &backend::FAN_OUT,
         measure: backend::fan_out,
+    },
+    Group {
+        subject: Subject::Backend,
+        names: &backend::SIZE,
+        measure: backend::size,
     },
     Group {
         subject: Subject::Store,
@@ -120,7 +126,10 @@ const GROUPS: [Group; 9] = [
 
 pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
     if let Some(directory) = &args.hold {
-        return hold::run(directory).await;
+        return match args.subject {
+            Subject::Store => hold::run(directory).await,
+            Subject::Backend => backend::hold(directory).await,
+        };
     }
     // Measuring blocks; the store has threads of its own.
     tokio::task::spawn_blocking(move || measure(&args))

@@ -53,10 +53,18 @@ pub(crate) fn schema() -> PathBuf {
 /// # Panics
 /// If the binary does not translate it.
 pub(crate) fn write_introspection(folder: &Path) -> PathBuf {
+    write_introspection_of(&schema(), folder)
+}
+
+/// Writes another schema as the npm client reads it, and answers with the file.
+///
+/// # Panics
+/// If the binary does not translate it.
+pub(crate) fn write_introspection_of(schema: &Path, folder: &Path) -> PathBuf {
     let mut command = landfall();
     let output = command
         .args(["modelgen", "--introspection"])
-        .arg(schema())
+        .arg(schema)
         .output()
         .expect("the binary runs");
     assert!(

@@ -1,4 +1,4 @@
-//! Figures of the served backend over loopback: mutations, sync, fan-out.
+//! Figures of the served backend over loopback: mutations, sync, fan-out. What many rows cost is in `size.rs`.
 //!
 //! The floor is a plain axum server that parses the same JSON, writes the same rows to redb (as many to a commit as wait
 //! for one) or reads them, and answers as many bytes (`floor.rs`). Clients are the same for both and as thin as they can be
@@ -6,6 +6,7 @@
 
 mod client;
 mod floor;
+mod size;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -21,6 +22,8 @@ use tokio::sync::mpsc;
 use super::figure::Figure;
 use super::rows::{self, Scale, item, per_second, report};
 use client::{Connection, Subscriber};
+
+pub(super) use size::{SIZE, hold, size};
 
 /// Clients that call at the same time.
 const CLIENTS: usize = 32;
@@ -81,6 +84,16 @@ fn create(number: usize) -> String {
     json!({"query": query, "variables": {"input": input, "condition": null}}).to_string()
 }
 
+/// An update of the item of that number, the version that it was created with in it.
+fn update(number: usize) -> String {
+    let query = format!(
+        "mutation operation($input: UpdateItemInput!, $condition: ModelItemConditionInput) {{ \
+         updateItem(input: $input, condition: $condition) {{ {SELECTION} }} }}"
+    );
+    let input = json!({"id": rows::id(number), "note": "another note of a sentence or so", "_version": 1});
+    json!({"query": query, "variables": {"input": input, "condition": null}}).to_string()
+}
+
 /// A page of a base sync.
 fn sync(token: &Json) -> String {
     let query = format!(
@@ -101,12 +114,24 @@ struct Rates {
     rows: f64,
 }
 
-async fn mutate(address: SocketAddr, clients: usize, from: usize, of_each: usize) -> miette::Result<f64> {
+/// Mutations per second of clients that send the bodies `from..from + clients * of_each`.
+async fn mutate<B>(
+    address: SocketAddr,
+    clients: usize,
+    from: usize,
+    of_each: usize,
+    body_of: B,
+) -> miette::Result<f64>
+where
+    B: Fn(usize) -> String + Copy + Send + Sync + 'static,
+{
     let begun = Instant::now();
     let calling = (0..clients).map(|client| async move {
         let mut connection = Connection::open(address, KEY).await?;
         for number in 0..of_each {
-            let body = connection.post(&create(from + client * of_each + number)).await?;
+            let body = connection
+                .post(&body_of(from + client * of_each + number))
+                .await?;
             if memmem(body, b"\"errors\"") || !memmem(body, b"\"_version\"") {
                 return Err(miette::miette!("{}", String::from_utf8_lossy(body)));
             }
@@ -124,54 +149,74 @@ fn memmem(bytes: &[u8], wanted: &[u8]) -> bool {
         .any(|window| window == wanted)
 }
 
-async fn synchronize(address: SocketAddr, clients: usize, times: usize, rows: usize) -> miette::Result<f64> {
+/// What clients that synced saw.
+struct Synced {
+    /// Rows of each sync.
+    rows: usize,
+    /// Rows of all clients in a second.
+    rate: f64,
+}
+
+/// Has clients sync everything so many times; `expected` is how many rows each sync must bring.
+async fn synchronize(
+    address: SocketAddr,
+    clients: usize,
+    times: usize,
+    expected: Option<usize>,
+) -> miette::Result<Synced> {
     let begun = Instant::now();
     let syncing = (0..clients).map(|_| async move {
         let mut connection = Connection::open(address, KEY).await?;
+        let mut rows = 0;
         for _ in 0..times {
-            let (mut token, mut seen) = (Json::Null, 0);
-            loop {
-                let body = connection.post(&sync(&token)).await?;
-                // Counted without parsing the rows: this measures the server.
-                seen += body
-                    .windows(10)
-                    .filter(|window| window == b"\"_version\"")
-                    .count();
-                token = client::next_token(body)?;
-                if token.is_null() {
-                    break;
-                }
-            }
-            if seen != rows {
-                return Err(miette::miette!("{seen} of {rows} rows came"));
+            rows = sync_all(&mut connection).await?;
+            if expected.is_some_and(|expected| expected != rows) {
+                return Err(miette::miette!("a sync brought {rows} rows and not {expected:?}"));
             }
         }
-        Ok(())
+        Ok(rows)
     });
-    spawn_all(syncing).await?;
-    Ok(per_second(clients * times * rows, begun.elapsed()))
+    let rows = spawn_all(syncing).await?.into_iter().max().unwrap_or_default();
+    Ok(Synced {
+        rows,
+        rate: per_second(clients * times * rows, begun.elapsed()),
+    })
+}
+
+/// The rows of one base sync, counted without parsing them: this measures the server.
+async fn sync_all(connection: &mut Connection) -> miette::Result<usize> {
+    let (mut token, mut seen) = (Json::Null, 0);
+    loop {
+        let body = connection.post(&sync(&token)).await?;
+        seen += body
+            .windows(10)
+            .filter(|window| window == b"\"_version\"")
+            .count();
+        token = client::next_token(body)?;
+        if token.is_null() {
+            return Ok(seen);
+        }
+    }
 }
 
 /// Runs clients beside each other, on all threads of the runtime.
-async fn spawn_all<F>(clients: impl Iterator<Item = F>) -> miette::Result<()>
+async fn spawn_all<F, T>(clients: impl Iterator<Item = F>) -> miette::Result<Vec<T>>
 where
-    F: Future<Output = miette::Result<()>> + Send + 'static,
+    F: Future<Output = miette::Result<T>> + Send + 'static,
+    T: Send + 'static,
 {
     let tasks: Vec<_> = clients.map(tokio::spawn).collect();
-    for done in try_join_all(tasks).await.map_err(report)? {
-        done?;
-    }
-    Ok(())
+    try_join_all(tasks).await.map_err(report)?.into_iter().collect()
 }
 
 async fn rates(address: SocketAddr, scale: &Scale) -> miette::Result<Rates> {
     let of_each = (scale.mutations / 5).max(1);
     let rows = scale.mutations + CLIENTS * of_each;
     Ok(Rates {
-        mutations_alone: mutate(address, 1, 0, scale.mutations).await?,
-        mutations: mutate(address, CLIENTS, scale.mutations, of_each).await?,
-        rows_alone: synchronize(address, 1, 2 * scale.syncs, rows).await?,
-        rows: synchronize(address, CLIENTS, scale.syncs, rows).await?,
+        mutations_alone: mutate(address, 1, 0, scale.mutations, create).await?,
+        mutations: mutate(address, CLIENTS, scale.mutations, of_each, create).await?,
+        rows_alone: synchronize(address, 1, 2 * scale.syncs, Some(rows)).await?.rate,
+        rows: synchronize(address, CLIENTS, scale.syncs, Some(rows)).await?.rate,
     })
 }
 

@@ -45,7 +45,7 @@ pub(super) async fn run(directory: &Path) -> miette::Result<ExitCode> {
 }
 
 /// Memory of this process in MiB, of its own and not shared with files; 0 where the system does not say.
-fn memory_mib() -> f64 {
+pub(super) fn memory_mib() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let kib = status
         .lines()

@@ -37,8 +37,8 @@ pub(super) fn size(directory: &Path, scale: &Scale) -> miette::Result<Vec<Figure
     let large_alone = cost_of_saves(&mut store, scale.rows_large, SAVES_ALONE, 1)?;
     let large_cost = cost_of_saves(&mut store, scale.rows_large + SAVES_ALONE, SAVES, 64)?;
     drop(store);
-    let small_held = hold_and_kill(&small)?;
-    let held = hold_and_kill(&large)?;
+    let small_held = hold_and_kill("store", &small)?;
+    let held = hold_and_kill("store", &large)?;
     // The store was killed with a write behind it; this opening takes over its journal, and closes it cleanly.
     let after_kill = time_to_open(&large)?;
     let after_close = time_to_open(&large)?;
@@ -98,11 +98,11 @@ fn time_to_open(directory: &Path) -> miette::Result<Duration> {
     Ok(elapsed)
 }
 
-/// Has another process hold the store open, and kills it. Returns what it said of itself.
-fn hold_and_kill(directory: &Path) -> miette::Result<Json> {
+/// Has another process hold the store open, or serve the tables of the backend, and kills it. Returns what it said of itself.
+pub(super) fn hold_and_kill(subject: &str, directory: &Path) -> miette::Result<Json> {
     let program = std::env::current_exe().map_err(report)?;
     let mut child = Command::new(program)
-        .args(["bench", "--hold"])
+        .args(["bench", subject, "--hold"])
         .arg(directory)
         .stdout(Stdio::piped())
         .spawn()

@@ -122,7 +122,7 @@ async fn exchange(server: &ServerHandle, request: &str) -> (String, String) {
     let mut reply = Vec::new();
     // A reply that is lost ends in an error; what came before it is what the caller has.
     let _ = stream.read_to_end(&mut reply).await;
-    let reply = String::from_utf8(reply).unwrap();
+    let reply = String::from_utf8_lossy(&reply);
     let (head, body) = reply.split_once("\r\n\r\n").unwrap_or((&reply, ""));
     (head.to_lowercase(), body.to_owned())
 }

@@ -296,7 +296,7 @@ impl Audience {
                 .map(|mut message| message["payload"]["data"][&field].take())
                 .collect()
         };
-        assert_eq!(told(self.full), [answer.clone()]);
+        assert_eq!(told(self.full), std::slice::from_ref(answer));
         assert_eq!(
             told(self.narrow),
             [json!({"id": answer["id"], "_version": answer["_version"]})]

@@ -39,6 +39,7 @@ async fn a_server_that_is_not_in_development_mode_has_none_of_it() {
     for path in [
         "/",
         "/_page/page.js",
+        "/_page/graphiql.js",
         "/_admin",
         "/_admin/faults",
         "/_admin/tables/Post",
@@ -204,18 +205,33 @@ async fn tables_are_shown_page_by_page_as_they_are_stored() {
 #[tokio::test]
 async fn the_page_needs_nothing_from_elsewhere() {
     let (_, server) = develop().await;
-    for (path, kind) in [
-        ("/", "text/html"),
-        ("/_page/style.css", "text/css"),
-        ("/_page/page.js", "text/javascript"),
-    ] {
+    let load = async |path: &str| {
         let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
         let (head, body) = exchange(&server, &request).await;
-        assert!(head.starts_with("http/1.1 200") && head.contains(kind), "{head}");
+        assert!(head.starts_with("http/1.1 200"), "{path}: {head}");
         assert!(
-            head.contains("content-security-policy: default-src 'none'"),
-            "{head}"
+            head.contains("content-security-policy: default-src 'none'; script-src 'self';"),
+            "{path}: {head}"
         );
+        (head, body)
+    };
+    let (_, page) = load("/").await;
+    let addresses: Vec<&str> = page
+        .split('"')
+        .filter(|text| text.starts_with("/_page/"))
+        .collect();
+    assert_eq!(addresses.len(), 7, "{addresses:?}");
+    for path in addresses {
+        let (head, body) = load(path).await;
+        let kind = if path.ends_with(".css") {
+            "text/css"
+        } else {
+            "text/javascript"
+        };
+        assert!(head.contains(kind), "{path}: {head}");
+        if head.contains("content-encoding: gzip") {
+            continue;
+        }
         assert!(
             !body.contains("http://") && !body.contains("https://") && !body.contains("innerHTML"),
             "{path}"
