@@ -32,12 +32,22 @@ pub struct SyncSettings {
     pub delta_life: Duration,
     /// How the store hears of changes of a model; by subscriptions, if nothing is said here.
     pub listening: BTreeMap<ModelName, Listen>,
+    /// Who the user is, as the owner fields of records have it. Given, subscriptions to models with an owner rule name it
+    /// as an argument, as Amplify's clients do by a claim of the token; APIs of its first generation demand that. Without,
+    /// the server is left to apply its rules, which those of today do. None by default.
+    pub owner: Option<String>,
     /// When a record is noticed that no longer satisfies the expression of its model.
     pub leaving: Leaving,
     /// Models that are synced at the same time.
     pub models_in_parallel: usize,
-    /// Mutations of unrelated records that are on their way at the same time.
+    /// Mutations of unrelated records that are on their way at the same time, at most: fewer while the server fails or
+    /// throttles.
     pub lanes: usize,
+    /// Mutations that travel in one request at most, told apart by aliases; each is answered and judged alone. More than
+    /// one is for servers that are known to take it, such as Landfall's backend with few round trips to spare; a lost
+    /// answer leaves the outcome of all of them unknown. One by default, as with Amplify's clients; at most
+    /// [`BATCH_MAX`](landfall_wire::BATCH_MAX) are sent together. Ours.
+    pub mutations_per_request: usize,
     /// Decides conflicts. By default the changed fields are applied to the server's record.
     pub conflict_handler: Arc<dyn ConflictHandler>,
     /// How long the conflict handler may take. After that the change is parked, with the server's record beside it.
@@ -101,9 +111,11 @@ impl Default for SyncSettings {
             tombstone_life: Duration::from_secs(30 * 24 * 60 * 60),
             delta_life: Duration::from_secs(30 * 60),
             listening: BTreeMap::new(),
+            owner: None,
             leaving: Leaving::default(),
             models_in_parallel: 4,
             lanes: 32,
+            mutations_per_request: 1,
             conflict_handler: Arc::new(ApplyLocalChanges),
             conflict_timeout: Duration::from_secs(5 * 60),
             error_handler: Arc::new(LogErrors),
@@ -121,6 +133,7 @@ impl fmt::Debug for SyncSettings {
             .field("listening", &self.listening)
             .field("models_in_parallel", &self.models_in_parallel)
             .field("lanes", &self.lanes)
+            .field("mutations_per_request", &self.mutations_per_request)
             .finish_non_exhaustive()
     }
 }

@@ -4,7 +4,9 @@
 
 use futures_util::future::BoxFuture;
 
-use landfall_core::{FieldMap, FieldName, ModelName, MutationKind, RecordKey, RemoteRecord, Resolution};
+use landfall_core::{
+    FieldMap, FieldName, ModelName, MutationKind, RecordKey, RemoteRecord, Resolution, Value,
+};
 
 /// A local change that met a newer record on the server.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,8 +29,10 @@ pub struct SyncConflict {
 
 /// Decides conflicts (Amplify's `conflictHandler`).
 ///
-/// Called only if the server refuses a change for its version: under AUTOMERGE that is a delete, under
-/// OPTIMISTIC_CONCURRENCY any change.
+/// Called if the server refuses a change for its version (under AUTOMERGE that is a delete, under
+/// OPTIMISTIC_CONCURRENCY any change), and, ours, if a create finds that the server has another record with its
+/// identifier: another client was first, or has changed the record since it was made and before the answer to the create
+/// was heard.
 pub trait ConflictHandler: Send + Sync {
     /// Answers what is to be done. The change waits meanwhile, others go on.
     fn decide(&self, conflict: SyncConflict) -> BoxFuture<'static, Resolution>;
@@ -146,13 +150,32 @@ impl Process {
 }
 
 /// Applies the fields that were changed locally to the server's record.
+///
+/// A create sets every field and was made on nothing, so of a record that another client has made under the same
+/// identifier it fills in what is missing and puts nothing back: what a field holds that both set is the server's.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ApplyLocalChanges;
 
 impl ConflictHandler for ApplyLocalChanges {
-    fn decide(&self, _: SyncConflict) -> BoxFuture<'static, Resolution> {
-        Box::pin(std::future::ready(Resolution::KeepLocal))
+    fn decide(&self, conflict: SyncConflict) -> BoxFuture<'static, Resolution> {
+        let resolution = match conflict.kind {
+            MutationKind::Create => Resolution::Merged(missing_there(&conflict)),
+            MutationKind::Update | MutationKind::Delete => Resolution::KeepLocal,
+        };
+        Box::pin(std::future::ready(resolution))
     }
+}
+
+/// The fields of the local change of which the server's record has no value.
+fn missing_there(conflict: &SyncConflict) -> FieldMap {
+    let local = conflict.local.as_ref();
+    let missing = conflict.changed.iter().filter(|name| {
+        let theirs = conflict.remote.fields.get(*name);
+        theirs.is_none_or(Value::is_null)
+    });
+    missing
+        .filter_map(|name| Some((name.clone(), local?.get(name)?.clone())))
+        .collect()
 }
 
 /// Lets the server's record stand.
@@ -178,5 +201,61 @@ impl ErrorHandler for LogErrors {
             message = error.message,
             "sync error"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use landfall_core::{RecordId, RecordVersion, SyncMetadata};
+
+    use super::*;
+
+    fn conflict(kind: MutationKind, local: &[(&str, &str)], remote: &[(&str, &str)]) -> SyncConflict {
+        let fields = |of: &[(&str, &str)]| -> FieldMap {
+            of.iter()
+                .map(|(name, value)| ((*name).into(), (*value).into()))
+                .collect()
+        };
+        SyncConflict {
+            key: RecordKey::new("Note", "a"),
+            kind,
+            local: Some(fields(local)),
+            base: None,
+            remote: RemoteRecord {
+                id: RecordId::text("a"),
+                fields: fields(remote),
+                sync: SyncMetadata {
+                    version: RecordVersion(1),
+                    last_changed_at_ms: 0,
+                    deleted: false,
+                },
+            },
+            changed: local.iter().map(|(name, _)| (*name).into()).collect(),
+            attempts: 1,
+        }
+    }
+
+    fn decided(conflict: SyncConflict) -> Resolution {
+        let decision = ApplyLocalChanges.decide(conflict).now_or_never();
+        decision.expect("it answers at once")
+    }
+
+    #[test]
+    fn a_create_fills_in_what_another_record_lacks_and_puts_nothing_back() {
+        let local = [("text", "mine"), ("note", "kept")];
+        let resolution = decided(conflict(MutationKind::Create, &local, &[("text", "theirs")]));
+        let expected = FieldMap::from([("note".into(), "kept".into())]);
+        assert_eq!(resolution, Resolution::Merged(expected));
+    }
+
+    #[test]
+    fn an_update_keeps_what_was_changed() {
+        let resolution = decided(conflict(
+            MutationKind::Update,
+            &[("text", "mine")],
+            &[("text", "theirs")],
+        ));
+        assert_eq!(resolution, Resolution::KeepLocal);
     }
 }

@@ -11,7 +11,7 @@ use actix::{ActorContext, Context};
 use serde_json::{Value as Json, json};
 use tokio::sync::mpsc;
 
-use landfall_core::{ModelName, MutationKind, Record, RecordKey};
+use landfall_core::{ModelName, MutationKind, Record, RecordKey, RecordVersion};
 
 use crate::actor;
 use crate::env::Env;
@@ -136,6 +136,16 @@ pub enum HubEvent {
         /// What is wrong with it.
         reason: String,
     },
+    /// The server has an older version of a record than it had told, or other content under the same version: it was
+    /// restored from a backup, or is at fault. Its record of now is taken over. Ours.
+    ServerWentBack {
+        /// The record.
+        key: RecordKey,
+        /// The version that it had told.
+        known: RecordVersion,
+        /// The version that it has.
+        found: RecordVersion,
+    },
     /// A subscription failed and is retried alone. Ours.
     SubscriptionFailed {
         /// The model.
@@ -173,6 +183,7 @@ impl HubEvent {
             Self::ConflictResolved { .. } => "conflictResolved",
             Self::NonApplicableDataReceived { .. } => "nonApplicableDataReceived",
             Self::RecordQuarantined { .. } => "recordQuarantined",
+            Self::ServerWentBack { .. } => "serverWentBack",
             Self::SubscriptionFailed { .. } => "subscriptionFailed",
             Self::Lagged { .. } => "lagged",
         }
@@ -226,6 +237,9 @@ impl HubEvent {
             Self::OutboxPaused { reason } => json!({ "reason": reason }),
             Self::ConflictResolved { key, accepted_remote } => {
                 json!({ "model": key.model, "id": key.id, "acceptedRemote": accepted_remote })
+            }
+            Self::ServerWentBack { key, known, found } => {
+                json!({ "model": key.model, "id": key.id, "known": known.0, "found": found.0 })
             }
             Self::NonApplicableDataReceived { model, errors } => {
                 json!({ "modelName": model, "errors": errors })

@@ -5,12 +5,14 @@
 //! `StorageActor` note that a mutation goes out and what became of it, in that order; asks the app's conflict handler,
 //! tells its error handler, the hub, and the `ReachabilityActor` how the server answers.
 //!
-//! The machine (`mutation/machine.rs`, with `gate.rs` and `verdict.rs`) decides, this shell performs.
+//! The machine (`mutation/machine.rs`, with `gate.rs` and `verdict.rs`) decides, this shell performs. Which mutations share
+//! a request is `batch.rs`.
 //!
 //! Invariants: 1. nothing is sent that is not marked sent on disk; 2. after a lost reply the server is asked before
 //! anything is sent again; 3. no failure of the network, of credentials or of the store drops a mutation; 4. what is
 //! refused is told with the whole payload, after it is parked on disk.
 
+mod batch;
 mod catalog;
 mod gate;
 mod machine;
@@ -24,9 +26,10 @@ use std::panic::AssertUnwindSafe;
 use actix::Context;
 use actix::prelude::*;
 use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 
 use landfall_core::{FieldMap, ModelDef, Mutation, RecordVersion, RemoteRecord, Row, Seq};
-use landfall_wire::{Failure, HttpRequest, HttpResponse, MutationReply, TransportError};
+use landfall_wire::{BATCH_MAX, Failure, HttpRequest, HttpResponse, MutationReply, TransportError};
 
 use crate::actor;
 use crate::env::Env;
@@ -79,6 +82,8 @@ pub struct MutationProcessor {
     catalog: Catalog,
     state: State,
     timer: Timer,
+    /// Mutations that go in one request at most; one, once the server has refused such a request.
+    per_request: usize,
 }
 
 impl MutationProcessor {
@@ -87,7 +92,9 @@ impl MutationProcessor {
         let catalog = Catalog::new(&context.schema, &context.settings);
         let lanes = context.settings.lanes.max(1);
         let state = State::new(std::sync::Arc::clone(&context.schema), lanes);
+        let per_request = context.settings.mutations_per_request.clamp(1, BATCH_MAX);
         Self {
+            per_request,
             context,
             catalog,
             state,
@@ -102,9 +109,14 @@ impl MutationProcessor {
             let effects = self
                 .state
                 .step(self.context.env.clock.now_ms(), &mut || entropy.next_u64(), input);
+            let mut sends = Vec::new();
             for effect in effects {
-                inputs.extend(self.perform(effect, ctx));
+                match effect {
+                    Effect::Send(mutation) if self.per_request > 1 => sends.push(*mutation),
+                    effect => inputs.extend(self.perform(effect, ctx)),
+                }
             }
+            inputs.extend(self.send_together(sends, ctx));
         }
         arm(self, ctx, self.state.due_ms());
     }
@@ -225,7 +237,16 @@ impl MutationProcessor {
         ctx: &mut Context<Self>,
         read: impl FnOnce(&Self, Result<HttpResponse, TransportError>) -> Input + 'static,
     ) {
-        let answer = match &self.context.env.transport {
+        let asking = self.ask(request).into_actor(self).map(move |result, actor, ctx| {
+            actor.report(&result);
+            let input = read(actor, result);
+            hear(ctx, input);
+        });
+        ctx.spawn(asking);
+    }
+
+    fn ask(&self, request: HttpRequest) -> BoxFuture<'static, Result<HttpResponse, TransportError>> {
+        match &self.context.env.transport {
             Some(transport) => transport.execute(request),
             None => {
                 let error = TransportError::Unreachable {
@@ -233,18 +254,15 @@ impl MutationProcessor {
                 };
                 std::future::ready(Err(error)).boxed()
             }
-        };
-        let asking = answer.into_actor(self).map(move |result, actor, ctx| {
-            let outcome = Outcome::of_result(&result);
-            actor
-                .context
-                .reachability
-                .tell(ReachabilityMessage::Report(outcome))
-                .unwrap_or(());
-            let input = read(actor, result);
-            hear(ctx, input);
-        });
-        ctx.spawn(asking);
+        }
+    }
+
+    fn report(&self, result: &Result<HttpResponse, TransportError>) {
+        let outcome = Outcome::of_result(result);
+        self.context
+            .reachability
+            .tell(ReachabilityMessage::Report(outcome))
+            .unwrap_or(());
     }
 
     fn known_version(&self, mutation: &Mutation) -> Option<RecordVersion> {

@@ -165,6 +165,9 @@ pub struct RemoteBatch {
     pub left_over: Option<LeftOver>,
     /// Records that could not be read.
     pub bad: Vec<Quarantined>,
+    /// The records are as the server had them at this time of its clock or later: of what changed before, an older version
+    /// is no late message. `None` if they may be late.
+    pub as_of_ms: Option<i64>,
     /// How far sync of the model has got with them.
     pub cursor: Option<SyncCursor>,
 }
@@ -188,6 +191,7 @@ impl RemoteBatch {
             outside: Vec::new(),
             left_over: None,
             bad: Vec::new(),
+            as_of_ms: None,
             cursor: None,
         }
     }
@@ -406,6 +410,7 @@ impl StorageActor {
             queue_changes: self.queue_changes,
             epoch: self.epoch,
         };
+        self.recall_broken(commands.as_slice());
         let mut batch = write::Batch::new(std::mem::take(&mut self.quarantine));
         let (leftovers, mut base) = (self.leftovers, None);
         let written = self.store.write(self.env.clock.wall_ms(), |txn| {
@@ -457,6 +462,16 @@ impl StorageActor {
                     self.look_again(ctx);
                 }
             }
+        }
+    }
+
+    /// Before a broken record is logged: which were logged by an earlier process.
+    fn recall_broken(&mut self, commands: &[StorageMessage]) {
+        let brings_broken = |command: &StorageMessage| matches!(command, StorageMessage::ApplyRemote { batch, .. } if !batch.bad.is_empty());
+        if commands.iter().any(brings_broken)
+            && let Err(error) = self.quarantine.recall(&self.store.reader())
+        {
+            tracing::warn!(%error, "which records were set aside before cannot be read; some may be logged again");
         }
     }
 

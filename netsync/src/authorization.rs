@@ -16,6 +16,7 @@ use serde_json::Map;
 use url::Url;
 
 use crate::error::NetsyncError;
+use crate::server_clock::amz_date;
 use crate::sigv4::{Signed, Signer, sign};
 
 const API_KEY_HEADER: HeaderName = HeaderName::from_static("x-api-key");
@@ -110,6 +111,8 @@ pub(crate) struct Call<'a> {
     pub(crate) host: &'a str,
     pub(crate) region: &'a str,
     pub(crate) body: &'a str,
+    /// How far the server's clock is ahead, in milliseconds.
+    pub(crate) ahead_ms: i64,
 }
 
 impl Secret {
@@ -254,13 +257,18 @@ async fn in_time<T>(
 }
 
 impl Held {
+    /// Whether what is presented depends on the time.
+    pub(crate) fn is_signature(&self) -> bool {
+        matches!(self, Self::Aws(_))
+    }
+
     /// The headers of a request.
     pub(crate) fn headers(&self, call: &Call<'_>) -> Result<Vec<(HeaderName, HeaderValue)>, TransportError> {
         let named = match self {
             Self::ApiKey(key) => vec![(API_KEY_HEADER, key.clone())],
             Self::Token(token) => vec![(AUTHORIZATION, token.clone())],
             Self::Aws(credentials) => {
-                let time = amz_date();
+                let time = amz_date(call.ahead_ms);
                 let session = credentials.session_token.as_ref();
                 let mut signed = vec![
                     ("content-type", BODY_TYPE),
@@ -302,7 +310,7 @@ impl Held {
                 put("Authorization", token.expose());
             }
             Self::Aws(credentials) => {
-                let time = amz_date();
+                let time = amz_date(call.ahead_ms);
                 let session = credentials.session_token.as_ref();
                 let mut signed = vec![
                     ("accept", "application/json, text/javascript"),
@@ -340,11 +348,6 @@ fn signature(credentials: &AwsCredentials, call: &Call<'_>, headers: &[(&str, &s
     sign(&signer, &signed)
 }
 
-/// The time in the form that signatures take.
-fn amz_date() -> String {
-    jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string()
-}
-
 fn header_value(secret: &Secret) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_str(secret.expose()).ok()?;
     value.set_sensitive(true);
@@ -375,6 +378,7 @@ mod tests {
             host: "example.com",
             region: "eu-west-1",
             body: "{}",
+            ahead_ms: 0,
         }
     }
 

@@ -32,6 +32,7 @@ use crate::endpoint::{Endpoint, ProxyUse};
 use crate::error::NetsyncError;
 use crate::present::{self, Presenting};
 use crate::retry_after::retry_after_ms;
+use crate::server_clock::ServerClock;
 use crate::tls::{self, Protocols, Scheme};
 
 /// Most bytes of a reply: a page of 1,000 items may hold 1,000 records of 400 KB, but DynamoDB reads 1 MB per page, so
@@ -56,6 +57,7 @@ pub struct HttpTransport {
 pub(crate) struct Inner {
     pub(crate) endpoint: Endpoint,
     pub(crate) presenting: Presenting,
+    pub(crate) clock: ServerClock,
     pub(crate) host: String,
     pub(crate) requests: Client,
     pub(crate) upgrades: Client,
@@ -84,6 +86,7 @@ impl HttpTransport {
             inner: Arc::new(Inner {
                 endpoint,
                 presenting: Presenting::default(),
+                clock: ServerClock::default(),
                 host,
                 requests,
                 upgrades,
@@ -186,6 +189,7 @@ pub(crate) async fn send(
         host: &inner.host,
         region: &inner.endpoint.region,
         body: &request.body,
+        ahead_ms: inner.clock.ahead_ms(),
     };
     let mut post = inner
         .requests
@@ -198,6 +202,7 @@ pub(crate) async fn send(
     let reply = post.body(request.body.clone()).send().await.map_err(failure)?;
     let status = reply.status().as_u16();
     let retry_after_ms = retry_after_ms(reply.headers());
+    inner.clock.note(reply.headers());
     let body = read_body(reply).await?;
     Ok(HttpResponse {
         status,

@@ -21,6 +21,7 @@ mod error;
 mod http;
 mod present;
 mod retry_after;
+mod server_clock;
 mod sigv4;
 mod strategy;
 #[cfg(test)]

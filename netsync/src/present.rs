@@ -4,7 +4,8 @@
 //! strategy names are tried in order; credentials that the server turns away as such (401, 403) are renewed once before
 //! the next way. A refused request has had no effect, so asking again is safe.
 //!
-//! Invariants: 1. each way is tried once for a request, and once more with renewed credentials; 2. a request whose
+//! Invariants: 1. each way is tried once for a request, once more if the reply tells that our clock is wrong, and once
+//! more with renewed credentials; 2. a request whose
 //! outcome is unknown is never sent again here.
 
 use std::collections::BTreeMap;
@@ -79,7 +80,11 @@ pub(crate) async fn execute(inner: &Inner, request: HttpRequest) -> Result<HttpR
                 continue;
             }
         };
+        let ahead_ms = inner.clock.ahead_ms();
         let mut reply = send(inner, &request, &held).await?;
+        if turned_away(&reply) && signed_at_the_wrong_time(inner, &held, ahead_ms) {
+            reply = send(inner, &request, &held).await?;
+        }
         if turned_away(&reply)
             && let Some(renewed) = authorization.renew(within, &held).await
         {
@@ -99,6 +104,11 @@ pub(crate) async fn execute(inner: &Inner, request: HttpRequest) -> Result<HttpR
     refused.expect("there is at least one way to ask")
 }
 
+/// Whether the server's reply has told that the time which was signed, so far ahead of ours, is wrong.
+fn signed_at_the_wrong_time(inner: &Inner, held: &Held, ahead_ms: i64) -> bool {
+    held.is_signature() && inner.clock.ahead_ms() != ahead_ms
+}
+
 /// Whether the server did not take the credentials as such.
 fn turned_away(reply: &HttpResponse) -> bool {
     matches!(reply.status, 401 | 403)
@@ -116,10 +126,13 @@ fn is_denied(reply: &HttpResponse) -> bool {
         Json::Object(fields) => fields.values().any(|field| !field.is_null()),
         data => !data.is_null(),
     };
-    let first = body["errors"]
-        .get(0)
-        .and_then(|error| error["errorType"].as_str());
-    !has_data && first.is_some_and(|kind| kind.starts_with("Unauthorized"))
+    // Of several mutations in one request, one may have failed for another reason, and after it was carried out.
+    let is_refusal = |error: &Json| {
+        let kind = error["errorType"].as_str();
+        kind.is_some_and(|kind| kind.starts_with("Unauthorized"))
+    };
+    let errors = body["errors"].as_array().map_or(&[][..], Vec::as_slice);
+    !has_data && !errors.is_empty() && errors.iter().all(is_refusal)
 }
 
 /// Credentials for a `start` frame; `attempt` counts those that the server has refused for it.
@@ -135,6 +148,7 @@ pub(crate) async fn for_start(
         host: &inner.host,
         region: &inner.endpoint.region,
         body: payload,
+        ahead_ms: inner.clock.ahead_ms(),
     };
     let mut left = attempt;
     for (_, authorization) in inner.endpoint.ways_for(subject) {
@@ -192,7 +206,13 @@ pub(crate) async fn connect(inner: &Inner) -> Result<Box<dyn Socket>, TransportE
         let Some((mut held, mut is_renewed)) = held else {
             continue;
         };
+        let ahead_ms = inner.clock.ahead_ms();
         let mut opened = websocket::open(inner, &held).await;
+        if matches!(opened, Err(TransportError::Unauthorized { .. }))
+            && signed_at_the_wrong_time(inner, &held, ahead_ms)
+        {
+            opened = websocket::open(inner, &held).await;
+        }
         if matches!(opened, Err(TransportError::Unauthorized { .. }))
             && !is_renewed
             && let Some(renewed) = authorization.renew(within, &held).await

@@ -50,6 +50,7 @@ pub(crate) async fn open(inner: &Inner, held: &Held) -> Result<Box<dyn Socket>, 
         host: &inner.host,
         region: &inner.endpoint.region,
         body: "{}",
+        ahead_ms: inner.clock.ahead_ms(),
     });
     let mut protocols = HeaderValue::from_str(&subprotocols(&credentials)).map_err(|_| {
         let reason = "the credentials do not fit into a header".to_owned();
@@ -85,6 +86,7 @@ async fn upgrade(inner: &Inner, protocols: HeaderValue) -> Result<Box<dyn Socket
             TransportError::Interrupted { reason } => unreachable(reason),
             other => other,
         })?;
+    inner.clock.note(reply.headers());
     check(&reply, &key)?;
     let stream = reply
         .upgrade()

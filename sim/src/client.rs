@@ -212,6 +212,7 @@ impl SimClient {
         let builder = DataStore::builder(&inner.schema)
             .disk(Disk::Custom(inner.disk.opener()))
             .page_size(inner.plan.page_size)
+            .sync_settings(|settings| settings.mutations_per_request = inner.plan.mutations_per_request)
             .error_handler(inner.judge.error_handler());
         let builder = if inner.plan.accepts_remote {
             builder.conflict_handler(landfall::AcceptRemote)

@@ -39,11 +39,11 @@ pub use clock::{SimClock, WALL_START_MS, WallClock, pass};
 pub use knobs::{KNOBS, Knob, KnobError, Knobs};
 #[cfg(feature = "planted-defects")]
 pub use mutants::{DEFECTS, Defect, Kill, hunt};
-pub use network::{API_KEY, Link, LinkFaults, Network, Trouble};
+pub use network::{API_KEY, Link, LinkFaults, Network, Rewrite, Trouble};
 pub use oracle::{Findings, INVARIANTS, Judge, SOMETIMES, ServerWatch, Violation};
 pub use plan::{
     Action, ActionStep, BUSY_MS_MAX, CLIENTS_MAX, ClientPlan, Fault, FaultStep, PLAN_FORMAT, Plan, PlanError,
-    Profile, STEPS_MAX, ServerPlan, generate,
+    Profile, STEPS_MAX, ServerPlan, generate, generate_for,
 };
 pub use random::{Seed, Stream};
 pub use report::{EXIT_INVARIANT, EXIT_LIVENESS, EXIT_NONDETERMINISM, EXIT_PANIC, exit_code, report};

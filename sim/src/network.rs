@@ -21,7 +21,7 @@ use crate::clock::{SimClock, pass};
 use crate::oracle::{Findings, ServerWatch};
 use crate::random::Seed;
 use crate::trace::{Arrow, TraceLog};
-pub use link::{Link, LinkFaults, Trouble};
+pub use link::{Link, LinkFaults, Rewrite, Trouble};
 
 /// The key that clients of a simulation present.
 pub const API_KEY: &str = "da2-simulation";
@@ -238,7 +238,8 @@ async fn travel(
         network.note(link, &format!("reply of {} replaced by 500", request.operation));
         return Ok(HttpResponse::new(500, "{}"));
     }
-    let mut body = reply.body.to_vec();
+    let mut body = link.rewritten(request.operation.as_str(), reply.body.to_vec());
+    pass(link.transfer_ms(network.clock.elapsed_ms(), request.body.len() + body.len())).await;
     if link.garbles() {
         network.note(link, &format!("reply of {} garbled", request.operation));
         body.truncate(body.len() / 2);

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use action::{Action, ActionStep};
 pub use fault::{Fault, FaultStep};
-pub use generate::generate;
+pub use generate::{generate, generate_for};
 pub use profile::Profile;
 
 use crate::knobs::Knobs;
@@ -98,6 +98,14 @@ pub struct ClientPlan {
     pub accepts_remote: bool,
     /// How far its wall clock is ahead, in milliseconds.
     pub clock_ahead_ms: i64,
+    /// Mutations that it sends in one request at most.
+    #[serde(default = "alone")]
+    pub mutations_per_request: usize,
+}
+
+/// What a client does of which a plan does not say it.
+fn alone() -> usize {
+    1
 }
 
 impl ClientPlan {
@@ -109,6 +117,7 @@ impl ClientPlan {
             page_size: 1_000,
             accepts_remote: false,
             clock_ahead_ms: 0,
+            mutations_per_request: alone(),
         }
     }
 }

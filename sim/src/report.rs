@@ -102,10 +102,11 @@ fn configuration(plan: &Plan, outcome: &Outcome) -> String {
     );
     for client in &plan.clients {
         text.push_str(&format!(
-            "  {}: hold up to {} ms, {} rows a page, {} conflicts, clock {:+} ms\n",
+            "  {}: hold up to {} ms, {} rows a page, {} changes a request, {} conflicts, clock {:+} ms\n",
             client.name,
             client.hold_ms_max,
             client.page_size,
+            client.mutations_per_request,
             if client.accepts_remote {
                 "gives in to"
             } else {

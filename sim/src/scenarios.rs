@@ -109,6 +109,10 @@ scenarios! {
         "a conflict was tried again without end, or eleven times in a row";
     together::both_orders_of_reconnection, optimistic, ["amplify-js#6363"],
         "what was kept depended on who came online first, and not everybody agreed";
+    together::two_people_make_the_same_record, automerge, ["amplify-js#9355", "amplify-swift#3490"],
+        "of two creates with one identifier the second was taken for applied, or deleted from the outbox";
+    together::a_lost_create_that_others_have_edited, automerge, ["amplify-js#9979"],
+        "a create whose answer was lost was sent again over what others had written meanwhile";
     together::an_edit_against_a_delete, optimistic, ["amplify-cli#4111", "amplify-flutter#1501"],
         "an edit of a record that another client deleted was never settled";
     together::a_delete_against_an_edit, automerge, ["amplify-cli#4111"],

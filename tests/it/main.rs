@@ -3,6 +3,7 @@
 
 mod authorization;
 mod bad_surroundings;
+mod bench_sync;
 mod browser;
 mod command_line;
 mod crash_sweep;
@@ -17,6 +18,7 @@ mod logs;
 mod migration_crash;
 mod npm_assertions;
 mod protocol;
+mod same_identifier;
 mod support;
 mod tidy;
 mod undo;

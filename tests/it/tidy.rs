@@ -6,6 +6,7 @@
 mod arrows;
 mod links;
 mod manifests;
+mod parity;
 mod source;
 mod text;
 
@@ -190,6 +191,18 @@ fn sources_are_in_plain_characters() {
 #[test]
 fn no_line_ends_in_white_space() {
     check(|_| true, text::check_line_ends);
+}
+
+#[test]
+fn every_row_of_the_parity_table_names_a_test_or_a_reason() {
+    let files = files();
+    let table = files.iter().find(|file| file.path == parity::PATH);
+    let sources: Vec<File> = files
+        .iter()
+        .filter(|file| file.is("rs"))
+        .map(|file| File::new(&file.path, &file.text))
+        .collect();
+    report(&parity::check(table.expect("the table is there"), &sources));
 }
 
 #[test]

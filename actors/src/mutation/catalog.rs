@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use landfall_core::{ModelName, Mutation, RecordVersion, Schema};
+use landfall_core::{ModelName, Mutation, RecordId, RecordVersion, RemoteRecord, Schema};
 use landfall_wire::{
-    Failure, GetReply, HttpRequest, HttpResponse, ModelDocuments, MutationReply, RecordReader, WireError,
-    get_variables, mutation_variables, read_get, read_mutation,
+    BadRecord, BadRecordFault, BatchReply, Failure, GetReply, HttpRequest, HttpResponse, ModelDocuments,
+    MutationReply, RecordReader, Variables, WireError, batch_request, get_variables, mutation_variables,
+    read_batch, read_get, read_mutation,
 };
 
 use super::verdict::Fetched;
@@ -90,13 +91,46 @@ impl Catalog {
 
     /// The request that sends a mutation.
     pub(super) fn request(&self, mutation: &Mutation) -> Result<HttpRequest, Unsendable> {
+        let variables = self.variables(mutation)?;
         let listed = self.listed(mutation.model())?;
-        let variables =
-            mutation_variables(&self.schema, listed.reader.def(), mutation).map_err(|error| Unsendable {
-                kind: ErrorKind::BadRecord,
-                reason: error.to_string(),
-            })?;
         Ok(listed.documents.mutation(mutation.kind).request(&variables))
+    }
+
+    /// What goes along with a mutation's document.
+    pub(super) fn variables(&self, mutation: &Mutation) -> Result<Variables, Unsendable> {
+        let listed = self.listed(mutation.model())?;
+        mutation_variables(&self.schema, listed.reader.def(), mutation).map_err(|error| Unsendable {
+            kind: ErrorKind::BadRecord,
+            reason: error.to_string(),
+        })
+    }
+
+    /// The request that sends several mutations of the model and kind of `first`.
+    pub(super) fn batch_request(
+        &self,
+        first: &Mutation,
+        variables: Vec<Variables>,
+    ) -> Result<HttpRequest, Unsendable> {
+        let listed = self.listed(first.model())?;
+        Ok(batch_request(&listed.documents, first.kind, variables))
+    }
+
+    /// Reads the answer to [`batch_request`](Self::batch_request).
+    ///
+    /// # Panics
+    /// If there are no mutations: nobody asked then.
+    pub(super) fn read_batch(&self, mutations: &[Mutation], response: &HttpResponse) -> BatchReply {
+        let first = mutations.first().expect("a request holds at least one mutation");
+        match read_batch(&self.asked(first).reader, mutations.len(), response) {
+            BatchReply::Each(replies) => BatchReply::Each(
+                mutations
+                    .iter()
+                    .zip(replies)
+                    .map(|(mutation, reply)| of_asked(mutation, reply))
+                    .collect(),
+            ),
+            refused @ BatchReply::Refused(_) => refused,
+        }
     }
 
     /// The request for a mutation's record.
@@ -109,7 +143,8 @@ impl Catalog {
     /// Reads the answer to [`request`](Self::request).
     pub(super) fn read(&self, mutation: &Mutation, response: &HttpResponse) -> MutationReply {
         let listed = self.asked(mutation);
-        read_mutation(&listed.reader, listed.documents.mutation(mutation.kind), response)
+        let reply = read_mutation(&listed.reader, listed.documents.mutation(mutation.kind), response);
+        of_asked(mutation, reply)
     }
 
     /// Reads the answer to [`get_request`](Self::get_request); `known` is the newest version that the store knows.
@@ -121,6 +156,9 @@ impl Catalog {
     ) -> Result<Fetched, Box<Failure>> {
         let listed = self.asked(mutation);
         Ok(match read_get(&listed.reader, &listed.documents.get, response)? {
+            GetReply::Found(remote) if remote.id != mutation.key.id => {
+                Fetched::Unreadable(another_record(remote.id))
+            }
             GetReply::Found(remote) => Fetched::Found(remote),
             GetReply::Missing => Fetched::Missing { known },
             GetReply::Unreadable(bad) => Fetched::Unreadable(bad),
@@ -131,6 +169,37 @@ impl Catalog {
         self.listed(mutation.model())
             .expect("only what was asked for is answered")
     }
+}
+
+/// A reply, unless it is about another record than was asked for: then nothing but the success is believed of it.
+fn of_asked(mutation: &Mutation, reply: MutationReply) -> MutationReply {
+    let is_other = |remote: &RemoteRecord| remote.id != mutation.key.id;
+    match reply {
+        MutationReply::Applied(remote) if is_other(&remote) => {
+            MutationReply::Unreadable(another_record(remote.id))
+        }
+        MutationReply::Conflict { server, failure } => MutationReply::Conflict {
+            server: server.filter(|remote| !is_other(remote)),
+            failure,
+        },
+        MutationReply::ConditionFailed { server, failure } => MutationReply::ConditionFailed {
+            server: server.filter(|remote| !is_other(remote)),
+            failure,
+        },
+        reply @ (MutationReply::Applied(_) | MutationReply::Unreadable(_) | MutationReply::Failed(_)) => {
+            reply
+        }
+    }
+}
+
+fn another_record(id: RecordId) -> Box<BadRecord> {
+    Box::new(BadRecord {
+        reason: format!("the answer is about `{id}`, which was not asked for"),
+        id: Some(id),
+        fault: BadRecordFault::Malformed,
+        path: String::new(),
+        json: String::new(),
+    })
 }
 
 impl Listed {

@@ -11,6 +11,9 @@
 //! What went out before the gate closed belongs to an older round: many that fail together count as one failure, and a
 //! late answer says nothing of how the server is now. Only the longest `Retry-After` of an older round counts.
 //!
+//! How many go out at the same time adapts to the server: a failure that may pass halves it, each answer allows one more,
+//! up to the number of lanes. A server that is throttling is so asked for what it takes, and not for all at once again.
+//!
 //! While trying, a mutation that has failed since the last answer lets others go first: one that makes the server fail
 //! must not hold up the rest.
 
@@ -70,12 +73,17 @@ pub(super) struct Gate {
     credentials: Backoff,
     /// Mutations that have failed since the last answer.
     failed: BTreeSet<Seq>,
+    /// How many may be out at the same time: from 1 to `lanes`.
+    width: usize,
+    lanes: usize,
 }
 
 impl Gate {
-    /// An open gate.
-    pub(super) fn new() -> Self {
+    /// An open gate for so many at the same time.
+    pub(super) fn new(lanes: usize) -> Self {
         Self {
+            width: lanes,
+            lanes,
             position: Position::Open,
             round: Round(0),
             transient: Backoff::new(SEND_BACKOFF),
@@ -92,7 +100,7 @@ impl Gate {
     /// How many may go out, if so many of this round are out and so many lanes are free.
     pub(super) fn room(&self, out: usize, free: usize) -> usize {
         match self.position {
-            Position::Open => free,
+            Position::Open => free.min(self.width.saturating_sub(out)),
             Position::Trying => free.min(1_usize.saturating_sub(out)),
             Position::Closed { .. } => 0,
         }
@@ -129,12 +137,14 @@ impl Gate {
     pub(super) fn forgive(&mut self) {
         self.round.0 += 1;
         self.position = Position::Open;
+        self.width = self.lanes;
         self.forget();
     }
 
     /// The server answered a request of that round.
     pub(super) fn answered(&mut self, round: Round) {
         if round == self.round && !matches!(self.position, Position::Closed { .. }) {
+            self.width = self.lanes.min(self.width + 1);
             self.position = Position::Open;
             self.forget();
         }
@@ -164,6 +174,9 @@ impl Gate {
                 *until_ms = (*until_ms).max(now_ms.saturating_add(asked_ms.min(RETRY_AFTER_MS_MAX)));
             }
             return None;
+        }
+        if matches!(closing, Closing::Transient { .. }) && seq.is_some() {
+            self.width = (self.width / 2).max(1);
         }
         let (backoff, retry_after_ms) = match closing {
             Closing::Transient { retry_after_ms } => (&mut self.transient, retry_after_ms),
@@ -214,7 +227,7 @@ mod tests {
 
     #[test]
     fn many_failures_of_one_round_count_once() {
-        let mut gate = Gate::new();
+        let mut gate = Gate::new(32);
         let round = gate.round();
         assert_eq!(fail(&mut gate, round, PASSES, 0), Some(1));
         assert_eq!(fail(&mut gate, round, PASSES, 1), None);
@@ -232,8 +245,35 @@ mod tests {
     }
 
     #[test]
+    fn a_server_that_fails_is_asked_for_half_as_much_and_ever_more_while_it_answers() {
+        let mut gate = Gate::new(8);
+        assert_eq!((gate.room(0, 8), gate.room(5, 8)), (8, 3));
+        for expected in [4, 2, 1, 1] {
+            let round = gate.round();
+            gate.failed(Some(Seq(1)), round, PASSES, 0, &mut || 0);
+            gate.wake(u64::MAX);
+            assert_eq!(gate.width, expected);
+        }
+        for expected in 2..=8 {
+            gate.answered(gate.round());
+            assert_eq!((gate.room(0, 8), gate.room(expected, 8)), (expected, 0));
+        }
+        gate.answered(gate.round());
+        assert_eq!(gate.room(0, 100), 8, "no more than there are lanes");
+        // That the store cannot note something says nothing of the server, nor do credentials.
+        let round = gate.round();
+        fail(&mut gate, round, PASSES, 0);
+        let round = gate.round();
+        gate.failed(Some(Seq(1)), round, Closing::Credentials, 0, &mut || 0);
+        assert_eq!(gate.width, 8);
+        gate.failed(Some(Seq(1)), gate.round(), PASSES, 0, &mut || 0);
+        gate.forgive();
+        assert_eq!(gate.room(0, 8), 8, "a network that is back is as good as new");
+    }
+
+    #[test]
     fn one_is_tried_before_all_may_go() {
-        let mut gate = Gate::new();
+        let mut gate = Gate::new(32);
         assert_eq!(gate.room(3, 5), 5);
         let old = gate.round();
         fail(&mut gate, old, PASSES, 0);
@@ -252,7 +292,7 @@ mod tests {
 
     #[test]
     fn waits_grow_until_an_answer() {
-        let mut gate = Gate::new();
+        let mut gate = Gate::new(32);
         let mut now_ms = 0;
         let mut waits = Vec::new();
         for _ in 0..3 {
@@ -271,7 +311,7 @@ mod tests {
 
     #[test]
     fn what_failed_lets_others_go_first() {
-        let mut gate = Gate::new();
+        let mut gate = Gate::new(32);
         let seqs = [Seq(1), Seq(2)];
         assert_eq!(gate.choose(&seqs, 2), seqs);
         for (failed, next) in [(Seq(1), Seq(2)), (Seq(2), Seq(1))] {
@@ -285,7 +325,7 @@ mod tests {
 
     #[test]
     fn no_more_failures_are_remembered_than_help() {
-        let mut gate = Gate::new();
+        let mut gate = Gate::new(32);
         let round = gate.round();
         for seq in 0..1_000 {
             gate.failed(Some(Seq(seq)), round, PASSES, 0, &mut || 0);

@@ -210,7 +210,7 @@ impl State {
             schema,
             lanes,
             mode: Mode::Fresh,
-            gate: Gate::new(),
+            gate: Gate::new(lanes),
             held: BTreeMap::new(),
             asking: false,
             hungry: false,

@@ -32,6 +32,10 @@ enum Fault {
     Deny,
     /// The server refuses the record.
     Refuse,
+    /// The server does not take several mutations in one request.
+    RefuseSeveral,
+    /// The answer is about another record.
+    MixUp,
 }
 
 /// A server with optimistic concurrency.
@@ -71,7 +75,33 @@ impl Server {
             .insert(id.to_owned(), (version, title.into(), false));
     }
 
+    /// Carries out all that a request asks for, each under its alias.
     fn answer(&self, operation: &str, variables: &Json) -> Json {
+        if variables.get("input0").is_none() {
+            return self.answer_one(operation, variables);
+        }
+        let (mut data, mut errors) = (serde_json::Map::new(), Vec::new());
+        for number in 0.. {
+            let Some(input) = variables.get(format!("input{number}")) else {
+                break;
+            };
+            let mut answer = self.answer_one(operation, &json!({ "input": input }));
+            let alias = format!("m{number}");
+            let field = answer["data"]
+                .as_object_mut()
+                .and_then(|data| data.values_mut().next());
+            data.insert(alias.clone(), field.map(Json::take).unwrap_or_default());
+            if let Some(of_one) = answer["errors"].as_array_mut() {
+                for mut error in std::mem::take(of_one) {
+                    error["path"] = json!([alias]);
+                    errors.push(error);
+                }
+            }
+        }
+        json!({ "data": data, "errors": errors })
+    }
+
+    fn answer_one(&self, operation: &str, variables: &Json) -> Json {
         let input = &variables["input"];
         let id = input["id"]
             .as_str()
@@ -120,6 +150,16 @@ impl Transport for Server {
             Some(Fault::LoseReply) => {
                 self.answer(&operation, &body["variables"]);
                 Err(TransportError::Interrupted { reason: "cut".into() })
+            }
+            Some(Fault::RefuseSeveral) => {
+                let errors = json!([{ "errorType": "ValidationError", "message": "one at a time" }]);
+                let body = json!({ "data": null, "errors": errors });
+                Ok(HttpResponse::new(400, body.to_string()))
+            }
+            Some(Fault::MixUp) => {
+                let answer = self.answer(&operation, &body["variables"]).to_string();
+                let answer = answer.replace(r#""id":"a""#, r#""id":"b""#);
+                Ok(HttpResponse::new(200, answer))
             }
             Some(Fault::Deny) => Ok(HttpResponse::new(401, "{}")),
             Some(Fault::Refuse) => {
@@ -191,6 +231,11 @@ struct Lab {
 
 /// A lab whose outbox is paused.
 fn lab() -> Lab {
+    lab_with(1)
+}
+
+/// A lab whose outbox is paused, with so many mutations to a request.
+fn lab_with(mutations_per_request: usize) -> Lab {
     let server = Arc::new(Server::default());
     let env = paused_env(Some(Arc::clone(&server) as Arc<dyn Transport>));
     let schema = schema();
@@ -217,6 +262,7 @@ fn lab() -> Lab {
         settings: SyncSettings {
             error_handler: Arc::clone(&app) as Arc<dyn ErrorHandler>,
             conflict_handler: Arc::clone(&app) as Arc<dyn ConflictHandler>,
+            mutations_per_request,
             ..SyncSettings::default()
         },
         epoch: Epoch::default(),
@@ -334,6 +380,110 @@ fn three_hundred_offline_creates_take_ten_round_trips() {
                 .map(|sync| sync.version.0),
             Some(1)
         );
+    });
+}
+
+#[test]
+fn several_changes_share_a_request_and_each_is_judged_alone() {
+    on_paused_time(async {
+        let lab = lab_with(8);
+        // Another client has made these two: one the same, one with other values.
+        lab.server.overwrite("t3", "offline");
+        lab.server.overwrite("t5", "theirs");
+        for number in 0..32 {
+            lab.save(&format!("t{number}"), "offline").await;
+        }
+        lab.resume();
+        lab.drained().await;
+        let asked = lab.server.asked();
+        let creates = asked
+            .iter()
+            .filter(|operation| *operation == "CreateTodo")
+            .count();
+        assert_eq!(creates, 4, "{asked:?}");
+        let conflicts = lab.app.conflicts.lock().unwrap();
+        let conflicts: Vec<String> = conflicts
+            .iter()
+            .map(|conflict| conflict.key.to_string())
+            .collect();
+        assert_eq!(conflicts.len(), 1, "{conflicts:?}");
+        assert!(conflicts[0].contains("t5"), "{conflicts:?}");
+        for number in 0..32 {
+            let version = if number == 5 { 2 } else { 1 };
+            assert_eq!(lab.server.version(&format!("t{number}")), version, "t{number}");
+        }
+    });
+}
+
+#[test]
+fn an_answer_about_another_record_is_not_stored_under_the_one_that_was_asked_for() {
+    on_paused_time(async {
+        let lab = lab();
+        lab.save("a", "mine").await;
+        lab.server.faults.lock().unwrap().push(Fault::MixUp);
+        lab.resume();
+        lab.drained().await;
+        assert_eq!(
+            lab.server.asked(),
+            ["CreateTodo", "GetTodo"],
+            "the server is asked for the record"
+        );
+        let stored = lab.stored("a").expect("it is there");
+        assert_eq!(stored.get("id"), Some(&Value::from("a")));
+        assert_eq!(stored.sync().map(|sync| sync.version.0), Some(1));
+        assert!(lab.stored("b").is_none());
+    });
+}
+
+#[test]
+fn after_a_lost_answer_to_several_changes_each_is_asked_about() {
+    on_paused_time(async {
+        let lab = lab_with(4);
+        for number in 0..4 {
+            lab.save(&format!("t{number}"), "offline").await;
+        }
+        lab.server.faults.lock().unwrap().push(Fault::LoseReply);
+        lab.resume();
+        lab.drained().await;
+        let asked = lab.server.asked();
+        assert_eq!(
+            asked.iter().filter(|operation| *operation == "GetTodo").count(),
+            4
+        );
+        assert_eq!(
+            asked
+                .iter()
+                .filter(|operation| *operation == "CreateTodo")
+                .count(),
+            1
+        );
+        for number in 0..4 {
+            assert_eq!(lab.server.version(&format!("t{number}")), 1);
+        }
+    });
+}
+
+#[test]
+fn a_server_that_takes_one_at_a_time_gets_one_at_a_time() {
+    on_paused_time(async {
+        let lab = lab_with(4);
+        for number in 0..4 {
+            lab.save(&format!("t{number}"), "offline").await;
+        }
+        lab.server.faults.lock().unwrap().push(Fault::RefuseSeveral);
+        lab.resume();
+        lab.drained().await;
+        assert_eq!(
+            lab.server.asked(),
+            ["CreateTodo"; 5],
+            "all in one, then each alone"
+        );
+        assert_eq!(*lab.app.errors.lock().unwrap(), []);
+        for number in 4..8 {
+            lab.save(&format!("t{number}"), "online").await;
+        }
+        lab.drained().await;
+        assert_eq!(lab.server.asked(), ["CreateTodo"; 4], "and so it stays");
     });
 }
 

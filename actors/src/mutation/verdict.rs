@@ -7,7 +7,7 @@
 //! | applied | acknowledged |
 //! | applied, record unreadable | ask for the record |
 //! | version conflict | ask the conflict handler, with the record asked for if it did not come along; refused after [`CONFLICT_ROUNDS_MAX`] rounds |
-//! | condition failed, or exists already | ask for the record: a create or delete may have been applied after all; else refused with it |
+//! | condition failed, or exists already | ask for the record: a create or delete may have been applied after all, and a create that met another record is a conflict; else refused with it |
 //! | permanent, or this record is not allowed | refused |
 //! | credentials | not applied, gate closed |
 //! | transient, not delivered | not applied, gate closed |
@@ -19,7 +19,7 @@
 //! |---|---|---|---|
 //! | the outcome is unknown | as [`settle`] says | refused | given back |
 //! | of a conflict | conflict handler; a deleted record means a delete is through; missing: refused | refused | not applied: the next try meets the conflict again |
-//! | a condition failed | acknowledged if [`settle`] says so of a create or delete; else refused | refused | create: unknown; else not applied |
+//! | a condition failed | acknowledged if [`settle`] says so of a create or delete; conflict handler if it says so of a create; else refused | refused | create: unknown; else not applied |
 //! | its answer was unreadable | acknowledged | refused, saying that it was applied | unknown |
 
 use landfall_core::{
@@ -260,11 +260,16 @@ fn condition_failed(
     failure: &Failure,
 ) -> Verdict {
     // An update changes a record that is there, so only a create or a delete can have been through before.
-    let may_be_through = mutation.kind != MutationKind::Update;
-    if may_be_through && settle(def, mutation, remote.as_ref()) == Settled::Applied {
-        acknowledged(def, mutation, remote, known)
-    } else {
-        refused(mutation, failure, remote)
+    let settled = match mutation.kind {
+        MutationKind::Update => Settled::NotApplied,
+        MutationKind::Create | MutationKind::Delete => settle(def, mutation, remote.as_ref()),
+    };
+    match (settled, remote) {
+        (Settled::Applied, remote) => acknowledged(def, mutation, remote, known),
+        (Settled::Conflict, Some(remote)) if mutation.kind == MutationKind::Create => {
+            conflict(mutation, remote, failure)
+        }
+        (Settled::NotApplied | Settled::Conflict, remote) => refused(mutation, failure, remote),
     }
 }
 

@@ -1,33 +1,83 @@
 //! Records that were set aside: each is logged and told once, however often the server sends it.
 //!
-//! Owns [`Known`]. It lives as long as the store is open; after that a record is logged once more.
+//! Owns [`Known`]. What an earlier process has logged is read from the log when the first broken record arrives, so that
+//! most stores never look.
 //!
-//! Bound: [`KNOWN_MAX`] records are remembered. A server with more broken ones than that has them logged again.
+//! Bounds: [`KNOWN_MAX`] records are remembered, and [`LOOK_BACK_MAX`] entries are read. A server with more broken records
+//! than that, or a log with more entries since, has them logged again.
 
 use std::collections::BTreeSet;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 
-use landfall_core::Quarantined;
+use landfall_core::{Change, Quarantined};
+use landfall_storage::{Reader, StorageError};
 
 /// Records that are remembered: many more than anybody mends by hand, at 8 bytes each.
 const KNOWN_MAX: usize = 16_384;
 
-/// Records that were set aside since the store was opened, by fingerprint.
+/// Entries of the log that are read at most, newest first: a fraction of a second, once in the life of a process.
+const LOOK_BACK_MAX: u64 = 100_000;
+
+/// Entries that are read at a time.
+const SLICE: u64 = 1_000;
+
+/// Records that were set aside, by fingerprint.
 #[derive(Debug, Default)]
-pub(super) struct Known(BTreeSet<u64>);
+pub(super) struct Known {
+    seen: BTreeSet<u64>,
+    /// Whether the log was read.
+    is_complete: bool,
+}
 
 impl Known {
+    /// Of a store without a past.
+    pub(super) fn of_nothing() -> Self {
+        Self {
+            seen: BTreeSet::new(),
+            is_complete: true,
+        }
+    }
+
+    /// Remembers what the log says was set aside before, unless that was done already.
+    ///
+    /// # Errors
+    /// The disk's faults; what could not be read is looked for again the next time.
+    pub(super) fn recall(&mut self, reader: &Reader) -> Result<(), StorageError> {
+        if self.is_complete {
+            return Ok(());
+        }
+        let snapshot = reader.snapshot()?;
+        let (first, newest) = snapshot.log_bounds()?;
+        let oldest = first.0.max(newest.0.saturating_sub(LOOK_BACK_MAX));
+        let mut end = newest.0.saturating_add(1);
+        while end > oldest && self.seen.len() < KNOWN_MAX {
+            let start = oldest.max(end.saturating_sub(SLICE));
+            for entry in snapshot.log(start..end, usize::MAX)? {
+                if let Change::Quarantined(bad) = &entry.change {
+                    self.seen.insert(fingerprint(bad));
+                }
+            }
+            end = start;
+        }
+        self.is_complete = true;
+        Ok(())
+    }
+
     /// Whether this record, broken in this way, was not set aside before.
     pub(super) fn is_news(&mut self, bad: &Quarantined) -> bool {
-        if self.0.len() >= KNOWN_MAX {
-            self.0.clear();
+        if self.seen.len() >= KNOWN_MAX {
+            self.seen.clear();
         }
-        // The keys of this hasher are fixed, so the same run remembers the same.
-        let mut hasher = DefaultHasher::new();
-        (&bad.model, &bad.reason, &bad.json).hash(&mut hasher);
-        self.0.insert(hasher.finish())
+        self.seen.insert(fingerprint(bad))
     }
+}
+
+fn fingerprint(bad: &Quarantined) -> u64 {
+    // The keys of this hasher are fixed, so the same run remembers the same.
+    let mut hasher = DefaultHasher::new();
+    (&bad.model, &bad.reason, &bad.json).hash(&mut hasher);
+    hasher.finish()
 }
 
 #[cfg(test)]

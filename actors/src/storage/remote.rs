@@ -4,9 +4,11 @@
 //!
 //! Invariant: a record of which a change waits never leaves.
 
+use std::cmp::Ordering;
+
 use landfall_core::{
-    Change, Checkpoint, Evicted, ModelName, Origin, RecordKey, Remote, RemoteRecord, Seq, SyncMetadata,
-    planted,
+    Change, Checkpoint, Evicted, ModelDef, ModelName, Origin, RecordKey, RecordState, Remote, RemoteRecord,
+    Seq, SyncMetadata, planted,
 };
 use landfall_storage::{ChangeKind, Txn};
 
@@ -16,6 +18,39 @@ use crate::hub::HubEvent;
 
 /// Why a record leaves that a full sync did not meet.
 const NOT_MET: &str = "a full sync did not meet it: the server has it no longer, or sync does not cover it";
+
+/// Why what was known of a record goes before the server's record of now comes.
+const TAKEN_BACK: &str =
+    "the server has an older version than it had told, or another record under the same version";
+
+/// What the server said of a record before, if its record as of that time contradicts it: an older version (a server that
+/// was restored from a backup), or the same version with other content.
+///
+/// Nothing of the record may wait: what waits meets the server's record as a conflict.
+fn contradiction(
+    def: &ModelDef,
+    state: &RecordState,
+    remote: &RemoteRecord,
+    as_of_ms: i64,
+) -> Option<SyncMetadata> {
+    let known = state.sync.filter(|known| known.last_changed_at_ms < as_of_ms)?;
+    if !state.pending.is_empty() {
+        return None;
+    }
+    let differs = || match &state.row {
+        Some(row) if !remote.sync.deleted => remote.fields.iter().any(|(name, value)| {
+            let slot = def.slot(name);
+            slot.is_some_and(|slot| row[slot.index()].cmp_total(value).is_ne())
+        }),
+        row => row.is_some() == remote.sync.deleted,
+    };
+    let contradicts = match remote.sync.version.cmp(&known.version) {
+        Ordering::Less => true,
+        Ordering::Equal => differs(),
+        Ordering::Greater => false,
+    };
+    contradicts.then_some(known)
+}
 
 impl Batch {
     /// Takes a record out of the store that sync does not cover.
@@ -53,13 +88,22 @@ impl Batch {
             };
             // Most echoes say nothing new, and what says nothing new is no entry.
             let state = txn.state(&key)?;
-            if !state.accepts(remote.sync) && !planted("old-version-taken")
-                || remote.sync.deleted && planted("tombstones-skipped")
-            {
+            if remote.sync.deleted && planted("tombstones-skipped") {
                 continue;
             }
+            // After the record went back it is not as it was read: it is read again.
+            let as_read = if state.accepts(remote.sync) || planted("old-version-taken") {
+                Some(state)
+            } else {
+                let contradicted = batch
+                    .as_of_ms
+                    .and_then(|as_of_ms| contradiction(&model, &state, &remote, as_of_ms));
+                let Some(known) = contradicted else { continue };
+                self.go_back(txn, batch.origin, &key, known, remote.sync)?;
+                None
+            };
             let change = Change::Remote(Remote { key, remote });
-            let told = self.append_to(txn, Some(state), batch.origin, None, change)?;
+            let told = self.append_to(txn, as_read, batch.origin, None, change)?;
             match told.visible.map(|visible| visible.kind) {
                 Some(ChangeKind::Insert) => counts.new += 1,
                 Some(ChangeKind::Update) => counts.updated += 1,
@@ -92,6 +136,24 @@ impl Batch {
             self.append(txn, batch.origin, None, change)?;
         }
         Ok(counts)
+    }
+
+    /// Forgets what the server had said of a record before it took it back.
+    fn go_back(
+        &mut self,
+        txn: &mut Txn<'_>,
+        origin: Origin,
+        key: &RecordKey,
+        known: SyncMetadata,
+        found: SyncMetadata,
+    ) -> Result<(), Stop> {
+        tracing::warn!(%key, known = known.version.0, found = found.version.0, "the server took a version back");
+        self.changes.events.push(HubEvent::ServerWentBack {
+            key: key.clone(),
+            known: known.version,
+            found: found.version,
+        });
+        self.evict(txn, origin, None, key.clone(), TAKEN_BACK, None)
     }
 
     /// Takes in a record that the sync expression does not select. Returns whether it has left the store.

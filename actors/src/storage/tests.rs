@@ -292,6 +292,76 @@ fn a_broken_record_is_logged_once_however_often_it_comes() {
 }
 
 #[test]
+fn a_broken_record_is_not_logged_again_by_the_next_process() {
+    on_paused_time(async {
+        let lab = lab();
+        let bad = |reason: &str| Quarantined {
+            model: "Post".into(),
+            reason: reason.into(),
+            json: "{}".into(),
+        };
+        lab.apply(RemoteBatch {
+            bad: vec![bad("no title")],
+            ..batch()
+        })
+        .await;
+        // What a process knows when it begins.
+        let mut known = quarantine::Known::default();
+        known.recall(&lab.reader).expect("the disk is well");
+        assert!(!known.is_news(&bad("no title")));
+        assert!(known.is_news(&bad("no rating")));
+    });
+}
+
+#[test]
+fn a_server_that_went_back_is_followed_by_a_full_sync_and_reported() {
+    on_paused_time(async {
+        let lab = lab();
+        let of_base = |records: Vec<RemoteRecord>, as_of_ms| RemoteBatch {
+            records,
+            as_of_ms,
+            ..batch()
+        };
+        let records = vec![
+            remote("back", 7, 9),
+            remote("other", 7, 9),
+            remote("mine", 7, 9),
+            remote("late", 700, 9),
+        ];
+        lab.apply(of_base(records, None)).await;
+        lab.save("mine", "waits").await.expect("the disk is well");
+        let written = lab.kinds().len();
+
+        // As a late message each of them says nothing.
+        let older = || vec![remote("back", 3, 1), remote("mine", 3, 1), remote("late", 3, 1)];
+        lab.apply(of_base(older(), None)).await;
+        assert_eq!(lab.kinds().len(), written);
+
+        // In a full sync that began at 600, only what changed since then may be missing.
+        let mut records = older();
+        records.push(remote("other", 7, 2));
+        lab.apply(of_base(records, Some(600))).await;
+        assert_eq!(
+            lab.kinds()[written..],
+            ["evicted", "remote", "evicted", "remote"],
+            "one that went back, one with other content; neither what waits nor what is new"
+        );
+        assert_eq!(lab.ids(), "back late mine other");
+        let snapshot = lab.reader.snapshot().expect("the disk is well");
+        let version = |id: &str| {
+            let record = snapshot
+                .get("Post", &RecordId::text(id))
+                .expect("the disk is well");
+            record.and_then(|record| record.sync()).map(|sync| sync.version.0)
+        };
+        assert_eq!((version("back"), version("late")), (Some(3), Some(700)));
+        let same = vec![remote("back", 3, 1), remote("other", 7, 2)];
+        lab.apply(of_base(same, Some(600))).await;
+        assert_eq!(lab.kinds().len(), written + 4, "and once only");
+    });
+}
+
+#[test]
 fn what_an_ended_run_has_sent_is_of_unknown_outcome_once_the_next_begins() {
     on_paused_time(async {
         let lab = lab();

@@ -192,10 +192,7 @@ impl Batch {
                 self.answer(done, reply)
             }
             StorageMessage::Clear { reply, .. } => {
-                let done = self.append(txn, Origin::App, None, Change::Cleared).map(drop);
-                self.changes.visible.clear();
-                self.changes.outbox.clear();
-                self.changes.cleared = true;
+                let done = self.clear(txn);
                 self.answer(done, reply)
             }
             StorageMessage::Observe { .. }
@@ -289,6 +286,16 @@ impl Batch {
             steps.push(plan.decide(txn, op)?);
         }
         steps.into_iter().map(|step| self.perform(txn, step)).collect()
+    }
+
+    /// Removes all data; nobody is told of what this transaction changed before.
+    fn clear(&mut self, txn: &mut Txn<'_>) -> Result<(), Stop> {
+        let done = self.append(txn, Origin::App, None, Change::Cleared).map(drop);
+        self.changes.visible.clear();
+        self.changes.outbox.clear();
+        self.changes.cleared = true;
+        self.quarantine = Known::of_nothing();
+        done
     }
 
     fn perform(&mut self, txn: &mut Txn<'_>, step: Step) -> Result<WriteDone, Stop> {

@@ -14,7 +14,7 @@ use serde_json::Value as Json;
 use landfall_core::{ModelDef, ModelName, MutationKind, Quarantined, RecordId, RemoteRecord, Schema};
 use landfall_wire::{
     Access, BadRecord, BadRecordFault, GetReply, HttpRequest, HttpResponse, ModelDocuments, RecordReader,
-    SUBSCRIPTIONS_MAX, Subject, SubscriptionData, SubscriptionKind, Variables, get_variables, read_get,
+    SUBSCRIPTIONS_MAX, Subject, SubscriptionData, SubscriptionKind, get_variables, owner_argument, read_get,
     read_subscription, subscription_filter, subscription_variables,
 };
 
@@ -60,6 +60,8 @@ struct Listed {
     reader: RecordReader,
     documents: ModelDocuments,
     filter: Option<Json>,
+    /// The argument that names the owner, with its value.
+    owner: Option<(String, String)>,
     scope: Scope,
 }
 
@@ -152,19 +154,15 @@ impl Catalog {
     /// The text of a `start`, with the server's filter if there is one and it is `wanted`.
     pub(super) fn start_data(&self, feed: Feed, wanted: Filter) -> String {
         let listed = &self.models[feed.model.0];
-        match (&listed.filter, wanted) {
+        let owner = listed.owner.as_ref();
+        let owner = owner.map(|(argument, owner)| (argument.as_str(), owner.as_str()));
+        let (document, filter) = match (&listed.filter, wanted) {
             (filter @ Some(_), Filter::AtServer) if self.has_filter(feed) => {
-                let variables = subscription_variables(filter.as_ref());
-                listed
-                    .documents
-                    .filtered_subscription(feed.kind)
-                    .start_data(&variables)
+                (listed.documents.filtered_subscription(feed.kind), filter.as_ref())
             }
-            _ => listed
-                .documents
-                .subscription(feed.kind)
-                .start_data(&Variables::new()),
-        }
+            _ => (listed.documents.subscription(feed.kind), None),
+        };
+        document.start_data(&subscription_variables(filter, owner))
     }
 
     /// Reads the payload of a `data` frame.
@@ -225,13 +223,19 @@ impl Listed {
             reason: reason.to_string(),
         };
         let bad_model = |error: landfall_wire::WireError| unfit(ErrorKind::BadModel, &error);
-        let documents = ModelDocuments::build(schema, &def.name).map_err(bad_model)?;
+        let owner = settings
+            .owner
+            .clone()
+            .and_then(|owner| Some((owner_argument(def)?.to_owned(), owner)));
+        let argument = owner.as_ref().map(|(argument, _)| argument.as_str());
+        let documents = ModelDocuments::build_for_owner(schema, &def.name, argument).map_err(bad_model)?;
         let reader = RecordReader::new(schema, &def.name).map_err(bad_model)?;
         let expression = settings.expressions.get(&def.name);
         let scope = Scope::new(def, expression).map_err(|error| unfit(ErrorKind::ConfigError, &error))?;
         Ok(Self {
             reader,
             documents,
+            owner,
             filter: expression.and_then(|expression| subscription_filter(def, expression)),
             scope,
         })

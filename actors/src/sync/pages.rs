@@ -12,6 +12,7 @@ use super::catalog::Answer;
 use super::machine::Effect;
 use super::model::{Question, Subject, Ticket, Turn};
 use super::seen::Seen;
+use super::sweep::MARGIN_MS;
 use crate::storage::RemoteBatch;
 
 /// Pages of one sync of one model. A filter may make all but one empty, so this bounds only a server that never ends:
@@ -169,6 +170,7 @@ impl Pages {
             records: page.items,
             outside,
             bad: page.bad.into_iter().map(|bad| quarantined(model, bad)).collect(),
+            as_of_ms: self.as_of_ms(),
             cursor,
             ..RemoteBatch::new(Origin::Sync, model.clone())
         };
@@ -182,6 +184,12 @@ impl Pages {
             self.ask(model, turn);
         }
         ticket
+    }
+
+    /// Up to when what changed must show on the pages; `None` for a delta sync, which tells of old versions as well.
+    fn as_of_ms(&self) -> Option<i64> {
+        let started_at_ms = self.started_at_ms.filter(|_| self.kind == SyncKind::Base)?;
+        Some(started_at_ms.saturating_sub(MARGIN_MS))
     }
 
     /// The cursor to be stored with a page.

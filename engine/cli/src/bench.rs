@@ -1,4 +1,4 @@
-//! `landfall bench`: how fast the store and the backend are, each figure beside its floor.
+//! `landfall bench`: how fast the store, the backend and sync are, each figure beside its floor.
 //!
 //! Owns the list of figures and how they are printed. A floor is what the machine can do with the same rows and
 //! without Landfall, measured in the same run, so that the ratio holds on a noisy machine. Ratios and targets are such that larger
@@ -12,6 +12,7 @@ mod past;
 mod rows;
 mod scans;
 mod size;
+mod sync;
 mod writes;
 
 use std::path::PathBuf;
@@ -23,7 +24,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use figure::Figure;
 use rows::Scale;
 
-/// Measures the store, or the backend. Takes some minutes; `--quick` takes seconds and says less.
+/// Measures the store, the backend, or sync. Takes minutes; `--quick` takes seconds and says less.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Args {
     /// What is measured.
@@ -54,6 +55,8 @@ enum Subject {
     Store,
     /// The served backend, over loopback.
     Backend,
+    /// A store that syncs with the served backend, over loopback; beside the npm client if it is installed.
+    Sync,
 }
 
 /// A group of figures that are measured together.
@@ -63,7 +66,7 @@ struct Group {
     measure: fn(&std::path::Path, &Scale) -> miette::Result<Vec<Figure>>,
 }
 
-const GROUPS: [Group; 10] = [
+const GROUPS: [Group; 14] = [
     Group {
         subject: Subject::Backend,
         names: &backend::CALLS,
@@ -121,6 +124,26 @@ const GROUPS: [Group; 10] = [
             "why a record is what it is",
         ],
         measure: past::past,
+    },
+    Group {
+        subject: Subject::Sync,
+        names: &sync::BASE_SYNC,
+        measure: sync::first_sync,
+    },
+    Group {
+        subject: Subject::Sync,
+        names: &sync::DRAIN,
+        measure: sync::drains,
+    },
+    Group {
+        subject: Subject::Sync,
+        names: &sync::OBSERVER,
+        measure: sync::observer,
+    },
+    Group {
+        subject: Subject::Sync,
+        names: &sync::BESIDE_NPM,
+        measure: sync::beside_npm,
     },
 ];
 

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args as ClapArgs, Subcommand};
-use landfall_sim::{Knobs, Plan, Profile, generate};
+use landfall_sim::{Knobs, Plan, Profile, generate_for};
 use miette::{IntoDiagnostic, WrapErr, miette};
 
 /// The same seed gives the same run; a run that fails is repeated by its seed.
@@ -62,9 +62,15 @@ pub(crate) struct RunArgs {
     /// Simulated seconds during which clients work and things fail.
     #[arg(long, value_name = "SECONDS", default_value_t = 120)]
     busy: u64,
-    /// Which kinds of faults there are: calm, net, server, disk, life or chaos.
+    /// Which kinds of faults there are: calm, net, server, remote (both), disk, life or chaos.
     #[arg(long, default_value = "chaos", value_parser = profile)]
     profile: Profile,
+    /// Number of clients, 1 to 8; 2 or 3 by the seed if not said.
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=8))]
+    clients: Option<u8>,
+    /// Have all faults of the profile in each seed; otherwise each seed turns half of them off.
+    #[arg(long)]
+    every_fault: bool,
     /// Sets how often a fault begins, per mille and simulated second, such as `partition=50`; all others are off then.
     #[arg(long = "knob", value_name = "NAME=VALUE")]
     knobs: Vec<String>,
@@ -133,7 +139,10 @@ impl RunArgs {
     }
 
     fn plan(&self, seed: u64) -> miette::Result<Plan> {
-        let plan = generate(seed, self.profile, self.knobs()?, self.busy.saturating_mul(1_000));
+        let all = self.every_fault.then(|| self.profile.knobs());
+        let knobs = self.knobs()?.or(all);
+        let busy_ms = self.busy.saturating_mul(1_000);
+        let plan = generate_for(seed, self.profile, knobs, busy_ms, self.clients.map(usize::from));
         plan.check().into_diagnostic()?;
         Ok(plan)
     }
@@ -141,8 +150,12 @@ impl RunArgs {
     /// The command that runs a seed again.
     fn again(&self, seed: u64) -> String {
         let knobs: String = self.knobs.iter().map(|knob| format!(" --knob {knob}")).collect();
+        let clients = self
+            .clients
+            .map_or_else(String::new, |clients| format!(" --clients {clients}"));
+        let every_fault = if self.every_fault { " --every-fault" } else { "" };
         format!(
-            "landfall sim run --seed {seed} --busy {} --profile {}{knobs} --trace",
+            "landfall sim run --seed {seed} --busy {} --profile {}{clients}{every_fault}{knobs} --trace",
             self.busy,
             self.profile.name()
         )

@@ -324,18 +324,19 @@ pub fn settle(def: &ModelDef, mutation: &Mutation, server: Option<&RemoteRecord>
     };
     let holds = is_subset(&mutation.patch, &server.fields);
     match mutation.kind {
-        // Nobody else makes a record with an identifier that only this store knows. But the app may make it again after
-        // a delete, which the server refuses: its tombstone then has the values of the earlier life.
-        MutationKind::Create
-            if def.key.kind == KeyKind::Managed
-                && (holds || !server.sync.deleted || planted("create-always-applied")) =>
-        {
-            Settled::Applied
-        }
+        MutationKind::Create if planted("create-always-applied") => Settled::Applied,
+        // Whoever made it, all that was to be made is there.
         MutationKind::Create if holds && !server.sync.deleted => Settled::Applied,
-        // The server refuses a second create, also over a tombstone of an earlier life with the same values; that
-        // tells the app that the identifier was taken.
-        MutationKind::Create => Settled::NotApplied,
+        // It was made and deleted since: nobody else makes a record with an identifier that only this store knows. But
+        // the app may make it again after a delete, which the server refuses: its tombstone then has the values of the
+        // earlier life.
+        MutationKind::Create if holds && def.key.kind == KeyKind::Managed => Settled::Applied,
+        // The server refuses a create over a tombstone of an earlier life; that tells the app that the identifier was
+        // taken.
+        MutationKind::Create if server.sync.deleted => Settled::NotApplied,
+        // Another client made a record with this identifier, or has changed the one that was made here: the version does
+        // not tell which, and either way there is something of others that must not be lost, and something of ours.
+        MutationKind::Create => Settled::Conflict,
         MutationKind::Delete if server.sync.deleted => Settled::Applied,
         MutationKind::Update | MutationKind::Delete if Some(server.sync.version) == mutation.base_version => {
             Settled::NotApplied

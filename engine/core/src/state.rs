@@ -88,6 +88,7 @@ impl RecordState {
                 let mutation = self.pending_mut(seq, change, refused.mutation)?;
                 mutation.stage = Stage::Parked(refused.refusal.clone());
                 if let Some(remote) = &refused.remote {
+                    self.forget_if_taken_back(refused.mutation, remote);
                     self.learn(def, remote, false);
                 }
                 self.replay(def);
@@ -154,6 +155,7 @@ impl RecordState {
         // A lost answer is put together from the server's record, which may be another writer's with our values in it.
         let certain =
             fits && head.is_some_and(|head| head.stage != Stage::Unknown || is_only_ours(def, head));
+        self.forget_if_taken_back(ack.mutation, &ack.remote);
         // Learnt while it still waits, so that its own values are not taken for somebody else's.
         self.learn(def, &ack.remote, certain);
         let alone = certain || (fits && self.is_own(ack.remote.sync));
@@ -167,7 +169,19 @@ impl RecordState {
         self.replay(def);
     }
 
+    /// Forgets the server's record if what answers a mutation is older than what the server had told before it was sent:
+    /// the server went back, as after a restored backup, and what it says from here on is news.
+    fn forget_if_taken_back(&mut self, mutation: Seq, remote: &RemoteRecord) {
+        let sent = self.pending.iter().find(|pending| pending.seq == mutation);
+        if sent.and_then(|sent| sent.base_version) > Some(remote.sync.version) {
+            self.sync = None;
+            self.shadow = None;
+            self.own_since = None;
+        }
+    }
+
     fn conflict(&mut self, def: &ModelDef, conflict: &Conflict) {
+        self.forget_if_taken_back(conflict.mutation, &conflict.remote);
         self.learn(def, &conflict.remote, false);
         self.meet(def, conflict.mutation);
         match &conflict.decision {

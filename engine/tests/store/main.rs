@@ -10,6 +10,7 @@ mod observing;
 mod reading;
 mod settings;
 mod transactions;
+mod watching;
 
 use std::sync::Arc;
 

@@ -201,6 +201,10 @@ fn only_an_answer_without_data_is_a_denial() {
         r#"{"data":{"a":{"items":[]}},"errors":[{"errorType":"Unauthorized"}]}"#
     ));
     assert!(!is(r#"{"data":null,"errors":[{"errorType":"BadRequest"}]}"#));
+    // Of two mutations the second may have been carried out.
+    assert!(!is(
+        r#"{"data":{"m0":null,"m1":null},"errors":[{"errorType":"Unauthorized"},{"errorType":"InternalFailure"}]}"#
+    ));
     assert!(!is("<html>"));
 }
 
@@ -222,4 +226,92 @@ async fn a_realtime_handshake_that_is_refused_is_tried_with_a_renewed_token() {
         credentials.into_members()["Authorization"].clone()
     });
     assert_eq!(offered.collect::<Vec<Json>>(), ["t0", "t1"]);
+}
+
+/// A reply that says what time it is on the server.
+fn reply_at(status: &str, date: &str) -> String {
+    format!("HTTP/1.1 {status}\r\ndate: {date}\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{{}}")
+}
+
+/// The time that a request was signed at.
+fn signed_at(request: &str) -> String {
+    let line = request.lines().find_map(|line| line.strip_prefix("x-amz-date: "));
+    line.expect("it is signed").to_owned()
+}
+
+/// An endpoint that wants signatures.
+fn signing(url: &str) -> Endpoint {
+    let credentials = crate::AwsCredentials {
+        access_key_id: "AKID".into(),
+        secret_access_key: "hidden".into(),
+        session_token: None,
+    };
+    endpoint(url, Authorization::iam(credentials)).with_region("eu-west-1")
+}
+
+#[tokio::test]
+async fn a_signature_by_a_wrong_clock_is_made_anew_by_the_servers() {
+    let date = "Fri, 01 Jan 2100 12:00:00 GMT";
+    let replies = vec![
+        reply_at("403 Forbidden", date),
+        reply_at("200 OK", date),
+        reply_at("200 OK", date),
+    ];
+    let (url, asked) = server(replies).await;
+    let transport = HttpTransport::new(signing(&url)).expect("a transport");
+    for _ in 0..2 {
+        let reply = transport.execute(request(Access::Read)).await.expect("a reply");
+        assert_eq!(reply.status, 200);
+    }
+    let asked = asked.await.expect("the server ends");
+    assert!(!signed_at(&asked[0]).starts_with("2100"));
+    assert!(signed_at(&asked[1]).starts_with("21000101T12"), "{}", asked[1]);
+    assert!(signed_at(&asked[2]).starts_with("21000101T12"), "and so it stays");
+}
+
+#[tokio::test]
+async fn a_handshake_that_a_wrong_clock_has_signed_is_signed_anew() {
+    let (url, asked) = server(vec![
+        reply_at("403 Forbidden", "Fri, 01 Jan 2100 12:00:00 GMT");
+        2
+    ])
+    .await;
+    let transport = HttpTransport::new(signing(&url)).expect("a transport");
+    let refused = transport.connect().await.err();
+    assert!(
+        matches!(refused, Some(TransportError::Unauthorized { .. })),
+        "{refused:?}"
+    );
+    let asked = asked.await.expect("the server ends");
+    let times = asked.iter().map(|request| {
+        let mut lines = request.lines();
+        let line = lines.find_map(|line| line.strip_prefix("sec-websocket-protocol: "));
+        let credentials = credentials_of_subprotocols(line.expect("sub-protocols")).expect("credentials");
+        credentials.into_members()["x-amz-date"].clone()
+    });
+    let is_later: Vec<bool> = times
+        .map(|time| time.as_str().expect("a text").starts_with("2100"))
+        .collect();
+    assert_eq!(is_later, [false, true]);
+}
+
+#[tokio::test]
+async fn a_date_that_is_right_or_a_key_gives_no_second_try() {
+    let date = "Fri, 01 Jan 2100 12:00:00 GMT";
+    let now = jiff::Timestamp::now()
+        .strftime("%a, %d %b %Y %H:%M:%S GMT")
+        .to_string();
+    for (date, endpoint_of) in [
+        (
+            date,
+            (|url: &str| endpoint(url, Authorization::api_key("k"))) as fn(&str) -> Endpoint,
+        ),
+        (&now, signing),
+    ] {
+        let (url, asked) = server(vec![reply_at("403 Forbidden", date)]).await;
+        let transport = HttpTransport::new(endpoint_of(&url)).expect("a transport");
+        let reply = transport.execute(request(Access::Read)).await.expect("a reply");
+        assert_eq!(reply.status, 403);
+        assert_eq!(asked.await.expect("the server ends").len(), 1, "{date}");
+    }
 }

@@ -55,6 +55,7 @@ pub struct ModelDocuments {
     /// Asks for one record.
     pub get: Document,
     mutations: [Document; 3],
+    mutation_selection: Arc<str>,
     subscriptions: [Document; 3],
     filtered_subscriptions: [Document; 3],
 }
@@ -105,6 +106,14 @@ impl Document {
         Self {
             operation: self.operation.about(Subject { model, access }),
             ..self
+        }
+    }
+
+    /// The same operation by another text.
+    pub(crate) fn with_text(&self, text: String) -> Self {
+        Self {
+            text: text.into(),
+            ..self.clone()
         }
     }
 
@@ -162,6 +171,15 @@ impl ModelDocuments {
     /// [`WireError::UnknownModel`], or [`WireError::SelectionTooLarge`] if its non-model types contain each other so
     /// often that the selection explodes.
     pub fn build(schema: &Schema, model: &str) -> Result<Self, WireError> {
+        Self::build_for_owner(schema, model, None)
+    }
+
+    /// As [`build`](Self::build), with subscriptions that name the owner of the records by an argument of that name, as
+    /// servers of Amplify's first generation demand of models with an owner rule.
+    ///
+    /// # Errors
+    /// As for [`build`](Self::build).
+    pub fn build_for_owner(schema: &Schema, model: &str, owner: Option<&str>) -> Result<Self, WireError> {
         let def = schema
             .model(model)
             .ok_or_else(|| WireError::UnknownModel { model: model.into() })?;
@@ -179,12 +197,16 @@ impl ModelDocuments {
                 ("Delete", Access::Delete),
             ]
             .map(|(verb, access)| names.mutation(verb, &all).about(def, access)),
-            subscriptions: SubscriptionKind::ALL
-                .map(|kind| names.subscription(kind, &fields).about(def, Access::Listen)),
+            mutation_selection: all.into(),
+            subscriptions: SubscriptionKind::ALL.map(|kind| {
+                let document = names.subscription(kind, &fields, &[owner_argument(owner)]);
+                document.about(def, Access::Listen)
+            }),
             filtered_subscriptions: SubscriptionKind::ALL.map(|kind| {
-                names
-                    .filtered_subscription(kind, &fields)
-                    .about(def, Access::Listen)
+                let filter = format!("ModelSubscription{}FilterInput", names.model);
+                let filter = Some(("filter", filter.as_str()));
+                let document = names.subscription(kind, &fields, &[filter, owner_argument(owner)]);
+                document.about(def, Access::Listen)
             }),
         })
     }
@@ -196,6 +218,11 @@ impl ModelDocuments {
             MutationKind::Update => &self.mutations[1],
             MutationKind::Delete => &self.mutations[2],
         }
+    }
+
+    /// What the documents of mutations select.
+    pub(crate) fn mutation_selection(&self) -> &str {
+        &self.mutation_selection
     }
 
     /// The document of a subscription to every record.
@@ -270,23 +297,31 @@ impl<'a> Names<'a> {
         Document::new(&operation, &root_field, text)
     }
 
-    fn subscription(&self, kind: SubscriptionKind, fields: &str) -> Document {
+    fn subscription(
+        &self,
+        kind: SubscriptionKind,
+        fields: &str,
+        arguments: &[Option<(&str, &str)>],
+    ) -> Document {
         let root_field = format!("{}{}", kind.prefix(), self.pascal);
         let operation = capitalized(&root_field);
-        let text = format!("subscription {operation} {{ {root_field} {{ {fields} }} }}");
+        let (mut declared, mut passed) = (Vec::new(), Vec::new());
+        for (name, input) in arguments.iter().flatten() {
+            declared.push(format!("${name}: {input}"));
+            passed.push(format!("{name}: ${name}"));
+        }
+        let in_brackets = |list: Vec<String>| match list.as_slice() {
+            [] => String::new(),
+            list => format!("({})", list.join(", ")),
+        };
+        let (declared, passed) = (in_brackets(declared), in_brackets(passed));
+        let text = format!("subscription {operation}{declared} {{ {root_field}{passed} {{ {fields} }} }}");
         Document::new(&operation, &root_field, text)
     }
+}
 
-    fn filtered_subscription(&self, kind: SubscriptionKind, fields: &str) -> Document {
-        let root_field = format!("{}{}", kind.prefix(), self.pascal);
-        let operation = capitalized(&root_field);
-        let text = format!(
-            "subscription {operation}($filter: ModelSubscription{}FilterInput) {{ \
-             {root_field}(filter: $filter) {{ {fields} }} }}",
-            self.model
-        );
-        Document::new(&operation, &root_field, text)
-    }
+fn owner_argument(owner: Option<&str>) -> Option<(&str, &str)> {
+    Some((owner?, "String!"))
 }
 
 fn capitalized(name: &str) -> String {

@@ -4,8 +4,8 @@
 //! plain JSON. Filters and conditions are mapped in `filter.rs`.
 
 use landfall_core::{
-    FieldDef, FieldMap, FieldType, ModelDef, Mutation, MutationKind, RecordId, RecordVersion, Scalar, Schema,
-    Value,
+    AUTH_FIELD, FieldDef, FieldMap, FieldType, ModelDef, Mutation, MutationKind, RecordId, RecordVersion,
+    Scalar, Schema, Value,
 };
 use serde_json::{Map, Value as Json};
 
@@ -49,12 +49,11 @@ pub fn get_variables(schema: &Schema, def: &ModelDef, id: &RecordId) -> Variable
     key_input(schema, def, id)
 }
 
-/// Variables of a filtered subscription.
-pub fn subscription_variables(filter: Option<&Json>) -> Variables {
-    filter
-        .map(|filter| ("filter".to_owned(), filter.clone()))
-        .into_iter()
-        .collect()
+/// Variables of a subscription: its filter, and the argument that names the owner with its value.
+pub fn subscription_variables(filter: Option<&Json>, owner: Option<(&str, &str)>) -> Variables {
+    let filter = filter.map(|filter| ("filter".to_owned(), filter.clone()));
+    let owner = owner.map(|(argument, owner)| (argument.to_owned(), owner.into()));
+    filter.into_iter().chain(owner).collect()
 }
 
 /// Variables of a mutation: `input`, and `condition` if there is one.
@@ -102,10 +101,39 @@ fn create_input(schema: &Schema, def: &ModelDef, fields: &FieldMap) -> Map<Strin
 }
 
 fn owner_fields(def: &ModelDef) -> impl Iterator<Item = &str> {
+    owner_rules(def).map(|rule| rule.get("ownerField").and_then(Json::as_str).unwrap_or("owner"))
+}
+
+fn owner_rules(def: &ModelDef) -> impl Iterator<Item = &Json> {
     def.auth
         .iter()
         .filter(|rule| rule.get("allow").and_then(Json::as_str) == Some("owner"))
-        .map(|rule| rule.get("ownerField").and_then(Json::as_str).unwrap_or("owner"))
+}
+
+/// Name of the argument by which a subscription to a model says whose records it is about; `None` if the model has no
+/// owner rule that is about reading, if everybody may read it anyway, or if its records have several owners.
+///
+/// The last owner rule counts, as with Amplify's clients.
+pub fn owner_argument(def: &ModelDef) -> Option<&str> {
+    let reads = |rule: &&Json| match rule.get("operations").and_then(Json::as_array) {
+        None => true,
+        Some(operations) => operations
+            .iter()
+            .filter_map(Json::as_str)
+            .any(|operation| matches!(operation, "read" | "listen")),
+    };
+    let of_model = |rule: &&Json| rule.get(AUTH_FIELD).is_none();
+    let is_for_all = |rule: &Json| {
+        let allow = rule.get("allow").and_then(Json::as_str);
+        matches!(allow, Some("public" | "private"))
+    };
+    if def.auth.iter().filter(of_model).filter(reads).any(is_for_all) {
+        return None;
+    }
+    let rule = owner_rules(def).filter(of_model).filter(reads).last()?;
+    let field = rule.get("ownerField").and_then(Json::as_str).unwrap_or("owner");
+    let has_several = def.field(field).is_some_and(|field| field.list.is_some());
+    (!has_several).then_some(field)
 }
 
 fn fields_input(schema: &Schema, def: &ModelDef, fields: &FieldMap) -> Map<String, Json> {

@@ -8,6 +8,7 @@
 //! a [`Session`] fed with what its socket delivers.
 
 mod backoff;
+mod batch;
 mod document;
 mod error;
 mod failure;
@@ -26,6 +27,7 @@ mod testing;
 mod transport;
 
 pub use backoff::{Backoff, BackoffPolicy, RETRY_AFTER_MS_MAX};
+pub use batch::{BATCH_MAX, BatchReply, batch_request, read_batch};
 pub use document::{Document, ModelDocuments, SubscriptionKind, Variables};
 pub use error::WireError;
 pub use failure::{Failure, FailureCause, FailureClass};
@@ -37,7 +39,7 @@ pub use graphql_client::{Location, PathFragment};
 pub use handshake::{
     REALTIME_PROTOCOL, credentials_of_query, credentials_of_subprotocols, realtime_url, subprotocols,
 };
-pub use input::{SyncArguments, get_variables, mutation_variables, subscription_variables};
+pub use input::{SyncArguments, get_variables, mutation_variables, owner_argument, subscription_variables};
 pub use record::{BAD_RECORD_JSON_BYTES_MAX, BadRecord, BadRecordFault, RecordReader};
 pub use reply::{
     GetReply, MutationReply, SubscriptionData, SyncPage, read_get, read_mutation, read_subscription,

@@ -193,7 +193,16 @@ fn without_withheld<'a>(mut record: RemoteRecord, fields: impl Iterator<Item = &
 
 /// Reads the reply to a mutation.
 pub fn read_mutation(reader: &RecordReader, document: &Document, response: &HttpResponse) -> MutationReply {
-    let answer: Answer<&RawValue> = match read_answer(response, document.root_field()) {
+    mutation_reply(reader, response, read_answer(response, document.root_field()))
+}
+
+/// What an answer says of one mutation.
+pub(crate) fn mutation_reply(
+    reader: &RecordReader,
+    response: &HttpResponse,
+    answer: Result<Answer<&RawValue>, Failure>,
+) -> MutationReply {
+    let answer = match answer {
         Ok(answer) => answer,
         Err(failure) => return refused(reader, failure),
     };

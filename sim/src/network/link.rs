@@ -4,11 +4,12 @@
 //! taken off by whoever put it there.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
 use landfall_wire::HttpResponse;
+use serde_json::Value as Json;
 
 use super::OPEN_REQUESTS_MAX;
 use crate::random::Stream;
@@ -82,7 +83,12 @@ pub enum Trouble {
     },
     /// Requests are answered with 500 after the server acted, with this probability, per mille.
     FailsAfter(u32),
+    /// So many bytes pass in a second, one reply after the other.
+    Narrow(u64),
 }
+
+/// Changes replies on their way, as a server would give them that is odd: it is handed the operation and the reply.
+pub type Rewrite = Arc<dyn Fn(&str, &mut Json) + Send + Sync>;
 
 /// The way between one client and the backend.
 #[derive(Debug)]
@@ -102,8 +108,19 @@ pub struct Link {
     requests: Mutex<(u64, u64)>,
     requests_total: AtomicU64,
     loses_one: AtomicBool,
+    /// Until when a narrow link is busy with what it was given before, in virtual milliseconds.
+    busy_until_ms: AtomicU64,
+    rewrite: Mutex<Option<Rewriting>>,
     changed: Notify,
     chance: Stream,
+}
+
+struct Rewriting(Rewrite);
+
+impl std::fmt::Debug for Rewriting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Rewriting")
+    }
 }
 
 impl Link {
@@ -119,6 +136,8 @@ impl Link {
             requests: Mutex::default(),
             requests_total: AtomicU64::new(0),
             loses_one: AtomicBool::new(false),
+            busy_until_ms: AtomicU64::new(0),
+            rewrite: Mutex::default(),
             changed: Notify::new(),
             chance,
         }
@@ -174,6 +193,42 @@ impl Link {
     /// Loses the reply to the next mutation.
     pub fn lose_next_reply(&self) {
         self.loses_one.store(true, Ordering::SeqCst);
+    }
+
+    /// Has every reply changed from here on, or none.
+    pub fn rewrite(&self, rewrite: Option<Rewrite>) {
+        *self.rewrite.lock().unwrap_or_else(PoisonError::into_inner) = rewrite.map(Rewriting);
+    }
+
+    /// A reply as it arrives.
+    pub(super) fn rewritten(&self, operation: &str, body: Vec<u8>) -> Vec<u8> {
+        let rewrite = self.rewrite.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(Rewriting(rewrite)) = &*rewrite else {
+            return body;
+        };
+        let Ok(mut json) = serde_json::from_slice(&body) else {
+            return body;
+        };
+        rewrite(operation, &mut json);
+        json.to_string().into_bytes()
+    }
+
+    /// How long so many bytes wait and take on a narrow link, in milliseconds.
+    pub(super) fn transfer_ms(&self, now_ms: u64, bytes: usize) -> u64 {
+        let narrowest = |troubles: &[Trouble]| {
+            let widths = troubles.iter().filter_map(|trouble| match trouble {
+                Trouble::Narrow(bytes_per_second) => Some((*bytes_per_second).max(1)),
+                _ => None,
+            });
+            widths.min()
+        };
+        let Some(bytes_per_second) = narrowest(&self.troubles()) else {
+            return 0;
+        };
+        let begin_ms = self.busy_until_ms.load(Ordering::SeqCst).max(now_ms);
+        let end_ms = begin_ms.saturating_add(bytes as u64 * 1_000 / bytes_per_second);
+        self.busy_until_ms.store(end_ms, Ordering::SeqCst);
+        end_ms - now_ms
     }
 
     /// Sets how the link behaves by itself.

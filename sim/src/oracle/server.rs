@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use landfall::{RecordId, RecordKey, Schema, SyncMetadata};
+use landfall::{ModelDef, RecordId, RecordKey, Schema, SyncMetadata};
 use landfall_backend::{Backend, HttpReply};
 use serde_json::{Map, Value as Json};
 
@@ -21,6 +21,20 @@ pub(crate) struct Version {
     pub(crate) fields: Map<String, Json>,
 }
 
+/// What a call was to do.
+struct Call<'a> {
+    verb: &'static str,
+    model: &'a str,
+    def: &'a ModelDef,
+}
+
+/// A record that was made before one that it refers to.
+struct Dangling {
+    by: String,
+    key: RecordKey,
+    mark: Option<u64>,
+}
+
 /// Every version that the server made.
 pub struct ServerWatch {
     schema: Arc<Schema>,
@@ -30,6 +44,8 @@ pub struct ServerWatch {
     applied: BTreeMap<(String, RecordKey), Vec<u64>>,
     /// Models whose records belong to one client each and carry marks.
     exclusive: Vec<String>,
+    /// Records that were made while the server did not have this one, to which they refer.
+    dangling: BTreeMap<RecordKey, Vec<Dangling>>,
     faults: Vec<Fault>,
     merges: u64,
 }
@@ -53,6 +69,7 @@ impl ServerWatch {
             history: BTreeMap::new(),
             applied: BTreeMap::new(),
             exclusive: Vec::new(),
+            dangling: BTreeMap::new(),
             faults: Vec::new(),
             merges: 0,
         }
@@ -76,26 +93,54 @@ impl ServerWatch {
         let Ok(request) = serde_json::from_str::<Json>(body) else {
             return;
         };
-        let input = request.pointer("/variables/input").and_then(Json::as_object);
-        let Some(input) = input else { return };
         let Ok(answer) = serde_json::from_slice::<Json>(&reply.body) else {
             return;
         };
-        let record = answer
-            .get("data")
-            .and_then(Json::as_object)
-            .and_then(|data| data.values().next())
-            .and_then(Json::as_object)
-            .cloned();
-        let key = |fields: &Map<String, Json>| Some(RecordKey::new(model, id_of(def, fields)?));
-        let errors = answer.get("errors").is_some();
+        let call = Call { verb, model, def };
+        if let Some(input) = request.pointer("/variables/input").and_then(Json::as_object) {
+            return self.saw_one(now_ms, client, &call, input, &answer, None);
+        }
+        // Several in one request, in their order, each under an alias.
+        for number in 0.. {
+            let input = request.pointer(&format!("/variables/input{number}"));
+            let Some(input) = input.and_then(Json::as_object) else {
+                return;
+            };
+            let alias = format!("m{number}");
+            self.saw_one(now_ms, client, &call, input, &answer, Some(&alias));
+        }
+    }
+
+    fn saw_one(
+        &mut self,
+        now_ms: i64,
+        client: &str,
+        call: &Call<'_>,
+        input: &Map<String, Json>,
+        answer: &Json,
+        alias: Option<&str>,
+    ) {
+        let data = answer.get("data").and_then(Json::as_object);
+        let record = data.and_then(|data| match alias {
+            Some(alias) => data.get(alias),
+            None => data.values().next(),
+        });
+        let record = record.and_then(Json::as_object).cloned();
+        let concerns = |error: &Json| {
+            let first = error["path"].get(0).and_then(Json::as_str);
+            alias.is_none() || first.is_none() || first == alias
+        };
+        let errors = answer.get("errors").and_then(Json::as_array);
+        let errors = errors.is_some_and(|errors| errors.iter().any(concerns));
+        let key = |fields: &Map<String, Json>| Some(RecordKey::new(call.model, id_of(call.def, fields)?));
         match record {
             Some(record) if !errors => {
                 if let Some(key) = key(&record) {
-                    self.applied(client, verb, &schema, key, input, record);
+                    let schema = Arc::clone(&self.schema);
+                    self.applied(client, call.verb, &schema, key, input, record);
                 }
             }
-            _ => self.reread(now_ms, model, key(input)),
+            _ => self.reread(now_ms, call.model, key(input)),
         }
     }
 
@@ -168,11 +213,13 @@ impl ServerWatch {
         applied.push(mark);
     }
 
-    /// A record that refers to another one is made after it.
+    /// A record that refers to another one is made after it, unless the app has made the other one later: it may refer to
+    /// what it deletes before it was sent, and make it again.
     fn check_parents(&mut self, client: &str, schema: &Schema, key: &RecordKey, record: &Map<String, Json>) {
         let Some(def) = schema.model(&key.model) else {
             return;
         };
+        let made = record.values().filter_map(Json::as_str).find_map(mark);
         for (field, association) in def.relations() {
             let landfall_core::FieldType::Model(other) = &field.ty else {
                 continue;
@@ -183,8 +230,18 @@ impl ServerWatch {
             };
             let parent = RecordKey::new(other.clone(), RecordId::text(id));
             if !self.history.contains_key(&parent) {
-                let what = format!("{client} made {key} before the {parent} that it refers to");
-                self.faults.push(Fault::new("I4", key, what));
+                self.dangling.entry(parent).or_default().push(Dangling {
+                    by: client.to_owned(),
+                    key: key.clone(),
+                    mark: made,
+                });
+            }
+        }
+        for child in self.dangling.remove(key).unwrap_or_default() {
+            let is_later = made.zip(child.mark).is_some_and(|(made, child)| made > child);
+            if child.by == client && !is_later {
+                let what = format!("{client} made {} before the {key} that it refers to", child.key);
+                self.faults.push(Fault::new("I4", &child.key, what));
             }
         }
     }

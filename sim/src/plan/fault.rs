@@ -88,6 +88,10 @@ faults! {
     "N9" Slow { client, /// How long the link is slow.
         ms: u64, /// Longest way.
         delay_ms: u64 }
+    /// So little passes in a second that replies wait for each other.
+    "N10" Narrow { client, /// How long.
+        ms: u64, /// How much.
+        bytes_per_second: u64 }
     /// Sockets that are open now are dead, and nobody is told.
     "N11" HalfOpen { client }
     /// Keep-alives arrive, subscription messages do not.

@@ -8,7 +8,7 @@ use crate::knobs::{KNOBS, Knobs};
 use crate::random::{Seed, Stream};
 
 /// Names of the clients, in order.
-const NAMES: [&str; 4] = ["anna", "berta", "carl", "dora"];
+const NAMES: [&str; 8] = ["anna", "berta", "carl", "dora", "emil", "fritz", "greta", "hugo"];
 
 /// Longest pause between two actions of a client, in milliseconds.
 const PAUSE_MS_MAX: u64 = 3_000;
@@ -21,9 +21,20 @@ const LONG_ONE_IN: u64 = 8;
 
 /// The plan of a seed. `knobs` replaces those that the seed would draw from the profile.
 pub fn generate(seed: u64, profile: Profile, knobs: Option<Knobs>, busy_ms: u64) -> Plan {
+    generate_for(seed, profile, knobs, busy_ms, None)
+}
+
+/// The plan of a seed with so many clients, at most eight; as many as the seed draws if nothing is said.
+pub fn generate_for(
+    seed: u64,
+    profile: Profile,
+    knobs: Option<Knobs>,
+    busy_ms: u64,
+    clients_wanted: Option<usize>,
+) -> Plan {
     let chance = Seed(seed).stream("plan");
     let knobs = knobs.unwrap_or_else(|| swarm(profile.knobs(), &Seed(seed).stream("knobs")));
-    let clients = clients(&chance);
+    let clients = clients(Seed(seed), &chance, clients_wanted);
     let mut actions: Vec<ActionStep> = (0..clients.len())
         .flat_map(|client| actions_of(client, &Seed(seed).stream(&format!("actions {client}")), busy_ms))
         .collect();
@@ -61,8 +72,9 @@ fn swarm(mut knobs: Knobs, chance: &Stream) -> Knobs {
     knobs
 }
 
-fn clients(chance: &Stream) -> Vec<ClientPlan> {
-    let count = usize::try_from(2 + chance.below(2)).unwrap_or(2);
+fn clients(seed: Seed, chance: &Stream, wanted: Option<usize>) -> Vec<ClientPlan> {
+    let drawn = usize::try_from(2 + chance.below(2)).unwrap_or(2);
+    let count = wanted.unwrap_or(drawn);
     NAMES
         .iter()
         .take(count)
@@ -72,6 +84,8 @@ fn clients(chance: &Stream) -> Vec<ClientPlan> {
             page_size: *chance.pick(&[1_000, 100, 7, 3]),
             accepts_remote: chance.happens(200),
             clock_ahead_ms: i64::try_from(chance.below(120_000)).unwrap_or(0) - 60_000,
+            // Of a stream of its own, so that it changes nothing else of a seed's plan.
+            mutations_per_request: *seed.stream(&format!("requests of {name}")).pick(&[1, 1, 4]),
         })
         .collect()
 }
@@ -240,6 +254,11 @@ fn fault(knob: &str, chance: &Stream, client: usize, clients: usize) -> Option<F
             client,
             ms: ms * 2,
             delay_ms: 200 + chance.below(8_000),
+        },
+        "narrow" => Fault::Narrow {
+            client,
+            ms: ms * 2,
+            bytes_per_second: 500 + chance.below(8_000),
         },
         "half_open" => Fault::HalfOpen { client },
         "frames_lost" => Fault::FramesLost { client, ms },

@@ -16,6 +16,8 @@ pub enum Profile {
     Net,
     /// The server fails.
     Server,
+    /// The network and the server fail.
+    Remote,
     /// Clients crash and their disks fail.
     Disk,
     /// Sync is stopped and started, data is cleared, the app is closed.
@@ -27,10 +29,11 @@ pub enum Profile {
 
 impl Profile {
     /// Every profile.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Calm,
         Self::Net,
         Self::Server,
+        Self::Remote,
         Self::Disk,
         Self::Life,
         Self::Chaos,
@@ -42,6 +45,7 @@ impl Profile {
             Self::Calm => "calm",
             Self::Net => "net",
             Self::Server => "server",
+            Self::Remote => "remote",
             Self::Disk => "disk",
             Self::Life => "life",
             Self::Chaos => "chaos",
@@ -55,16 +59,17 @@ impl Profile {
 
     /// The knobs that it allows, before the seed turns half of them off.
     pub fn knobs(self) -> Knobs {
-        let (prefix, times) = match self {
+        let (prefixes, times): (&[char], u32) = match self {
             Self::Calm => return Knobs::default(),
             Self::Chaos => return Knobs::chaos(),
-            Self::Net => ('N', 2),
-            Self::Server => ('S', 2),
-            Self::Disk => ('C', 2),
-            Self::Life => ('U', 8),
+            Self::Net => (&['N'], 2),
+            Self::Server => (&['S'], 2),
+            Self::Remote => (&['N', 'S'], 1),
+            Self::Disk => (&['C'], 2),
+            Self::Life => (&['U'], 8),
         };
         let mut knobs = Knobs::default();
-        for knob in KNOBS.iter().filter(|knob| knob.id.starts_with(prefix)) {
+        for knob in KNOBS.iter().filter(|knob| knob.id.starts_with(prefixes)) {
             // With fewer kinds of faults each may happen more often.
             knobs.set(knob.name, knob.chaos * times);
         }

@@ -119,6 +119,9 @@ async fn of_client(world: &World, index: usize, fault: Fault) {
             put(&link, Trouble::FramesReordered(per_mille), ms).await;
         }
         Fault::Slow { ms, delay_ms, .. } => put(&link, Trouble::Slow(delay_ms), ms).await,
+        Fault::Narrow {
+            ms, bytes_per_second, ..
+        } => put(&link, Trouble::Narrow(bytes_per_second), ms).await,
         Fault::HalfOpen { .. } => link.kill_sockets(),
         Fault::FramesLost { ms, .. } => {
             put(&link, Trouble::FramesLost, ms).await;

@@ -3,6 +3,7 @@
 use landfall::Value;
 
 use super::stage::Stage;
+use crate::network::Trouble;
 
 pub(super) async fn two_people_edit_different_fields(stage: Stage) {
     let (anna, berta) = stage.people();
@@ -55,6 +56,59 @@ pub(super) async fn a_stale_copy_is_saved(stage: Stage) {
     stage.expect(
         berta.field("Board", "plan", "title") == Some("final".into()),
         "and its own change arrives",
+    );
+}
+
+pub(super) async fn two_people_make_the_same_record(stage: Stage) {
+    let (anna, berta) = stage.people();
+    for person in [&anna, &berta] {
+        person.goes_offline();
+    }
+    anna.sets("Board", "profile", &[("title", "by Anna".into())])
+        .await;
+    let by_berta = [("title", "by Berta".into()), ("stars", Value::Int(4))];
+    berta.sets("Board", "profile", &by_berta).await;
+    anna.comes_online();
+    stage.later(30).await;
+    berta.comes_online();
+    stage.all_agree().await;
+    for person in [&anna, &berta] {
+        stage.expect(
+            person.field("Board", "profile", "title") == Some("by Anna".into()),
+            "who was first is not overwritten",
+        );
+        stage.expect(
+            person.field("Board", "profile", "stars") == Some(Value::Int(4)),
+            "what only the second had is there as well",
+        );
+        stage.expect(person.refused() == 0, "nothing waits for the app");
+    }
+}
+
+pub(super) async fn a_lost_create_that_others_have_edited(stage: Stage) {
+    let (anna, berta) = stage.people();
+    anna.suffers(Trouble::RepliesLost(1_000));
+    anna.sets(
+        "Board",
+        "plan",
+        &[("title", "draft".into()), ("stars", Value::Int(1))],
+    )
+    .await;
+    stage.later(5).await;
+    anna.goes_offline();
+    anna.client().link().take_off(&Trouble::RepliesLost(1_000));
+    stage.expect(anna.waiting() == 1, "Anna does not know what became of her board");
+    berta.sets("Board", "plan", &[("title", "final".into())]).await;
+    stage.later(10).await;
+    anna.comes_online();
+    stage.all_agree().await;
+    stage.expect(
+        anna.field("Board", "plan", "title") == Some("final".into()),
+        "what Berta wrote is not put back",
+    );
+    stage.expect(
+        berta.field("Board", "plan", "stars") == Some(Value::Int(1)),
+        "and nothing of Anna's is gone",
     );
 }
 

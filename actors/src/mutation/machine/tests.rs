@@ -449,11 +449,11 @@ fn a_create_that_exists_already_is_asked_about() {
     lab.check(&["ask e1", "ask e2"]);
     lab.found(1, Ok(Fetched::Found(remote(1, "mine"))));
     lab.found(2, Ok(Fetched::Found(remote(1, "theirs"))));
-    lab.check(&[
-        "e1 acknowledged v1",
-        "e2 refused ConditionalCheckFailedException, v1",
-        "told Unknown e2 parked",
-    ]);
+    // Somebody else was first: that is a conflict, and no sign that the create went through.
+    lab.check(&["e1 acknowledged v1", "decide e2 v1"]);
+    let fill = FieldMap::from([("note".into(), "kept".into())]);
+    lab.decide(2, Ok(Resolution::Merged(fill)));
+    lab.check(&["e2 update again note=\"kept\" on v1", "send e2 update on v1"]);
 }
 
 #[test]

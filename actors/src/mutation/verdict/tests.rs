@@ -172,7 +172,8 @@ fn a_lost_answer_is_found_out_each_way() {
     assert_eq!(outcome(Update, tombstone_found(3)), "decide v3 deleted; answers");
     assert_eq!(outcome(Update, MISSING), "not applied; answers");
     assert_eq!(outcome(Create, found(1, "mine")), "acknowledged v1; answers");
-    assert_eq!(outcome(Create, found(1, "theirs")), "not applied; answers");
+    assert_eq!(outcome(Create, found(1, "theirs")), "decide v1; answers");
+    assert_eq!(outcome(Create, tombstone_found(3)), "not applied; answers");
     assert_eq!(outcome(Create, MISSING), "not applied; answers");
     assert_eq!(
         outcome(Delete, tombstone_found(2)),
@@ -180,11 +181,11 @@ fn a_lost_answer_is_found_out_each_way() {
     );
     assert_eq!(outcome(Delete, found(1, "old")), "not applied; answers");
     assert_eq!(outcome(Delete, found(2, "theirs")), "decide v2; answers");
-    // Nobody else makes a record with an identifier that this store has made.
+    // The app may have chosen the identifier, though it need not.
     let managed = mutation(1, Create, "Todo/a");
     assert_eq!(
         fetched(&managed, Purpose::Outcome, found(5, "theirs")),
-        "acknowledged v5; answers"
+        "decide v5; answers"
     );
 }
 
@@ -240,9 +241,23 @@ fn a_conflict_without_a_record_is_decided_by_the_one_asked_for() {
 fn a_failed_condition_may_be_the_echo_of_a_lost_answer() {
     let of = |kind, found| fetched(&mutation(1, kind, "Tag/a"), condition(), found);
     assert_eq!(of(Create, found(1, "mine")), "acknowledged v1; answers");
+    // Another client was first with the identifier: neither its record nor this one is dropped unseen.
+    assert_eq!(of(Create, found(4, "theirs")), "decide v4; answers");
     assert_eq!(
-        of(Create, found(4, "theirs")),
-        "refused ConditionalCheckFailedException, v4; answers"
+        fetched(&mutation(1, Create, "Todo/a"), condition(), found(1, "theirs")),
+        "decide v1; answers"
+    );
+    let at_its_end = Mutation {
+        conflict_rounds: CONFLICT_ROUNDS_MAX - 1,
+        ..mutation(1, Create, "Todo/a")
+    };
+    assert_eq!(
+        fetched(&at_its_end, condition(), found(1, "theirs")),
+        "refused ConditionalCheckFailedException, v1; answers"
+    );
+    assert_eq!(
+        of(Create, tombstone_found(4)),
+        "refused ConditionalCheckFailedException, v4 deleted; answers"
     );
     assert_eq!(of(Delete, MISSING), "acknowledged v2 deleted; answers");
     assert_eq!(

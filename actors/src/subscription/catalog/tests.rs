@@ -160,3 +160,51 @@ fn a_model_whose_expression_does_not_fit_is_left_out_alone() {
         catalog.unfit()
     );
 }
+
+#[test]
+fn the_owner_is_named_in_subscriptions_once_the_app_has_said_who_that_is() {
+    let with_rule = |settings: &SyncSettings| {
+        let schema = schema(&["Post"]);
+        let mut parts = landfall_core::SchemaParts {
+            models: Vec::new(),
+            ..landfall_core::SchemaParts::default()
+        };
+        let def = schema.model("Post").unwrap();
+        parts.models.push(landfall_core::ModelParts {
+            name: def.name.clone(),
+            plural_name: def.plural_name.clone(),
+            syncable: true,
+            fields: def.fields.values().cloned().collect(),
+            key: def.key.clone(),
+            indexes: Vec::new(),
+            timestamps: landfall_core::Timestamps {
+                created_at: None,
+                updated_at: None,
+            },
+            auth: vec![json!({ "allow": "owner" })],
+        });
+        let schema = Arc::new(Schema::build(parts).unwrap());
+        Catalog::new(&schema, settings).start_data(feed(SubscriptionKind::Create), Filter::AtServer)
+    };
+    assert!(!with_rule(&SyncSettings::default()).contains("owner: $owner"));
+    let settings = SyncSettings {
+        owner: Some("anna".to_owned()),
+        ..SyncSettings::default()
+    };
+    let start: Json = serde_json::from_str(&with_rule(&settings)).unwrap();
+    assert_eq!(start["variables"], json!({ "owner": "anna" }));
+    assert!(
+        start["query"]
+            .as_str()
+            .unwrap()
+            .contains("onCreatePost(owner: $owner)"),
+        "{start}"
+    );
+    let settings = SyncSettings {
+        owner: Some("anna".to_owned()),
+        ..high_ratings()
+    };
+    let start: Json = serde_json::from_str(&with_rule(&settings)).unwrap();
+    assert_eq!(start["variables"]["owner"], "anna");
+    assert!(start["variables"]["filter"].is_object(), "{start}");
+}

@@ -4,7 +4,7 @@
 //! for one) or reads them, and answers as many bytes (`floor.rs`). Clients are the same for both and as thin as they can be
 //! (`client.rs`).
 
-mod client;
+pub(super) mod client;
 mod floor;
 mod size;
 
@@ -38,7 +38,7 @@ const PAGE_ROWS: usize = 1_000;
 /// The least that a figure should reach of its floor.
 const TARGET: f64 = 0.5;
 
-const KEY: &str = "da2-bench";
+pub(super) const KEY: &str = "da2-bench";
 
 /// What clients select, as Amplify's do.
 const SELECTION: &str =
@@ -53,7 +53,7 @@ pub(super) const CALLS: [&str; 4] = [
 
 pub(super) const FAN_OUT: [&str; 1] = ["backend fan-out to 1,000 subscriptions, p99"];
 
-fn runtime() -> miette::Result<tokio::runtime::Runtime> {
+pub(super) fn runtime() -> miette::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -61,7 +61,7 @@ fn runtime() -> miette::Result<tokio::runtime::Runtime> {
         .map_err(report)
 }
 
-async fn serve(directory: &Path) -> miette::Result<ServerHandle> {
+pub(super) async fn serve(directory: &Path) -> miette::Result<ServerHandle> {
     let kv = KvStore::open(directory).map_err(report)?;
     let config = BackendConfig::with_api_key(KEY);
     let backend = Backend::new(Arc::clone(rows::schema()), config, kv, os_entropy()).map_err(report)?;
@@ -71,7 +71,7 @@ async fn serve(directory: &Path) -> miette::Result<ServerHandle> {
 }
 
 /// A create of the item of that number, as the JavaScript client writes it.
-fn create(number: usize) -> String {
+pub(super) fn create(number: usize) -> String {
     let query = format!(
         "mutation operation($input: CreateItemInput!, $condition: ModelItemConditionInput) {{ \
          createItem(input: $input, condition: $condition) {{ {SELECTION} }} }}"
@@ -95,7 +95,7 @@ fn update(number: usize) -> String {
 }
 
 /// A page of a base sync.
-fn sync(token: &Json) -> String {
+pub(super) fn sync(token: &Json) -> String {
     let query = format!(
         "query operation($limit: Int, $nextToken: String, $lastSync: AWSTimestamp) {{ \
          syncItems(limit: $limit, nextToken: $nextToken, lastSync: $lastSync) {{ \
@@ -115,7 +115,7 @@ struct Rates {
 }
 
 /// Mutations per second of clients that send the bodies `from..from + clients * of_each`.
-async fn mutate<B>(
+pub(super) async fn mutate<B>(
     address: SocketAddr,
     clients: usize,
     from: usize,

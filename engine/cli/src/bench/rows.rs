@@ -28,6 +28,10 @@ pub(super) struct Scale {
     pub(super) syncs: usize,
     /// Mutations that a thousand subscribers hear of.
     pub(super) told: usize,
+    /// Rows of a first sync.
+    pub(super) sync_rows: usize,
+    /// Creates that are made offline.
+    pub(super) drained: usize,
 }
 
 impl Scale {
@@ -40,6 +44,8 @@ impl Scale {
         mutations: 2_000,
         syncs: 3,
         told: 60,
+        sync_rows: 50_000,
+        drained: 300,
     };
     pub(super) const QUICK: Self = Self {
         saves: 50,
@@ -50,6 +56,8 @@ impl Scale {
         mutations: 50,
         syncs: 1,
         told: 3,
+        sync_rows: 640,
+        drained: 20,
     };
 }
 

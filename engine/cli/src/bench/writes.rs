@@ -97,7 +97,7 @@ pub(super) fn concurrent(directory: &Path, scale: &Scale) -> miette::Result<Vec<
 /// Time from the answer of a save, which follows its commit, to the observer's hearing of it.
 ///
 /// Whichever comes first is the commit as the app sees it; what is measured is how far the other lies behind.
-async fn observer_p99(store: &DataStore, from: usize, saves: usize) -> miette::Result<Duration> {
+pub(super) async fn observer_p99(store: &DataStore, from: usize, saves: usize) -> miette::Result<Duration> {
     let mut observer = store
         .observe(TypedPredicate::<Item>::all())
         .await

@@ -559,7 +559,9 @@ fn a_lost_answer_is_settled_by_the_servers_record() {
         // A create whose identifier the app may choose.
         (Create, "title=b", Some("v1 title=b"), Applied),
         (Create, "title=b", Some("v2 title=b rating=1"), Applied),
-        (Create, "title=b", Some("v1 title=x"), NotApplied),
+        (Create, "title=b", Some("v1 title=x"), Conflict),
+        (Create, "title=b rating=1", Some("v1 title=b"), Conflict),
+        (Create, "title=b", Some("v3 title=x"), Conflict),
         (Create, "title=b", Some("v6 deleted"), NotApplied),
         (Create, "", Some("v6 deleted"), NotApplied),
         // An update made on version 4.
@@ -588,28 +590,29 @@ fn a_lost_answer_is_settled_by_the_servers_record() {
 }
 
 #[test]
-fn nobody_else_makes_a_record_under_an_identifier_of_the_stores_own_making() {
+fn a_create_that_met_another_record_is_a_conflict_whoever_chose_the_identifier() {
     let memo = blog_model("Memo");
+    let created = |server: &RemoteRecord| settle(&memo, &unknown(Create, "title=b"), Some(server));
     let tombstone = |values: &str| RemoteRecord {
         fields: fields(values),
         ..remote("v2 deleted")
     };
-    for server in [remote("v1 title=b"), remote("v3 title=x"), tombstone("title=b")] {
-        assert_eq!(
-            settle(&memo, &unknown(Create, "title=b"), Some(&server)),
-            Settled::Applied,
-            "{server:?}"
-        );
+    for server in [
+        remote("v1 title=b"),
+        remote("v2 title=b rating=1"),
+        tombstone("title=b"),
+    ] {
+        assert_eq!(created(&server), Settled::Applied, "{server:?}");
+    }
+    for server in [remote("v1 title=x"), remote("v3 title=x"), remote("v1")] {
+        assert_eq!(created(&server), Settled::Conflict, "{server:?}");
     }
     assert_eq!(
         settle(&memo, &unknown(Create, "title=b"), None),
         Settled::NotApplied
     );
     // The app made it again after a delete: the tombstone is of the earlier life, and the server refuses.
-    assert_eq!(
-        settle(&memo, &unknown(Create, "title=b"), Some(&tombstone("title=x"))),
-        Settled::NotApplied
-    );
+    assert_eq!(created(&tombstone("title=x")), Settled::NotApplied);
 }
 
 #[test]

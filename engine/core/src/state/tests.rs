@@ -903,6 +903,29 @@ fn conflict_retry_touches_only_the_fields_that_were_changed() {
     );
 }
 
+/// A server that was restored from a backup counts on from an older version: what it applies must not be hidden.
+#[test]
+fn a_server_that_went_back_is_believed_when_it_answers() {
+    check(
+        "remote v7 title=a; save title=b; sent e2; conflict e2 v3 title=old note=n -> update title=b; \
+         sent e2; ack e2 v4 title=b note=n",
+        "{note=n title=b} | v4 | - | -",
+    );
+    check(
+        "remote v7 title=a note=m; save title=b; sent e2; conflict e2 v3 title=old -> accept",
+        "{title=old} | v3 | - | -",
+    );
+    check(
+        "remote v7 title=a; save title=b; sent e2; refused e2 v3 title=old; discard e2",
+        "{title=old} | v3 | - | -",
+    );
+    // As a late message the same record says nothing.
+    check(
+        "remote v7 title=a; save title=b; remote v3 title=old; sent e2; ack e2 v8 title=b",
+        "{title=b} | v8 own | - | -",
+    );
+}
+
 /// An update was replaced while it was on its way, so that the newer value was never sent.
 #[test]
 fn nothing_is_folded_into_what_may_have_been_sent() {

@@ -63,6 +63,25 @@ fn subscriptions_come_with_and_without_a_filter_argument() {
 }
 
 #[test]
+fn subscriptions_name_the_owner_where_that_is_wanted() {
+    let documents = ModelDocuments::build_for_owner(&schema(), "Device", Some("keeper")).expect("documents");
+    let fields = "org serial rev note _version _lastChangedAt _deleted";
+    assert_eq!(
+        documents.subscription(SubscriptionKind::Delete).text(),
+        format!(
+            "subscription OnDeleteDevice($keeper: String!) {{ onDeleteDevice(keeper: $keeper) {{ {fields} }} }}"
+        )
+    );
+    assert_eq!(
+        documents.filtered_subscription(SubscriptionKind::Create).text(),
+        format!(
+            "subscription OnCreateDevice($filter: ModelSubscriptionDeviceFilterInput, $keeper: String!) {{ \
+             onCreateDevice(filter: $filter, keeper: $keeper) {{ {fields} }} }}"
+        )
+    );
+}
+
+#[test]
 fn a_get_document_declares_every_key_field_with_its_type() {
     let get = documents("Device").get;
     assert!(

@@ -132,5 +132,50 @@ fn sync_arguments_leave_out_what_is_not_given() {
         Json::Object(delta.to_variables()),
         json!({"filter": {"and": []}, "limit": 10, "nextToken": "t", "lastSync": 1_700_000_000_000_i64})
     );
-    assert_eq!(Json::Object(subscription_variables(None)), json!({}));
+    assert_eq!(Json::Object(subscription_variables(None, None)), json!({}));
+}
+
+/// The argument of a subscription to a model with those rules.
+fn owner_argument_of(rules: &[serde_json::Value]) -> Option<String> {
+    let schema = schema();
+    let mut def = landfall_core::ModelDef::clone(schema.model("Post").expect("a model"));
+    def.auth = rules.to_vec();
+    owner_argument(&def).map(str::to_owned)
+}
+
+#[test]
+fn the_owner_is_named_where_only_the_owner_may_read() {
+    let owner = |more: serde_json::Value| {
+        let mut rule = json!({"allow": "owner"});
+        let members = more.as_object().cloned().unwrap_or_default();
+        rule.as_object_mut().expect("a rule").extend(members);
+        rule
+    };
+    let of = |rules: &[serde_json::Value]| owner_argument_of(rules);
+    assert_eq!(of(&[owner(json!({}))]).as_deref(), Some("owner"));
+    assert_eq!(
+        of(&[owner(json!({"ownerField": "section"}))]).as_deref(),
+        Some("section")
+    );
+    assert_eq!(
+        of(&[owner(json!({})), owner(json!({"ownerField": "section"}))]).as_deref(),
+        Some("section"),
+        "the last one counts"
+    );
+    assert_eq!(of(&[owner(json!({"operations": ["create", "update"]}))]), None);
+    assert_eq!(
+        of(&[owner(json!({"ownerField": "tags"}))]),
+        None,
+        "several owners"
+    );
+    assert_eq!(of(&[owner(json!({})), json!({"allow": "private"})]), None);
+    assert_eq!(
+        of(&[
+            owner(json!({})),
+            json!({"allow": "public", "operations": ["create"]})
+        ])
+        .as_deref(),
+        Some("owner")
+    );
+    assert_eq!(of(&[json!({"allow": "groups", "groups": ["a"]})]), None);
 }

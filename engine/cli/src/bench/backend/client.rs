@@ -18,7 +18,7 @@ use crate::bench::rows::report;
 const REPLY_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// An HTTP connection.
-pub(super) struct Connection {
+pub(in crate::bench) struct Connection {
     stream: TcpStream,
     key: &'static str,
     /// What was read: a reply, and nothing behind it.
@@ -26,7 +26,7 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) async fn open(address: SocketAddr, key: &'static str) -> miette::Result<Self> {
+    pub(in crate::bench) async fn open(address: SocketAddr, key: &'static str) -> miette::Result<Self> {
         let stream = TcpStream::connect(address).await.map_err(report)?;
         stream.set_nodelay(true).map_err(report)?;
         Ok(Self {
@@ -37,7 +37,7 @@ impl Connection {
     }
 
     /// Sends a request and answers with the body of the reply.
-    pub(super) async fn post(&mut self, body: &str) -> miette::Result<&[u8]> {
+    pub(in crate::bench) async fn post(&mut self, body: &str) -> miette::Result<&[u8]> {
         let request = format!(
             "POST /graphql HTTP/1.1\r\nhost: localhost\r\nx-api-key: {}\r\n\
              content-type: application/json; charset=UTF-8\r\ncontent-length: {}\r\n\r\n{body}",

@@ -1,117 +1,13 @@
-//! What sync promises, with the real store, engine and backend in virtual time.
+//! What the settings of sync promise: expressions, full syncs, pauses, polls.
 
-use std::future::Future;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use landfall::{Leaving, Listen, ModelQuery, Op, Predicate};
-use landfall_backend::{Backend, BackendConfig, ConflictStrategy, SeededEntropy};
-use landfall_sim::{API_KEY, ClientPlan, Network, Seed, SimClient, SimClock, TraceLog, pass};
-use landfall_storage::kv::KvStore;
+use landfall::{Leaving, Listen, Op, Predicate};
+use landfall_backend::{BackendConfig, ConflictStrategy};
+use landfall_sim::pass;
 
-landfall::inline_schema!("type Note @model { text: String! count: Int }");
-
-const MINUTE_MS: u64 = 60_000;
-
-/// A backend, the time, and a network without faults.
-struct World {
-    backend: Arc<Backend>,
-    clock: SimClock,
-    network: Network,
-}
-
-impl World {
-    fn new(config: BackendConfig) -> Self {
-        let clock = SimClock::start();
-        let kv = KvStore::in_memory().expect("memory can be written to");
-        let backend = Backend::new(Arc::clone(schema()), config, kv, SeededEntropy::new(7))
-            .expect("the schema is sound");
-        let backend = Arc::new(backend);
-        let ticking = Arc::clone(&backend);
-        actix::spawn(async move {
-            loop {
-                pass(5_000).await;
-                ticking.tick(clock.unix_ms());
-            }
-        });
-        let network = Network::new(
-            Arc::clone(schema()),
-            Arc::clone(&backend),
-            clock,
-            TraceLog::default(),
-            Seed(7),
-        );
-        Self {
-            backend,
-            clock,
-            network,
-        }
-    }
-
-    fn client(&self, name: &str) -> SimClient {
-        SimClient::new(
-            ClientPlan::plain(name),
-            Arc::clone(schema()),
-            self.network.clone(),
-            Seed(7),
-            Rc::new(|builder| builder),
-        )
-    }
-}
-
-/// Runs a test on one thread, in virtual time.
-fn simulate<T>(test: impl Future<Output = T>) -> T {
-    let runtime = || {
-        tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .expect("a runtime without IO can always be made")
-    };
-    actix::System::with_tokio_rt(runtime).block_on(test)
-}
-
-fn config() -> BackendConfig {
-    BackendConfig::with_api_key(API_KEY)
-}
-
-/// The texts of a client's notes, in alphabetical order.
-fn texts(client: &SimClient) -> String {
-    let notes = client
-        .store()
-        .query(ModelQuery::<Note>::all())
-        .expect("the disk is well");
-    let mut texts: Vec<String> = notes.into_iter().map(|note| note.text).collect();
-    texts.sort();
-    texts.join(" ")
-}
-
-fn find(client: &SimClient, text: &str) -> Note {
-    let found = client
-        .store()
-        .query(Note::text().eq(text))
-        .expect("the disk is well");
-    found
-        .into_iter()
-        .next()
-        .unwrap_or_else(|| panic!("there is no note `{text}`"))
-}
-
-async fn create(client: &SimClient, text: &str, count: i32) -> Note {
-    let note = Note::builder()
-        .text(text)
-        .count(count)
-        .build()
-        .expect("it is valid");
-    client.store().save(note).await.expect("it is saved")
-}
-
-async fn recount(client: &SimClient, text: &str, count: i32) {
-    let note = find(client, text);
-    let edited = Note::copy_of(&note, |note| note.count = Some(count));
-    client.store().save(edited).await.expect("it is saved");
-}
+use crate::support::{MINUTE_MS, Note, World, config, create, find, recount, simulate, texts};
 
 fn above_three() -> Predicate {
     Predicate::field("count", Op::Gt(3.into()))
@@ -415,5 +311,91 @@ fn the_outbox_can_be_watched_and_lifecycle_calls_come_in_any_order() {
         }
         let notes = world.backend.records("Note").unwrap();
         assert!(notes.len() >= 3, "{}", notes.len());
+    });
+}
+
+#[test]
+fn a_start_tells_its_events_in_amplifys_order() {
+    simulate(async {
+        let world = World::new(config());
+        let (anna, bert) = (world.client("anna"), world.client("bert"));
+        bert.boot().await.unwrap();
+        create(&bert, "note", 1).await;
+        pass(MINUTE_MS).await;
+        anna.boot().await.unwrap();
+        anna.store().stop().await.unwrap();
+        let mut events = anna.store().hub().await.unwrap();
+        anna.store().start().await.unwrap();
+        pass(MINUTE_MS).await;
+        let names = |events: &mut landfall::HubEvents| {
+            let mut names = Vec::new();
+            while let Some(event) = events.try_next() {
+                names.push(event.name());
+            }
+            names
+        };
+        let heard = names(&mut events);
+        let order = [
+            "storageSubscribed",
+            "localReady",
+            "subscriptionsEstablished",
+            "syncQueriesStarted",
+            "modelSynced",
+            "syncQueriesReady",
+            "ready",
+        ];
+        let told: Vec<&str> = heard
+            .iter()
+            .copied()
+            .filter(|name| order.contains(name))
+            .collect();
+        assert_eq!(told, order, "{heard:?}");
+        assert!(
+            heard.contains(&"networkStatus") && heard.contains(&"outboxStatus"),
+            "{heard:?}"
+        );
+
+        create(&anna, "sent", 1).await;
+        pass(MINUTE_MS).await;
+        assert_eq!(
+            names(&mut events),
+            [
+                "outboxMutationEnqueued",
+                "outboxStatus",
+                "outboxMutationProcessed",
+                "outboxStatus"
+            ]
+        );
+    });
+}
+
+#[test]
+fn an_observed_query_is_synced_once_its_model_is_and_not_before() {
+    simulate(async {
+        let world = World::new(config());
+        let (anna, bert) = (world.client("anna"), world.client("bert"));
+        bert.boot().await.unwrap();
+        create(&bert, "note", 1).await;
+        pass(MINUTE_MS).await;
+        anna.link().partition();
+        anna.boot().await.unwrap();
+        let mut observer = anna
+            .store()
+            .observe_query(landfall::ModelQuery::<Note>::all())
+            .await
+            .unwrap();
+        let shown = observer.next().await.unwrap().unwrap();
+        assert_eq!((shown.items.len(), shown.is_synced), (0, false));
+        create(&anna, "mine", 1).await;
+        let shown = observer.next().await.unwrap().unwrap();
+        assert_eq!(
+            (shown.items.len(), shown.is_synced),
+            (1, false),
+            "not while it is offline"
+        );
+        anna.link().repair();
+        pass(5 * MINUTE_MS).await;
+        let shown = observer.try_next().unwrap().unwrap();
+        assert_eq!((shown.items.len(), shown.is_synced), (2, true));
     });
 }

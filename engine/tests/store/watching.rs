@@ -1,0 +1,172 @@
+//! What observers and observed queries hear, behaviour by behaviour.
+
+use landfall::{ChangeKind, DataStore, ModelQuery, Origin, TypedPredicate};
+
+use crate::{Blog, Post, in_memory};
+
+async fn save(store: &DataStore, title: &str, rating: i32) -> Post {
+    let post = Post::builder().title(title).rating(rating).build().unwrap();
+    store.save(post).await.unwrap()
+}
+
+async fn rate(store: &DataStore, post: &Post, rating: i32) -> Post {
+    let rated = Post::copy_of(post, |post| post.rating = Some(rating));
+    store.save(rated).await.unwrap()
+}
+
+#[tokio::test]
+async fn an_observer_hears_every_change_of_its_model_in_order_with_origin_and_number() {
+    let store = in_memory().await;
+    let mut observer = store.observe(TypedPredicate::<Post>::all()).await.unwrap();
+    let post = save(&store, "one", 1).await;
+    store
+        .save(Blog::builder().name("another model").build().unwrap())
+        .await
+        .unwrap();
+    let post = rate(&store, &post, 2).await;
+    store.delete(&post).await.unwrap();
+    let mut heard = Vec::new();
+    let mut newest = None;
+    for _ in 0..3 {
+        let change = observer.next().await.unwrap().unwrap();
+        assert_eq!(
+            (change.element.id.as_str(), change.origin),
+            (post.id.as_str(), Origin::App)
+        );
+        assert!(newest < Some(change.seq), "numbers only grow");
+        newest = Some(change.seq);
+        heard.push((change.kind, change.element.rating));
+    }
+    assert_eq!(
+        heard,
+        [
+            (ChangeKind::Insert, Some(1)),
+            (ChangeKind::Update, Some(2)),
+            (ChangeKind::Delete, Some(2)),
+        ],
+        "a delete shows the record as it was"
+    );
+    assert!(observer.try_next().is_none());
+}
+
+#[tokio::test]
+async fn an_observer_with_a_predicate_hears_what_satisfies_it() {
+    let store = in_memory().await;
+    let mut observer = store.observe(Post::rating().gt(3)).await.unwrap();
+    let low = save(&store, "low", 1).await;
+    let high = save(&store, "high", 5).await;
+    rate(&store, &low, 4).await;
+    rate(&store, &high, 2).await;
+    save(&store, "last", 5).await;
+    let mut heard = Vec::new();
+    for _ in 0..3 {
+        let change = observer.next().await.unwrap().unwrap();
+        heard.push((change.kind, change.element.title));
+    }
+    assert_eq!(
+        heard,
+        [
+            (ChangeKind::Insert, "high".to_owned()),
+            (ChangeKind::Update, "low".to_owned()),
+            (ChangeKind::Insert, "last".to_owned()),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_change_that_says_nothing_new_is_not_told() {
+    let store = in_memory().await;
+    let post = save(&store, "one", 1).await;
+    let mut observer = store.observe(TypedPredicate::<Post>::all()).await.unwrap();
+    rate(&store, &post, 1).await;
+    save(&store, "two", 2).await;
+    assert_eq!(observer.next().await.unwrap().unwrap().element.title, "two");
+}
+
+/// More commits than an observer may be behind.
+const COMMITS: usize = 1_100;
+
+#[tokio::test]
+async fn an_observer_that_never_reads_is_cut_off_and_others_go_on() {
+    let store = in_memory().await;
+    let mut asleep = store.observe(TypedPredicate::<Post>::all()).await.unwrap();
+    let mut awake = store.observe(TypedPredicate::<Post>::all()).await.unwrap();
+    let mut heard = 0;
+    for number in 0..COMMITS {
+        save(&store, &number.to_string(), 1).await;
+        while awake.try_next().is_some() {
+            heard += 1;
+        }
+    }
+    while heard < COMMITS {
+        awake.next().await.unwrap().unwrap();
+        heard += 1;
+    }
+    let mut before = 0;
+    while let Some(change) = asleep.next().await {
+        change.unwrap();
+        before += 1;
+    }
+    assert!(
+        (1..COMMITS).contains(&before),
+        "it hears {before}, then the stream ends"
+    );
+    // It begins anew, with what there is.
+    let mut anew = store.observe_query(ModelQuery::<Post>::all()).await.unwrap();
+    assert_eq!(anew.next().await.unwrap().unwrap().items.len(), COMMITS);
+}
+
+fn titles(items: &[Post]) -> String {
+    let titles: Vec<&str> = items.iter().map(|post| post.title.as_str()).collect();
+    titles.join(" ")
+}
+
+#[tokio::test]
+async fn an_observed_query_begins_with_what_there_is_and_tells_who_enters_and_leaves() {
+    let store = in_memory().await;
+    let a = save(&store, "a", 5).await;
+    save(&store, "b", 1).await;
+    let query = ModelQuery::from(Post::rating().gt(3)).sort(Post::title().desc());
+    let mut observer = store.observe_query(query).await.unwrap();
+    let shown = observer.next().await.unwrap().unwrap();
+    assert_eq!((titles(&shown.items).as_str(), shown.is_synced), ("a", false));
+    let c = save(&store, "c", 4).await;
+    let shown = observer.next().await.unwrap().unwrap();
+    assert_eq!(titles(&shown.items), "c a", "it enters at its place");
+    let c = rate(&store, &c, 1).await;
+    let shown = observer.next().await.unwrap().unwrap();
+    assert_eq!(titles(&shown.items), "a", "it leaves when it is changed");
+    rate(&store, &c, 5).await;
+    let shown = observer.next().await.unwrap().unwrap();
+    assert_eq!(titles(&shown.items), "c a", "and comes back");
+    store.delete(&a).await.unwrap();
+    let shown = observer.next().await.unwrap().unwrap();
+    assert_eq!(titles(&shown.items), "c", "it leaves when it is deleted");
+}
+
+#[tokio::test]
+async fn a_reader_of_an_observed_query_that_was_away_gets_the_newest_result_at_once() {
+    let store = in_memory().await;
+    let mut observer = store.observe_query(ModelQuery::<Post>::all()).await.unwrap();
+    assert_eq!(observer.next().await.unwrap().unwrap().items.len(), 0);
+    for number in 0..50 {
+        save(&store, &number.to_string(), 1).await;
+    }
+    let mut results = 1;
+    while observer.next().await.unwrap().unwrap().items.len() < 50 {
+        results += 1;
+    }
+    // The last of them may not have been told yet when the first result was asked for.
+    assert!(results <= 2, "{results} results, of fifty changes");
+}
+
+#[tokio::test]
+async fn observers_end_when_the_store_is_cleared_or_closed() {
+    let store = in_memory().await;
+    let mut cleared = store.observe(TypedPredicate::<Post>::all()).await.unwrap();
+    store.clear().await.unwrap();
+    assert!(cleared.next().await.is_none());
+    let mut closed = store.observe(TypedPredicate::<Post>::all()).await.unwrap();
+    store.close().await;
+    assert!(closed.next().await.is_none());
+}
