@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use landfall_wire::Transport;
 
+use crate::flight::Flight;
+
 /// A clock: monotonic milliseconds for deadlines, wall-clock milliseconds for people.
 pub trait Clock: Send + Sync {
     /// Milliseconds since some fixed moment; never goes back.
@@ -47,6 +49,8 @@ pub struct Env {
     pub trace: Arc<dyn Trace>,
     /// How messages are held.
     pub schedule: Arc<dyn Schedule>,
+    /// Who records what comes from outside, or plays it again; nobody by default.
+    pub flight: Flight,
 }
 
 impl fmt::Debug for Env {

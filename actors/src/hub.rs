@@ -15,6 +15,7 @@ use landfall_core::{ModelName, MutationKind, Record, RecordKey, RecordVersion};
 
 use crate::actor;
 use crate::env::Env;
+use crate::flight::{Input, print_of};
 use crate::port::{Handle, Message, Reply};
 
 /// Events that wait for a slow listener: several syncs of a hundred models, and little memory.
@@ -291,6 +292,17 @@ impl Message for HubMessage {
             Self::Listen { .. } => "Listen",
             Self::Halt => "Halt",
         }
+    }
+
+    fn print(&self) -> u64 {
+        match self {
+            Self::Publish(event) => print_of(&event.name()),
+            _ => 0,
+        }
+    }
+
+    fn input(&self) -> Option<Input> {
+        matches!(self, Self::Listen { .. }).then_some(Input::Listen)
     }
 }
 

@@ -30,6 +30,7 @@
 
 mod config;
 mod env;
+pub mod flight;
 mod handlers;
 mod hub;
 mod mutation;

@@ -14,6 +14,7 @@
 
 mod batch;
 mod catalog;
+mod consult;
 mod gate;
 mod machine;
 #[cfg(test)]
@@ -33,6 +34,7 @@ use landfall_wire::{BATCH_MAX, Failure, HttpRequest, HttpResponse, MutationReply
 
 use crate::actor;
 use crate::env::Env;
+use crate::flight::print_of;
 use crate::handlers::{ErrorKind, Process, SyncConflict, SyncError};
 use crate::hub::{HubEvent, HubMessage};
 use crate::outbox::OutboxMessage;
@@ -71,6 +73,13 @@ impl Message for MutationMessage {
             Self::Pause => "Pause",
             Self::Stop => "Stop",
             Self::Heard(MutationNews(input)) => input.name(),
+        }
+    }
+
+    fn print(&self) -> u64 {
+        match self {
+            Self::Heard(MutationNews(input)) => print_of(input),
+            _ => 0,
         }
     }
 }
@@ -183,8 +192,8 @@ impl MutationProcessor {
     fn load(&self, seq: Seq) -> Input {
         let loaded = self
             .context
-            .reader
-            .snapshot()
+            .env
+            .look(&self.context.reader)
             .and_then(|snapshot| snapshot.mutation(seq));
         Input::Loaded {
             seq,
@@ -268,8 +277,8 @@ impl MutationProcessor {
     fn known_version(&self, mutation: &Mutation) -> Option<RecordVersion> {
         let state = self
             .context
-            .reader
-            .snapshot()
+            .env
+            .look(&self.context.reader)
             .and_then(|snapshot| snapshot.state(&mutation.key));
         state.ok()?.sync.map(|sync| sync.version)
     }
@@ -281,15 +290,17 @@ impl MutationProcessor {
         let handler = std::sync::Arc::clone(&self.context.settings.conflict_handler);
         let within = self.context.settings.conflict_timeout;
         let deciding = AssertUnwindSafe(async move { handler.decide(conflict).await }).catch_unwind();
-        let deciding = actix::clock::timeout(within, deciding);
-        let deciding = deciding.into_actor(self).map(move |answer, _, ctx| {
-            let resolution = match answer {
+        let deciding = async move {
+            match actix::clock::timeout(within, deciding).await {
                 Ok(Ok(resolution)) => Ok(resolution),
                 Ok(Err(_)) => Err(Undecided::Panicked),
                 Err(_) => Err(Undecided::TookTooLong),
-            };
-            hear(ctx, Input::Decided { seq, resolution });
-        });
+            }
+        };
+        let deciding = consult::recorded(&self.context.env, seq, deciding);
+        let deciding = deciding
+            .into_actor(self)
+            .map(move |resolution, _, ctx| hear(ctx, Input::Decided { seq, resolution }));
         ctx.spawn(deciding);
     }
 
@@ -297,8 +308,8 @@ impl MutationProcessor {
         // Without the store's view the handler still has what was sent and what the server has.
         let state = self
             .context
-            .reader
-            .snapshot()
+            .env
+            .look(&self.context.reader)
             .and_then(|snapshot| snapshot.state(&mutation.key));
         let state = state.unwrap_or_default();
         let def = self.context.schema.model(mutation.model());
@@ -317,7 +328,7 @@ impl MutationProcessor {
     fn settle(&self, seq: Seq, settlement: Settlement, ctx: &mut Context<Self>) {
         let (storage, epoch) = (self.context.storage.clone(), self.context.epoch);
         let covered = self.catalog.covers(&settlement, || {
-            let snapshot = self.context.reader.snapshot().ok()?;
+            let snapshot = self.context.env.look(&self.context.reader).ok()?;
             let mutation = snapshot.mutation(seq).ok()??;
             Some(mutation.key.model)
         });

@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use actix::{ActorContext, AsyncContext, Context};
+use actix::{ActorContext, Context};
 use tokio::sync::mpsc;
 
 use landfall_core::{Errand, Outbox, Seq};
@@ -18,6 +18,7 @@ use landfall_storage::{OutboxChange, Reader};
 
 use crate::actor;
 use crate::env::Env;
+use crate::flight::{Input, later};
 use crate::hub::{HubEvent, HubMessage};
 use crate::mutation::MutationMessage;
 use crate::port::{Handle, Message, Port, Reply};
@@ -80,6 +81,27 @@ impl Message for OutboxMessage {
             Self::Halt => "Halt",
         }
     }
+
+    fn print(&self) -> u64 {
+        match self {
+            Self::Take { max, .. } => *max as u64,
+            Self::GiveBack(mutations) => mutations.iter().fold(1, |print, seq| print * 31 + seq.0),
+            // What was committed is checked by the log itself.
+            Self::Committed(changes) => changes.len() as u64,
+            _ => 0,
+        }
+    }
+
+    fn input(&self) -> Option<Input> {
+        match self {
+            Self::Drained { within, .. } => {
+                let ms = |within: Duration| u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
+                Some(Input::Drained(within.map(ms)))
+            }
+            Self::Watch { .. } => Some(Input::Watch),
+            _ => None,
+        }
+    }
 }
 
 /// Chooses what is sent next.
@@ -125,8 +147,8 @@ impl OutboxActor {
         }
         let after = self.window.last().unwrap_or(Seq::ZERO);
         match self
-            .reader
-            .snapshot()
+            .env
+            .look(&self.reader)
             .and_then(|snapshot| snapshot.pending(after, room))
         {
             Ok(waiting) => {
@@ -145,7 +167,7 @@ impl OutboxActor {
         self.next_draining += 1;
         self.draining.insert(number, reply);
         if let Some(within) = within {
-            ctx.run_later(within, move |actor, _| {
+            later(self, ctx, "WaitedLong", within, move |actor, _| {
                 if let Some(reply) = actor.draining.remove(&number) {
                     reply.send(false);
                 }

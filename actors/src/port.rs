@@ -17,6 +17,7 @@ use actix::prelude::*;
 use tokio::sync::oneshot;
 
 use crate::env::Env;
+use crate::flight::Input;
 
 /// The actor is no longer there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,6 +38,16 @@ pub trait Message: Send + 'static {
     const ACTOR: &'static str;
     /// Name of the variant, for the trace.
     fn name(&self) -> &'static str;
+
+    /// A fingerprint of what it says, by which a replay sees whether actors said the same; 0 if nobody looks.
+    fn print(&self) -> u64 {
+        0
+    }
+
+    /// What it says, if it comes from the app.
+    fn input(&self) -> Option<Input> {
+        None
+    }
 }
 
 /// The way to an actor's mailbox.
@@ -176,9 +187,7 @@ macro_rules! actor {
                 envelope: $crate::Envelope<<$actor as $crate::Handle>::Message>,
                 ctx: &mut actix::Context<Self>,
             ) {
-                let message = envelope.into_message();
-                $crate::trace_message($crate::Handle::env(self), &message);
-                $crate::Handle::handle(self, message, ctx);
+                $crate::flight::receive(self, envelope.into_message(), ctx);
             }
         }
     };

@@ -15,6 +15,7 @@ use landfall_wire::{Document, HttpResponse, TransportError, Variables};
 
 use crate::actor;
 use crate::env::Env;
+use crate::flight::print_of;
 use crate::port::{Envelope, Handle, Message, Port};
 use crate::storage::Epoch;
 use crate::supervisor::SupervisorMessage;
@@ -82,6 +83,13 @@ impl Message for ReachabilityMessage {
             Self::ForceOffline { .. } => "ForceOffline",
             Self::Stop => "Stop",
             Self::Probed { .. } => "Probed",
+        }
+    }
+
+    fn print(&self) -> u64 {
+        match self {
+            Self::Probed { .. } | Self::ForceOffline { .. } => print_of(self),
+            _ => 0,
         }
     }
 }

@@ -11,6 +11,7 @@
 mod notice;
 mod plan;
 mod quarantine;
+mod recorded;
 mod remote;
 mod write;
 
@@ -28,6 +29,7 @@ use landfall_storage::{StorageError, Store, VisibleChange};
 
 use crate::actor;
 use crate::env::Env;
+use crate::flight::Input;
 use crate::hub::HubMessage;
 use crate::outbox::OutboxMessage;
 use crate::port::{Handle, Message, Port, Reply};
@@ -330,6 +332,14 @@ impl Message for StorageMessage {
             Self::Halt => "Halt",
         }
     }
+
+    fn print(&self) -> u64 {
+        recorded::print(self)
+    }
+
+    fn input(&self) -> Option<Input> {
+        recorded::input(self)
+    }
 }
 
 /// The only writer of the store.
@@ -413,16 +423,27 @@ impl StorageActor {
         self.recall_broken(commands.as_slice());
         let mut batch = write::Batch::new(std::mem::take(&mut self.quarantine));
         let (leftovers, mut base) = (self.leftovers, None);
-        let written = self.store.write(self.env.clock.wall_ms(), |txn| {
-            base = Some(txn.next_seq());
-            if leftovers {
-                batch.settle_leftovers(txn)?;
-            }
-            for command in commands.by_ref() {
-                batch.carry_out(txn, &rules, command)?;
-            }
-            Ok(())
-        });
+        let fault = recorded::fault(&self.env);
+        let mut carried = 0;
+        let written = match recorded::never_begins(fault.as_ref()) {
+            Some(error) => Err(error),
+            None => self.store.write(self.env.clock.wall_ms(), |txn| {
+                base = Some(txn.next_seq());
+                if leftovers {
+                    batch.settle_leftovers(txn)?;
+                }
+                loop {
+                    // Before a command is taken, so that whoever waits for it hears of the error with those behind it.
+                    recorded::fail_at(fault.as_ref(), carried, commands.as_slice().is_empty())?;
+                    let Some(command) = commands.next() else {
+                        return Ok(());
+                    };
+                    batch.carry_out(txn, &rules, command)?;
+                    carried += 1;
+                }
+            }),
+        };
+        let written = recorded::told(&self.env, &self.store, (base, carried), fault, written);
         self.stale += batch.stale;
         if let Some(base) = base {
             self.found_out(base);

@@ -45,6 +45,7 @@ use landfall_wire::{FrameText, HttpRequest, Socket, SubscriptionId, TransportErr
 
 use crate::actor;
 use crate::env::Env;
+use crate::flight;
 use crate::handlers::{ErrorKind, Process, SyncError};
 use crate::hub::{HubEvent, HubMessage};
 use crate::port::{Handle, Message, Port};
@@ -101,6 +102,14 @@ impl Message for SubscriptionMessage {
             Self::Drain => "Drain",
             Self::Stop => "Stop",
             Self::Heard(Heard(input)) => input.name(),
+        }
+    }
+
+    fn print(&self) -> u64 {
+        match self {
+            Self::Heard(Heard(Input::Frame(_, text))) => flight::print_of_bytes(text.as_bytes()),
+            Self::Heard(Heard(input)) => flight::print_of(&input.name()),
+            _ => 0,
         }
     }
 }
@@ -226,6 +235,7 @@ impl SubscriptionProcessor {
         let reading = socket::read(socket, stream, opened.credit.clone(), self.port().clone());
         let reader = ctx.spawn(reading.into_actor(self));
         let writing = socket::write(socket, sink, unsent, self.port().clone());
+        let writing = flight::resume(self.context.env.clone(), "Written", writing);
         ctx.spawn(writing.into_actor(self).map(|(), actor, ctx| actor.written(ctx)));
         self.writers += 1;
         self.sockets.insert(socket, Wire::Open { opened, reader });
@@ -360,7 +370,8 @@ impl SubscriptionProcessor {
         if self.writers == 0 {
             return ctx.stop();
         }
-        ctx.run_later(Duration::from_millis(CLOSE_MS_MAX), |_, ctx| ctx.stop());
+        let within = Duration::from_millis(CLOSE_MS_MAX);
+        flight::later(self, ctx, "CloseOverdue", within, |_, ctx| ctx.stop());
     }
 
     /// A frame is handled: another may be read.

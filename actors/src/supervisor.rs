@@ -19,6 +19,7 @@ use landfall_storage::Reader;
 use crate::actor;
 use crate::config::SyncSettings;
 use crate::env::Env;
+use crate::flight::Input as Said;
 use crate::hub::{HubEvent, HubMessage};
 use crate::mutation::{MutationMessage, MutationProcessor};
 use crate::outbox::OutboxMessage;
@@ -166,6 +167,34 @@ impl Message for SupervisorMessage {
             Self::BufferDrained { .. } => "BufferDrained",
             Self::SyncFinished { .. } => "SyncFinished",
         }
+    }
+
+    fn print(&self) -> u64 {
+        match self {
+            Self::NetworkChanged { epoch, online } => epoch.0 << 1 | u64::from(*online),
+            Self::SubscriptionsEstablished { epoch }
+            | Self::GapFound { epoch }
+            | Self::SubscriptionsLost { epoch }
+            | Self::BufferDrained { epoch }
+            | Self::SyncFinished { epoch } => epoch.0,
+            _ => 0,
+        }
+    }
+
+    fn input(&self) -> Option<Said> {
+        Some(match self {
+            Self::Start { settings, .. } => Said::Start((&**settings).into()),
+            Self::Reconfigure { settings, .. } => Said::Reconfigure((&**settings).into()),
+            Self::Stop { .. } => Said::Stop,
+            Self::Clear { .. } => Said::Clear,
+            Self::AwaitReady { .. } => Said::AwaitReady,
+            Self::SyncNow { .. } => Said::SyncNow,
+            Self::PausePush { paused } => Said::PausePush(*paused),
+            Self::PausePull { paused } => Said::PausePull(*paused),
+            Self::ForceOffline { offline } => Said::ForceOffline(*offline),
+            Self::Halt => Said::Halt,
+            _ => return None,
+        })
     }
 }
 
@@ -352,8 +381,9 @@ impl Supervisor {
     /// Makes the parts of a new run.
     fn run(&mut self, settings: SyncSettings, ctx: &mut actix::Context<Self>) {
         let supervisor = Port::new(&ctx.address(), self.env.clone());
+        let of_run = |actor| self.env.of(actor, self.epoch.0);
         let reachability = ReachabilityActor::new(
-            self.env.clone(),
+            of_run("ReachabilityActor"),
             self.epoch,
             self.forced_offline,
             supervisor.clone(),
@@ -371,9 +401,13 @@ impl Supervisor {
             supervisor,
             reachability: reachability.clone(),
         };
-        let subscription = SubscriptionProcessor::new(context.clone()).start();
-        let sync = SyncProcessor::new(context.clone()).start();
-        let mutation = MutationProcessor::new(context).start();
+        let for_actor = |actor| Context {
+            env: of_run(actor),
+            ..context.clone()
+        };
+        let subscription = SubscriptionProcessor::new(for_actor("SubscriptionProcessor")).start();
+        let sync = SyncProcessor::new(for_actor("SyncProcessor")).start();
+        let mutation = MutationProcessor::new(for_actor("MutationProcessor")).start();
         self.parts = Some(Parts {
             reachability,
             subscription: Port::new(&subscription, self.env.clone()),

@@ -140,8 +140,8 @@ impl SyncProcessor {
     fn read_cursor(&self, ticket: Ticket, model: ModelName) -> Input {
         let cursor = self
             .context
-            .reader
-            .snapshot()
+            .env
+            .look(&self.context.reader)
             .and_then(|snapshot| Ok((snapshot.cursor(&model)?, holds(&snapshot, &model)?)));
         let wall_ms = self.context.env.clock.wall_ms();
         Input::CursorRead {
@@ -161,8 +161,8 @@ impl SyncProcessor {
         } = portion;
         let listed = self
             .context
-            .reader
-            .snapshot()
+            .env
+            .look(&self.context.reader)
             .and_then(|snapshot| snapshot.settled(&model, after.as_ref(), before_ms, sweep::PORTION));
         Input::Listed {
             ticket,

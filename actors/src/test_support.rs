@@ -62,6 +62,7 @@ pub(crate) fn paused_env(transport: Option<Arc<dyn Transport>>) -> Env {
         transport,
         trace: Arc::new(NoTrace),
         schedule: Arc::new(Immediate),
+        flight: crate::flight::Flight::default(),
     }
 }
 

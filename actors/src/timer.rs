@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 
+use crate::flight::later;
 use crate::port::{Handle, Message};
 
 /// What the trace calls a timer that came due.
@@ -55,7 +56,7 @@ pub(crate) fn arm<A: Timed>(actor: &mut A, ctx: &mut Context<A>, due_ms: Option<
     }
     let Some(due_ms) = due_ms else { return };
     let delay = Duration::from_millis(due_ms.saturating_sub(actor.env().clock.now_ms()));
-    let handle = ctx.run_later(delay, |actor, ctx| {
+    let handle = later(actor, ctx, TIMER_DUE, delay, |actor: &mut A, ctx| {
         actor.timer().armed = None;
         let env = actor.env();
         env.trace

@@ -35,18 +35,18 @@ pub(crate) fn assemble(
     storage_thread: Option<&ArbiterHandle>,
 ) -> Handles {
     let (schema, reader) = (store.schema(), store.reader());
-    let hub = Port::new(&Hub::new(env.clone()).start(), env.clone());
-    let outbox = OutboxActor::new(env.clone(), reader.clone(), hub.clone()).start();
+    let hub = Port::new(&Hub::new(env.of("Hub", 0)).start(), env.clone());
+    let outbox = OutboxActor::new(env.of("OutboxActor", 0), reader.clone(), hub.clone()).start();
     let outbox = Port::new(&outbox, env.clone());
-    let storage =
-        StorageActor::new(env.clone(), store, queue_changes).with_listeners(outbox.clone(), hub.clone());
+    let storage = StorageActor::new(env.of("StorageActor", 0), store, queue_changes)
+        .with_listeners(outbox.clone(), hub.clone());
     let storage = match storage_thread {
         Some(thread) => StorageActor::start_in_arbiter(thread, move |_| storage),
         None => storage.start(),
     };
     let storage = Port::new(&storage, env.clone());
     let supervisor = Supervisor::new(
-        env.clone(),
+        env.of("Supervisor", 0),
         Arc::clone(&schema),
         reader.clone(),
         storage.clone(),

@@ -18,9 +18,13 @@ use crate::assembly::assemble;
 use crate::datastore::DataStore;
 use crate::error::Error;
 use crate::expressions::Expressions;
+use crate::flight::{Flight, recorder::Recorder};
 use crate::gate::{GatedTransport, NetworkGate};
 use crate::os_env::{OsClock, OsEntropy};
 use crate::runtime::Runtime;
+
+/// Longest recording if nothing else is said: a day of a busy client.
+const RECORDING_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 
 /// Opens a [`DataStore`].
 ///
@@ -38,6 +42,7 @@ use crate::runtime::Runtime;
 /// | [`error_handler`](Self::error_handler) | logs |
 /// | [`listen`](Self::listen) | by subscriptions |
 /// | [`leaving`](Self::leaving) | at once |
+/// | [`record`](Self::record) | nothing is recorded |
 pub struct DataStoreBuilder {
     schema: Arc<Schema>,
     disk: Disk,
@@ -56,6 +61,8 @@ pub struct DataStoreBuilder {
     pub(crate) migrations: Migrations,
     settings: SyncSettings,
     expressions: Expressions,
+    /// Where the run is recorded, and how long the file may become.
+    record: Option<(PathBuf, u64)>,
 }
 
 impl std::fmt::Debug for DataStoreBuilder {
@@ -88,6 +95,7 @@ impl DataStoreBuilder {
             migrations: Migrations::default(),
             settings: SyncSettings::default(),
             expressions: Expressions::default(),
+            record: None,
         }
     }
 
@@ -321,6 +329,35 @@ impl DataStoreBuilder {
         self
     }
 
+    /// Records every outside input of this run in a new file, from which `landfall replay` can play it again: what the app
+    /// writes, what the server sends, timers, clocks, random numbers, errors of the disk. Credentials are not recorded;
+    /// records are. The store never waits for the recorder; what it has to drop it says, see
+    /// [`recording`](DataStore::recording). Ours.
+    #[must_use]
+    pub fn record(self, file: impl Into<PathBuf>) -> Self {
+        self.record_up_to(file, RECORDING_BYTES_MAX)
+    }
+
+    /// As [`record`](Self::record); recording ends when the file would become longer than so many bytes.
+    #[must_use]
+    pub fn record_up_to(mut self, file: impl Into<PathBuf>, bytes: u64) -> Self {
+        self.record = Some((file.into(), bytes));
+        self
+    }
+
+    /// Begins to record, if that is wanted, and has the actors of `env` watched.
+    fn start_recorder(&self, env: &mut Env) -> Result<Option<Arc<Recorder>>, Error> {
+        let Some((file, bytes_max)) = &self.record else {
+            return Ok(None);
+        };
+        let head = Recorder::head(&self.schema, !self.local_only, env.transport.as_ref());
+        let recorder = Recorder::start(file, *bytes_max, &head).map_err(|error| Error::CannotRecord {
+            reason: format!("{}: {error}", file.display()),
+        })?;
+        env.flight.deck = Some(recorder.deck(env));
+        Ok(Some(recorder))
+    }
+
     /// Opens the store. It does not sync until [`DataStore::start`].
     ///
     /// # Errors
@@ -334,21 +371,25 @@ impl DataStoreBuilder {
         let transport = self
             .way_to_server()?
             .map(|inner| Arc::new(GatedTransport::new(inner, Arc::clone(&gate))) as Arc<dyn Transport>);
-        let env = Env {
+        let mut env = Env {
             clock: Arc::new(OsClock::new()),
             entropy: Arc::new(OsEntropy),
             transport,
             trace: Arc::new(NoTrace),
             schedule: Arc::new(Immediate),
+            flight: Flight::default(),
         };
+        let recorder = self.start_recorder(&mut env)?;
         let options = self.options(env.clock.wall_ms());
-        let (runtime, handles) = Runtime::open(env, options, self.migrations, !self.local_only).await?;
+        let (runtime, handles) =
+            Runtime::open(env, options, self.migrations, !self.local_only, recorder.clone()).await?;
         Ok(DataStore::new(
             handles,
             self.settings,
             self.expressions,
             Some(runtime),
             gate,
+            recorder,
         ))
     }
 
@@ -356,10 +397,14 @@ impl DataStoreBuilder {
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub fn open_in(mut self, env: Env) -> Result<DataStore, Error> {
+    pub fn open_in(mut self, mut env: Env) -> Result<DataStore, Error> {
         self.settle()?;
         self.check_expressions()?;
         let store = Store::open_migrating(self.options(env.clock.wall_ms()), &self.migrations)?;
+        let recorder = self.start_recorder(&mut env)?;
+        if let Some(recorder) = &recorder {
+            recorder.base(&store.reader())?;
+        }
         let handles = assemble(env, store, !self.local_only, None);
         Ok(DataStore::new(
             handles,
@@ -367,6 +412,7 @@ impl DataStoreBuilder {
             self.expressions,
             None,
             Arc::default(),
+            recorder,
         ))
     }
 

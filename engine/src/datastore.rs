@@ -18,6 +18,8 @@ use crate::assembly::Handles;
 use crate::builder::DataStoreBuilder;
 use crate::error::Error;
 use crate::expressions::Expressions;
+use crate::flight::recorder::{Recorder, RecorderReport};
+use crate::flight::state_hash;
 use crate::gate::NetworkGate;
 use crate::observe::{Observer, QueryObserver};
 use crate::outbox::OutboxView;
@@ -48,6 +50,7 @@ pub(crate) struct Inner {
     pub(crate) turns: tokio::sync::RwLock<()>,
     pub(crate) gate: Arc<NetworkGate>,
     runtime: Mutex<Option<Runtime>>,
+    recorder: Option<Arc<Recorder>>,
 }
 
 /// A query of one model: which records, in which order, how many.
@@ -128,6 +131,7 @@ impl DataStore {
         expressions: Expressions,
         runtime: Option<Runtime>,
         gate: Arc<NetworkGate>,
+        recorder: Option<Arc<Recorder>>,
     ) -> Self {
         let inner = Inner {
             handles,
@@ -137,6 +141,7 @@ impl DataStore {
             turns: tokio::sync::RwLock::new(()),
             gate,
             runtime: Mutex::new(runtime),
+            recorder,
         };
         Self {
             inner: Arc::new(inner),
@@ -496,6 +501,7 @@ impl DataStore {
     pub async fn close(self) {
         // A store whose threads are gone already is as good as stopped.
         self.stop().await.unwrap_or(());
+        self.note_end();
         let runtime = self
             .inner
             .runtime
@@ -504,6 +510,31 @@ impl DataStore {
             .take();
         if let Some(runtime) = runtime {
             runtime.close().await;
+        }
+        if let Some(recorder) = &self.inner.recorder {
+            recorder.close();
+        }
+    }
+
+    /// What the flight recorder has done so far; `None` if nothing is [recorded](DataStoreBuilder::record).
+    pub fn recording(&self) -> Option<RecorderReport> {
+        self.inner.recorder.as_ref().map(|recorder| recorder.report())
+    }
+
+    /// Notes what the store holds at the end of a recording, for replays to compare with.
+    fn note_end(&self) {
+        let Some(recorder) = &self.inner.recorder else {
+            return;
+        };
+        let ended = self.snapshot().and_then(|snapshot| {
+            let (head, check) = snapshot.head_and_check()?;
+            Ok((head, check, state_hash(&snapshot)?))
+        });
+        match ended {
+            Ok((head, check, state)) => {
+                recorder.end(head, check, state, self.inner.handles.env.clock.now_ms());
+            }
+            Err(error) => tracing::warn!(%error, "the recording ends without the state to compare with"),
         }
     }
 

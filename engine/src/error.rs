@@ -60,6 +60,12 @@ pub enum Error {
         /// The mutation.
         seq: Seq,
     },
+    /// The run cannot be recorded; the store was not opened.
+    #[error("the run cannot be recorded: {reason}")]
+    CannotRecord {
+        /// Why.
+        reason: String,
+    },
     /// A namespace cannot have that name.
     #[error("{name:?} cannot be a namespace: {reason}")]
     BadNamespace {

@@ -12,6 +12,7 @@ mod builder;
 mod datastore;
 mod error;
 mod expressions;
+pub mod flight;
 mod gate;
 pub mod history;
 mod migration;

@@ -3,6 +3,7 @@
 //! Owns [`Runtime`]. The app's own async runtime is never used: a store works from any, or from none.
 #![allow(clippy::disallowed_methods, reason = "the threads of a store are made here")]
 
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use actix::prelude::*;
@@ -13,6 +14,7 @@ use landfall_storage::{Migrations, Store, StoreOptions};
 
 use crate::assembly::{Handles, assemble};
 use crate::error::Error;
+use crate::flight::recorder::Recorder;
 
 /// The threads of a store; ends with it.
 #[derive(Debug)]
@@ -28,11 +30,21 @@ impl Runtime {
         options: StoreOptions,
         migrations: Migrations,
         queue_changes: bool,
+        recorder: Option<Arc<Recorder>>,
     ) -> Result<(Self, Handles), Error> {
         let (sender, receiver) = oneshot::channel();
         let thread = std::thread::Builder::new()
             .name("landfall".to_owned())
-            .spawn(move || run(env, options, migrations, queue_changes, sender))
+            .spawn(move || {
+                run(
+                    env,
+                    options,
+                    migrations,
+                    queue_changes,
+                    recorder.as_deref(),
+                    sender,
+                );
+            })
             .map_err(|error| landfall_storage::StorageError::Io {
                 cause: error.to_string(),
             })?;
@@ -71,6 +83,16 @@ impl Drop for Runtime {
     }
 }
 
+/// What cannot be recorded from its beginning cannot be played: the recorder says so, and the store goes on.
+fn begin_recording(recorder: Option<&Recorder>, store: &Store) {
+    if let Some(recorder) = recorder
+        && let Err(error) = recorder.base(&store.reader())
+    {
+        recorder.give_up();
+        tracing::warn!(%error, "nothing is recorded: the log with which the store begins cannot be copied");
+    }
+}
+
 type Opened = Result<(System, Handles), Error>;
 
 fn run(
@@ -78,6 +100,7 @@ fn run(
     options: StoreOptions,
     migrations: Migrations,
     queue_changes: bool,
+    recorder: Option<&Recorder>,
     opened: oneshot::Sender<Opened>,
 ) {
     let runner = System::with_tokio_rt(|| {
@@ -93,6 +116,7 @@ fn run(
         storage_thread.spawn_fn(move || drop(sender.send(Store::open_migrating(options, &migrations))));
         let answer = match receiver.await {
             Ok(Ok(store)) => {
+                begin_recording(recorder, &store);
                 let handles = assemble(env, store, queue_changes, Some(&storage_thread.handle()));
                 Ok((System::current(), handles))
             }

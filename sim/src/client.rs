@@ -207,6 +207,7 @@ impl SimClient {
             transport: Some(inner.network.transport(self.name())),
             trace: Arc::new(watching),
             schedule: Arc::new(turnstile),
+            flight: landfall::flight::Flight::default(),
         };
         let boots = inner.disk.boots();
         let builder = DataStore::builder(&inner.schema)

@@ -24,6 +24,7 @@ mod network;
 mod oracle;
 mod plan;
 mod random;
+pub mod replay;
 mod report;
 mod run;
 mod scenarios;
@@ -47,7 +48,7 @@ pub use plan::{
 };
 pub use random::{Seed, Stream};
 pub use report::{EXIT_INVARIANT, EXIT_LIVENESS, EXIT_NONDETERMINISM, EXIT_PANIC, exit_code, report};
-pub use run::{Outcome, RunOptions, plan_schema, run};
+pub use run::{Outcome, RunOptions, plan_schema, run, run_with};
 pub use scenarios::{Person, Played, SCENARIOS, Scenario, Stage, play};
 pub use shrink::{Shrunk, as_test, shrink};
 pub use timeline::timeline;

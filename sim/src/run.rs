@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::client::Configure;
 use crate::clock::pass;
 use crate::oracle::Violation;
 use crate::plan::Plan;
@@ -91,6 +92,14 @@ pub fn plan_schema() -> &'static Arc<landfall::Schema> {
 /// # Panics
 /// If the runtime cannot be made.
 pub fn run(plan: &Plan, options: RunOptions) -> Outcome {
+    run_with(plan, options, Rc::new(|builder| builder))
+}
+
+/// As [`run`], with each store opened as `configure` says.
+///
+/// # Panics
+/// If the runtime cannot be made.
+pub fn run_with(plan: &Plan, options: RunOptions, configure: Configure) -> Outcome {
     let trace = TraceLog::default();
     if options.echo {
         trace.echo();
@@ -98,16 +107,16 @@ pub fn run(plan: &Plan, options: RunOptions) -> Outcome {
     if options.record {
         trace.record();
     }
-    in_virtual_time(&trace, carry_out(plan, &trace))
+    in_virtual_time(&trace, carry_out(plan, &trace, configure))
 }
 
-async fn carry_out(plan: &Plan, trace: &TraceLog) -> Outcome {
+async fn carry_out(plan: &Plan, trace: &TraceLog, configure: Configure) -> Outcome {
     let setup = Setup {
         schema: Arc::clone(schema()),
         seed: Seed(plan.seed),
         server: plan.server.clone(),
         clients: plan.clients.clone(),
-        configure: Rc::new(|builder| builder),
+        configure,
     };
     let world = World::new(&setup, trace);
     world.network.watch(|watch| watch.exclusive("Note"));

@@ -6,6 +6,7 @@
 //! Invariants: 1. a file that is not ours is never written to; 2. a file that a crash left half made is made anew,
 //! since nothing was acknowledged from it; 3. a new file's name is on disk before anything in it is acknowledged.
 
+mod beside;
 mod contents;
 mod faults;
 mod layout;
@@ -23,6 +24,7 @@ use redb::backends::FileBackend;
 use crate::error::StorageError;
 use crate::journal::Journal;
 use crate::overlay::Overlay;
+pub(crate) use beside::{Beside, Root};
 use contents::Contents;
 pub(crate) use faults::Faults;
 use faults::Watched;

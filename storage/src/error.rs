@@ -106,6 +106,11 @@ pub enum StorageError {
         /// Where it was looked for.
         path: PathBuf,
     },
+    /// Another process writes the store faster than it can be read beside it.
+    #[error(
+        "the store is being written faster than it can be read; try again, or have that process export its log"
+    )]
+    Busy,
     /// The file is no exported log that can be read.
     #[error("the log file cannot be read: {what}")]
     BadLogFile {

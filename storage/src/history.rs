@@ -16,6 +16,7 @@ mod fold;
 mod fork;
 mod gather;
 mod json;
+mod live;
 mod open;
 mod record;
 mod redact;
@@ -41,7 +42,8 @@ use file::LogFile;
 pub use filter::{Filter, GAPS_MAX, Listing};
 pub use fold::{PastState, Scope};
 pub use json::{change_json, entry_json};
-pub use open::open_for_inspection;
+pub use live::{LiveLog, TRIES_MAX};
+pub use open::{open_for_inspection, read_exported};
 pub use record::{FieldChange, RecordHistory, Step};
 pub use redact::{REDACTION_KEY_BYTES, Redaction};
 pub use tell::{Line, Why};
@@ -176,17 +178,13 @@ impl History {
         told.map(|(_, schema)| schema)
             .or(self.schema.as_ref())
             .cloned()
-            .ok_or_else(|| StorageError::corrupt("the log does not say which schema its records have"))
+            .ok_or_else(without_schema)
     }
 
     fn find_schemas(&self) -> Result<Vec<(Seq, Arc<Schema>)>, StorageError> {
         let mut found = Vec::new();
         self.scan(self.start..=self.end, &mut |seq, bytes| {
-            if codec::entry::peek(bytes).is_some_and(|peek| peek.is_schema())
-                && let Change::SchemaChanged(changed) = codec::entry::decode(seq, bytes)?.change
-            {
-                found.push((seq, Arc::new(read_schema(seq, &changed.introspection)?)));
-            }
+            found.extend(schema_told(seq, bytes)?.map(|schema| (seq, schema)));
             Ok(ControlFlow::Continue(()))
         })?;
         Ok(found)
@@ -308,6 +306,23 @@ impl History {
         })
     }
 
+    /// As [`History::scan_unbroken`]; tells the schema in force after the last entry, for which a look of its own would read
+    /// the log once more. The visitor must not break off.
+    pub(crate) fn scan_with_schema(
+        &self,
+        to: Seq,
+        visit: &mut Visit<'_>,
+    ) -> Result<Arc<Schema>, StorageError> {
+        let mut newest = None;
+        self.scan_unbroken(to, &mut |seq, bytes| {
+            if let Some(schema) = schema_told(seq, bytes)? {
+                newest = Some(schema);
+            }
+            visit(seq, bytes)
+        })?;
+        newest.or_else(|| self.schema.clone()).ok_or_else(without_schema)
+    }
+
     /// The snapshot, if the log is that of a store.
     pub(crate) fn snapshot(&self) -> Option<&Snapshot> {
         match &self.source {
@@ -346,6 +361,20 @@ pub fn origin_name(origin: Origin) -> &'static str {
         Origin::Sync => "sync",
         Origin::Recovery => "recovery",
     }
+}
+
+/// The schema that an entry brings, if it is of that kind.
+fn schema_told(seq: Seq, bytes: &[u8]) -> Result<Option<Arc<Schema>>, StorageError> {
+    if codec::entry::peek(bytes).is_some_and(|peek| peek.is_schema())
+        && let Change::SchemaChanged(changed) = codec::entry::decode(seq, bytes)?.change
+    {
+        return Ok(Some(Arc::new(read_schema(seq, &changed.introspection)?)));
+    }
+    Ok(None)
+}
+
+fn without_schema() -> StorageError {
+    StorageError::corrupt("the log does not say which schema its records have")
 }
 
 fn read_schema(seq: Seq, introspection: &str) -> Result<Schema, StorageError> {

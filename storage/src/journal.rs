@@ -241,6 +241,27 @@ impl Journal {
     }
 }
 
+/// The entries of the frames that lie behind each other from the start of a journal, as far as they are whole; for who
+/// reads a journal that somebody else writes. They may be of any time: what they follow is in their checks.
+pub(crate) fn entries_in(region: &[u8]) -> Vec<(Seq, Vec<u8>)> {
+    let mut found = Vec::new();
+    let mut end: Option<LogHead> = None;
+    let mut at = 0;
+    while let Some(frame) = region.get(at..).and_then(frame_in) {
+        let (first, previous_check) = position(&frame);
+        if end.is_some_and(|end| first != end.seq.next() || previous_check != end.check) {
+            break;
+        }
+        let Some((entries, last)) = entries_of(&frame, first, previous_check) else {
+            break;
+        };
+        found.extend(entries.into_iter().map(|entry| (entry.seq, entry.bytes)));
+        end = Some(last);
+        at += on_disk(frame.len());
+    }
+    found
+}
+
 /// The frame that begins with that sector, if there is a whole one.
 fn frame_in(region: &[u8]) -> Option<Vec<u8>> {
     let (tag, first) = region.get(..SECTOR)?.split_first()?;

@@ -223,6 +223,22 @@ impl Snapshot {
             .collect()
     }
 
+    /// The newest entry of the log and its check, which stands for the whole log up to it.
+    ///
+    /// # Errors
+    /// The disk's faults.
+    pub fn head_and_check(&self) -> Result<(Seq, u32), StorageError> {
+        let (start, check) = chain_start(&self.transaction.open_table(META)?)?;
+        let log = self.transaction.open_table(LOG)?;
+        Ok(match log.last()? {
+            Some((seq, bytes)) => (
+                Seq(seq.value()),
+                codec::entry::stored_check(bytes.value()).unwrap_or_default(),
+            ),
+            None => (Seq(start.0.saturating_sub(1)), check),
+        })
+    }
+
     /// Position of the first and of the newest entry in the log; the newest is [`Seq::ZERO`] in an empty one.
     ///
     /// # Errors

@@ -196,6 +196,11 @@ impl Store {
         self.head.seq
     }
 
+    /// The newest entry of the log and its check, which stands for the whole log up to it.
+    pub fn head_and_check(&self) -> (Seq, u32) {
+        (self.head.seq, self.head.check)
+    }
+
     /// How often the database had to be reopened after an error of the disk.
     pub fn reopened(&self) -> u64 {
         self.shared.reopened()

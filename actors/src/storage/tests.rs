@@ -1,8 +1,8 @@
 //! The actor on paused time, over a disk that fails on request.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use landfall_core::{
     Base, Change, FieldMap, MutationKind, RecordVersion, Schema, SyncCursor, SyncKind, SyncMetadata, Value,
@@ -13,6 +13,7 @@ use landfall_storage::{
 };
 
 use super::*;
+use crate::flight::{Answer, Commit, Fault, Seat};
 use crate::subscription::high_ratings_of_posts;
 use crate::test_support::{SimTime, on_paused_time, paused_env};
 
@@ -68,6 +69,10 @@ struct Lab {
 }
 
 fn lab() -> Lab {
+    lab_in(paused_env(None))
+}
+
+fn lab_in(env: Env) -> Lab {
     let disk = Moody::default();
     let (schema, _) = high_ratings_of_posts();
     let opened = disk.clone();
@@ -82,7 +87,6 @@ fn lab() -> Lab {
         incompatible: OnIncompatible::Refuse,
         now_ms: 0,
     };
-    let env = paused_env(None);
     let store = Store::open(options).expect("the disk is well");
     let reader = store.reader();
     let port = Port::new(&StorageActor::new(env.clone(), store, true).start(), env);
@@ -453,5 +457,65 @@ fn whoever_waits_for_a_commit_that_cannot_begin_is_told_of_the_disk() {
             of.store(false, Ordering::SeqCst);
         }
         lab.save("p6", "well again").await.unwrap();
+    });
+}
+
+/// The seat of a replay whose recording has the second commit fail once one command was carried out.
+#[derive(Default)]
+struct SecondCommitFails {
+    commits: Mutex<Vec<Commit>>,
+}
+
+impl SecondCommitFails {
+    fn commits(&self) -> Vec<Commit> {
+        self.commits.lock().expect("nobody panics with it").clone()
+    }
+}
+
+impl Seat for SecondCommitFails {
+    fn taken(&self, _: &'static str, _: u64, _: Option<Input>) {}
+
+    fn looked(&self, _: Option<Seq>) -> bool {
+        true
+    }
+
+    fn fault(&self) -> Option<Fault> {
+        (self.commits().len() == 1).then(|| Fault::of(&StorageError::Full, Some(1)))
+    }
+
+    fn committed(&self, commit: Commit) {
+        self.commits.lock().expect("nobody panics with it").push(commit);
+    }
+
+    fn called(&self, _: &'static str, _: u64) -> u64 {
+        0
+    }
+
+    fn answered(&self, _: u64, _: Answer) {}
+}
+
+#[test]
+fn a_commit_that_a_recording_has_fail_fails_for_everybody_and_leaves_nothing() {
+    on_paused_time(async {
+        let seat = Arc::new(SecondCommitFails::default());
+        let mut env = paused_env(None);
+        env.flight.seat = Some(seat.clone());
+        let lab = lab_in(env);
+        lab.save("p1", "kept").await.unwrap();
+        let (a, b, c) =
+            futures_util::future::join3(lab.save("p2", "a"), lab.save("p3", "b"), lab.save("p4", "c")).await;
+        for refused in [a, b, c] {
+            assert!(
+                matches!(&refused, Err(WriteError::Storage(error)) if matches!(**error, StorageError::Full)),
+                "{refused:?}"
+            );
+        }
+        assert_eq!(lab.ids(), "p1");
+        lab.save("p5", "well again").await.unwrap();
+        let commits = seat.commits();
+        assert_eq!(commits.len(), 3);
+        assert_eq!(commits[1].fault, Some(Fault::of(&StorageError::Full, Some(1))));
+        assert_eq!(commits[1].head, commits[0].head);
+        assert_eq!((commits[2].base, &commits[2].fault), (commits[1].base, &None));
     });
 }

@@ -9,6 +9,7 @@ mod figure;
 mod floor;
 mod hold;
 mod past;
+mod recording;
 mod rows;
 mod scans;
 mod size;
@@ -66,7 +67,7 @@ struct Group {
     measure: fn(&std::path::Path, &Scale) -> miette::Result<Vec<Figure>>,
 }
 
-const GROUPS: [Group; 14] = [
+const GROUPS: [Group; 15] = [
     Group {
         subject: Subject::Backend,
         names: &backend::CALLS,
@@ -101,6 +102,11 @@ const GROUPS: [Group; 14] = [
         subject: Subject::Store,
         names: &["predicate scan", "indexed predicate", "sort + limit 10"],
         measure: scans::scans,
+    },
+    Group {
+        subject: Subject::Store,
+        names: &["durable saves, recorded", "durable saves, 64 savers, recorded"],
+        measure: recording::recording,
     },
     Group {
         subject: Subject::Store,

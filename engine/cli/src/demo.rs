@@ -5,7 +5,7 @@
 
 mod story;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +23,9 @@ pub(crate) struct Args {
     /// Resolve conflicts on the server (automerge) or in the stores (optimistic-concurrency).
     #[arg(long, value_enum, default_value = "optimistic-concurrency")]
     conflict: serve::Conflict,
+    /// Record what the stores hear from outside in files of this directory, for `landfall replay`.
+    #[arg(long, value_name = "DIR")]
+    record: Option<PathBuf>,
 }
 
 /// The schema of the story.
@@ -54,8 +57,24 @@ pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
         "An AppSync-compatible API listens on {}.",
         backend.url()
     ));
-    let agreed = play(&mut story, &schema, home.path(), backend.url()).await?;
+    if let Some(directory) = &args.record {
+        std::fs::create_dir_all(directory)
+            .map_err(|error| miette::miette!("{}: {error}", directory.display()))?;
+    }
+    let sea = Sea {
+        schema,
+        home: home.path().to_owned(),
+        url: backend.url().to_owned(),
+        record: args.record,
+    };
+    let agreed = play(&mut story, &sea).await?;
     backend.shutdown().await;
+    if let Some(directory) = &sea.record {
+        story.tell(&format!(
+            "What the stores heard from outside is in {}; play it with `landfall replay FILE`.",
+            directory.display()
+        ));
+    }
     if agreed {
         story.end("Both stores and the server hold the same records. Nothing was lost.");
         Ok(ExitCode::SUCCESS)
@@ -65,10 +84,18 @@ pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
     }
 }
 
-async fn play(story: &mut Story, schema: &Arc<Schema>, home: &Path, url: &str) -> miette::Result<bool> {
+/// Where the story happens.
+struct Sea {
+    schema: Arc<Schema>,
+    home: PathBuf,
+    url: String,
+    record: Option<PathBuf>,
+}
+
+async fn play(story: &mut Story, sea: &Sea) -> miette::Result<bool> {
     story.scene("Two stores open on disk, on two boats");
-    let anna = Boat::launch("Anna", schema, &home.join("anna"), url).await?;
-    let berta = Boat::launch("Berta", schema, &home.join("berta"), url).await?;
+    let anna = Boat::launch("Anna", sea, "anna").await?;
+    let berta = Boat::launch("Berta", sea, "berta").await?;
     let site = anna
         .create(story, "Site", &[("name", "Outer Reef".into())])
         .await?;
@@ -116,7 +143,7 @@ async fn play(story: &mut Story, schema: &Arc<Schema>, home: &Path, url: &str) -
     ));
 
     story.scene("Anna closes her app and opens it again, still offline");
-    let anna = anna.restart(schema, url).await?;
+    let anna = anna.restart(sea).await?;
     story.tell(&format!(
         "Her {} unsent changes are still there.",
         anna.waiting()?
@@ -130,7 +157,10 @@ async fn play(story: &mut Story, schema: &Arc<Schema>, home: &Path, url: &str) -
     berta.set_online(story, true)?;
     berta.await_sent().await?;
     story.tell("Berta's change met Anna's: both had set the condition. The conflict was resolved, and this is how it ends:");
-    converge(story, &anna, &berta, &buoy, &second).await
+    let agreed = converge(story, &anna, &berta, &buoy, &second).await?;
+    anna.store.close().await;
+    berta.store.close().await;
+    Ok(agreed)
 }
 
 /// Waits until both boats hold the same, and shows it.
@@ -173,26 +203,19 @@ struct Boat {
 }
 
 impl Boat {
-    async fn launch(
-        name: &'static str,
-        schema: &Arc<Schema>,
-        directory: &Path,
-        url: &str,
-    ) -> miette::Result<Self> {
-        let boat = Self::open(name, schema, directory, url).await?;
+    async fn launch(name: &'static str, sea: &Sea, directory: &str) -> miette::Result<Self> {
+        let boat = Self::open(name, sea, &sea.home.join(directory), directory).await?;
         boat.start().await?;
         Ok(boat)
     }
 
-    async fn open(
-        name: &'static str,
-        schema: &Arc<Schema>,
-        directory: &Path,
-        url: &str,
-    ) -> miette::Result<Self> {
-        let builder = DataStore::builder(schema)
+    async fn open(name: &'static str, sea: &Sea, directory: &Path, recording: &str) -> miette::Result<Self> {
+        let mut builder = DataStore::builder(&sea.schema)
             .directory(directory)
-            .endpoint(url, API_KEY);
+            .endpoint(&sea.url, API_KEY);
+        if let Some(records) = &sea.record {
+            builder = builder.record(records.join(format!("{recording}.flight")));
+        }
         let store = builder.open().await.map_err(report)?;
         Ok(Self {
             name,
@@ -217,14 +240,14 @@ impl Boat {
     }
 
     /// Ends the store without stopping it first, and opens its directory again.
-    async fn restart(self, schema: &Arc<Schema>, url: &str) -> miette::Result<Self> {
+    async fn restart(self, sea: &Sea) -> miette::Result<Self> {
         let Self {
             name,
             store,
             directory,
         } = self;
         store.close().await;
-        Self::open(name, schema, &directory, url).await
+        Self::open(name, sea, &directory, "anna-again").await
     }
 
     async fn create(

@@ -4,11 +4,12 @@
 //! invariant fails or the work cannot be done, 2 if the command was called wrongly. What is looked at is never written to.
 
 mod bisect;
+mod follow;
 mod list;
 mod output;
 mod past;
 mod report;
-mod words;
+pub(crate) mod words;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -19,7 +20,7 @@ use landfall::history::{self, History};
 use output::Output;
 use words::Position;
 
-/// Reads the log of a store that no process has open, or an exported log; it writes to neither.
+/// Reads the log of a store, also while a process has it open, or an exported log; it writes to neither.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Args {
     /// Directory of a store, its file, or an exported log.
@@ -93,6 +94,11 @@ pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
 }
 
 fn look(args: &Args) -> miette::Result<ExitCode> {
+    if let Command::List(list) = &args.command
+        && list.follow
+    {
+        return follow::follow(&args.path, list, &mut Output::new(args.json));
+    }
     let history = history::open_for_inspection(&args.path).map_err(said)?;
     let mut out = Output::new(args.json);
     let done = perform(&args.command, &history, &mut out).and_then(|code| {
@@ -154,11 +160,5 @@ impl From<std::io::Error> for Stop {
 }
 
 fn said(error: landfall::StorageError) -> miette::Report {
-    match error {
-        landfall::StorageError::Locked { path } => miette::miette!(
-            "{} is in use by another process; close it there, or have that process export its log",
-            path.display()
-        ),
-        error => miette::miette!("{error}"),
-    }
+    miette::miette!("{error}")
 }

@@ -13,6 +13,7 @@ mod logging;
 mod migrate;
 mod modelgen;
 mod pull;
+mod replay;
 mod schema_file;
 mod serve;
 mod shell;
@@ -50,6 +51,8 @@ enum Command {
     Log(log::Args),
     /// Shows a store as a page in the browser: entries, records, what waits, and a slider through time.
     Inspect(inspect::Args),
+    /// Plays what a flight recorder wrote, and says where it goes another way.
+    Replay(replay::Args),
     /// Measures the store, each figure beside its floor.
     Bench(bench::Args),
     /// Runs stores, network and backend in simulation, from a seed.
@@ -81,6 +84,7 @@ fn main() -> ExitCode {
             Command::Pull(args) => pull::run(args).await,
             Command::Log(args) => log::run(args).await,
             Command::Inspect(args) => inspect::run(args).await,
+            Command::Replay(args) => replay::run(args).await,
             Command::Bench(args) => bench::run(args).await,
             Command::Sim(args) => sim::run(args).await,
         }

@@ -22,6 +22,7 @@ use landfall_core::Seq;
 
 pub(crate) use read::LogFile;
 pub use write::Exported;
+pub(crate) use write::Writer as LogWriter;
 
 /// Begins every exported log. The first byte is no text and the last two are a line end, so that a copy which took the
 /// file for text is found out.

@@ -53,7 +53,7 @@ impl Filter {
         KIND_NAMES
     }
 
-    fn wants(&self, marks: &Marks, bytes: &[u8]) -> bool {
+    pub(super) fn wants(&self, marks: &Marks, bytes: &[u8]) -> bool {
         let Some(peek) = peek(bytes) else {
             // It cannot be told what it is, which who asks for anything in particular does not want to see.
             return *self
@@ -76,13 +76,13 @@ impl Filter {
 }
 
 /// What entries are recognised by.
-struct Marks {
+pub(super) struct Marks {
     model: Option<Vec<u8>>,
     record: Option<Vec<u8>>,
 }
 
 impl Marks {
-    fn of(filter: &Filter) -> Self {
+    pub(super) fn of(filter: &Filter) -> Self {
         Self {
             model: filter.model.as_deref().map(model_bytes),
             record: filter.record.as_ref().map(key_bytes),

@@ -32,18 +32,7 @@ impl History {
         if file.exists() {
             return Err(StorageError::Exists { path: file });
         }
-        let schema = self.schema_at(seq)?;
-        let made = self.write_log(seq, directory, &schema).and_then(|entries| {
-            let options = StoreOptions {
-                disk: Disk::Directory(directory.to_owned()),
-                schema,
-                cache_bytes: CACHE_BYTES_DEFAULT,
-                incompatible: OnIncompatible::Refuse,
-                now_ms: 0,
-            };
-            Store::open(options)?.rebuild()?;
-            Ok(entries)
-        });
+        let made = self.fork_to(seq, &Disk::Directory(directory.to_owned()));
         if made.is_err() && file.exists() {
             // It was made here a moment ago, and is not what was asked for.
             std::fs::remove_file(&file).map_err(|error| StorageError::at_path(&file, &error))?;
@@ -51,8 +40,27 @@ impl History {
         made
     }
 
-    fn write_log(&self, seq: Seq, directory: &Path, schema: &Schema) -> Result<u64, StorageError> {
-        let disk = Disk::Directory(directory.to_owned());
+    /// As [`fork`](Self::fork), onto any disk that holds no store. What an attempt that fails leaves on it is the caller's
+    /// to remove.
+    ///
+    /// # Errors
+    /// As there, but for [`StorageError::Exists`].
+    pub fn fork_to(&self, seq: Seq, disk: &Disk) -> Result<u64, StorageError> {
+        self.within(seq)?;
+        let schema = self.schema_at(seq)?;
+        let entries = self.write_log(seq, disk, &schema)?;
+        let options = StoreOptions {
+            disk: disk.clone(),
+            schema,
+            cache_bytes: CACHE_BYTES_DEFAULT,
+            incompatible: OnIncompatible::Refuse,
+            now_ms: 0,
+        };
+        Store::open(options)?.rebuild()?;
+        Ok(entries)
+    }
+
+    fn write_log(&self, seq: Seq, disk: &Disk, schema: &Schema) -> Result<u64, StorageError> {
         let opened = disk.open(CACHE_BYTES_DEFAULT, &Arc::new(Faults::default()))?;
         let transaction = opened.database.begin_write()?;
         write_foundation(&transaction, schema)?;

@@ -124,11 +124,10 @@ impl History {
     /// # Errors
     /// [`StorageError::UnknownModel`], [`StorageError::BadQuery`]; as [`History::as_of`].
     pub fn query(&self, seq: Seq, query: &Query) -> Result<Vec<Record>, StorageError> {
-        let schema = self.schema_at(seq)?;
+        let (gathered, schema) = self.gather(seq, Some(&query.model))?;
         let def = model_of(&schema, &query.model)?;
         let predicate = query.predicate.bind(def)?;
         let sort = BoundSort::bind(&query.sort, def)?;
-        let gathered = self.gather(seq, Some(&query.model))?;
         let mut found: Vec<(RecordId, Record)> = Vec::new();
         gathered.fold_each(&schema, |key, def, state| {
             if state.row.as_ref().is_some_and(|row| predicate.matches(row))
@@ -153,20 +152,19 @@ impl History {
     /// # Errors
     /// As [`History::as_of`].
     pub fn pending(&self, seq: Seq) -> Result<Vec<Mutation>, StorageError> {
-        let schema = self.schema_at(seq)?;
+        let (gathered, schema) = self.gather(seq, None)?;
         let mut pending = Vec::new();
-        self.gather(seq, None)?
-            .fold_each(&schema, |_, _, state| pending.extend(state.pending))?;
+        gathered.fold_each(&schema, |_, _, state| pending.extend(state.pending))?;
         pending.sort_by_key(|mutation: &Mutation| mutation.seq);
         Ok(pending)
     }
 
-    /// The entries about the records of one model, or of all.
-    fn gather(&self, seq: Seq, model: Option<&str>) -> Result<Gathered, StorageError> {
+    /// The entries about the records of one model, or of all, and the schema in force after the last.
+    fn gather(&self, seq: Seq, model: Option<&str>) -> Result<(Gathered, Arc<Schema>), StorageError> {
         self.within_or_before_all(seq)?;
         let model = model.map(model_bytes);
         let mut gathered = Gathered::default();
-        self.scan_unbroken(seq, &mut |at, bytes| {
+        let schema = self.scan_with_schema(seq, &mut |at, bytes| {
             let peek = peek(bytes).ok_or_else(|| StorageError::corrupt(format!("entry {at} is no entry")))?;
             if peek.is_cleared() {
                 gathered = Gathered::default();
@@ -175,6 +173,6 @@ impl History {
             }
             Ok(ControlFlow::Continue(()))
         })?;
-        Ok(gathered)
+        Ok((gathered, schema))
     }
 }

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use landfall_core::{Schema, Seq};
 use redb::ReadableDatabase;
 
-use super::History;
 use super::file::{LogFile, MAGIC};
+use super::{History, LiveLog};
 use crate::codec;
 use crate::disk::{Disk, FILE_NAME, Faults};
 use crate::error::StorageError;
@@ -23,13 +23,14 @@ use crate::tables::{LOG, META};
 /// The time of the entries that opening itself makes, by which they are told from those that were there.
 const OPENED_AT_MS: i64 = i64::MIN;
 
-/// Opens the log of a store that no process has open, by its directory or its file, or an exported log.
+/// Opens the log of a store, by its directory or its file, or an exported log.
 ///
 /// A store that a crash left open is repaired in memory; its file stays as it was. As long as the log is looked at, the
-/// store cannot be opened for writing.
+/// store cannot be opened for writing. Of a store that a process has open the log is copied as it is now, beside that
+/// process ([`LiveLog`]); its rows are not compared with it then.
 ///
 /// # Errors
-/// [`StorageError::NoStore`], [`StorageError::Locked`] if a process has it open, [`StorageError::Foreign`],
+/// [`StorageError::NoStore`], [`StorageError::Busy`] if a process writes it too fast, [`StorageError::Foreign`],
 /// [`StorageError::TooNew`], [`StorageError::Corrupt`], [`StorageError::BadLogFile`] and the disk's faults.
 pub fn open_for_inspection(path: &Path) -> Result<History, StorageError> {
     let file = find(path)?;
@@ -46,7 +47,21 @@ pub fn open_for_inspection(path: &Path) -> Result<History, StorageError> {
         return Ok(History::of_file(LogFile::open(Box::new(opened))?));
     }
     drop(opened);
-    open_store(&file)
+    match open_store(&file) {
+        // Somebody writes it: its log can be read beside them.
+        Err(StorageError::Locked { .. }) => LiveLog::open(&file)?.history(),
+        opened => opened,
+    }
+}
+
+/// Opens an exported log that is in memory.
+///
+/// # Errors
+/// [`StorageError::BadLogFile`].
+pub fn read_exported(bytes: Vec<u8>) -> Result<History, StorageError> {
+    Ok(History::of_file(LogFile::open(Box::new(std::io::Cursor::new(
+        bytes,
+    )))?))
 }
 
 /// Also if a copy took it for text, or cut it off, so that it can be said what is wrong with it.
@@ -55,7 +70,7 @@ fn looks_exported(first: &[u8]) -> bool {
 }
 
 /// The file that a path means.
-fn find(path: &Path) -> Result<PathBuf, StorageError> {
+pub(super) fn find(path: &Path) -> Result<PathBuf, StorageError> {
     let file = if path.is_dir() {
         path.join(FILE_NAME)
     } else {

@@ -73,22 +73,27 @@ impl History {
         if !self.is_empty() {
             self.within(to)?;
         }
-        let schema = self.schema_at(to)?;
-        let def = Arc::clone(model_of(&schema, &key.model)?);
         let mark = key_bytes(key);
-        let mut steps = Vec::new();
-        let mut state = Arc::new(RecordState::default());
-        self.scan_unbroken(to, &mut |seq, bytes| {
+        let mut entries = Vec::new();
+        let schema = self.scan_with_schema(to, &mut |seq, bytes| {
             let peek =
                 peek(bytes).ok_or_else(|| StorageError::corrupt(format!("entry {seq} is no entry")))?;
-            let cleared = peek.is_cleared() && *state != RecordState::default();
-            if cleared || peek.is_of_record() && peek.begins_with(&mark) {
-                let step = Step::take(decode(seq, bytes)?, &state, &def)?;
-                state = Arc::clone(&step.after);
-                steps.push(step);
+            if peek.is_cleared() || peek.is_of_record() && peek.begins_with(&mark) {
+                entries.push(decode(seq, bytes)?);
             }
             Ok(ControlFlow::Continue(()))
         })?;
+        let def = Arc::clone(model_of(&schema, &key.model)?);
+        let mut steps = Vec::new();
+        let mut state = Arc::new(RecordState::default());
+        for entry in entries {
+            if entry.change == Change::Cleared && *state == RecordState::default() {
+                continue;
+            }
+            let step = Step::take(entry, &state, &def)?;
+            state = Arc::clone(&step.after);
+            steps.push(step);
+        }
         Ok(RecordHistory {
             key: key.clone(),
             def,

@@ -356,10 +356,14 @@ fn looking_at_a_store_leaves_its_file_as_it_was_even_after_a_crash() {
     std::fs::create_dir(&crashed).unwrap();
     let file = crashed.join(crate::FILE_NAME);
     std::fs::copy(live.join(crate::FILE_NAME), &file).unwrap();
-    assert!(
-        matches!(open_for_inspection(&live), Err(StorageError::Locked { .. })),
-        "it is in use"
+    let beside = open_for_inspection(&live).unwrap();
+    assert_eq!(
+        beside.bounds().1,
+        store.head(),
+        "it is read although it is in use"
     );
+    assert!(beside.check_entries().unwrap().is_sound());
+    drop(beside);
     let before = std::fs::read(&file).unwrap();
     let history = open_for_inspection(&crashed).unwrap();
     assert_eq!(
@@ -388,6 +392,52 @@ fn looking_at_a_store_leaves_its_file_as_it_was_even_after_a_crash() {
     assert_eq!(std::fs::read(&file).unwrap(), before);
     assert_eq!(everything(&store), said);
     in_directory(&crashed);
+}
+
+#[test]
+fn a_log_is_followed_beside_its_writer_across_checkpoints() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = in_directory(folder.path());
+    let mut log = LiveLog::open(folder.path()).unwrap();
+    let mut seen = Vec::new();
+    let text = "x".repeat(3_000);
+    for round in 0..40 {
+        for number in 0..40 {
+            save(&mut store, "Post", &format!("id=p{number} title={round}{text}"));
+        }
+        log.read_on(&Filter::default(), |seq, entry| {
+            entry.unwrap();
+            seen.push(seq);
+        })
+        .unwrap();
+        assert_eq!(log.next(), store.head().next(), "round {round}");
+    }
+    // Some five megabytes: the journal of two began again several times.
+    let all: Vec<Seq> = (1..=store.head().0).map(Seq).collect();
+    assert_eq!(seen, all);
+    let copy = LiveLog::open(folder.path()).unwrap().history().unwrap();
+    let (ours, theirs) = (snapshot(&store), store.head());
+    let past = copy.as_of(theirs, &Scope::All).unwrap();
+    assert_eq!(past.state(&post("p7")), Some(&ours.state(&post("p7")).unwrap()));
+}
+
+#[test]
+fn a_log_that_was_cleared_under_its_reader_is_told_or_read_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = in_directory(folder.path());
+    save(&mut store, "Post", "id=p1 title=a");
+    let mut log = LiveLog::open(folder.path()).unwrap();
+    log.read_on(&Filter::default(), |_, _| {}).unwrap();
+    append(&mut store, landfall_core::Change::Cleared).unwrap();
+    store.scrub().unwrap();
+    let mut kinds = Vec::new();
+    let read = log.read_on(&Filter::default(), |_, entry| {
+        kinds.push(entry.unwrap().change.name());
+    });
+    match read {
+        Ok(_) => assert_eq!(kinds, ["cleared"]),
+        Err(error) => assert!(matches!(error, StorageError::Trimmed { .. }), "{error}"),
+    }
 }
 
 #[test]

@@ -36,13 +36,16 @@ pub(super) struct ListArgs {
     until: Option<i64>,
     /// Not before this entry.
     #[arg(long, value_name = "ENTRY")]
-    from: Option<Position>,
+    pub(super) from: Option<Position>,
     /// Not after this entry.
     #[arg(long, value_name = "ENTRY")]
-    to: Option<Position>,
+    pub(super) to: Option<Position>,
     /// Only the newest so many.
     #[arg(long, default_value_t = 50)]
-    limit: usize,
+    pub(super) limit: usize,
+    /// Go on with what is added, until interrupted. The store may be in use.
+    #[arg(long, short)]
+    pub(super) follow: bool,
 }
 
 fn origin(text: &str) -> Result<Origin, String> {
@@ -96,11 +99,18 @@ pub(super) fn list(history: &History, args: &ListArgs, out: &mut Output) -> Resu
 }
 
 fn filter(history: &History, args: &ListArgs) -> Result<Filter, Stop> {
+    let mut filter = filter_in(&*history.schema_at(history.bounds().1)?, args)?;
+    filter.first = args.from.map(|position| position.of(history));
+    filter.last = args.to.map(|position| position.of(history));
+    Ok(filter)
+}
+
+/// The filter but for the range of entries.
+pub(super) fn filter_in(schema: &landfall::Schema, args: &ListArgs) -> Result<Filter, Stop> {
     let record = match &args.record {
         None => None,
         Some(text) => {
-            let schema = history.schema_at(history.bounds().1)?;
-            let (key, _) = words::subject(&schema, text).map_err(|fault| miette::miette!("{fault}"))?;
+            let (key, _) = words::subject(schema, text).map_err(|fault| miette::miette!("{fault}"))?;
             Some(key)
         }
     };
@@ -111,12 +121,12 @@ fn filter(history: &History, args: &ListArgs) -> Result<Filter, Stop> {
         origins: args.origin.clone(),
         from_ms: args.since,
         to_ms: args.until,
-        first: args.from.map(|position| position.of(history)),
-        last: args.to.map(|position| position.of(history)),
+        first: None,
+        last: None,
     })
 }
 
-fn row(entry: &LogEntry) -> [String; 6] {
+pub(super) fn row(entry: &LogEntry) -> [String; 6] {
     let about = match &entry.change {
         Change::Quarantined(bad) => bad.model.to_string(),
         Change::Checkpoint(checkpoint) => checkpoint.model.to_string(),

@@ -19,6 +19,14 @@ pub(super) enum Position {
 }
 
 impl Position {
+    /// The entry, if it is one by number.
+    pub(super) fn entry(self) -> Option<Seq> {
+        match self {
+            Self::Entry(seq) => Some(seq),
+            Self::Newest => None,
+        }
+    }
+
     pub(super) fn of(self, history: &History) -> Seq {
         match self {
             Self::Entry(seq) => seq,
@@ -102,7 +110,7 @@ fn part(def: &ModelDef, field: &FieldName, text: &str) -> Result<IdPart, String>
 }
 
 /// A condition: comparisons joined by `and` as in the shell, or the JSON of the line protocol.
-pub(super) fn condition(text: &str) -> Result<landfall::Predicate, String> {
+pub(crate) fn condition(text: &str) -> Result<landfall::Predicate, String> {
     shell::condition(text)
 }
 
@@ -112,7 +120,7 @@ pub(super) fn short(value: &Value) -> String {
 }
 
 /// A text cut to a length that a line can bear.
-pub(super) fn cut(text: &str) -> String {
+pub(crate) fn cut(text: &str) -> String {
     /// Longest text of a value, in characters.
     const CHARS_MAX: usize = 40;
     match text.char_indices().nth(CHARS_MAX) {

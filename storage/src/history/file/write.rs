@@ -37,15 +37,7 @@ impl History {
         out: &mut dyn Write,
         redaction: Option<&Redaction>,
     ) -> Result<Exported, StorageError> {
-        let mut writer = Writer {
-            out,
-            done: Exported::default(),
-            block: Vec::with_capacity(BLOCK_BYTES * 2),
-            first: self.start,
-            entries: 0,
-            newest: Seq(self.start.0 - 1),
-        };
-        writer.head(&self.head_of_export(redaction.is_some()))?;
+        let mut writer = Writer::begin(out, &self.head_of_export(redaction.is_some()))?;
         let mut chain = self.start_check;
         let mut redacted = Vec::new();
         self.scan(self.start..=self.end, &mut |seq, bytes| {
@@ -81,7 +73,7 @@ impl History {
     }
 }
 
-struct Writer<'o> {
+pub(crate) struct Writer<'o> {
     out: &'o mut dyn Write,
     done: Exported,
     block: Vec<u8>,
@@ -90,7 +82,21 @@ struct Writer<'o> {
     newest: Seq,
 }
 
-impl Writer<'_> {
+impl<'o> Writer<'o> {
+    /// Writes the head.
+    pub(crate) fn begin(out: &'o mut dyn Write, head: &Head) -> Result<Self, StorageError> {
+        let mut writer = Writer {
+            out,
+            done: Exported::default(),
+            block: Vec::with_capacity(BLOCK_BYTES * 2),
+            first: head.start,
+            entries: 0,
+            newest: Seq(head.start.0.saturating_sub(1)),
+        };
+        writer.head(head)?;
+        Ok(writer)
+    }
+
     fn head(&mut self, head: &Head) -> Result<(), StorageError> {
         let json = serde_json::to_vec(head).expect("writing JSON to memory cannot fail");
         let mut bytes = MAGIC.to_vec();
@@ -103,7 +109,7 @@ impl Writer<'_> {
         self.put(&bytes)
     }
 
-    fn entry(&mut self, seq: Seq, bytes: &[u8]) -> Result<(), StorageError> {
+    pub(crate) fn entry(&mut self, seq: Seq, bytes: &[u8]) -> Result<(), StorageError> {
         if self.entries > 0 && (seq != self.newest.next() || self.block.len() >= BLOCK_BYTES) {
             self.close_block()?;
         }
@@ -136,7 +142,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn end(mut self) -> Result<Exported, StorageError> {
+    pub(crate) fn end(mut self) -> Result<Exported, StorageError> {
         if self.entries > 0 {
             self.close_block()?;
         }

@@ -1,0 +1,72 @@
+//! `landfall log ... list --follow`: entries as they are added, by whoever has the store open.
+//!
+//! Owns the waiting. The file is looked at a few times a second, beside its owner, and never locked or written.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use landfall::history::{LiveLog, entry_json};
+use landfall::{LogEntry, Seq, StorageError};
+use serde_json::json;
+
+use super::list::{ListArgs, filter_in, row};
+use super::output::Output;
+use super::{Stop, said};
+
+/// Time between two looks. Soon enough for somebody who watches, and one page read if nothing happens.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+pub(super) fn follow(path: &Path, args: &ListArgs, out: &mut Output) -> miette::Result<ExitCode> {
+    match tail(path, args, out) {
+        Err(Stop::Closed) => Ok(ExitCode::SUCCESS),
+        Err(Stop::Report(report)) => Err(report),
+        Ok(code) => Ok(code),
+    }
+}
+
+fn tail(path: &Path, args: &ListArgs, out: &mut Output) -> Result<ExitCode, Stop> {
+    let mut log = LiveLog::open(path).map_err(said)?;
+    let mut filter = filter_in(log.schema(), args)?;
+    filter.first = args.from.and_then(super::words::Position::entry);
+    filter.last = args.to.and_then(super::words::Position::entry);
+    let mut newest: VecDeque<(Seq, Result<LogEntry, StorageError>)> = VecDeque::new();
+    log.read_on(&filter, |seq, entry| {
+        newest.push_back((seq, entry));
+        if newest.len() > args.limit {
+            newest.pop_front();
+        }
+    })
+    .map_err(said)?;
+    loop {
+        for (seq, entry) in newest.drain(..) {
+            print(seq, entry, out)?;
+        }
+        out.finish()?;
+        if filter.last.is_some_and(|last| log.next() > last) {
+            return Ok(ExitCode::SUCCESS);
+        }
+        std::thread::sleep(LOOK_EVERY);
+        match log.read_on(&filter, |seq, entry| newest.push_back((seq, entry))) {
+            // It is written too fast at the moment; what was read stands.
+            Ok(_) | Err(StorageError::Busy) => {}
+            Err(error) => return Err(said(error).into()),
+        }
+    }
+}
+
+fn print(seq: Seq, entry: Result<LogEntry, StorageError>, out: &mut Output) -> Result<(), Stop> {
+    match entry {
+        Ok(entry) if out.wants_json() => out.object(&entry_json(&entry))?,
+        Err(error) if out.wants_json() => out.object(&json!({ "seq": seq, "error": error.to_string() }))?,
+        Ok(entry) => {
+            let [entry, time, origin, kind, about, what] = row(&entry);
+            out.line(format!(
+                "{entry:<8} {time}  {origin:<12} {kind:<14} {about}  {what}"
+            ))?;
+        }
+        Err(error) => out.line(format!("{seq:<8} {error}"))?,
+    }
+    Ok(())
+}

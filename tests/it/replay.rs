@@ -1,0 +1,151 @@
+//! `landfall demo --record` and `landfall replay`: a recorded run is played again by another process.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Output, Stdio};
+
+use serde_json::Value as Json;
+
+use crate::support::landfall::landfall;
+
+fn replay(file: &Path, words: &[&str]) -> (Output, String, String) {
+    let output = landfall()
+        .arg("replay")
+        .arg(file)
+        .args(words)
+        .output()
+        .expect("the command runs");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    (output, out, err)
+}
+
+/// What single steps show to somebody who types this.
+fn stepped(file: &Path, typed: &str) -> String {
+    let mut command = landfall()
+        .arg("replay")
+        .arg(file)
+        .arg("--step")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the command runs");
+    let mut keys = command.stdin.take().expect("it was asked for");
+    keys.write_all(typed.as_bytes()).expect("it reads");
+    drop(keys);
+    let output = command.wait_with_output().expect("it ends");
+    String::from_utf8(output.stdout).expect("it is text")
+}
+
+fn demo(records: &Path) {
+    let output = landfall()
+        .args(["demo", "--record"])
+        .arg(records)
+        .output()
+        .expect("the command runs");
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{told}");
+}
+
+#[test]
+fn a_recorded_demo_replays_to_the_same_end_and_holds_no_credentials() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    demo(folder.path());
+    for name in ["anna", "anna-again", "berta"] {
+        let file = folder.path().join(name).with_extension("flight");
+        let bytes = std::fs::read(&file).expect("it was recorded");
+        let secret = b"da2-demo";
+        assert!(
+            !bytes.windows(secret.len()).any(|window| window == secret),
+            "{name}"
+        );
+        let (output, told, errors) = replay(&file, &["--json"]);
+        let told: Json =
+            serde_json::from_str(&told).unwrap_or_else(|error| panic!("{error}: {told}{errors}"));
+        assert!(output.status.success(), "{name}: {told}{errors}");
+        assert_eq!(
+            (&told["reachedEnd"], &told["difference"]),
+            (&Json::Bool(true), &Json::Null)
+        );
+        let (_, again, _) = replay(&file, &["--json"]);
+        assert_eq!(
+            serde_json::from_str::<Json>(&again).expect("it is JSON"),
+            told,
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn a_replay_stops_where_it_is_told_to_and_edits_lead_elsewhere() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    demo(folder.path());
+    let anna = folder.path().join("anna.flight");
+    let (_, told, _) = replay(&anna, &["--break", "StorageActor.Commit"]);
+    assert!(told.contains("stopped: StorageActor.Commit was taken"), "{told}");
+    let (_, told, _) = replay(&anna, &["--break-when", "Buoy", "condition eq \"DAMAGED\""]);
+    assert!(
+        told.contains("stopped: Buoy") && told.contains("chain worn"),
+        "{told}"
+    );
+    let (_, told, _) = replay(&anna, &["--break-unless", "Buoy", "label eq \"Buoy 7\""]);
+    assert!(told.contains("fails") && told.contains("Buoy 8"), "{told}");
+    let told = stepped(&anna, "\n?\n\nq\n");
+    assert!(told.contains("Enter: one on"), "{told}");
+    assert_eq!(
+        told.lines().filter(|line| line.contains(" ms  ")).count(),
+        3,
+        "{told}"
+    );
+    assert!(told.contains("\n3 events played"), "{told}");
+    let told = stepped(&anna, "c\n");
+    assert!(told.contains("every effect was as recorded"), "{told}");
+    let (_, inputs, _) = replay(&anna, &["--list", "--json"]);
+    let inputs: Vec<Json> = inputs
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("it is JSON"))
+        .collect();
+    let damaged = inputs
+        .iter()
+        .find(|input| input["name"] == "Write" && input.to_string().contains("chain worn"))
+        .expect("Anna wrote so");
+    let number = damaged["event"].to_string();
+    let (_, told, _) = replay(&anna, &["--until", &number]);
+    assert!(
+        told.contains(&format!("stopped: event {number} is reached")),
+        "{told}"
+    );
+    assert!(told.contains(&format!("up to event {number}: ")), "{told}");
+    let edit = format!("drop {number}");
+    let (output, told, errors) = replay(&anna, &["--what-if", &edit]);
+    assert!(output.status.success(), "{errors}");
+    assert!(
+        told.contains("as it was") && told.contains("chain worn"),
+        "{told}"
+    );
+    let (output, _, errors) = replay(&anna, &["--what-if", "drop 999999"]);
+    assert!(
+        !output.status.success() && errors.contains("no input"),
+        "{errors}"
+    );
+}
+
+#[test]
+fn damaged_and_foreign_recordings_are_told_as_such() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    demo(folder.path());
+    let anna = folder.path().join("anna.flight");
+    let whole = std::fs::read(&anna).expect("it was recorded");
+    let cut = folder.path().join("cut.flight");
+    std::fs::write(&cut, &whole[..whole.len() - 20]).expect("there is room");
+    let (output, told, errors) = replay(&cut, &[]);
+    assert!(output.status.success(), "{told}{errors}");
+    assert!(errors.contains("is damaged at byte"), "{errors}");
+    let foreign = folder.path().join("foreign.flight");
+    std::fs::write(&foreign, b"something else").expect("there is room");
+    let (output, _, errors) = replay(&foreign, &[]);
+    assert!(
+        !output.status.success() && errors.contains("no recording of Landfall"),
+        "{errors}"
+    );
+}
