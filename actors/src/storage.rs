@@ -25,7 +25,7 @@ use landfall_core::{
     Decision, FieldMap, ModelName, Mutation, Origin, Quarantined, Record, RecordId, RecordKey, Refusal,
     RemoteRecord, Row, Seq, SyncCursor, SyncMetadata, WriteRefused,
 };
-use landfall_storage::{StorageError, Store, VisibleChange};
+use landfall_storage::{Retention, StorageError, Store, Trimmed, VisibleChange};
 
 use crate::actor;
 use crate::env::Env;
@@ -303,6 +303,13 @@ pub enum StorageMessage {
         /// Sent when it is done.
         reply: Reply<Result<u64, WriteError>>,
     },
+    /// From the app: take away the entries that a policy does not keep.
+    Trim {
+        /// What the log keeps.
+        retention: Retention,
+        /// Sent when it is done.
+        reply: Reply<Result<Trimmed, WriteError>>,
+    },
     /// From the actor itself: commit what has been collected.
     Commit,
     /// From the actor itself: find out what became of a commit of which the disk did not tell.
@@ -327,6 +334,7 @@ impl Message for StorageMessage {
             Self::BeginEpoch { .. } => "BeginEpoch",
             Self::Clear { .. } => "Clear",
             Self::Rebuild { .. } => "Rebuild",
+            Self::Trim { .. } => "Trim",
             Self::Commit => "Commit",
             Self::FindOut => "FindOut",
             Self::Halt => "Halt",
@@ -555,6 +563,11 @@ impl Handle for StorageActor {
             StorageMessage::Rebuild { reply } => {
                 self.commit(ctx);
                 reply.send(self.store.rebuild().map_err(WriteError::from));
+            }
+            StorageMessage::Trim { retention, reply } => {
+                self.commit(ctx);
+                let trimmed = self.store.trim(&retention, self.env.clock.wall_ms());
+                reply.send(trimmed.map_err(WriteError::from));
             }
             command @ (StorageMessage::Write { .. }
             | StorageMessage::MarkSent { .. }

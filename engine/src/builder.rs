@@ -9,9 +9,12 @@ use std::time::Duration;
 use landfall_actors::{
     ConflictHandler, Env, ErrorHandler, Immediate, Leaving, Listen, NoTrace, SyncSettings,
 };
-use landfall_core::{Model, ModelName, Predicate, Schema, TypedPredicate};
+use landfall_core::{Model, ModelName, ModelSync, Predicate, Schema, TypedPredicate};
 use landfall_netsync::{AuthMode, AuthStrategy, Authorization, Endpoint, HttpTransport, MultiAuth};
-use landfall_storage::{CACHE_BYTES_DEFAULT, Disk, Migrations, OnIncompatible, Store, StoreOptions};
+use landfall_storage::{
+    CACHE_BYTES_DEFAULT, Disk, Migrations, OnIncompatible, Retention, Snapshot, StorageError, Store,
+    StoreOptions,
+};
 use landfall_wire::Transport;
 
 use crate::assembly::assemble;
@@ -34,7 +37,9 @@ const RECORDING_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 /// | [`endpoint`](Self::endpoint), [`endpoint_with`](Self::endpoint_with) | none: changes are kept for the server until there is one |
 /// | [`namespace`](Self::namespace) | none: one user of the directory |
 /// | [`local_only`](Self::local_only), [`local_only_model`](Self::local_only_model) | off |
+/// | [`model_sync`](Self::model_sync) | both ways |
 /// | [`migrate`](Self::migrate), [`wipe_if_incompatible`](Self::wipe_if_incompatible) | a schema that would lose data is refused |
+/// | [`retention`](Self::retention) | the log keeps everything |
 /// | [`cache_bytes`](Self::cache_bytes) | 64 MiB |
 /// | [`page_size`](Self::page_size), [`records_max`](Self::records_max) | 1,000; 10,000 |
 /// | [`full_sync_interval`](Self::full_sync_interval) | 24 hours |
@@ -49,7 +54,8 @@ pub struct DataStoreBuilder {
     cache_bytes: usize,
     incompatible: OnIncompatible,
     local_only: bool,
-    local_models: Vec<ModelName>,
+    /// Which way the changes of models travel, in the order in which it was said.
+    model_sync: Vec<(ModelName, ModelSync)>,
     namespace: Option<String>,
     endpoint: Option<(String, Authorization)>,
     /// Other ways to prove who asks.
@@ -59,6 +65,7 @@ pub struct DataStoreBuilder {
     realtime_url: Option<String>,
     transport: Option<Arc<dyn Transport>>,
     pub(crate) migrations: Migrations,
+    retention: Retention,
     settings: SyncSettings,
     expressions: Expressions,
     /// Where the run is recorded, and how long the file may become.
@@ -84,7 +91,7 @@ impl DataStoreBuilder {
             cache_bytes: CACHE_BYTES_DEFAULT,
             incompatible: OnIncompatible::Refuse,
             local_only: false,
-            local_models: Vec::new(),
+            model_sync: Vec::new(),
             namespace: None,
             endpoint: None,
             others: Vec::new(),
@@ -93,6 +100,7 @@ impl DataStoreBuilder {
             realtime_url: None,
             transport: None,
             migrations: Migrations::default(),
+            retention: Retention::everything(),
             settings: SyncSettings::default(),
             expressions: Expressions::default(),
             record: None,
@@ -128,6 +136,15 @@ impl DataStoreBuilder {
         self
     }
 
+    /// Which entries the log keeps. The others are [trimmed](DataStore::trim) when the store is opened, as soon as they
+    /// are a quarter of the log: the log is verified each time, which takes as long as reading it. Without a policy the
+    /// log keeps everything.
+    #[must_use]
+    pub fn retention(mut self, retention: Retention) -> Self {
+        self.retention = retention;
+        self
+    }
+
     /// Never queues changes for a server; for stores that will not sync.
     #[must_use]
     pub fn local_only(mut self) -> Self {
@@ -144,7 +161,38 @@ impl DataStoreBuilder {
     /// As [`local_only_model`](Self::local_only_model), for a model known at run time.
     #[must_use]
     pub fn local_only_model_named(mut self, model: impl Into<ModelName>) -> Self {
-        self.local_models.push(model.into());
+        self.model_sync.push((model.into(), ModelSync::None));
+        self
+    }
+
+    /// Which way the changes of a model travel: [both](ModelSync::Both) ways unless this says otherwise. Nothing that is
+    /// stored changes by it, so it may be another one each time the store is opened; what waits for the server from
+    /// before is sent.
+    ///
+    /// ```
+    /// # landfall::inline_schema!("type Price @model { cents: Int! } type Reading @model { celsius: Float! }");
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use landfall::{DataStore, Error, ModelSync, WriteRefused};
+    ///
+    /// let store = DataStore::builder(schema())
+    ///     .model_sync::<Price>(ModelSync::Pull)
+    ///     .model_sync::<Reading>(ModelSync::Push)
+    ///     .open()
+    ///     .await?;
+    /// store.save(Reading::builder().celsius(14.5).build()?).await?;
+    /// let refused = store.save(Price::builder().cents(100).build()?).await;
+    /// assert!(matches!(refused, Err(Error::Refused(WriteRefused::PullOnly { .. }))));
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn model_sync<M: Model>(self, sync: ModelSync) -> Self {
+        self.model_sync_named(M::NAME, sync)
+    }
+
+    /// As [`model_sync`](Self::model_sync), for a model known at run time.
+    #[must_use]
+    pub fn model_sync_named(mut self, model: impl Into<ModelName>, sync: ModelSync) -> Self {
+        self.model_sync.push((model.into(), sync));
         self
     }
 
@@ -380,17 +428,30 @@ impl DataStoreBuilder {
             flight: Flight::default(),
         };
         let recorder = self.start_recorder(&mut env)?;
-        let options = self.options(env.clock.wall_ms());
+        let now_ms = env.clock.wall_ms();
+        let options = self.options(now_ms);
         let (runtime, handles) =
             Runtime::open(env, options, self.migrations, !self.local_only, recorder.clone()).await?;
-        Ok(DataStore::new(
+        let store = DataStore::new(
             handles,
             self.settings,
             self.expressions,
             Some(runtime),
             gate,
             recorder,
-        ))
+        );
+        let due = store
+            .snapshot()
+            .and_then(|snapshot| Ok(is_due(&snapshot, &self.retention, now_ms)?));
+        let trimmed = match due {
+            Ok(true) => store.trim(self.retention).await.map(drop),
+            other => other.map(drop),
+        };
+        if let Err(error) = trimmed {
+            // The app can do without it, and is told the same by the next call that meets what is wrong.
+            tracing::warn!(%error, "the log was not trimmed");
+        }
+        Ok(store)
     }
 
     /// Opens the store on the current actix system, in the given world; for simulators.
@@ -400,7 +461,11 @@ impl DataStoreBuilder {
     pub fn open_in(mut self, mut env: Env) -> Result<DataStore, Error> {
         self.settle()?;
         self.check_expressions()?;
-        let store = Store::open_migrating(self.options(env.clock.wall_ms()), &self.migrations)?;
+        let now_ms = env.clock.wall_ms();
+        let mut store = Store::open_migrating(self.options(now_ms), &self.migrations)?;
+        if is_due(&store.reader().snapshot()?, &self.retention, now_ms)? {
+            store.trim(&self.retention, now_ms)?;
+        }
         let recorder = self.start_recorder(&mut env)?;
         if let Some(recorder) = &recorder {
             recorder.base(&store.reader())?;
@@ -427,9 +492,10 @@ impl DataStoreBuilder {
             };
             self.disk = Disk::Directory(crate::namespace::directory_of(directory, &name)?);
         }
-        if !self.local_models.is_empty() {
-            let local = self.schema.with_local_models(&self.local_models);
-            self.schema = Arc::new(local.map_err(|model| unknown(&self.schema, &model))?);
+        if !self.model_sync.is_empty() {
+            let said = self.model_sync.iter().map(|(model, sync)| (model, *sync));
+            let schema = self.schema.with_model_sync(said);
+            self.schema = Arc::new(schema.map_err(|model| unknown(&self.schema, &model))?);
         }
         Ok(())
     }
@@ -483,6 +549,17 @@ impl DataStoreBuilder {
             .map(Arc::as_ref)
             .ok_or_else(|| unknown(&self.schema, model))
     }
+}
+
+/// The log is trimmed when a store is opened once the entries that go are one in so many, or more.
+const TRIMMED_SHARE: u64 = 4;
+
+/// Whether so much of the log goes that it is worth verifying all of it.
+fn is_due(snapshot: &Snapshot, retention: &Retention, now_ms: i64) -> Result<bool, StorageError> {
+    let going = snapshot.trimmable(retention, now_ms)?;
+    let (start, end) = snapshot.log_bounds()?;
+    let all = end.0 + 1 - start.0;
+    Ok(going > 0 && going.saturating_mul(TRIMMED_SHARE) >= all)
 }
 
 fn unknown(schema: &Schema, model: &ModelName) -> Error {

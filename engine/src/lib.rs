@@ -53,10 +53,10 @@ pub use landfall_core::{
     AwsDate, AwsDateTime, AwsEmail, AwsIpAddress, AwsPhone, AwsTime, AwsTimestamp, AwsUrl, Base, BelongsTo,
     BuildError, BuildFault, Comparable, Containing, DecodeError, Direction, Field, FieldFault, FieldMap,
     FieldName, FieldValue, HasMany, HasOne, IntoField, InvalidRecord, InvalidScalar, LogEntry, Migration,
-    MigrationStep, Model, ModelDef, ModelName, Mutation, MutationKind, NonModel, Numeric, Op, Origin, Page,
-    Predicate, PredicateError, Record, RecordId, RecordKey, RecordVersion, Resolution, Schema, Seq, Sort,
-    Stage, SyncMetadata, TypedPredicate, TypedSort, UnknownEnumValue, Value, ValueFault, WriteRefused,
-    schema_from_json, schema_to_json,
+    MigrationStep, Model, ModelDef, ModelName, ModelSync, Mutation, MutationKind, NonModel, Numeric, Op,
+    Origin, Page, Predicate, PredicateError, RECORD_BYTES_MAX, Record, RecordId, RecordKey, RecordVersion,
+    Resolution, Schema, Seq, Sort, Stage, SyncMetadata, TypedPredicate, TypedSort, UnknownEnumValue, Value,
+    ValueFault, WriteRefused, schema_from_json, schema_to_json,
 };
 pub use landfall_macros::{include_schema, inline_schema};
 pub use landfall_netsync::{
@@ -65,7 +65,8 @@ pub use landfall_netsync::{
 };
 pub use landfall_storage::{
     ChangeKind, CopyProgress, Cursor, Disk, Explanation, Followed, Group, Measure, MigrationProgress,
-    MigrationReport, Plan, Query, RecordPage, Snapshot, Statistics, StorageError, Verification,
+    MigrationReport, Plan, Query, RecordPage, Retention, Snapshot, Statistics, StorageError, Trimmed,
+    Verification,
 };
 pub use landfall_wire::{Access, Subject, Transport, TransportError};
 

@@ -4,7 +4,8 @@
 
 use std::path::Path;
 
-use landfall_storage::{CopyProgress, Statistics};
+use landfall_actors::StorageMessage;
+use landfall_storage::{CopyProgress, Retention, Statistics, Trimmed};
 
 use crate::datastore::DataStore;
 use crate::error::Error;
@@ -42,6 +43,36 @@ impl DataStore {
         progress: impl FnMut(CopyProgress),
     ) -> Result<u64, Error> {
         Ok(self.snapshot()?.backup(directory.as_ref(), progress)?)
+    }
+
+    /// Takes away the entries of the log that a policy does not keep. What they had come to becomes the base that the log
+    /// goes on from, so records, changes that wait and everything since then are as before; states of before then can
+    /// no longer be looked at. See [`retention`](crate::DataStoreBuilder::retention) for doing so at each opening.
+    ///
+    /// The log is verified first. Writes wait meanwhile, about as long as reading the log takes; reads do not.
+    ///
+    /// ```
+    /// # landfall::inline_schema!("type Site @model { name: String! }");
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let store = landfall::DataStore::builder(schema()).local_only().open().await?;
+    /// # for name in ["reef", "bay", "cove"] { store.save(Site::builder().name(name).build()?).await?; }
+    /// use landfall::{Retention, Seq};
+    ///
+    /// let trimmed = store.trim(Retention::everything().days(90).entries(2)).await?;
+    /// assert_eq!(store.statistics()?.log_start, trimmed.start);
+    /// assert!(store.history()?.entry(Seq(1)).is_err());
+    /// # assert_eq!(store.count(landfall::TypedPredicate::<Site>::all())?, 3);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Storage`] if the log does not make what the store holds, and nothing is trimmed then; for faults of the
+    /// disk. [`Error::Closed`].
+    pub async fn trim(&self, retention: Retention) -> Result<Trimmed, Error> {
+        let storage = &self.inner.handles.storage;
+        Ok(storage
+            .ask(|reply| StorageMessage::Trim { retention, reply })
+            .await??)
     }
 
     /// What the store consists of: records of each model, what waits, how long the log is. Takes as long as a scan.

@@ -115,9 +115,13 @@ impl<'s> Transaction<'s> {
     ///
     /// # Errors
     /// As [`save`](Self::save).
-    pub fn save_record(&mut self, record: Record, condition: Option<Predicate>) -> Result<(), Error> {
+    pub fn save_record(&mut self, mut record: Record, condition: Option<Predicate>) -> Result<(), Error> {
         if let Some(id) = record.id() {
             let key = RecordKey::new(record.def().name.clone(), id);
+            if self.staged.get(&key).is_some_and(Option::is_some) && self.is_as_stored(&key, &record)? {
+                // A save writes what differs from what was read. This one follows another, and may go back to that.
+                record = record.with_base(Base::NONE);
+            }
             self.staged.insert(key, Some(record.clone()));
         }
         self.push(save_op(record, condition))
@@ -151,6 +155,20 @@ impl<'s> Transaction<'s> {
             condition,
             guard: None,
         })
+    }
+
+    /// Whether a record was read as it was stored when the transaction began; from here on it has to stay so.
+    fn is_as_stored(&mut self, key: &RecordKey, record: &Record) -> Result<bool, Error> {
+        if self.reads.contains_key(key) {
+            return Ok(true);
+        }
+        let stored = self.snapshot.get(&key.model, &key.id)?;
+        let stored = stored.map_or(Base::NONE, |stored| stored.base().clone());
+        let same = stored.row() == record.base().row();
+        if same {
+            self.reads.insert(key.clone(), stored);
+        }
+        Ok(same)
     }
 
     fn push(&mut self, op: WriteOp) -> Result<(), Error> {

@@ -18,11 +18,12 @@ use redb::{
 
 use landfall_core::{ModelName, Predicate, Seq};
 
+use crate::base;
 use crate::commit::checkpoint;
 use crate::disk::{Disk, FILE_NAME};
 use crate::error::StorageError;
 use crate::snapshot::Snapshot;
-use crate::tables::{CURSORS, IN_FLIGHT, INDEX, LAYOUTS, LOG, META, OUTBOX, RECORDS, meta};
+use crate::tables::{BASE, CURSORS, IN_FLIGHT, INDEX, LAYOUTS, LOG, META, OUTBOX, RECORDS, meta};
 
 /// Page cache of the copy that is being made, in bytes: it is written once from front to back.
 const CACHE_BYTES: usize = 8 * 1024 * 1024;
@@ -105,6 +106,7 @@ impl Snapshot {
         };
         copy.count()?;
         copy.table(LAYOUTS)?;
+        copy.table(BASE)?;
         copy.table(LOG)?;
         copy.table(RECORDS)?;
         copy.table(OUTBOX)?;
@@ -121,6 +123,7 @@ impl Snapshot {
     fn refuse_unknown_tables(&self) -> Result<(), StorageError> {
         let known = [
             LAYOUTS.name(),
+            BASE.name(),
             LOG.name(),
             RECORDS.name(),
             OUTBOX.name(),
@@ -185,7 +188,8 @@ impl Copy<'_> {
             + from.open_table(IN_FLIGHT)?.len()?
             + from.open_table(INDEX)?.len()?
             + from.open_table(CURSORS)?.len()?
-            + from.open_table(META)?.len()?;
+            + from.open_table(META)?.len()?
+            + base::of(from)?.map_or(Ok(0), |base| base.len())?;
         Ok(())
     }
 

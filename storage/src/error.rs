@@ -133,6 +133,15 @@ pub enum StorageError {
         /// The first entry that is left.
         start: Seq,
     },
+    /// The log was trimmed before it was exported, and the file does not hold what it goes on from.
+    #[error(
+        "the log was trimmed before it was exported: the file has its entries from {start} on, but not the records that \
+         they change; ask the store that it comes from"
+    )]
+    NoBase {
+        /// The first entry of the file.
+        start: Seq,
+    },
 }
 
 impl StorageError {

@@ -25,6 +25,8 @@ mod tell;
 use std::ops::{ControlFlow, RangeInclusive};
 use std::sync::{Arc, OnceLock};
 
+use redb::ReadableTableMetadata;
+
 use landfall_core::{Change, LogEntry, Origin, Schema, Seq, schema_from_json};
 
 use crate::codec;
@@ -132,6 +134,34 @@ impl History {
             Source::Store { .. } => false,
             Source::File(file) => file.head.as_ref().is_some_and(|head| head.redacted),
         }
+    }
+
+    /// Whether older entries were trimmed by a policy, so that the log goes on from what they had come to. A log that
+    /// begins with a clear is whole: nothing before that counts.
+    ///
+    /// # Errors
+    /// The disk's faults.
+    pub fn is_trimmed(&self) -> Result<bool, StorageError> {
+        if self.start <= Seq(1) || self.has_base()? {
+            return Ok(self.start > Seq(1));
+        }
+        let mut begins_with_clear = false;
+        self.scan(self.start..=self.start, &mut |_, bytes| {
+            begins_with_clear = codec::entry::peek(bytes).is_some_and(|peek| peek.is_cleared());
+            Ok(ControlFlow::Break(()))
+        })?;
+        Ok(!begins_with_clear)
+    }
+
+    /// Whether states of the past need the base as well as the log.
+    pub(crate) fn has_base(&self) -> Result<bool, StorageError> {
+        Ok(match &self.source {
+            Source::Store { snapshot, .. } => match crate::base::of(snapshot.transaction())? {
+                Some(base) => !base.is_empty()?,
+                None => false,
+            },
+            Source::File(file) => file.head.as_ref().is_some_and(|head| head.based),
+        })
     }
 
     /// What is wrong with the file that the log is in; nothing if it is in a store.
@@ -294,8 +324,32 @@ impl History {
         }
     }
 
-    /// As [`History::scan`] from the first entry, but fails where an entry is missing: what follows cannot be folded.
+    /// Hands over what has to be folded to know what the store held after an entry: the base, then the log from its first
+    /// entry. Fails where an entry is missing, since what follows cannot be folded.
     pub(crate) fn scan_unbroken(&self, to: Seq, visit: &mut Visit<'_>) -> Result<(), StorageError> {
+        match &self.source {
+            Source::Store { snapshot, .. } => {
+                if let Some(base) = crate::base::of(snapshot.transaction())?
+                    && !crate::base::each(&base, self.start, visit)?
+                {
+                    return Ok(());
+                }
+            }
+            Source::File(_) => self.refuse_without_base()?,
+        }
+        self.scan_log_unbroken(to, visit)
+    }
+
+    /// A file holds no base, so of a trimmed log it has entries, but no states.
+    pub(crate) fn refuse_without_base(&self) -> Result<(), StorageError> {
+        if self.is_file() && self.has_base()? {
+            return Err(StorageError::NoBase { start: self.start });
+        }
+        Ok(())
+    }
+
+    /// As [`History::scan`] from the first entry, but fails where an entry is missing.
+    pub(crate) fn scan_log_unbroken(&self, to: Seq, visit: &mut Visit<'_>) -> Result<(), StorageError> {
         let mut expected = self.start;
         self.scan(self.start..=to, &mut |seq, bytes| {
             if seq != expected {
@@ -329,6 +383,11 @@ impl History {
             Source::Store { snapshot, .. } => Some(snapshot),
             Source::File(_) => None,
         }
+    }
+
+    /// Whether the log is in an exported file, without a store around it.
+    pub fn is_file(&self) -> bool {
+        matches!(self.source, Source::File(_))
     }
 
     /// Whether the store was opened for inspection alone.

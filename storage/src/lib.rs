@@ -6,6 +6,7 @@
 //! (`landfall-core` has them), no channels and no threads (`landfall-actors` has those).
 
 mod backup;
+mod base;
 mod catalog;
 mod codec;
 mod commit;
@@ -22,6 +23,7 @@ mod overlay;
 mod projections;
 mod query;
 mod rebuild;
+mod retention;
 mod row_cache;
 mod schema_diff;
 mod snapshot;
@@ -40,6 +42,7 @@ pub use query::{
     CURSOR_LEN_MAX, Cursor, Explanation, Followed, GROUPS_MAX, Group, Measure, Plan, Query, RecordPage,
 };
 pub use rebuild::{DIFFERENCES_MAX, Verification, verify};
+pub use retention::Retention;
 pub use snapshot::Snapshot;
-pub use store::{CACHE_BYTES_DEFAULT, OnIncompatible, Reader, Store, StoreOptions, Written};
+pub use store::{CACHE_BYTES_DEFAULT, OnIncompatible, Reader, Store, StoreOptions, Trimmed, Written};
 pub use txn::{Applied, ChangeKind, OutboxChange, Txn, VisibleChange};

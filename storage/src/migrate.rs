@@ -18,6 +18,7 @@ use landfall_core::{
     Carrier, CarryFault, FieldMap, Migration, ModelName, Mutation, Row, Schema, Seq, Value, keycode,
 };
 
+use crate::base;
 use crate::catalog::Catalog;
 use crate::codec::head::{HeadParts, HeadRef};
 use crate::codec::{entry, row};
@@ -139,6 +140,7 @@ pub(crate) fn carry_over(
     };
     pass.outbox()?;
     pass.records()?;
+    pass.base()?;
     let head = pass.log(head)?;
     pass.cursors()?;
     if !pass.faults.is_empty() {
@@ -417,6 +419,13 @@ impl Pass<'_> {
             }
         }
         Ok(LogHead { check, ..head })
+    }
+
+    fn base(&mut self) -> Result<(), StorageError> {
+        let (transaction, carrier) = (self.transaction, self.carrier);
+        base::carry(transaction, carrier, |fault| {
+            self.note(|| "what was trimmed from the log".to_owned(), &fault);
+        })
     }
 
     fn cursors(&self) -> Result<(), StorageError> {

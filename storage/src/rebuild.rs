@@ -3,6 +3,7 @@
 //! Owns [`rebuild`], [`rebuild_indexes`] and [`verify`].
 
 use std::cmp::Ordering;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use redb::{Database, Key, ReadOnlyTable, ReadableDatabase, ReadableTable, WriteTransaction};
@@ -10,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 use landfall_core::{Mutation, Seq, SyncCursor, keycode};
 
+use crate::base;
 use crate::catalog::Catalog;
 use crate::codec::{self, head::HeadRef};
 use crate::error::StorageError;
@@ -17,7 +19,9 @@ use crate::index;
 use crate::projections::Projections;
 use crate::snapshot::Snapshot;
 use crate::store::CACHE_BYTES_DEFAULT;
-use crate::tables::{CURSORS, IN_FLIGHT, INDEX, LOG, META, OUTBOX, RECORDS, meta, model_prefix, prefix_end};
+use crate::tables::{
+    BASE, CURSORS, IN_FLIGHT, INDEX, LOG, META, OUTBOX, RECORDS, meta, model_prefix, prefix_end,
+};
 
 /// What [`verify`] found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,9 +47,12 @@ pub(crate) fn rebuild(transaction: &WriteTransaction, catalog: &Arc<Catalog>) ->
     let mut projections = Projections::open(transaction)?;
     let log = transaction.open_table(LOG)?;
     let start = chain_start(&transaction.open_table(META)?)?;
-    replay(&log, start, |seq, bytes| {
-        projections.project(catalog, &codec::entry::decode(seq, bytes)?)
-    })
+    let mut project = |seq: Seq, bytes: &[u8]| -> Result<ControlFlow<()>, StorageError> {
+        projections.project(catalog, &codec::entry::decode(seq, bytes)?)?;
+        Ok(ControlFlow::Continue(()))
+    };
+    base::each(&transaction.open_table(BASE)?, start.0, &mut project)?;
+    replay(&log, start, |seq, bytes| project(seq, bytes).map(drop))
 }
 
 /// Makes all index entries again from the rows.
@@ -93,9 +100,15 @@ pub fn verify(snapshot: &Snapshot) -> Result<Verification, StorageError> {
     {
         let mut projections = Projections::open(&transaction)?;
         let start = chain_start(&snapshot.transaction().open_table(META)?)?;
-        found.entries = replay(&snapshot.transaction().open_table(LOG)?, start, |seq, bytes| {
-            projections.project(catalog, &codec::entry::decode(seq, bytes)?)
-        })?;
+        let mut project = |seq: Seq, bytes: &[u8]| -> Result<ControlFlow<()>, StorageError> {
+            projections.project(catalog, &codec::entry::decode(seq, bytes)?)?;
+            Ok(ControlFlow::Continue(()))
+        };
+        if let Some(based) = base::of(snapshot.transaction())? {
+            base::each(&based, start.0, &mut project)?;
+        }
+        let log = snapshot.transaction().open_table(LOG)?;
+        found.entries = replay(&log, start, |seq, bytes| project(seq, bytes).map(drop))?;
     }
     transaction.commit()?;
     let replayed = Snapshot::new(scratch.begin_read()?, Arc::clone(catalog), None)?;

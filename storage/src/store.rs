@@ -9,6 +9,7 @@
 //! 4. readers never wait for the writer, except while the database is being reopened.
 
 mod scrub;
+mod trim;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -29,6 +30,8 @@ use crate::snapshot::Snapshot;
 use crate::tables::LOG;
 use crate::txn::Txn;
 use crate::{open, rebuild};
+
+pub use trim::Trimmed;
 
 /// Cache by default, in bytes: half of it for pages of the database, half for rows that were read.
 pub const CACHE_BYTES_DEFAULT: usize = 64 * 1024 * 1024;

@@ -13,6 +13,10 @@ pub(crate) const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta
 /// Table: log. Key: sequence number. Value: encoded entry (`codec/entry.rs`). The truth.
 pub(crate) const LOG: TableDefinition<u64, &[u8]> = TableDefinition::new("log-1");
 
+/// Table: base. Key: [`record_key`], or a zero byte and a model. Value: encoded entry that stands for those which were
+/// trimmed (`base.rs`). Not a projection: the log goes on from it.
+pub(crate) const BASE: TableDefinition<&[u8], &[u8]> = TableDefinition::new("base-1");
+
 /// Table: layouts. Key: layout number. Value: model and field names (`codec/row.rs`). Not a projection: rows name it.
 pub(crate) const LAYOUTS: TableDefinition<u16, &[u8]> = TableDefinition::new("layouts-1");
 

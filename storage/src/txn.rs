@@ -24,7 +24,7 @@ use crate::projections::{Projections, Stop};
 use crate::query;
 use crate::row_cache::Touched;
 use crate::store::LogHead;
-use crate::tables::{LOG, META, meta, model_prefix, prefix_end, record_key};
+use crate::tables::{BASE, LOG, META, meta, model_prefix, prefix_end, record_key};
 
 /// A write transaction with its tables open.
 pub struct Txn<'t> {
@@ -335,6 +335,7 @@ impl<'t> Txn<'t> {
     /// Removes every entry before `start`; what remains of the chain starts from the check of the last one removed.
     fn forget_log(&mut self, start: Seq) -> Result<(), StorageError> {
         self.log.retain_in(..start.0, |_, _| false)?;
+        self.transaction.delete_table(BASE)?;
         let mut value = start.0.to_le_bytes().to_vec();
         value.extend_from_slice(&self.head.check.to_le_bytes());
         self.transaction

@@ -151,6 +151,112 @@ fn an_exported_log_can_be_shown_to_others_and_becomes_a_store_again() {
     assert!(output.status.success(), "{told}");
 }
 
+/// A store of five posts that were written again and again, with nothing that waits; its log is trimmed to `kept` entries.
+fn trimmed_store(folder: &Path, kept: u64) -> (u64, u64) {
+    let source = std::fs::read_to_string(npm::schema()).expect("the schema is there");
+    let schema = landfall_codegen::parse_schema("schema.graphql", &source).expect("it is sound");
+    let schema = std::sync::Arc::new(schema);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let newest = runtime.expect("the system has an event queue").block_on(async {
+        let builder = landfall::DataStore::builder(&schema)
+            .directory(folder)
+            .local_only();
+        let store = builder.open().await.expect("the folder is new");
+        let records = store.records();
+        for number in 0..20_i64 {
+            let mut post = landfall::Record::new(records.def("Post").expect("there"), Vec::new());
+            let id = format!("p{}", number % 5);
+            for (field, value) in [
+                ("id", id.as_str().into()),
+                ("title", "T".into()),
+                ("rating", number.into()),
+            ] {
+                assert!(post.set(field, value));
+            }
+            records.save(post).await.expect("it is complete");
+        }
+        let newest = store.statistics().expect("readable").log_newest;
+        store.close().await;
+        newest.0
+    });
+    let mut command = landfall();
+    command.args(["data", "trim", "--schema"]).arg(npm::schema());
+    command.arg("--data").arg(folder);
+    let output = command
+        .args(["--keep-entries", &kept.to_string()])
+        .output()
+        .expect("it runs");
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    let first = newest + 1 - kept;
+    let expected = format!("{} entries taken away; the log starts at e{first}\n", first - 1);
+    assert_eq!(told, expected, "{}", String::from_utf8_lossy(&output.stderr));
+    (first, newest)
+}
+
+#[test]
+fn a_trimmed_log_says_what_it_can_still_answer_and_answers_it() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let data = folder.path().join("data");
+    let (first, newest) = trimmed_store(&data, 3);
+    let before = first - 1;
+    let reach = format!("entries can be looked at from e{first} on, states from e{before} on");
+    for command in ["list", "stats", "verify"] {
+        let (output, told, errors) = log(&data, &[command]);
+        assert!(
+            output.status.success() && told.contains(&reach),
+            "{command}: {told}{errors}"
+        );
+    }
+    for command in ["stats", "verify"] {
+        let (_, told, _) = log(&data, &[command, "--json"]);
+        assert_eq!(lines(&told)[0]["trimmed"], true, "{told}");
+    }
+    // As far back as it says, and no further.
+    for at in [before, first, newest] {
+        let (output, told, errors) = log(&data, &["as-of", &at.to_string(), "query", "Post", "--json"]);
+        assert!(output.status.success(), "{errors}");
+        assert_eq!(lines(&told).len(), 5, "at {at}");
+    }
+    let (output, _, errors) = log(&data, &["as-of", &(before - 1).to_string(), "query", "Post"]);
+    assert!(
+        !output.status.success() && errors.contains(&format!("starts at e{first}")),
+        "{errors}"
+    );
+    let (output, told, _) = log(&data, &["why", "Post/p0.rating"]);
+    assert!(output.status.success() && told.contains("trimmed"), "{told}");
+    let (output, told, _) = log(&data, &["why", "Post/p4.rating"]);
+    assert!(output.status.success() && told.contains("19"), "{told}");
+    let (output, told, errors) = log(&data, &["diff", &before.to_string(), &newest.to_string()]);
+    assert!(
+        output.status.success() && told.contains("Post/p4"),
+        "{told}{errors}"
+    );
+    let fork = folder.path().join("fork");
+    let (output, told, errors) = log(&data, &["fork", &first.to_string(), fork.to_str().expect("text")]);
+    assert!(output.status.success(), "{told}{errors}");
+    let (output, told, errors) = log(&fork, &["verify"]);
+    assert!(
+        output.status.success() && told.contains("5 records"),
+        "{told}{errors}"
+    );
+
+    // A file has the entries alone, and says so.
+    let file = folder.path().join("log.lflog");
+    let (output, told, errors) = log(&data, &["export", file.to_str().expect("text")]);
+    assert!(output.status.success(), "{told}{errors}");
+    let (output, told, _) = log(&file, &["stats"]);
+    assert!(
+        output.status.success() && told.contains("and no states"),
+        "{told}"
+    );
+    let store = folder.path().join("store");
+    let (output, _, errors) = log(&file, &["import", store.to_str().expect("text")]);
+    assert!(
+        !output.status.success() && errors.contains("trimmed before it was exported"),
+        "{errors}"
+    );
+}
+
 #[test]
 fn damage_and_nonsense_are_answered_in_words() {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");

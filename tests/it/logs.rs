@@ -332,6 +332,7 @@ fn a_log_with_an_edited_mutation_is_readable() {
     };
     script.append(Origin::Response, Some(clash), Change::Refused(refused));
     let edited = landfall_core::Edited {
+        whole: false,
         key: post("p2"),
         mutation: clash,
         patch: [("title".into(), text("Corrected"))].into(),

@@ -3,12 +3,12 @@
 //! Owns [`Plan`]: the order of cascades, and that later operations of a command see what earlier ones will do. The
 //! decisions themselves are `landfall_core`'s.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use landfall_core::{
-    Association, Change, FieldType, ModelDef, Record, RecordId, RecordKey, RecordState, SaveRequest, Seq,
-    Value, Write, decide_delete, decide_save, planted,
+    Association, Change, FieldType, ModelDef, Record, RecordId, RecordKey, RecordState, Row, SaveRequest,
+    Seq, Value, Write, WriteRefused, decide_delete, decide_save, planted,
 };
 use landfall_storage::{StorageError, Txn};
 
@@ -36,6 +36,8 @@ pub(super) struct Plan {
     is_alone: bool,
     queue_changes: bool,
     decided: BTreeMap<RecordKey, RecordState>,
+    /// Records that were saved, so that what belongs to what may be otherwise than the indexes say.
+    saved: BTreeSet<RecordKey>,
     next: u64,
 }
 
@@ -75,7 +77,7 @@ impl Plan {
                     base,
                     seen,
                     condition,
-                    queued: self.queue_changes && def.syncable && !planted("queued-not-written"),
+                    queued: self.queue_changes && def.sync.pushes() && !planted("queued-not-written"),
                     group: self.group,
                 };
                 self.save(txn, def, request)
@@ -88,10 +90,7 @@ impl Plan {
                 let def = txn.model(&key.model)?;
                 let state = self.state(txn, &key)?;
                 if let (Some(guard), Some(row)) = (&guard, &state.row)
-                    && !guard
-                        .bind(&def)
-                        .map_err(landfall_core::WriteRefused::from)?
-                        .matches(row)
+                    && !guard.bind(&def).map_err(WriteRefused::from)?.matches(row)
                 {
                     return Ok(Step::Unchanged(None));
                 }
@@ -115,12 +114,14 @@ impl Plan {
             model: def.name.clone(),
             id,
         };
+        refuse_if_pulled(&def, &key)?;
         let state = self.state(txn, &key)?;
         match decide_save(txn.schema(), &def, &state, request)? {
             // Nothing comes after it that would have to know.
             Some(write) if self.is_alone => Ok(Step::Write(Box::new((write, state)))),
             Some(write) => {
                 self.note(&def, state, &write)?;
+                self.saved.insert(write.key.clone());
                 Ok(Step::Writes(vec![write]))
             }
             None => {
@@ -151,13 +152,14 @@ impl Plan {
                 }
             };
             let state = self.state(txn, &met)?;
-            let queued = self.queue_changes && def.syncable && !planted("queued-not-written");
+            let queued = self.queue_changes && def.sync.pushes() && !planted("queued-not-written");
             let (schema, group) = (txn.schema(), self.group);
             // Decided before its children are, so that a condition that fails leaves them alone as well.
             let decision = decide_delete(schema, &def, &state, met.clone(), condition, queued, group)?;
             let Some(write) = decision else {
                 continue;
             };
+            refuse_if_pulled(&def, &met)?;
             if decided >= CASCADE_MAX {
                 let max = CASCADE_MAX;
                 return Err(Stop::Refused(WriteError::CascadeTooLarge { key, max }));
@@ -166,11 +168,49 @@ impl Plan {
             // Noted before its children, so that records that refer to each other do not go round in circles.
             self.note(&def, state, &write)?;
             todo.push(Visit::Leave(write));
-            for child in children(txn, &def, &met.id)?.into_iter().rev() {
+            for child in self.children(txn, &def, &met.id)?.into_iter().rev() {
                 todo.push(Visit::Enter(txn.model(&child.model)?, child, None));
             }
         }
         Ok(writes)
+    }
+
+    /// Records that belong to a record by has-one and has-many relations, by what earlier operations have made of them.
+    fn children(&self, txn: &Txn<'_>, def: &ModelDef, id: &RecordId) -> Result<Vec<RecordKey>, Stop> {
+        let values: Vec<Value> = id.parts().iter().map(landfall_core::IdPart::to_value).collect();
+        let mut found = Vec::new();
+        for (field, association) in def.relations() {
+            let fields = match association {
+                Association::HasMany { associated_with } => associated_with,
+                Association::HasOne {
+                    associated_with,
+                    targets,
+                } if targets.is_empty() => associated_with,
+                Association::HasOne { .. } | Association::BelongsTo { .. } => continue,
+            };
+            let FieldType::Model(model) = &field.ty else {
+                continue;
+            };
+            let names: Vec<&str> = fields.iter().map(landfall_core::FieldName::as_str).collect();
+            let stored = txn.referring(model, &names, &values)?.into_iter();
+            let stored = stored.map(|id| RecordKey {
+                model: model.clone(),
+                id,
+            });
+            found.extend(stored.filter(|key| !self.saved.contains(key)));
+            // The index does not know yet where these belong.
+            let child = txn.model(model)?;
+            let holds = |row: &Row| {
+                let mut pairs = names.iter().zip(&values);
+                pairs.all(|(name, value)| child.slot(name).is_some_and(|slot| row[slot.index()] == *value))
+            };
+            let refers = |key: &&RecordKey| {
+                let row = self.decided.get(*key).and_then(|state| state.row.as_ref());
+                key.model == *model && row.is_some_and(holds)
+            };
+            found.extend(self.saved.iter().filter(refers).cloned());
+        }
+        Ok(found)
     }
 
     fn state(&self, txn: &Txn<'_>, key: &RecordKey) -> Result<RecordState, Stop> {
@@ -192,36 +232,22 @@ impl Plan {
     }
 }
 
+/// What is only pulled is not written, neither by itself nor along with what it belongs to.
+fn refuse_if_pulled(def: &ModelDef, key: &RecordKey) -> Result<(), Stop> {
+    if def.is_writable() {
+        return Ok(());
+    }
+    Err(WriteRefused::PullOnly {
+        model: def.name.clone(),
+        key: key.clone(),
+    }
+    .into())
+}
+
 /// A step of a cascade.
 enum Visit {
     /// Decide what becomes of a record, then of what belongs to it.
     Enter(Arc<ModelDef>, RecordKey, Option<landfall_core::Predicate>),
     /// What belongs to the record is decided; now it goes itself.
     Leave(Write),
-}
-
-/// Records that belong to a record by has-one and has-many relations.
-fn children(txn: &Txn<'_>, def: &ModelDef, id: &RecordId) -> Result<Vec<RecordKey>, Stop> {
-    let values: Vec<Value> = id.parts().iter().map(landfall_core::IdPart::to_value).collect();
-    let mut found = Vec::new();
-    for (field, association) in def.relations() {
-        let fields = match association {
-            Association::HasMany { associated_with } => associated_with,
-            Association::HasOne {
-                associated_with,
-                targets,
-            } if targets.is_empty() => associated_with,
-            Association::HasOne { .. } | Association::BelongsTo { .. } => continue,
-        };
-        let FieldType::Model(model) = &field.ty else {
-            continue;
-        };
-        let names: Vec<&str> = fields.iter().map(landfall_core::FieldName::as_str).collect();
-        let ids = txn.referring(model, &names, &values)?;
-        found.extend(ids.into_iter().map(|id| RecordKey {
-            model: model.clone(),
-            id,
-        }));
-    }
-    Ok(found)
 }

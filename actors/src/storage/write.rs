@@ -198,10 +198,20 @@ impl Batch {
             StorageMessage::Observe { .. }
             | StorageMessage::BeginEpoch { .. }
             | StorageMessage::Rebuild { .. }
+            | StorageMessage::Trim { .. }
             | StorageMessage::Commit
             | StorageMessage::FindOut
             | StorageMessage::Halt => unreachable!("only commands that write are collected"),
         }
+    }
+
+    /// Whatever the batch has changed so far is gone with the rest.
+    fn clear(&mut self, txn: &mut Txn<'_>) -> Result<(), Stop> {
+        let done = self.append(txn, Origin::App, None, Change::Cleared).map(drop);
+        self.changes.visible.clear();
+        self.changes.outbox.clear();
+        self.changes.cleared = true;
+        done
     }
 
     fn is_stale(&mut self, rules: &Rules, epoch: Epoch) -> bool {
@@ -534,6 +544,7 @@ pub(super) fn refuse(command: StorageMessage, error: &WriteError) {
         StorageMessage::Observe { .. }
         | StorageMessage::BeginEpoch { .. }
         | StorageMessage::Rebuild { .. }
+        | StorageMessage::Trim { .. }
         | StorageMessage::Commit
         | StorageMessage::FindOut
         | StorageMessage::Halt => unreachable!("only commands that write are collected"),

@@ -90,7 +90,7 @@ pub(super) enum Reading {
 }
 
 impl Catalog {
-    /// The synced models of a schema, in its order.
+    /// The models of a schema that are pulled, in its order.
     pub(super) fn new(schema: &Arc<Schema>, settings: &SyncSettings) -> Self {
         let mut catalog = Self {
             schema: Arc::clone(schema),
@@ -100,7 +100,7 @@ impl Catalog {
         };
         let is_live = |def: &&Arc<ModelDef>| {
             let listening = settings.listening.get(&def.name).copied().unwrap_or_default();
-            def.syncable && listening == Listen::Live
+            def.sync.pulls() && listening == Listen::Live
         };
         for def in schema.models().filter(is_live) {
             match Listed::new(schema, def, settings) {

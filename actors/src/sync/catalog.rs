@@ -50,19 +50,23 @@ pub(super) struct Answer {
 }
 
 impl Catalog {
-    /// The catalog of a schema, and what is to be synced in which order: levels of models, parents first.
+    /// The catalog of a schema, and what is to be synced in which order: levels of models, parents first. What is only
+    /// pushed is not asked for.
     pub(super) fn new(schema: &Arc<Schema>, settings: &SyncSettings) -> (Self, Vec<Vec<Subject>>) {
         let mut catalog = Self {
             models: BTreeMap::new(),
         };
-        let levels = schema.topological_levels().iter();
-        let subjects = levels.map(|level| {
-            level
-                .iter()
+        let is_pulled = |model: &&ModelName| schema.model(model).is_some_and(|def| def.sync.pulls());
+        let mut subjects = Vec::new();
+        for level in schema.topological_levels() {
+            let pulled = level.iter().filter(is_pulled);
+            let level: Vec<_> = pulled
                 .map(|model| catalog.list(schema, settings, model))
-                .collect()
-        });
-        let subjects = subjects.collect();
+                .collect();
+            if !level.is_empty() {
+                subjects.push(level);
+            }
+        }
         (catalog, subjects)
     }
 

@@ -5,11 +5,13 @@
 //! is better.
 
 mod backend;
+mod curves;
 mod figure;
 mod floor;
 mod hold;
 mod past;
 mod recording;
+mod report;
 mod rows;
 mod scans;
 mod size;
@@ -43,6 +45,10 @@ pub(crate) struct Args {
     /// Only figures whose name contains this.
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
+    /// Also measure the store beside SQLite at 1,000, 100,000 and 1,000,000 records, and write figures and plots to this
+    /// HTML file, which needs nothing else to be looked at. Takes some minutes more.
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
     /// Open the store, or serve the tables, in this directory, print what memory that takes, and wait to be killed; used
     /// by `bench` itself.
     #[arg(long, hide = true, value_name = "DIR")]
@@ -191,6 +197,14 @@ fn measure(args: &Args) -> miette::Result<ExitCode> {
         figures.extend((group.measure)(&directory, &scale)?);
         std::fs::remove_dir_all(&directory).map_err(|error| miette::miette!("{error}"))?;
         progress.inc(1);
+    }
+    if let Some(path) = &args.report {
+        let curves = match args.subject {
+            Subject::Store => curves::measure(work.path(), args.quick, &progress)?,
+            Subject::Backend => Vec::new(),
+        };
+        std::fs::write(path, report::html(&figures, &curves, args.quick))
+            .map_err(|error| miette::miette!("cannot write {}: {error}", path.display()))?;
     }
     progress.finish_and_clear();
     let missed = figures.iter().filter(|figure| !figure.is_met()).count();

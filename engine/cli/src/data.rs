@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use clap::{Args as ClapArgs, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
-use landfall::{DataStore, TransferProgress};
+use landfall::{DataStore, Retention, TransferProgress};
 
 use crate::schema_file;
 
@@ -57,6 +57,14 @@ enum Action {
         /// The file.
         from: PathBuf,
     },
+    /// Takes away log entries that are not to be kept. Records and changes that wait stay; what happened before the
+    /// entries that are left can no longer be looked at.
+    Trim {
+        #[command(flatten)]
+        store: StoreArgs,
+        #[command(flatten)]
+        keep: KeepArgs,
+    },
     /// Says how many records, waiting changes and log entries there are.
     Stats {
         #[command(flatten)]
@@ -72,6 +80,37 @@ struct StoreArgs {
     /// Directory of the store.
     #[arg(long)]
     data: PathBuf,
+}
+
+/// What the log keeps; each limit that is given takes away what lies beyond it.
+#[derive(Debug, ClapArgs)]
+#[group(required = true, multiple = true)]
+struct KeepArgs {
+    /// Keep the entries of the last so many days.
+    #[arg(long, value_name = "DAYS")]
+    keep_days: Option<u32>,
+    /// Keep at most so many of the newest entries.
+    #[arg(long, value_name = "ENTRIES")]
+    keep_entries: Option<u64>,
+    /// Keep the newest entries that fit into so many bytes.
+    #[arg(long, value_name = "BYTES")]
+    keep_bytes: Option<u64>,
+}
+
+impl KeepArgs {
+    fn retention(&self) -> Retention {
+        let mut retention = Retention::everything();
+        if let Some(days) = self.keep_days {
+            retention = retention.days(days);
+        }
+        if let Some(entries) = self.keep_entries {
+            retention = retention.entries(entries);
+        }
+        if let Some(bytes) = self.keep_bytes {
+            retention = retention.bytes(bytes);
+        }
+        retention
+    }
 }
 
 pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
@@ -103,6 +142,16 @@ pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
             let imported = import(&store, csv.as_deref(), &from).await;
             store.close().await;
             println!("{} records saved", imported?);
+        }
+        Action::Trim { store, keep } => {
+            let store = open(&store).await?;
+            let trimmed = store.trim(keep.retention()).await;
+            store.close().await;
+            let trimmed = trimmed.map_err(report)?;
+            println!(
+                "{} entries taken away; the log starts at {}",
+                trimmed.entries, trimmed.start
+            );
         }
         Action::Stats { store } => {
             let store = open(&store).await?;

@@ -7,7 +7,7 @@ mod edit;
 pub use self::edit::decide_edit;
 use crate::entry::{Decision, Write};
 use crate::mutation::{Mutation, MutationKind, Seq};
-use crate::names::FieldName;
+use crate::names::{FieldName, ModelName};
 use crate::planted::planted;
 use crate::predicate::{Predicate, PredicateError};
 use crate::record::{FieldMap, RecordId, RecordKey, RecordVersion, RemoteRecord, SyncMetadata};
@@ -55,6 +55,17 @@ pub enum WriteRefused {
     /// A waiting delete sets no fields that could be edited.
     #[error("the change of `{key}` that waits is a delete, which sets no fields; retry or discard it")]
     NothingToEdit {
+        /// The record.
+        key: RecordKey,
+    },
+    /// The records of the model come from the server alone.
+    #[error(
+        "`{model}` is only pulled, so nothing would carry this write of `{key}` to the server; change it there, or open \
+         the store with another `model_sync`"
+    )]
+    PullOnly {
+        /// The model.
+        model: ModelName,
         /// The record.
         key: RecordKey,
     },

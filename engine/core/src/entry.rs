@@ -8,11 +8,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::mutation::{MutationKind, Refusal, Seq};
+use crate::mutation::{Mutation, MutationKind, Refusal, Seq};
 use crate::names::ModelName;
 use crate::predicate::Predicate;
 use crate::record::{FieldMap, RecordKey, RecordVersion, RemoteRecord, SyncMetadata};
-use crate::schema::SchemaHash;
+use crate::schema::{ModelDef, SchemaHash};
+use crate::state::{RecordState, Row};
 use crate::sync_plan::SyncCursor;
 
 /// One entry of the event log.
@@ -83,6 +84,8 @@ pub enum Change {
     SchemaChanged(SchemaChanged),
     /// All data was cleared; nothing before it has any effect.
     Cleared,
+    /// What the entries about a record that were trimmed from the log had come to. Stands before the log, not in it.
+    Base(RecordBase),
     /// An entry of a kind that this version does not know, kept as it is.
     Opaque(Opaque),
 }
@@ -190,6 +193,9 @@ pub struct Edited {
     pub patch: FieldMap,
     /// Records that it refers to from here on.
     pub parents: Vec<RecordKey>,
+    /// Whether the mutation makes the record, so that the patch is all of it. Older entries do not say.
+    #[serde(default)]
+    pub whole: bool,
 }
 
 /// The server's record arrived.
@@ -243,6 +249,57 @@ pub struct SchemaChanged {
     pub introspection: String,
 }
 
+/// What the trimmed entries about a record had come to: its state, by the names of its fields.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RecordBase {
+    /// The record.
+    pub key: RecordKey,
+    /// See [`RecordState::row`].
+    pub row: Option<FieldMap>,
+    /// See [`RecordState::sync`].
+    pub sync: Option<SyncMetadata>,
+    /// See [`RecordState::own_since`].
+    pub own_since: Option<RecordVersion>,
+    /// See [`RecordState::shadow`].
+    pub shadow: Option<FieldMap>,
+    /// See [`RecordState::pending`].
+    pub pending: Vec<Mutation>,
+}
+
+impl RecordBase {
+    /// The state of a record, taken down.
+    pub fn of(key: RecordKey, def: &ModelDef, state: &RecordState) -> Self {
+        let named = |row: &Row| -> FieldMap {
+            let fields = def.stored_fields().map(|field| field.name.clone());
+            let values = fields.zip(row.iter().cloned());
+            values.filter(|(_, value)| !value.is_null()).collect()
+        };
+        Self {
+            key,
+            row: state.row.as_ref().map(named),
+            sync: state.sync,
+            own_since: state.own_since,
+            shadow: state.shadow.as_ref().map(named),
+            pending: state.pending.clone(),
+        }
+    }
+
+    /// The state that it tells of. Fields that the model no longer has are passed over.
+    pub fn state(&self, def: &ModelDef) -> RecordState {
+        let row = |fields: &FieldMap| -> Row {
+            let value = |name| fields.get(name).cloned().unwrap_or_default();
+            def.stored_fields().map(|field| value(&field.name)).collect()
+        };
+        RecordState {
+            row: self.row.as_ref().map(row),
+            sync: self.sync,
+            own_since: self.own_since,
+            shadow: self.shadow.as_ref().map(row),
+            pending: self.pending.clone(),
+        }
+    }
+}
+
 /// An entry of an unknown kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Opaque {
@@ -270,6 +327,7 @@ impl Change {
             Self::Edited(change) => Some(&change.key),
             Self::Remote(change) => Some(&change.key),
             Self::Evicted(change) => Some(&change.key),
+            Self::Base(base) => Some(&base.key),
             Self::Quarantined(_)
             | Self::Checkpoint(_)
             | Self::SchemaChanged(_)
@@ -313,6 +371,7 @@ impl Change {
             Self::Checkpoint(_) => "checkpoint",
             Self::SchemaChanged(_) => "schema changed",
             Self::Cleared => "cleared",
+            Self::Base(_) => "base",
             Self::Opaque(_) => "opaque",
         }
     }

@@ -36,7 +36,7 @@ pub use decide::{
 };
 pub use entry::{
     Acknowledged, Change, Checkpoint, Conflict, Decision, Edited, Evicted, LogEntry, MutationRef, Opaque,
-    Origin, Quarantined, Refused, Remote, SchemaChanged, Sent, Write,
+    Origin, Quarantined, RecordBase, Refused, Remote, SchemaChanged, Sent, Write,
 };
 pub use introspection::{IntrospectionError, from_json as schema_from_json, to_json as schema_to_json};
 pub use migrate::{Carrier, CarryFault, Converter, Migration, MigrationMisfit, MigrationStep};
@@ -61,11 +61,11 @@ pub use record::{
 pub use scalar::Scalar;
 pub use schema::{
     AUTH_FIELD, ApiName, Association, EnumDef, FieldDef, FieldType, IndexDef, KeyDef, KeyKind, ListDef,
-    ModelApi, ModelDef, ModelParts, NonModelDef, STORED_FIELDS_MAX, Schema, SchemaError, SchemaHash,
-    SchemaParts, Slot, SubscriptionLevel, Timestamps,
+    ModelApi, ModelDef, ModelParts, ModelSync, NonModelDef, STORED_FIELDS_MAX, Schema, SchemaError,
+    SchemaHash, SchemaParts, Slot, SubscriptionLevel, Timestamps,
 };
 pub use sort::{BoundSort, Direction, Page, Sort, compare_keys};
 pub use state::{FoldError, RecordState, Row, is_news, is_subset};
 pub use sync_plan::{Paging, SyncAges, SyncCursor, SyncKind, SyncPlan, plan as plan_sync};
-pub use validate::{FieldFault, InvalidRecord, VALUE_DEPTH_MAX, validate};
+pub use validate::{FieldFault, InvalidRecord, RECORD_BYTES_MAX, VALUE_DEPTH_MAX, validate};
 pub use value::{Value, ValueRef};

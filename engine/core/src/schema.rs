@@ -9,6 +9,7 @@
 mod api;
 mod build;
 mod defaults;
+mod sync;
 mod topology;
 
 use std::fmt;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub use api::{ApiName, ModelApi, SubscriptionLevel};
 pub use build::{ModelParts, STORED_FIELDS_MAX, SchemaError, SchemaParts};
+pub use sync::ModelSync;
 
 pub(crate) use defaults::fill_defaults;
 
@@ -65,6 +67,8 @@ pub struct ModelDef {
     pub plural_name: String,
     /// Whether it takes part in sync; `false` for local-only models.
     pub syncable: bool,
+    /// Which way its changes travel; not part of the schema's fingerprint, except that a local model is.
+    pub sync: ModelSync,
     /// Every field in declaration order: stored ones and relations.
     pub fields: IndexMap<FieldName, FieldDef>,
     /// How records are identified.

@@ -101,6 +101,7 @@ impl RecordState {
                 self.learn(def, &remote.remote, false);
                 self.replay(def);
             }
+            Change::Base(base) => *self = base.state(def),
             Change::Evicted(evicted) => {
                 *self = Self {
                     sync: evicted.sync,

@@ -13,6 +13,11 @@ use crate::value::Value;
 /// Deepest nesting of non-model objects and JSON that is accepted.
 pub const VALUE_DEPTH_MAX: usize = 64;
 
+/// Largest record that the app may save, in bytes of [`Value::bytes`]: far more than a server takes (AppSync's items end
+/// at 400 KB), and little enough that a record, the server's version of it and a conflict between the two fit into one
+/// entry of the log and into memory several times.
+pub const RECORD_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// What is wrong with one field of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldFault {
@@ -73,6 +78,10 @@ pub fn validate(schema: &Schema, def: &ModelDef, values: &mut [Value]) -> Result
         }
     }
     if faults.is_empty() {
+        // Only of what is known not to be nested without end.
+        faults.extend(too_large(def, values));
+    }
+    if faults.is_empty() {
         Ok(())
     } else {
         Err(InvalidRecord {
@@ -80,6 +89,23 @@ pub fn validate(schema: &Schema, def: &ModelDef, values: &mut [Value]) -> Result
             faults,
         })
     }
+}
+
+/// The fault of a record that is larger than it may be, at its largest field.
+fn too_large(def: &ModelDef, values: &[Value]) -> Option<FieldFault> {
+    let bytes = values.iter().map(Value::bytes).sum::<usize>();
+    if bytes <= RECORD_BYTES_MAX {
+        return None;
+    }
+    let fields = def.stored_fields().zip(values);
+    let (largest, _) = fields.max_by_key(|(_, value)| value.bytes())?;
+    Some(FieldFault {
+        path: largest.name.to_string(),
+        message: format!(
+            "makes the record {bytes} bytes large, more than {RECORD_BYTES_MAX}; keep what is large elsewhere, and its \
+             address here"
+        ),
+    })
 }
 
 /// Checks one value against its field, and brings numbers into the form that rows hold; the error is in words.

@@ -1,10 +1,13 @@
 //! What an app can rely on when it calls a local store: through the public interface alone, in memory or on disk.
 //!
-//! Owns the models that the tests share. Sync is tested elsewhere; here no store has an endpoint.
+//! Owns the models that the tests share. Sync is tested elsewhere, but for which way it goes (`directions.rs`).
 
 #![allow(clippy::unwrap_used)] // A test that cannot go on has failed, and the line says where.
 
+mod bad_input;
 mod deleting;
+mod directions;
+mod model;
 mod moving;
 mod observing;
 mod reading;

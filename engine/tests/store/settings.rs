@@ -1,6 +1,6 @@
 //! Settings of a store: who uses it, what stays local, what new records start with.
 
-use landfall::{DataStore, Error, Record, TypedPredicate, namespaces};
+use landfall::{DataStore, Error, Record, Retention, TypedPredicate, namespaces};
 
 use crate::{Account, Blog, account, schema};
 
@@ -161,4 +161,64 @@ async fn clear_leaves_no_byte() {
         .unwrap();
     assert_eq!(store.count(TypedPredicate::<Blog>::all()).unwrap(), 1);
     store.close().await;
+}
+
+#[tokio::test]
+async fn the_log_is_trimmed_by_policy_when_opened_and_when_asked() {
+    let directory = tempfile::tempdir().unwrap();
+    let open = |retention| {
+        let builder = DataStore::builder(schema())
+            .directory(directory.path())
+            .local_only();
+        builder.retention(retention).open()
+    };
+    let store = open(Retention::everything()).await.unwrap();
+    for number in 0..20 {
+        store
+            .save(Blog::builder().name(format!("b{number}")).build().unwrap())
+            .await
+            .unwrap();
+    }
+    let whole = store.statistics().unwrap().log_entries;
+    let first = store.query(TypedPredicate::<Blog>::all()).unwrap().remove(0);
+    store.close().await;
+
+    let store = open(Retention::everything().entries(5)).await.unwrap();
+    assert_eq!(store.statistics().unwrap().log_entries, 5);
+    assert_eq!(store.count(TypedPredicate::<Blog>::all()).unwrap(), 20);
+    let sound = store.snapshot().unwrap().verify().unwrap();
+    assert_eq!((sound.entries, sound.differences), (5, Vec::new()));
+    store.close().await;
+    // Too few go to be worth it; whoever asks gets it.
+    let store = open(Retention::everything().entries(4)).await.unwrap();
+    assert_eq!(store.statistics().unwrap().log_entries, 5);
+    let trimmed = store.trim(Retention::everything().entries(2)).await.unwrap();
+    assert_eq!(trimmed.entries, 3);
+    assert_eq!(trimmed.start.0, whole - 1);
+    // Life goes on, and so does the log.
+    let saved = store
+        .save(Blog::copy_of(&first, |blog| blog.stars = Some(1)))
+        .await
+        .unwrap();
+    let history = store.history_of::<Blog>(first.id.as_str()).unwrap();
+    assert_eq!(history.latest().unwrap().get("stars"), Some(&1.into()));
+    assert!(store.history().unwrap().is_trimmed().unwrap());
+    store.close().await;
+
+    let store = open(Retention::everything()).await.unwrap();
+    assert_eq!(store.get::<Blog>(first.id.as_str()).unwrap(), Some(saved));
+    assert_eq!(store.statistics().unwrap().log_entries, 3);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_log_is_not_trimmed_past_what_waits_for_the_server() {
+    let store = crate::in_memory().await;
+    for number in 0..5 {
+        store.save(account(&number.to_string(), number)).await.unwrap();
+    }
+    let trimmed = store.trim(Retention::everything().entries(1)).await.unwrap();
+    let first = store.outbox().list(1).unwrap().remove(0);
+    assert_eq!(trimmed.start, first.seq);
+    assert_eq!(store.outbox().len().unwrap(), 5);
 }

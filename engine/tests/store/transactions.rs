@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use landfall::{DataStore, Error, LogEntry, Seq, Transaction, TypedPredicate};
+use landfall::{DataStore, Error, LogEntry, RecordKey, Seq, Transaction, TypedPredicate};
 
 use crate::{Account, Blog, Post, account, in_memory};
 
@@ -116,6 +116,59 @@ async fn a_transaction_sees_its_own_writes() {
     assert_eq!(store.count(TypedPredicate::<Account>::all()).unwrap(), 0);
     // Made and deleted before anybody heard of it.
     assert_eq!(store.outbox().len().unwrap(), 2);
+}
+
+#[tokio::test]
+async fn the_last_save_of_a_transaction_counts() {
+    let store = in_memory().await;
+    let read = store.save(account("a", 1)).await.unwrap();
+    let set = |cents| Account::copy_of(&read, |account| account.cents = cents);
+    store
+        .transaction(|tx| {
+            let found = tx.get::<Account>("a")?.unwrap();
+            tx.save(&Account::copy_of(&found, |account| account.cents = 2))?;
+            tx.save(&Account::copy_of(&found, |account| account.cents = 1))
+        })
+        .await
+        .unwrap();
+    assert_eq!(cents(&store), [1]);
+    // Read before the transaction, as well.
+    store
+        .transaction(|tx| {
+            tx.save(&set(2))?;
+            tx.save(&set(1))
+        })
+        .await
+        .unwrap();
+    assert_eq!(cents(&store), [1]);
+}
+
+#[tokio::test]
+async fn a_delete_takes_along_what_belongs_to_it_by_then() {
+    let store = in_memory().await;
+    let blog = |name: &str| Blog::builder().name(name).build().unwrap();
+    let (kept, gone) = (
+        store.save(blog("kept")).await.unwrap(),
+        store.save(blog("gone")).await.unwrap(),
+    );
+    let post = |title: &str, of: &Blog| Post::builder().title(title).blog(of).build().unwrap();
+    let leaves = store.save(post("leaves", &gone)).await.unwrap();
+    let joins = store.save(post("joins", &kept)).await.unwrap();
+    store
+        .transaction(|tx| {
+            for (post, to) in [(&leaves, &kept), (&joins, &gone)] {
+                let key = RecordKey::new("Post", post.id.as_str());
+                let mut moved = tx.get_record(key)?.expect("it was saved");
+                assert!(moved.set("blogPostsId", to.id.as_str().into()));
+                tx.save_record(moved, None)?;
+            }
+            tx.delete(&gone)
+        })
+        .await
+        .unwrap();
+    let left = store.query(TypedPredicate::<Post>::all()).unwrap();
+    let titles: Vec<&str> = left.iter().map(|post| post.title.as_str()).collect();
+    assert_eq!(titles, ["leaves"]);
 }
 
 #[tokio::test]

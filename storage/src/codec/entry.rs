@@ -39,6 +39,7 @@ mod kind {
     pub(super) const SCHEMA_CHANGED: u16 = 14;
     pub(super) const CLEARED: u16 = 15;
     pub(super) const EDITED: u16 = 16;
+    pub(super) const BASE: u16 = 17;
 }
 
 /// Version of every payload form of this release.
@@ -167,7 +168,11 @@ impl Peek<'_> {
 
     /// Whether it changes a record: then its payload is a list that begins with the record's key.
     pub(crate) fn is_of_record(&self) -> bool {
-        self.version == VERSION && matches!(self.number, kind::WRITE..=kind::EVICTED | kind::EDITED)
+        self.version == VERSION
+            && matches!(
+                self.number,
+                kind::WRITE..=kind::EVICTED | kind::EDITED | kind::BASE
+            )
     }
 
     /// The key, if it changes a record.
@@ -215,8 +220,8 @@ pub(crate) fn model_bytes(model: &str) -> Vec<u8> {
 
 const OPAQUE: &str = "opaque";
 
-/// Names of the kinds, as [`Change::name`] gives them.
-pub(crate) const KIND_NAMES: [&str; 17] = [
+/// Names of the kinds that a log has, as [`Change::name`] gives them: all but the base, which stands before it.
+pub(crate) const LOG_KIND_NAMES: [&str; 17] = [
     OPAQUE,
     "write",
     "sent",
@@ -237,7 +242,8 @@ pub(crate) const KIND_NAMES: [&str; 17] = [
 ];
 
 fn kind_name(number: u16) -> &'static str {
-    KIND_NAMES.get(usize::from(number)).copied().unwrap_or(OPAQUE)
+    let name = LOG_KIND_NAMES.get(usize::from(number)).copied();
+    name.unwrap_or(if number == kind::BASE { "base" } else { OPAQUE })
 }
 
 /// The check stored in an entry.
@@ -283,6 +289,7 @@ fn kind_of(change: &Change) -> u16 {
         Change::Refused(_) => kind::REFUSED,
         Change::Retried(_) => kind::RETRIED,
         Change::Edited(_) => kind::EDITED,
+        Change::Base(_) => kind::BASE,
         Change::Discarded(_) => kind::DISCARDED,
         Change::Remote(_) => kind::REMOTE,
         Change::Evicted(_) => kind::EVICTED,
@@ -303,6 +310,7 @@ fn payload(out: &mut Vec<u8>, change: &Change) {
             write(out, c);
         }
         Change::Edited(c) => write(out, c),
+        Change::Base(c) => write(out, c),
         Change::Acknowledged(c) => write(out, c),
         Change::Conflict(c) => write(out, c),
         Change::Refused(c) => write(out, c),
@@ -341,6 +349,7 @@ fn change(kind: u16, version: u8, payload: &[u8]) -> Result<Change, rmp_serde::d
         kind::REFUSED => Change::Refused(read(payload)?),
         kind::RETRIED => Change::Retried(read(payload)?),
         kind::EDITED => Change::Edited(read(payload)?),
+        kind::BASE => Change::Base(read(payload)?),
         kind::DISCARDED => Change::Discarded(read(payload)?),
         kind::REMOTE => Change::Remote(read(payload)?),
         kind::EVICTED => Change::Evicted(read(payload)?),

@@ -85,6 +85,8 @@ impl History {
         };
         let mut past = PastState::new(Seq(self.start.0 - 1), schema);
         let sieve = Sieve::of(&scope);
+        // What the base tells is what it came to, one record after another: no moment of its own.
+        let from = from.max(self.start);
         let mut failed: Option<(Failure, Option<Seq>)> = None;
         self.scan_unbroken(self.end, &mut |seq, bytes| {
             let peek =

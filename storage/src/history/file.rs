@@ -64,6 +64,9 @@ pub(crate) struct Head {
     pub(crate) end: Seq,
     /// Whether values were replaced.
     pub(crate) redacted: bool,
+    /// Whether the log goes on from a base, which the file does not hold.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) based: bool,
     /// The schema in force at the newest entry, as model-introspection JSON.
     pub(crate) schema: Option<serde_json::Value>,
     /// Version of the program that wrote the file; for people.

@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use landfall_core::{LogEntry, ModelName, Origin, RecordKey, Seq};
 
 use super::History;
-use crate::codec::entry::{KIND_NAMES, key_bytes, model_bytes, peek};
+use crate::codec::entry::{LOG_KIND_NAMES, key_bytes, model_bytes, peek};
 use crate::codec::{self};
 use crate::error::StorageError;
 
@@ -50,7 +50,7 @@ pub const GAPS_MAX: usize = 20;
 impl Filter {
     /// The kinds that there are, as they are named in lists; entries that this version does not know are `opaque`.
     pub fn kinds() -> [&'static str; 17] {
-        KIND_NAMES
+        LOG_KIND_NAMES
     }
 
     pub(super) fn wants(&self, marks: &Marks, bytes: &[u8]) -> bool {

@@ -6,15 +6,18 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
+use redb::{ReadableTable, WriteTransaction};
+
 use landfall_core::{Schema, Seq};
 
 use super::History;
+use crate::base;
 use crate::codec;
 use crate::disk::{Disk, FILE_NAME, Faults};
 use crate::error::StorageError;
 use crate::open::write_foundation;
 use crate::store::{CACHE_BYTES_DEFAULT, OnIncompatible, Store, StoreOptions};
-use crate::tables::{LOG, META, meta};
+use crate::tables::{BASE, LOG, META, meta};
 
 impl History {
     /// Makes a store in a directory that holds none, with the log up to an entry and the schema in force then. Returns
@@ -24,10 +27,11 @@ impl History {
     /// them a second time.
     ///
     /// # Errors
-    /// [`StorageError::Exists`]; [`StorageError::Corrupt`] if the log is damaged before the entry; as
-    /// [`History::as_of`] and [`Store::open`].
+    /// [`StorageError::Exists`]; [`StorageError::NoBase`] for an exported file of a trimmed log; [`StorageError::Corrupt`] if the log is damaged before the entry; as [`History::as_of`] and
+    /// [`Store::open`].
     pub fn fork(&self, seq: Seq, directory: &Path) -> Result<u64, StorageError> {
         self.within(seq)?;
+        self.refuse_without_base()?;
         let file = directory.join(FILE_NAME);
         if file.exists() {
             return Err(StorageError::Exists { path: file });
@@ -73,13 +77,14 @@ impl History {
                 .insert(meta::LOG_START, start.as_slice())?;
             let mut log = transaction.open_table(LOG)?;
             let mut chain = self.start_check;
-            self.scan_unbroken(seq, &mut |at, bytes| {
+            self.scan_log_unbroken(seq, &mut |at, bytes| {
                 chain = codec::entry::verify(at, bytes, chain)?;
                 log.insert(at.0, bytes)?;
                 entries += 1;
                 Ok(ControlFlow::Continue(()))
             })?;
         }
+        self.write_base(&transaction)?;
         let wanted = seq.0 + 1 - self.start.0;
         if entries != wanted {
             return Err(StorageError::corrupt(format!(
@@ -88,5 +93,21 @@ impl History {
         }
         transaction.commit()?;
         Ok(entries)
+    }
+
+    /// What the log of the new store goes on from.
+    fn write_base(&self, transaction: &WriteTransaction) -> Result<(), StorageError> {
+        let super::Source::Store { snapshot, .. } = &self.source else {
+            return Ok(());
+        };
+        let Some(from) = base::of(snapshot.transaction())? else {
+            return Ok(());
+        };
+        let mut to = transaction.open_table(BASE)?;
+        for item in from.iter()? {
+            let (key, entry) = item?;
+            to.insert(key.value(), entry.value())?;
+        }
+        Ok(())
     }
 }

@@ -48,6 +48,9 @@ pub fn change_json(change: &Change) -> Map<String, Json> {
         }),
         Change::Remote(remote) => json!({ "remote": remote_json(&remote.remote) }),
         Change::Evicted(evicted) => json!({ "reason": evicted.reason }),
+        Change::Base(base) => {
+            json!({ "row": base.row.as_ref().map(fields_json), "pending": base.pending.len() })
+        }
         Change::Quarantined(bad) => json!({ "model": bad.model, "reason": bad.reason, "json": bad.json }),
         Change::Checkpoint(checkpoint) => {
             json!({ "model": checkpoint.model, "cursor": cursor_json(&checkpoint.cursor) })

@@ -23,6 +23,8 @@ pub struct RecordHistory {
     pub def: Arc<ModelDef>,
     /// What happened, oldest first.
     pub steps: Vec<Step>,
+    /// The first entry that the log still has.
+    pub since: Seq,
     /// The entry up to which was looked.
     pub to: Seq,
 }
@@ -98,6 +100,7 @@ impl History {
             key: key.clone(),
             def,
             steps,
+            since: self.start,
             to,
         })
     }

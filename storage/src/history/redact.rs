@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use landfall_core::{
-    Change, Decision, FieldDef, FieldMap, FieldType, IdPart, LogEntry, ModelDef, Op, Predicate, RecordId,
-    RecordKey, Refusal, RemoteRecord, Scalar, Schema, Value,
+    Change, Decision, FieldDef, FieldMap, FieldType, IdPart, LogEntry, ModelDef, Op, Predicate, RecordBase,
+    RecordId, RecordKey, Refusal, RemoteRecord, Scalar, Schema, Value,
 };
 
 /// Length of the key in bytes.
@@ -59,16 +59,12 @@ impl Redaction {
                     .condition
                     .as_ref()
                     .map(|condition| self.predicate(def, condition));
-                for parent in &mut write.parents {
-                    *parent = self.key(parent);
-                }
+                self.keys(&mut write.parents);
                 write.key = self.key(&write.key);
             }
             Change::Edited(edited) => {
                 edited.patch = self.fields(self.def(&edited.key), &edited.patch);
-                for parent in &mut edited.parents {
-                    *parent = self.key(parent);
-                }
+                self.keys(&mut edited.parents);
                 edited.key = self.key(&edited.key);
             }
             Change::Sent(sent) => sent.key = self.key(&sent.key),
@@ -99,6 +95,7 @@ impl Redaction {
                 remote.remote = self.remote(&remote.key, &remote.remote);
                 remote.key = self.key(&remote.key);
             }
+            Change::Base(base) => self.base(base),
             Change::Evicted(evicted) => {
                 if !OWN_REASONS.contains(&evicted.reason.as_str()) {
                     evicted.reason = self.text(&evicted.reason);
@@ -123,6 +120,20 @@ impl Redaction {
             other => unreachable!("`{}` was added to Change without its redaction", other.name()),
         }
         change
+    }
+
+    /// It stands before the log and is not exported; whoever has one all the same gets nothing of it.
+    fn base(&self, base: &mut RecordBase) {
+        base.row = None;
+        base.shadow = None;
+        base.pending.clear();
+        base.key = self.key(&base.key);
+    }
+
+    fn keys(&self, keys: &mut [RecordKey]) {
+        for key in keys {
+            *key = self.key(key);
+        }
     }
 
     fn def(&self, key: &RecordKey) -> Option<&Arc<ModelDef>> {

@@ -67,6 +67,9 @@ impl RecordHistory {
     fn subject(&self, field: Option<&str>) -> String {
         let key = &self.key;
         match (self.latest(), field) {
+            (None, _) if self.steps.is_empty() && self.since > Seq(1) => {
+                format!("the log, which begins at {}, knows nothing of {key}", self.since)
+            }
             (None, _) if self.steps.is_empty() => format!("the log knows nothing of {key}"),
             (None, _) => format!("{key} does not exist"),
             (Some(_), None) => format!("{key} exists"),
@@ -200,6 +203,7 @@ fn origin_of(step: &Step, field: Option<&str>, def: &ModelDef) -> String {
         }
         Change::Evicted(evicted) => format!("The record left the store in {seq}: {}.", evicted.reason),
         Change::Cleared => format!("The app cleared the store in {seq}."),
+        Change::Base(_) => format!("It was so at {seq}; what came before was trimmed from the log."),
         other => format!(
             "Entry {seq} ({}) of `{}` brought it.{was}",
             other.name(),
@@ -272,6 +276,7 @@ fn sentence(step: &Step, def: &ModelDef) -> String {
         Change::Remote(remote) => told_remote(step, remote),
         Change::Evicted(evicted) => format!("The record left the store: {}.", evicted.reason),
         Change::Cleared => "The app cleared the store.".to_owned(),
+        Change::Base(_) => format!("What came before was trimmed from the log{}.", effect(step)),
         other => format!("Something of the kind `{}` happened.", other.name()),
     }
 }

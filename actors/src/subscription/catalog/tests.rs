@@ -2,7 +2,7 @@ use serde_json::json;
 
 use super::*;
 use crate::subscription::testing::{high_ratings, record, record_with, schema};
-use landfall_core::{Op, Predicate, Value};
+use landfall_core::{ModelSync, Op, Predicate, Value};
 
 fn catalog(settings: &SyncSettings) -> Catalog {
     Catalog::new(&schema(&["Post"]), settings)
@@ -41,6 +41,18 @@ fn records_are_tested_against_the_expression_whatever_the_server_filters() {
         reading(&high_ratings(), &record_with("a", json!({ "rating": null }))),
         "outside a"
     );
+}
+
+#[test]
+fn what_is_only_pushed_is_not_subscribed() {
+    let post = landfall_core::ModelName::from("Post");
+    for (sync, subscribed) in [(ModelSync::Pull, 1), (ModelSync::Push, 0), (ModelSync::None, 0)] {
+        let schema = schema(&["Post"])
+            .with_model_sync([(&post, sync)])
+            .expect("a model");
+        let catalog = Catalog::new(&Arc::new(schema), &SyncSettings::default());
+        assert_eq!(catalog.models_len(), subscribed, "{sync:?}");
+    }
 }
 
 #[test]

@@ -1,4 +1,6 @@
-use landfall_core::{FieldDef, KeyDef, KeyKind, ModelParts, Op, Scalar, SchemaParts, Timestamps, Value};
+use landfall_core::{
+    FieldDef, KeyDef, KeyKind, ModelParts, ModelSync, Op, Scalar, SchemaParts, Timestamps, Value,
+};
 use serde_json::json;
 
 use super::*;
@@ -79,6 +81,16 @@ fn only_syncable_models_are_listed() {
         ["Post"]
     );
     assert_eq!(subjects[0].expression, None);
+}
+
+#[test]
+fn what_is_only_pushed_is_not_asked_for() {
+    let post = landfall_core::ModelName::from("Post");
+    for (sync, asked) in [(ModelSync::Pull, 1), (ModelSync::Push, 0), (ModelSync::None, 0)] {
+        let schema = schema().with_model_sync([(&post, sync)]).expect("a model");
+        let (_, levels) = Catalog::new(&Arc::new(schema), &SyncSettings::default());
+        assert_eq!(levels.len(), asked, "{sync:?}: a level without models is none");
+    }
 }
 
 #[test]

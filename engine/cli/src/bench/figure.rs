@@ -94,7 +94,7 @@ pub(super) fn table(figures: &[Figure]) -> Table {
     table
 }
 
-fn number(value: f64) -> String {
+pub(super) fn number(value: f64) -> String {
     match value {
         value if value >= 1_000.0 => format!("{value:.0}"),
         value if value >= 10.0 => format!("{value:.1}"),

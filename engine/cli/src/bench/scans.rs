@@ -19,7 +19,7 @@ const ROWS: TableDefinition<&str, &[u8]> = TableDefinition::new("rows");
 
 /// The same fields, for the floors.
 #[derive(Debug, Serialize, Deserialize)]
-struct Plain {
+pub(super) struct Plain {
     id: String,
     name: String,
     category: String,
@@ -159,7 +159,7 @@ fn median(mut times: Vec<Duration>) -> Duration {
     times[times.len() / 2]
 }
 
-fn fill_sqlite(path: &Path, rows: usize) -> miette::Result<Connection> {
+pub(super) fn fill_sqlite(path: &Path, rows: usize) -> miette::Result<Connection> {
     let mut connection = Connection::open(path).map_err(report)?;
     connection
         .execute_batch(
@@ -193,18 +193,46 @@ fn fill_sqlite(path: &Path, rows: usize) -> miette::Result<Connection> {
     Ok(connection)
 }
 
-fn query_sqlite(connection: &Connection, sql: &str) -> miette::Result<Vec<Plain>> {
+pub(super) fn query_sqlite(connection: &Connection, sql: &str) -> miette::Result<Vec<Plain>> {
     let mut statement = connection.prepare_cached(sql).map_err(report)?;
-    let rows = statement.query_map([], |row| {
-        Ok(Plain {
-            id: row.get(0)?,
-            name: row.get(1)?,
-            category: row.get(2)?,
-            rating: row.get(3)?,
-            score: row.get(4)?,
-            active: row.get(5)?,
-            note: row.get(6)?,
-        })
-    });
+    let rows = statement.query_map([], plain_of);
     rows.map_err(report)?.collect::<Result<_, _>>().map_err(report)
+}
+
+fn plain_of(row: &rusqlite::Row<'_>) -> rusqlite::Result<Plain> {
+    Ok(Plain {
+        id: row.get(0)?,
+        name: row.get(1)?,
+        category: row.get(2)?,
+        rating: row.get(3)?,
+        score: row.get(4)?,
+        active: row.get(5)?,
+        note: row.get(6)?,
+    })
+}
+
+/// One row by its identifier.
+pub(super) fn get_sqlite(connection: &Connection, id: &str) -> miette::Result<Plain> {
+    let mut statement = connection
+        .prepare_cached("SELECT * FROM item WHERE id = ?")
+        .map_err(report)?;
+    statement.query_row([id], plain_of).map_err(report)
+}
+
+/// A new row in a transaction of its own.
+pub(super) fn insert_sqlite(connection: &Connection, number: usize) -> miette::Result<()> {
+    let row = plain(number);
+    let values = (
+        row.id,
+        row.name,
+        row.category,
+        row.rating,
+        row.score,
+        row.active,
+        row.note,
+    );
+    let mut insert = connection
+        .prepare_cached("INSERT INTO item VALUES (?, ?, ?, ?, ?, ?, ?)")
+        .map_err(report)?;
+    insert.execute(values).map(drop).map_err(report)
 }

@@ -92,6 +92,11 @@ pub(super) fn list(history: &History, args: &ListArgs, out: &mut Output) -> Resu
             listing.matched
         ))?;
     }
+    if listing.matched == shown
+        && let Some(trimmed) = words::trimmed(history)?
+    {
+        out.line(format!("({trimmed})"))?;
+    }
     for (first, last) in &listing.gaps {
         out.line(format!("(missing from the log: {first} to {last})"))?;
     }
@@ -182,6 +187,7 @@ pub(super) fn summary(change: &Change) -> String {
             )
         }
         Change::Evicted(evicted) => evicted.reason.clone(),
+        Change::Base(_) => "what came before was trimmed".to_owned(),
         Change::Quarantined(bad) => words::cut(&bad.reason),
         Change::Checkpoint(checkpoint) => match (&checkpoint.cursor.paging, checkpoint.cursor.last_sync_ms) {
             (Some(paging), _) => format!("{} received, more to come", paging.received),
@@ -212,11 +218,14 @@ fn fields(fields: &FieldMap) -> String {
 pub(super) fn show(history: &History, seq: Seq, out: &mut Output) -> Result<ExitCode, Stop> {
     let entry = history.entry(seq)?;
     let (causes, effects) = (history.causes(&entry)?, history.led_to(seq)?);
+    let earliest = causes.last().unwrap_or(&entry).cause;
+    let lost = earliest.filter(|cause| *cause < history.bounds().0);
     if out.wants_json() {
         let all = |entries: &[LogEntry]| entries.iter().map(entry_json).collect::<Vec<_>>();
         out.object(&json!({
             "entry": entry_json(&entry),
             "causes": all(&causes),
+            "causesTrimmedAt": lost,
             "ledTo": all(&effects),
         }))?;
         return Ok(ExitCode::SUCCESS);
@@ -234,6 +243,10 @@ pub(super) fn show(history: &History, seq: Seq, out: &mut Output) -> Result<Exit
         out.line(format!("{name:>12}  {value}"))?;
     }
     chain(out, "because of", &causes)?;
+    if let Some(lost) = lost {
+        out.line("")?;
+        out.line(format!("before that: {lost}, which is no longer in the log"))?;
+    }
     chain(out, "led to", &effects)?;
     Ok(ExitCode::SUCCESS)
 }

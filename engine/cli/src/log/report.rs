@@ -14,6 +14,7 @@ use serde_json::{Value as Json, json};
 
 use super::Stop;
 use super::output::{Output, time};
+use super::words;
 
 pub(super) fn stats(history: &History, out: &mut Output) -> Result<ExitCode, Stop> {
     let stats = history.stats()?;
@@ -29,6 +30,7 @@ pub(super) fn stats(history: &History, out: &mut Output) -> Result<ExitCode, Sto
             "longest": stats.longest.map(|(seq, bytes)| json!({ "seq": seq, "bytes": bytes })),
             "unreadable": stats.unreadable,
             "redacted": history.is_redacted(),
+            "trimmed": history.is_trimmed()?,
             "kinds": tallies(&stats.kinds),
             "models": tallies(&stats.models),
             "origins": tallies(&stats.origins),
@@ -44,6 +46,9 @@ pub(super) fn stats(history: &History, out: &mut Output) -> Result<ExitCode, Sto
         "{} entries, {first} to {last}, {} bytes{redacted}",
         stats.total.entries, stats.total.bytes
     ))?;
+    if let Some(trimmed) = words::trimmed(history)? {
+        out.line(trimmed)?;
+    }
     if let Some((first, last)) = stats.times_ms {
         out.line(format!("written from {} to {}", time(first), time(last)))?;
     }
@@ -97,6 +102,7 @@ pub(super) fn verify(history: &History, out: &mut Output) -> Result<ExitCode, St
         let damage = check.damage.iter();
         out.object(&json!({
             "sound": check.is_sound(),
+            "trimmed": history.is_trimmed()?,
             "entries": check.entries,
             "unknown": check.unknown,
             "soundTo": check.sound_to,
@@ -133,6 +139,9 @@ fn told(history: &History, check: &Check, out: &mut Output) -> Result<(), Stop> 
             }
             None => "nothing of it can be replayed; list still shows what can be read".to_owned(),
         })?;
+    }
+    if let Some(trimmed) = words::trimmed(history)? {
+        out.line(trimmed)?;
     }
     if check.unknown > 0 {
         out.line(format!(

@@ -1,11 +1,11 @@
 //! What people type after `landfall log`: positions, times, subjects and conditions.
 //!
-//! Owns their grammar. Does not read the log, but for the schema that a subject needs.
+//! Owns their grammar, and how a value or the reach of a log is put for people. Does not read entries.
 
 use std::str::FromStr;
 
 use landfall::history::History;
-use landfall::{FieldName, ModelDef, RecordId, RecordKey, Schema, Seq, Value};
+use landfall::{FieldName, ModelDef, RecordId, RecordKey, Schema, Seq, StorageError, Value};
 use landfall_core::{FieldType, IdPart, Scalar};
 use serde_json::Value as Json;
 
@@ -107,6 +107,24 @@ fn part(def: &ModelDef, field: &FieldName, text: &str) -> Result<IdPart, String>
         Scalar::Boolean => IdPart::Bool(text.parse().map_err(|_| wrong())?),
         _ => IdPart::Text(text.to_owned()),
     })
+}
+
+/// What a trimmed log can still answer; `None` if nothing was trimmed.
+pub(super) fn trimmed(history: &History) -> Result<Option<String>, StorageError> {
+    if !history.is_trimmed()? {
+        return Ok(None);
+    }
+    let (first, _) = history.bounds();
+    if history.is_file() {
+        return Ok(Some(format!(
+            "the log was trimmed before it was exported: the file has entries from {first} on, and no states"
+        )));
+    }
+    let before = Seq(first.0 - 1);
+    Ok(Some(format!(
+        "the log was trimmed: entries can be looked at from {first} on, states from {before} on; what led to the state of \
+         {before} is gone"
+    )))
 }
 
 /// A condition: comparisons joined by `and` as in the shell, or the JSON of the line protocol.

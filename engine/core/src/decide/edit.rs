@@ -68,6 +68,7 @@ pub fn decide_edit(
     Ok(Edited {
         mutation: mutation.seq,
         parents: parents(schema, def, &values),
+        whole: mutation.kind == MutationKind::Create,
         key,
         patch,
     })

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::convert::standard;
 use super::{Converter, Migration, MigrationMisfit, MigrationStep};
-use crate::entry::{Change, Decision, MutationRef};
+use crate::entry::{Change, Decision, MutationRef, RecordBase};
 use crate::mutation::{Mutation, MutationKind};
 use crate::names::{FieldName, ModelName};
 use crate::predicate::{Op, Predicate};
@@ -390,8 +390,7 @@ impl Carrier {
             | Change::Retried(MutationRef { key, .. })
             | Change::Discarded(MutationRef { key, .. }) => self.rename(key),
             Change::Edited(edited) => {
-                // Whether it edits a create is not said here; what a step would add to a whole record is left to the app.
-                edited.patch = self.fields(&edited.key.model, &edited.patch, false)?;
+                edited.patch = self.fields(&edited.key.model, &edited.patch, edited.whole)?;
                 edited.parents = edited
                     .parents
                     .iter()
@@ -422,11 +421,22 @@ impl Carrier {
                 self.rename(&mut remote.key)
             }
             Change::Evicted(evicted) => self.rename(&mut evicted.key),
+            Change::Base(base) => self.base(base)?,
             Change::Quarantined(quarantined) => self.rename_model(&mut quarantined.model),
             Change::Checkpoint(checkpoint) => self.rename_model(&mut checkpoint.model),
             Change::SchemaChanged(_) | Change::Cleared | Change::Opaque(_) => Some(()),
         };
         Ok(carried.map(|()| change))
+    }
+
+    fn base(&self, base: &mut RecordBase) -> Result<Option<()>, CarryFault> {
+        let model = base.key.model.clone();
+        for row in [&mut base.row, &mut base.shadow].into_iter().flatten() {
+            *row = self.fields(&model, row, true)?;
+        }
+        let carried = base.pending.iter().map(|mutation| self.mutation(mutation));
+        base.pending = carried.filter_map(Result::transpose).collect::<Result<_, _>>()?;
+        Ok(self.rename(&mut base.key))
     }
 
     fn remote(&self, model: &ModelName, remote: &mut RemoteRecord) -> Result<(), CarryFault> {

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::entry::{Change, Write};
+use crate::entry::{Change, Edited, RecordBase, Write};
 use crate::mutation::{MutationKind, Seq};
 use crate::predicate::{Op, Predicate};
 use crate::record::{FieldMap, RecordKey};
@@ -100,6 +100,63 @@ fn a_step_means_the_same_for_records_patches_and_entries() {
     let untouched = fields(&[("title", "t".into())]);
     assert_eq!(carrier.fields(&"Post".into(), &untouched, true), Ok(untouched));
     assert_eq!(carrier.touched().collect::<Vec<_>>(), ["Todo"]);
+}
+
+#[test]
+fn an_edited_create_gets_what_a_step_adds_and_an_edited_update_does_not() {
+    let edited = |whole| {
+        let patch = fields(&[("rating", 4.into())]);
+        let (key, mutation) = (RecordKey::new("Todo", "t1"), Seq(3));
+        let parents = Vec::new();
+        let edited = Edited {
+            key,
+            mutation,
+            patch,
+            parents,
+            whole,
+        };
+        match carrier().change(&Change::Edited(edited)) {
+            Ok(Some(Change::Edited(edited))) => edited.patch,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(edited(false), fields(&[("mark", "4".into())]));
+    assert_eq!(
+        edited(true),
+        fields(&[("mark", "4".into()), ("place", "here".into())])
+    );
+}
+
+#[test]
+fn a_base_is_carried_over_whole() {
+    let key = RecordKey::new("Todo", "t1");
+    let base = RecordBase {
+        key: key.clone(),
+        row: Some(fields(&[
+            ("id", "t1".into()),
+            ("rating", 4.into()),
+            ("note", "n".into()),
+        ])),
+        sync: None,
+        own_since: None,
+        shadow: None,
+        pending: Vec::new(),
+    };
+    let Ok(Some(Change::Base(carried))) = carrier().change(&Change::Base(base)) else {
+        panic!("it can be carried");
+    };
+    assert_eq!(carried.key, RecordKey::new("Task", "t1"));
+    let row = fields(&[
+        ("id", "t1".into()),
+        ("mark", "4".into()),
+        ("place", "here".into()),
+    ]);
+    assert_eq!(carried.row, Some(row));
+    // And is the state that it was taken from.
+    let schema = newer();
+    let def = schema.model("Task").expect("there");
+    let state = carried.state(def);
+    assert_eq!(RecordBase::of(carried.key.clone(), def, &state), carried);
 }
 
 #[test]

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use super::{
-    Association, EnumDef, FieldDef, FieldType, IndexDef, KeyDef, ModelApi, ModelDef, NonModelDef, Schema,
-    SchemaHash, Slot, Timestamps, topology,
+    Association, EnumDef, FieldDef, FieldType, IndexDef, KeyDef, ModelApi, ModelDef, ModelSync, NonModelDef,
+    Schema, SchemaHash, Slot, Timestamps, topology,
 };
 use crate::names::{FieldName, ModelName};
 use crate::scalar::Scalar;
@@ -286,6 +286,7 @@ fn assemble(parts: ModelParts, api: ModelApi, faults: &mut Vec<SchemaError>) -> 
         name: parts.name,
         plural_name: parts.plural_name,
         syncable: parts.syncable,
+        sync: ModelSync::of_syncable(parts.syncable),
         fields,
         key: parts.key,
         indexes: parts.indexes,

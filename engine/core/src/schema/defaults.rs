@@ -1,11 +1,8 @@
-//! What `@default` gives a field, and schemas some of whose models stay local.
+//! What `@default` gives a field.
 //!
 //! Owns the reading of the text of a default, which follows Amplify: by the type of the field.
 
-use std::sync::Arc;
-
-use super::{FieldDef, FieldType, ModelDef, Schema, build, topology};
-use crate::names::ModelName;
+use super::{FieldDef, FieldType, ModelDef};
 use crate::scalar::Scalar;
 use crate::value::Value;
 
@@ -46,27 +43,9 @@ pub(crate) fn fill_defaults(def: &ModelDef, values: &mut [Value]) {
     }
 }
 
-impl Schema {
-    /// The same schema with these models kept local: they are neither sent nor fetched.
-    ///
-    /// # Errors
-    /// The first name that is no model.
-    pub fn with_local_models(&self, models: &[ModelName]) -> Result<Self, ModelName> {
-        let mut schema = self.clone();
-        for name in models {
-            let def = schema.models.get_mut(name).ok_or_else(|| name.clone())?;
-            Arc::make_mut(def).syncable = false;
-        }
-        schema.levels = topology::levels(&schema.models);
-        schema.hash = build::hash(&schema);
-        Ok(schema)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::test_support::blog;
 
     fn field(scalar: Scalar, text: &str) -> FieldDef {
         FieldDef {
@@ -87,21 +66,5 @@ mod tests {
         assert_eq!(read(Scalar::AwsDate, "tomorrow"), None);
         assert_eq!(read(Scalar::AwsJson, "[1]"), Some(vec![1].into()));
         assert_eq!(FieldDef::scalar("f", Scalar::Int).default_value(), None);
-    }
-
-    #[test]
-    fn models_that_stay_local_are_not_synced() {
-        let schema = blog();
-        let local = schema.with_local_models(&["Comment".into()]).expect("a model");
-        assert!(!local.model("Comment").expect("there").syncable);
-        assert!(
-            !local
-                .topological_levels()
-                .iter()
-                .flatten()
-                .any(|name| name == "Comment")
-        );
-        assert_ne!(local.hash(), schema.hash());
-        assert_eq!(schema.with_local_models(&["Nobody".into()]), Err("Nobody".into()));
     }
 }

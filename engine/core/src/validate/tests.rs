@@ -330,3 +330,23 @@ fn a_relation_holds_no_value_even_inside_an_object() {
         "is a relation and holds no value of its own"
     );
 }
+
+#[test]
+fn a_record_is_as_large_as_it_may_be_and_no_larger() {
+    let schema = sample();
+    let def = schema.model("Sample").expect("just added");
+    let slot = def.slot("text").expect("there").index();
+    let mut values = row(def, "id=s1 text=x strict=[1]");
+    let others: usize = values.iter().map(Value::bytes).sum::<usize>() - 1;
+    values[slot] = "x".repeat(RECORD_BYTES_MAX - others).into();
+    assert_eq!(validate(&schema, def, &mut values), Ok(()));
+    values[slot] = "x".repeat(RECORD_BYTES_MAX - others + 1).into();
+    let refused = validate(&schema, def, &mut values).expect_err("one byte too many");
+    assert_eq!(refused.faults.len(), 1);
+    assert_eq!(refused.faults[0].path, "text");
+    let what = format!(
+        "{} bytes large, more than {RECORD_BYTES_MAX}",
+        RECORD_BYTES_MAX + 1
+    );
+    assert!(refused.to_string().contains(&what), "{refused}");
+}

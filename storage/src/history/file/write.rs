@@ -37,7 +37,7 @@ impl History {
         out: &mut dyn Write,
         redaction: Option<&Redaction>,
     ) -> Result<Exported, StorageError> {
-        let mut writer = Writer::begin(out, &self.head_of_export(redaction.is_some()))?;
+        let mut writer = Writer::begin(out, &self.head_of_export(redaction.is_some())?)?;
         let mut chain = self.start_check;
         let mut redacted = Vec::new();
         self.scan(self.start..=self.end, &mut |seq, bytes| {
@@ -61,15 +61,16 @@ impl History {
         writer.end()
     }
 
-    fn head_of_export(&self, redacted: bool) -> Head {
-        Head {
+    fn head_of_export(&self, redacted: bool) -> Result<Head, StorageError> {
+        Ok(Head {
             start: self.start,
             start_check: self.start_check,
             end: self.end,
             redacted: redacted || self.is_redacted(),
+            based: self.has_base()?,
             schema: self.schema.as_ref().map(|schema| schema_to_json(schema)),
             written_by: env!("CARGO_PKG_VERSION").to_owned(),
-        }
+        })
     }
 }
 
