@@ -13,7 +13,7 @@ use std::time::Duration;
 use actix::{ActorContext, Context};
 use tokio::sync::mpsc;
 
-use landfall_core::{Errand, Outbox, Seq};
+use landfall_core::{Errand, Outbox, Seq, planted};
 use landfall_storage::{OutboxChange, Reader};
 
 use crate::actor;
@@ -209,7 +209,9 @@ impl OutboxActor {
             for reply in std::mem::take(&mut self.draining).into_values() {
                 reply.send(true);
             }
-        } else if let Some(processor) = &self.processor {
+        } else if let Some(processor) = &self.processor
+            && !planted("sender-not-woken")
+        {
             processor.tell(MutationMessage::Wake).unwrap_or(());
         }
     }
@@ -226,7 +228,9 @@ impl Handle for OutboxActor {
         match message {
             OutboxMessage::Resume { processor } => {
                 // What an earlier sender had taken is free again: it is gone.
-                self.window = Outbox::default();
+                if !planted("taken-kept-at-resume") {
+                    self.window = Outbox::default();
+                }
                 self.complete = false;
                 self.told_empty = None;
                 self.processor = Some(processor);

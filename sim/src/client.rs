@@ -10,6 +10,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use landfall::{DataStore, DataStoreBuilder, Disk, Env, Error, Schedule, Schema};
 
@@ -29,6 +30,9 @@ const OPENINGS_MAX: u32 = 2_000;
 
 /// How long actors have to end, in virtual milliseconds: they do when they next look into their mailboxes.
 const END_MS: u64 = 10;
+
+/// Shortest time between two syncs of everything that a plan can set, in seconds.
+const FULL_SYNC_S_MIN: u64 = 1;
 
 /// Changes how each store of a client is opened.
 pub type Configure = Rc<dyn Fn(landfall::DataStoreBuilder) -> landfall::DataStoreBuilder>;
@@ -150,6 +154,11 @@ impl SimClient {
         &self.0.judge
     }
 
+    /// Whether it syncs, or would if it were switched on.
+    pub(crate) fn syncs(&self) -> bool {
+        self.0.syncs.get()
+    }
+
     /// How often its power went.
     pub fn crashes(&self) -> u64 {
         self.0.crashes.get()
@@ -214,6 +223,7 @@ impl SimClient {
             .disk(Disk::Custom(inner.disk.opener()))
             .page_size(inner.plan.page_size)
             .sync_settings(|settings| settings.mutations_per_request = inner.plan.mutations_per_request)
+            .full_sync_interval(Duration::from_secs(inner.plan.full_sync_s.max(FULL_SYNC_S_MIN)))
             .error_handler(inner.judge.error_handler());
         let builder = if inner.plan.accepts_remote {
             builder.conflict_handler(landfall::AcceptRemote)

@@ -1,11 +1,14 @@
 //! A disk that loses what was not synced, tears what was being written, and fails when it is told to.
 //!
-//! Owns [`SimDisk`], the backend of a simulated store, and [`Platter`], what is on it beneath the system's cache. Knows
-//! nothing of databases: it sees reads, writes, changes of length and syncs.
+//! Owns [`SimDisk`], the backend of a simulated store, and how its operations fail. What is on it beneath the system's
+//! cache, and what of that a power cut leaves, is `disk/platter.rs`. Knows nothing of databases: it sees reads, writes,
+//! changes of length and syncs.
 //!
 //! Invariants: 1. the same seed and the same operations give the same bytes; 2. what a successful sync covered is
 //! never lost, unless the disk was told to lie; 3. a program that was running when the power was cut can neither read
 //! nor write any more.
+
+mod platter;
 
 use std::io;
 use std::ops::Range;
@@ -13,45 +16,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use landfall_storage::{Disk, OpenBackend, StorageBackend};
 
-/// What disks write as a whole.
-pub const SECTOR: u64 = 512;
+pub use platter::{Dice, DiskOp, Platter, SECTOR, Survival};
+use platter::{apply, index};
 
 /// What a file system gives a file at a time; a full disk has none left to give.
 const BLOCK: u64 = 4_096;
-
-/// An operation that changes the disk.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DiskOp {
-    /// Bytes were written.
-    Write {
-        /// Where.
-        offset: u64,
-        /// What.
-        data: Arc<[u8]>,
-    },
-    /// The file was given this length.
-    SetLen(u64),
-    /// Everything before was to be brought to the disk.
-    Sync,
-}
-
-/// What of the unsynced operations is on the disk after a power cut.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Survival {
-    /// None of them.
-    Nothing,
-    /// All of them.
-    Everything,
-    /// Some of them, by chance, whatever their order was.
-    Some,
-    /// Some sectors of some of them.
-    Torn,
-}
-
-impl Survival {
-    /// Every way to survive.
-    pub const ALL: [Self; 4] = [Self::Nothing, Self::Everything, Self::Some, Self::Torn];
-}
 
 /// How an operation fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,128 +47,6 @@ pub struct Fault {
     pub at: Range<u64>,
     /// How they fail.
     pub kind: FaultKind,
-}
-
-/// The bytes beneath the cache of the system: what is there for sure, and what is on its way.
-#[derive(Clone, Debug, Default)]
-pub struct Platter {
-    durable: Vec<u8>,
-    unsynced: Vec<DiskOp>,
-}
-
-impl Platter {
-    /// A disk with these bytes, all of them durable.
-    pub fn of(durable: Vec<u8>) -> Self {
-        Self {
-            durable,
-            unsynced: Vec::new(),
-        }
-    }
-
-    /// Takes an operation. A sync makes all before it durable.
-    pub fn take(&mut self, op: &DiskOp) {
-        match op {
-            DiskOp::Sync => {
-                for op in std::mem::take(&mut self.unsynced) {
-                    apply(&mut self.durable, &op);
-                }
-            }
-            op => self.unsynced.push(op.clone()),
-        }
-    }
-
-    /// What is found after a power cut.
-    pub fn image(&self, survival: Survival, dice: &mut Dice) -> Vec<u8> {
-        let mut image = self.durable.clone();
-        for op in &self.unsynced {
-            match survival {
-                Survival::Nothing => {}
-                Survival::Everything => apply(&mut image, op),
-                Survival::Some => {
-                    if dice.toss() {
-                        apply(&mut image, op);
-                    }
-                }
-                Survival::Torn => tear(&mut image, op, dice),
-            }
-        }
-        image
-    }
-
-    /// A sync fails: each unsynced operation reached the disk by chance, or never will.
-    fn lose(&mut self, dice: &mut Dice) {
-        for op in std::mem::take(&mut self.unsynced) {
-            if dice.toss() {
-                apply(&mut self.durable, &op);
-            }
-        }
-    }
-}
-
-/// Applies an operation. What would lie behind the end is not there: its length never got to the disk.
-fn apply(bytes: &mut Vec<u8>, op: &DiskOp) {
-    match op {
-        DiskOp::Write { offset, data } => put(bytes, *offset, data),
-        DiskOp::SetLen(length) => bytes.resize(index(*length), 0),
-        DiskOp::Sync => {}
-    }
-}
-
-fn put(bytes: &mut [u8], offset: u64, data: &[u8]) {
-    let start = index(offset).min(bytes.len());
-    let end = (start + data.len()).min(bytes.len());
-    bytes[start..end].copy_from_slice(&data[..end - start]);
-}
-
-fn tear(bytes: &mut Vec<u8>, op: &DiskOp, dice: &mut Dice) {
-    let DiskOp::Write { offset, data } = op else {
-        if dice.toss() {
-            apply(bytes, op);
-        }
-        return;
-    };
-    let (mut at, end) = (*offset, *offset + data.len() as u64);
-    while at < end {
-        let next = ((at / SECTOR + 1) * SECTOR).min(end);
-        if dice.toss() {
-            put(bytes, at, &data[index(at - offset)..index(next - offset)]);
-        }
-        at = next;
-    }
-}
-
-fn index(offset: u64) -> usize {
-    usize::try_from(offset).expect("a simulated disk fits in memory")
-}
-
-/// Chance from a seed (SplitMix64): the same on every machine, and without a dependency.
-#[derive(Clone, Debug)]
-pub struct Dice(u64);
-
-impl Dice {
-    /// Dice of a seed.
-    pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// The next 64 bits.
-    pub fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// A number below `bound`, which is positive; the bias of the remainder is far below what a test can see.
-    pub fn below(&mut self, bound: u64) -> u64 {
-        self.roll() % bound
-    }
-
-    /// Heads or tails.
-    pub fn toss(&mut self) -> bool {
-        self.roll() >> 63 == 0
-    }
 }
 
 /// A simulated disk with one file; clones are the same disk.
@@ -550,149 +397,4 @@ impl StorageBackend for SimFile {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn disk() -> (SimDisk, SimFile) {
-        let disk = SimDisk::new(1);
-        let file = disk.backend();
-        file.set_len(4_096).expect("there is room");
-        file.write(0, &[1; 2_048]).expect("healthy");
-        file.sync_data().expect("healthy");
-        file.write(1_024, &[2; 2_048]).expect("healthy");
-        (disk, file)
-    }
-
-    fn bytes(disk: &SimDisk) -> [u8; 3] {
-        let contents = disk.contents();
-        [contents[0], contents[1_024], contents[3_000]]
-    }
-
-    #[test]
-    fn a_power_cut_keeps_what_was_synced_and_chance_decides_on_the_rest() {
-        for survival in Survival::ALL {
-            let (disk, file) = disk();
-            assert_eq!(bytes(&disk), [1, 2, 2], "readers see what was written");
-            disk.cut_power(survival);
-            let after = bytes(&disk);
-            assert_eq!(after[0], 1);
-            match survival {
-                Survival::Nothing => assert_eq!(after, [1, 1, 0]),
-                Survival::Everything => assert_eq!(after, [1, 2, 2]),
-                Survival::Some | Survival::Torn => {}
-            }
-            assert!(
-                file.read(0, &mut [0]).is_err() && file.write(0, &[9]).is_err(),
-                "the program is gone"
-            );
-            assert!(disk.backend().read(0, &mut [0]).is_ok());
-        }
-    }
-
-    #[test]
-    fn torn_writes_are_torn_between_sectors_and_the_same_seed_tears_alike() {
-        let torn = |seed: u64| {
-            let mut platter = Platter::default();
-            platter.take(&DiskOp::SetLen(8_192));
-            platter.take(&DiskOp::Sync);
-            platter.take(&DiskOp::Write {
-                offset: 256,
-                data: [7; 7_000].into(),
-            });
-            platter.image(Survival::Torn, &mut Dice::new(seed))
-        };
-        assert_eq!(torn(5), torn(5));
-        assert_ne!(torn(5), torn(6));
-        for sector in torn(5)[512..7_168].chunks(512) {
-            assert!(sector.iter().all(|byte| *byte == sector[0]), "a sector is whole");
-        }
-    }
-
-    #[test]
-    fn a_failed_sync_may_lose_what_a_later_one_does_not_bring_back() {
-        let (disk, file) = disk();
-        // Both halves are lost by chance sooner or later.
-        disk.fail(Fault {
-            at: disk.ops()..disk.ops() + 1,
-            kind: FaultKind::SyncLost,
-        });
-        assert!(file.sync_data().is_err());
-        file.sync_data().expect("later syncs succeed");
-        assert_eq!(bytes(&disk), [1, 2, 2], "readers still see it");
-        let lost = (0..64).any(|seed| {
-            let disk = SimDisk::new(seed);
-            let file = disk.backend();
-            file.set_len(512).expect("there is room");
-            file.sync_data().expect("healthy");
-            file.write(0, &[3; 512]).expect("healthy");
-            disk.fail(Fault {
-                at: disk.ops()..disk.ops() + 1,
-                kind: FaultKind::SyncLost,
-            });
-            assert!(file.sync_data().is_err());
-            file.sync_data().expect("later syncs succeed");
-            disk.cut_power(Survival::Everything);
-            disk.contents()[0] == 0
-        });
-        assert!(lost);
-    }
-
-    #[test]
-    fn faults_come_when_they_are_due_and_only_then() {
-        let (disk, file) = disk();
-        disk.fail(Fault {
-            at: disk.ops() + 1..disk.ops() + 3,
-            kind: FaultKind::Full,
-        });
-        assert!(file.write(0, &[5]).is_ok());
-        assert!(
-            file.write(0, &[6])
-                .is_err_and(|error| error.kind() == io::ErrorKind::StorageFull)
-        );
-        assert!(file.set_len(9_000).is_err());
-        assert!(file.write(0, &[7]).is_ok());
-        disk.fail(Fault {
-            at: disk.reads()..disk.reads() + 1,
-            kind: FaultKind::Read,
-        });
-        assert!(file.read(0, &mut [0]).is_err());
-        assert!(file.read(0, &mut [0]).is_ok());
-    }
-
-    #[test]
-    fn a_full_disk_lets_a_file_write_where_it_already_is() {
-        let (disk, file) = disk();
-        disk.fill();
-        assert!(file.write(0, &[5; 4_096]).is_ok());
-        assert!(file.set_len(4_097).is_err());
-        disk.heal();
-        assert!(file.set_len(4_097).is_ok());
-    }
-
-    #[test]
-    fn a_disk_that_lies_loses_what_it_was_asked_to_keep() {
-        let (disk, file) = disk();
-        disk.lie();
-        file.sync_data().expect("so it says");
-        disk.cut_power(Survival::Nothing);
-        assert_eq!(bytes(&disk), [1, 1, 0]);
-    }
-
-    #[test]
-    fn recorded_operations_make_the_same_disk_again() {
-        let disk = SimDisk::new(1);
-        disk.record();
-        let file = disk.backend();
-        file.set_len(1_000).expect("there is room");
-        file.write(10, &[4; 100]).expect("healthy");
-        file.sync_data().expect("healthy");
-        let mut platter = Platter::default();
-        for op in disk.recorded() {
-            platter.take(&op);
-        }
-        assert_eq!(
-            platter.image(Survival::Nothing, &mut Dice::new(0)),
-            disk.contents()
-        );
-    }
-}
+mod tests;

@@ -159,6 +159,19 @@ knobs! {
 }
 
 impl Knobs {
+    /// As [`Knobs::chaos`], with only the kinds of faults whose identifiers begin with one of these letters: `NS` is
+    /// everything that the network and the server can do.
+    pub fn chaos_of(kinds: &str) -> Self {
+        let mut knobs = Self::default();
+        for knob in KNOBS
+            .iter()
+            .filter(|knob| knob.id.starts_with(|kind| kinds.contains(kind)))
+        {
+            knobs.set(knob.name, knob.chaos);
+        }
+        knobs
+    }
+
     /// Sets a knob from text such as `partition=50`.
     ///
     /// # Errors

@@ -16,7 +16,9 @@ mod app;
 mod bugs;
 mod client;
 mod clock;
+pub mod crash;
 pub mod disk;
+mod exhaust;
 mod knobs;
 #[cfg(feature = "planted-defects")]
 mod mutants;
@@ -37,18 +39,19 @@ pub use app::{App, Exploration, explore};
 pub use bugs::{Bug, BugBaseError, bugs_of};
 pub use client::{Configure, SimClient};
 pub use clock::{SimClock, WALL_START_MS, WallClock, pass};
+pub use exhaust::{Counterexample, Explored, Scope, exhaust};
 pub use knobs::{KNOBS, Knob, KnobError, Knobs};
 #[cfg(feature = "planted-defects")]
-pub use mutants::{DEFECTS, Defect, Kill, hunt};
+pub use mutants::{AREAS, Area, Defect, Kill, defects, failing_plan, hunt, plant_defect, with_defect};
 pub use network::{API_KEY, Link, LinkFaults, Network, Rewrite, Trouble};
 pub use oracle::{Findings, INVARIANTS, Judge, SOMETIMES, ServerWatch, Violation};
 pub use plan::{
-    Action, ActionStep, BUSY_MS_MAX, CLIENTS_MAX, ClientPlan, Fault, FaultStep, PLAN_FORMAT, Plan, PlanError,
-    Profile, STEPS_MAX, ServerPlan, generate, generate_for,
+    Action, ActionStep, BUSY_MS_MAX, CLIENTS_DRAWN_MAX, CLIENTS_MAX, ClientPlan, Fault, FaultStep,
+    PLAN_FORMAT, Plan, PlanError, Profile, STEPS_MAX, ServerPlan, fault_scenario, generate, generate_for,
 };
 pub use random::{Seed, Stream};
 pub use report::{EXIT_INVARIANT, EXIT_LIVENESS, EXIT_NONDETERMINISM, EXIT_PANIC, exit_code, report};
-pub use run::{Outcome, RunOptions, plan_schema, run, run_with};
+pub use run::{Outcome, PHASES, RunOptions, plan_schema, run, run_with};
 pub use scenarios::{Person, Played, SCENARIOS, Scenario, Stage, play};
 pub use shrink::{Shrunk, as_test, shrink};
 pub use timeline::timeline;

@@ -5,6 +5,7 @@
 //! told) and `ledger.rs` (what the app was promised); `oracle/server.rs` at every call that the server answers;
 //! `oracle/end.rs` when everything is repaired.
 
+mod causal;
 mod end;
 mod judge;
 mod ledger;
@@ -40,7 +41,10 @@ pub const INVARIANTS: &[(&str, &str)] = &[
     ("I5", "a version never goes down within one life of a record"),
     ("I6", "a change that the server has not answered stays visible"),
     ("I7", "everything at or before a stored cursor is stored"),
-    ("I8", "the app reads what it wrote"),
+    (
+        "I8",
+        "the app reads what it wrote, and never an older version than before",
+    ),
     ("I9", "a transaction is visible as a whole or not at all"),
     ("I10", "an observer is told every change once, in order"),
     (
@@ -57,7 +61,12 @@ pub const INVARIANTS: &[(&str, &str)] = &[
     ("I16", "the log replays to what the store holds"),
     ("I17", "an index finds what a scan finds"),
     ("I18", "a write whose condition does not hold changes nothing"),
+    ("I20", "a delete takes along what belongs to the record"),
     ("I22", "no part of a client panics"),
+    (
+        "I23",
+        "no change overwrites what its author had not read without the server noticing",
+    ),
     (
         "E1",
         "after everything is repaired all become quiet within a bound",
@@ -149,6 +158,8 @@ pub struct Findings(Arc<Mutex<Found>>);
 struct Found {
     violations: Vec<Violation>,
     sometimes: BTreeMap<&'static str, u64>,
+    /// The only invariant whose violation counts.
+    only: Option<&'static str>,
     closed: bool,
 }
 
@@ -156,9 +167,15 @@ impl Findings {
     /// Notes a violation.
     pub(crate) fn violated(&self, violation: Violation) {
         let mut found = self.found();
-        if !found.closed && found.violations.len() < VIOLATIONS_MAX {
+        let counts = found.only.is_none_or(|only| only == violation.invariant);
+        if counts && !found.closed && found.violations.len() < VIOLATIONS_MAX {
             found.violations.push(violation);
         }
+    }
+
+    /// Has no violation count but those of this invariant.
+    pub(crate) fn only(&self, invariant: &'static str) {
+        self.found().only = Some(invariant);
     }
 
     /// Notes that something was seen that must be seen sometimes.

@@ -28,6 +28,8 @@ const LOOK_EVERY_MS: u64 = 250;
 /// Virtual time that whoever is busy has to finish what it does, in milliseconds.
 const FINISH_MS_MAX: u64 = 10 * 60 * 1_000;
 
+pub use inject::PHASES;
+
 /// How a plan is carried out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RunOptions {
@@ -35,6 +37,12 @@ pub struct RunOptions {
     pub echo: bool,
     /// Whether everything is kept for a timeline.
     pub record: bool,
+    /// The line of the trace at which the run ends early; nothing is repaired or compared then.
+    pub until: Option<u64>,
+    /// The only invariant whose violation counts.
+    pub only: Option<&'static str>,
+    /// Whether the clients' stores are in memory alone, where no disk can fail; power cuts lose everything then.
+    pub in_memory: bool,
 }
 
 /// What a run came to.
@@ -55,6 +63,8 @@ pub struct Outcome {
     pub crashes: u64,
     /// Faults that were brought about, by identifier.
     pub faults: BTreeMap<&'static str, u64>,
+    /// What the clients that they met were doing, one of [`PHASES`], by identifier.
+    pub phases: BTreeMap<&'static str, BTreeMap<&'static str, u64>>,
     /// What was seen that must be seen sometimes.
     pub sometimes: BTreeMap<&'static str, u64>,
     /// What was not as it must be, the first thing first.
@@ -107,18 +117,31 @@ pub fn run_with(plan: &Plan, options: RunOptions, configure: Configure) -> Outco
     if options.record {
         trace.record();
     }
-    in_virtual_time(&trace, carry_out(plan, &trace, configure))
+    if let Some(until) = options.until {
+        trace.end_at(until);
+    }
+    in_virtual_time(&trace, carry_out(plan, &trace, options, configure))
 }
 
-async fn carry_out(plan: &Plan, trace: &TraceLog, configure: Configure) -> Outcome {
+async fn carry_out(plan: &Plan, trace: &TraceLog, options: RunOptions, configure: Configure) -> Outcome {
     let setup = Setup {
         schema: Arc::clone(schema()),
         seed: Seed(plan.seed),
         server: plan.server.clone(),
         clients: plan.clients.clone(),
-        configure,
+        configure: Rc::new(move |builder| {
+            let builder = configure(builder);
+            if options.in_memory {
+                builder.disk(landfall::Disk::Memory)
+            } else {
+                builder
+            }
+        }),
     };
     let world = World::new(&setup, trace);
+    if let Some(invariant) = options.only {
+        world.findings().only(invariant);
+    }
     world.network.watch(|watch| watch.exclusive("Note"));
     let faults = inject::Faults::default();
     if let Err(error) = world.boot().await {
@@ -126,7 +149,7 @@ async fn carry_out(plan: &Plan, trace: &TraceLog, configure: Configure) -> Outco
     }
     busy(plan, &world, &faults).await;
     let before = world.now_ms();
-    if !world.findings().is_violated() {
+    if !world.findings().is_violated() && !trace.is_over() {
         world.settle().await;
     }
     world.look_at_panics();
@@ -151,13 +174,14 @@ async fn busy(plan: &Plan, world: &World, faults: &inject::Faults) {
         })
         .collect();
     let end = plan.busy_ms;
-    while world.now_ms() < end && !world.findings().is_violated() {
+    let over = || world.findings().is_violated() || world.network.trace.is_over();
+    while world.now_ms() < end && !over() {
         pass(LOOK_EVERY_MS).await;
         world.look_at_panics();
     }
     for user in users {
         let deadline = end + FINISH_MS_MAX;
-        while !user.is_finished() && world.now_ms() < deadline && !world.findings().is_violated() {
+        while !user.is_finished() && world.now_ms() < deadline && !over() {
             pass(LOOK_EVERY_MS).await;
         }
         user.abort();
@@ -188,6 +212,7 @@ pub(crate) fn outcome(
             .sum(),
         crashes: clients.iter().map(crate::client::SimClient::crashes).sum(),
         faults: faults.counts(),
+        phases: faults.phases(),
         sometimes: world.findings().sometimes(),
         violations,
         recent: trace.recent(),

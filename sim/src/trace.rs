@@ -99,6 +99,8 @@ struct Inner {
     recent: VecDeque<String>,
     echo: bool,
     closed: bool,
+    /// Number of lines after which nothing more is taken.
+    end: u64,
     recording: Option<Recording>,
 }
 
@@ -110,6 +112,7 @@ impl Default for Inner {
             recent: VecDeque::new(),
             echo: false,
             closed: false,
+            end: u64::MAX,
             recording: None,
         }
     }
@@ -119,6 +122,17 @@ impl TraceLog {
     /// Prints each line to standard error as well.
     pub fn echo(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).echo = true;
+    }
+
+    /// Takes no more than so many lines.
+    pub(crate) fn end_at(&self, line: u64) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).end = line;
+    }
+
+    /// Whether the last line that it takes was noted.
+    pub(crate) fn is_over(&self) -> bool {
+        let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.count >= inner.end
     }
 
     /// Keeps everything from here on.
@@ -148,7 +162,7 @@ impl TraceLog {
     /// Notes a line.
     pub fn note(&self, now_ms: u64, who: &str, what: &str) {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if inner.closed {
+        if inner.closed || inner.count >= inner.end {
             return;
         }
         let line = format!("{now_ms:>9} {who:<24} {what}");

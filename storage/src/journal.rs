@@ -24,7 +24,7 @@
 
 use std::io;
 
-use landfall_core::Seq;
+use landfall_core::{Seq, planted};
 use redb::StorageBackend;
 
 use crate::codec;
@@ -173,7 +173,9 @@ impl Journal {
     pub(crate) fn append(&mut self, frame: &mut Frame) -> io::Result<()> {
         let bytes = frame.seal();
         self.region.write(self.at, &bytes)?;
-        self.region.sync_data()?;
+        if !planted("journal-not-synced") {
+            self.region.sync_data()?;
+        }
         self.at += bytes.len() as u64;
         Ok(())
     }
@@ -204,6 +206,9 @@ impl Journal {
     /// The entries that follow `head`, in order: those that a crash kept from the database, whose log ends with `head`
     /// as it was just opened. The next frame goes behind them.
     pub(crate) fn recover(&mut self, head: LogHead) -> Result<Vec<Found>, StorageError> {
+        if planted("journal-not-recovered") {
+            return Ok(Vec::new());
+        }
         let mut region = vec![0; usize::try_from(self.capacity).expect("a journal fits into memory")];
         self.region.read(0, &mut region)?;
         let mut found = Vec::new();
@@ -281,7 +286,7 @@ fn frame_in(region: &[u8]) -> Option<Vec<u8>> {
         .copied()
         .collect();
     frame.truncate(length);
-    (crc_of(&frame) == u32_at(&frame, CRC_AT)).then_some(frame)
+    (crc_of(&frame) == u32_at(&frame, CRC_AT) || planted("torn-frame-accepted")).then_some(frame)
 }
 
 /// A frame is written only once the one before it is on disk. If there is one that belongs behind the end, what lies

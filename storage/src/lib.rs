@@ -28,6 +28,7 @@ mod row_cache;
 mod schema_diff;
 mod snapshot;
 mod store;
+mod sync;
 mod tables;
 #[cfg(test)]
 mod test_support;

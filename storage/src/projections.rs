@@ -137,7 +137,7 @@ impl<'t> Projections<'t> {
             after.row.as_deref(),
         );
         for (old, new) in pairs {
-            if let Some(old) = old {
+            if let Some(old) = old.filter(|_| !landfall_core::planted("index-entry-left")) {
                 self.index.remove(old.as_slice())?;
             }
             if let Some(new) = new.filter(|_| !landfall_core::planted("index-not-written")) {
@@ -242,7 +242,8 @@ impl<'t> Projections<'t> {
     pub(crate) fn clear(&mut self) -> Result<(), StorageError> {
         self.touched.note_all();
         self.records.retain(|_, _| false)?;
-        self.outbox.retain(|_, _| false)?;
+        self.outbox
+            .retain(|_, _| landfall_core::planted("clear-keeps-outbox"))?;
         self.in_flight.retain(|_, ()| false)?;
         self.index.retain(|_, ()| false)?;
         self.cursors.retain(|_, _| false)?;

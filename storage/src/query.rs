@@ -15,6 +15,8 @@ mod scan;
 mod seek;
 mod top;
 
+use std::sync::Arc;
+
 use redb::ReadableTable;
 
 use landfall_core::{
@@ -25,7 +27,7 @@ use landfall_core::{
 use crate::catalog::{Catalog, ModelEntry};
 use crate::codec::head::HeadRef;
 use crate::error::StorageError;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, record, record_of};
 use crate::tables::{INDEX, index_prefix, model_prefix, record_key_of};
 
 pub use aggregate::{GROUPS_MAX, Group, Measure};
@@ -60,6 +62,14 @@ impl Query {
     }
 }
 
+/// A record that satisfies a predicate, as it is stored.
+struct Found<'a> {
+    key: &'a [u8],
+    head: HeadRef<'a>,
+    /// The bytes of the head, where they are kept by themselves.
+    shared: Option<&'a Arc<[u8]>>,
+}
+
 impl Snapshot {
     /// The records that a query asks for.
     ///
@@ -87,10 +97,10 @@ impl Snapshot {
         if sort.is_empty() && plan.is_in_key_order() {
             let mut records = Vec::new();
             let mut seen = 0;
-            self.walk(model, &plan, &predicate, |_, head| {
+            self.walk(model, &plan, &predicate, |found| {
                 seen += 1;
                 if seen > offset {
-                    records.extend(self.record(model, head)?);
+                    records.extend(record(model, &found.head, found.shared)?);
                 }
                 Ok(seen < wanted)
             })?;
@@ -108,7 +118,7 @@ impl Snapshot {
         let predicate = self.resolve(model, predicate)?;
         let mut count = 0;
         for plan in seek::Way::choose(model, &predicate).plans() {
-            self.walk(model, plan, &predicate, |_, _| {
+            self.walk(model, plan, &predicate, |_| {
                 count += 1;
                 Ok(true)
             })?;
@@ -137,16 +147,14 @@ impl Snapshot {
         wanted: usize,
     ) -> Result<Vec<Record>, StorageError> {
         let mut top = Top::new(sort, wanted);
-        self.walk(model, plan, predicate, |key, head| {
-            if let Some(row) = head.row {
-                top.offer(key, &model.row(row)?, row, head.sync);
+        self.walk(model, plan, predicate, |found| {
+            if let Some(row) = found.head.row {
+                top.offer(found.key, &model.row(row)?, row, found.head.sync);
             }
             Ok(true)
         })?;
         let chosen = top.into_sorted().into_iter().skip(offset);
-        chosen
-            .map(|(row, sync)| self.record_of(model, &row, sync))
-            .collect()
+        chosen.map(|(row, sync)| record_of(model, &row, sync)).collect()
     }
 
     /// Calls `found` with each matching record until it returns `false`.
@@ -155,23 +163,25 @@ impl Snapshot {
         model: &ModelEntry,
         plan: &Plan,
         predicate: &BoundPredicate,
-        mut found: impl FnMut(&[u8], &HeadRef<'_>) -> Result<bool, StorageError>,
+        mut visit: impl FnMut(&Found<'_>) -> Result<bool, StorageError>,
     ) -> Result<(), StorageError> {
-        let mut visit = |key: &[u8], bytes: &[u8]| -> Result<bool, StorageError> {
-            let Some(row) = HeadRef::row_in(bytes)? else {
-                return Ok(true);
+        let mut look_at =
+            |key: &[u8], bytes: &[u8], shared: Option<&Arc<[u8]>>| -> Result<bool, StorageError> {
+                let Some(row) = HeadRef::row_in(bytes)? else {
+                    return Ok(true);
+                };
+                if predicate.matches(&model.row(row)?) {
+                    let head = HeadRef::parse(bytes)?;
+                    visit(&Found { key, head, shared })
+                } else {
+                    Ok(true)
+                }
             };
-            if predicate.matches(&model.row(row)?) {
-                found(key, &HeadRef::parse(bytes)?)
-            } else {
-                Ok(true)
-            }
-        };
         match plan {
             Plan::Key(id) => {
                 let key = record_key_of(&model.def.name, id);
                 if let Some(head) = self.head(&key)? {
-                    visit(&key, head.bytes())?;
+                    look_at(&key, head.bytes(), head.shared())?;
                 }
             }
             // A range that ends before it begins; the database need not be asked.
@@ -193,12 +203,12 @@ impl Snapshot {
                     key.extend_from_slice(keycode::skip(id, columns)?);
                     let head = self.head(&key)?;
                     let head = head.ok_or_else(|| StorageError::corrupt("an index entry names no record"))?;
-                    if !visit(&key, head.bytes())? {
+                    if !look_at(&key, head.bytes(), head.shared())? {
                         break;
                     }
                 }
             }
-            Plan::Scan => self.scan(model, &mut visit)?,
+            Plan::Scan => self.scan(model, &mut |key, head| look_at(key, head, None))?,
         }
         Ok(())
     }

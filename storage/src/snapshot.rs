@@ -42,6 +42,14 @@ impl FoundHead<'_> {
             Self::Stored(guard) => guard.value(),
         }
     }
+
+    /// The head where it is kept by itself, so that a record can hold it without copying.
+    pub(crate) fn shared(&self) -> Option<&Arc<[u8]>> {
+        match self {
+            Self::Kept(Kept::Point(head)) => Some(head),
+            Self::Kept(Kept::InRun(..)) | Self::Stored(_) => None,
+        }
+    }
 }
 
 impl std::fmt::Debug for Snapshot {
@@ -114,34 +122,9 @@ impl Snapshot {
         let model = self.catalog.model(model)?;
         let key = record_key_of(&model.def.name, id);
         match self.head(&key)? {
-            Some(head) => self.record(model, &HeadRef::parse(head.bytes())?),
+            Some(head) => record(model, &HeadRef::parse(head.bytes())?, head.shared()),
             None => Ok(None),
         }
-    }
-
-    /// The visible record of a head, with the row it was read from.
-    pub(crate) fn record(
-        &self,
-        model: &ModelEntry,
-        head: &HeadRef<'_>,
-    ) -> Result<Option<Record>, StorageError> {
-        head.row
-            .map(|row| self.record_of(model, row, head.sync))
-            .transpose()
-    }
-
-    /// The record of an encoded row, which it carries along.
-    pub(crate) fn record_of(
-        &self,
-        model: &ModelEntry,
-        row: &[u8],
-        sync: Option<SyncMetadata>,
-    ) -> Result<Record, StorageError> {
-        let values = model.decode(row)?;
-        let base = Base::of_row(codec::row::share(row));
-        Ok(Record::new(Arc::clone(&model.def), values)
-            .with_sync(sync)
-            .with_base(base))
     }
 
     /// Everything that is known of a record: what the app sees, the server's record, pending mutations.
@@ -260,4 +243,41 @@ impl Snapshot {
     pub fn verify(&self) -> Result<crate::Verification, StorageError> {
         crate::rebuild::verify(self)
     }
+}
+
+/// The visible record of a head, with the row it was read from; `shared` are the bytes of the head, if they are kept.
+pub(crate) fn record(
+    model: &ModelEntry,
+    head: &HeadRef<'_>,
+    shared: Option<&Arc<[u8]>>,
+) -> Result<Option<Record>, StorageError> {
+    let (Some(row), Some(place)) = (head.row, head.row_place()) else {
+        return Ok(None);
+    };
+    let base = match shared {
+        Some(bytes) => Base::within(Arc::clone(bytes), place),
+        None => Base::of_row(Arc::from(row)),
+    };
+    record_with(model, row, head.sync, base).map(Some)
+}
+
+/// The record of an encoded row, which it carries along.
+pub(crate) fn record_of(
+    model: &ModelEntry,
+    row: &[u8],
+    sync: Option<SyncMetadata>,
+) -> Result<Record, StorageError> {
+    record_with(model, row, sync, Base::of_row(Arc::from(row)))
+}
+
+fn record_with(
+    model: &ModelEntry,
+    row: &[u8],
+    sync: Option<SyncMetadata>,
+    base: Base,
+) -> Result<Record, StorageError> {
+    let values = model.decode(row)?;
+    Ok(Record::new(Arc::clone(&model.def), values)
+        .with_sync(sync)
+        .with_base(base))
 }

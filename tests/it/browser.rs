@@ -338,3 +338,44 @@ fn picture(browser: &Browser) {
         std::fs::write(path, shot.as_str().unwrap_or_default()).expect("the picture can be written");
     }
 }
+
+#[test]
+fn the_timeline_of_a_simulated_run_is_drawn_without_asking_anybody_for_anything() {
+    let Some(browser) = Browser::start() else { return };
+    let plan = landfall_sim::generate(3, landfall_sim::Profile::Net, None, 10_000);
+    let options = landfall_sim::RunOptions {
+        record: true,
+        ..landfall_sim::RunOptions::default()
+    };
+    let mut outcome = landfall_sim::run(&plan, options);
+    assert!(outcome.is_well(), "{:#?}", outcome.violations);
+    outcome.violations.push(landfall_sim::Violation {
+        invariant: "I1",
+        at_ms: 9_000,
+        step: 1,
+        who: plan.clients[0].name.clone(),
+        what: "something <b>made up</b>".to_owned(),
+        key: None,
+    });
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let file = folder.path().join("timeline.html");
+    std::fs::write(&file, landfall_sim::timeline(&plan, &outcome)).expect("there is room");
+    browser.open(&format!("file://{}", file.display()));
+    let count = |selector: &str| {
+        let script = format!("return document.querySelectorAll({}).length", json!(selector));
+        browser.run(&script).as_u64().unwrap_or(0)
+    };
+    assert_eq!(
+        count("line.lane"),
+        plan.clients.len() as u64 + 1,
+        "clients and server"
+    );
+    assert_eq!(count("line.violation"), 1);
+    assert!(count("rect.fault") > 0, "faults are bands");
+    assert!(count("svg line") > 100, "messages are arrows");
+    assert_eq!(count("svg b"), 0, "what is said is text, whatever it looks like");
+    // It is seen where it belongs, and works where there is no network.
+    browser.run("document.querySelector('line.violation').scrollIntoView()");
+    let fetched = browser.run("return performance.getEntriesByType('resource').length");
+    assert_eq!(fetched, json!(0));
+}

@@ -80,6 +80,8 @@ pub enum Input {
     Observe,
     /// To the storage actor: make the projections again.
     Rebuild,
+    /// To the storage actor: take old entries of the log away. A replay keeps them, but commits where this made it commit.
+    Trim,
     /// To the storage actor, outbox or hub: end.
     Halt,
     /// To the supervisor: sync so.

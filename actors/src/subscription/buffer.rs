@@ -17,7 +17,7 @@
 
 use std::collections::VecDeque;
 
-use landfall_core::{ModelName, Origin};
+use landfall_core::{ModelName, Origin, planted};
 
 use super::catalog::Item;
 use crate::storage::RemoteBatch;
@@ -80,7 +80,7 @@ impl Buffer {
             self.bytes = 0;
             return Err(Overflow { dropped });
         }
-        if landfall_core::planted("buffer-forgotten") && self.gate == Gate::Closed {
+        if planted("buffer-forgotten") && self.gate == Gate::Closed {
             return Ok(());
         }
         self.bytes += bytes;
@@ -125,6 +125,7 @@ impl Buffer {
                 Item::Bad(bad) => batch.bad.push(bad),
             }
         }
+        planted("batch-loses-last").then(|| (batch.records.len() > 1).then(|| batch.records.pop()));
         self.storing = true;
         Some(batch)
     }

@@ -168,6 +168,14 @@ impl Catalog {
     /// Reads the payload of a `data` frame.
     pub(super) fn read_data(&self, feed: Feed, payload: &str) -> Reading {
         let listed = &self.models[feed.model.0];
+        let unheard = match feed.kind {
+            SubscriptionKind::Create => "create-messages-ignored",
+            SubscriptionKind::Update => "update-messages-ignored",
+            SubscriptionKind::Delete => "delete-messages-ignored",
+        };
+        if landfall_core::planted(unheard) {
+            return Reading::Nothing;
+        }
         match read_subscription(&listed.reader, listed.documents.subscription(feed.kind), payload) {
             SubscriptionData::Record(record) => listed.admit(record),
             SubscriptionData::Bad(bad) => match (bad.fault, &bad.id) {

@@ -186,6 +186,9 @@ fn go_on(phase: Phase, input: Input) -> Option<(Phase, Vec<Effect>)> {
         (Phase::Running, Input::Gap | Input::Subscribed) if landfall_core::planted("gap-not-healed") => {
             (phase, Vec::new())
         }
+        (Phase::Draining, Input::Drained) if landfall_core::planted("outbox-stays-paused") => {
+            (Phase::Running, vec![AnnounceReady, AnswerReady { ready: true }])
+        }
         (Phase::Syncing | Phase::Draining, Input::Gap) => (Phase::Syncing, vec![Sync]),
         (Phase::Running | Phase::Resyncing | Phase::Redraining, Input::Gap) => (Phase::Resyncing, vec![Sync]),
         (Phase::Subscribing | Phase::Syncing | Phase::Draining, Input::Subscribed) => {

@@ -151,7 +151,7 @@ impl Pages {
         let Answer { page, outside } = answer;
         self.pages += 1;
         self.received += (page.items.len() + page.bad.len()) as u64;
-        if self.token.is_none() {
+        if self.token.is_none() || planted("started-at-of-last-page") {
             self.started_at_ms = page.started_at_ms;
             if let Some(seen) = &mut seen {
                 seen.started_at_ms = page.started_at_ms;
@@ -164,10 +164,15 @@ impl Pages {
             });
         }
         let next_token = page.next_token.clone().filter(|_| !planted("first-page-only"));
-        let cursor = self.advance(subject, seen.as_deref(), next_token);
+        let cursor_token = next_token.filter(|_| !planted("cursor-ahead-of-pages"));
+        let cursor = self.advance(subject, seen.as_deref(), cursor_token);
         let ticket = turn.tickets.next();
         let batch = RemoteBatch {
-            records: page.items,
+            records: if self.pages == 2 && planted("second-page-dropped") {
+                Vec::new()
+            } else {
+                page.items
+            },
             outside,
             bad: page.bad.into_iter().map(|bad| quarantined(model, bad)).collect(),
             as_of_ms: self.as_of_ms(),

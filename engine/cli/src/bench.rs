@@ -162,7 +162,7 @@ const GROUPS: [Group; 15] = [
 pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
     if let Some(directory) = &args.hold {
         return match args.subject {
-            Subject::Store => hold::run(directory).await,
+            Subject::Store | Subject::Sync => hold::run(directory).await,
             Subject::Backend => backend::hold(directory).await,
         };
     }
@@ -201,7 +201,7 @@ fn measure(args: &Args) -> miette::Result<ExitCode> {
     if let Some(path) = &args.report {
         let curves = match args.subject {
             Subject::Store => curves::measure(work.path(), args.quick, &progress)?,
-            Subject::Backend => Vec::new(),
+            Subject::Backend | Subject::Sync => Vec::new(),
         };
         std::fs::write(path, report::html(&figures, &curves, args.quick))
             .map_err(|error| miette::miette!("cannot write {}: {error}", path.display()))?;

@@ -159,6 +159,6 @@ impl From<std::io::Error> for Stop {
     }
 }
 
-fn said(error: landfall::StorageError) -> miette::Report {
+fn said(error: impl std::fmt::Display) -> miette::Report {
     miette::miette!("{error}")
 }

@@ -247,7 +247,7 @@ fn base_version(
             .seen
             .filter(|seen| !seen.deleted && seen.version <= newest.version);
         let seen = seen.map_or(NEVER_SEEN, |seen| seen.version);
-        let missed = seen < state.own_since.unwrap_or(newest.version);
+        let missed = seen < state.own_since.unwrap_or(newest.version) && !planted("stale-copy-on-newest");
         let mut slots = patch.keys().filter_map(|name| def.slot(name));
         if missed && slots.any(|slot| server[slot.index()].cmp_total(&base[slot.index()]).is_ne()) {
             // Even the newest version is not seen as a whole while a waiting edit hides a part of it.
@@ -383,10 +383,9 @@ pub fn decide_conflict(mutation: &Mutation, remote: &RemoteRecord, resolution: R
                 MutationKind::Create | MutationKind::Update => MutationKind::Update,
                 MutationKind::Delete => MutationKind::Delete,
             };
-            Decision::Retry {
-                kind,
-                patch: mutation.patch.clone(),
-            }
+            let mut patch = mutation.patch.clone();
+            planted("kept-change-loses-field").then(|| patch.pop_last());
+            Decision::Retry { kind, patch }
         }
         Resolution::Merged(fields) => {
             let patch: FieldMap = fields

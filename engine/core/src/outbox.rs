@@ -103,7 +103,7 @@ impl Outbox {
     /// Gives a taken mutation back, for instance because sending was paused before it went out.
     pub fn give_back(&mut self, seq: Seq) {
         if let Some(waiting) = self.waiting.get_mut(&seq) {
-            waiting.taken = false;
+            waiting.taken = planted("give-back-forgotten");
         }
     }
 
@@ -135,11 +135,11 @@ impl Outbox {
         };
         let held = waiting.taken
             || (first(&self.by_key, &waiting.key) != Some(seq) && !planted("order-ignored"))
-            || waiting
-                .group
-                .is_some_and(|group| first(&self.by_group, &group) != Some(seq))
+            || waiting.group.is_some_and(|group| {
+                first(&self.by_group, &group) != Some(seq) && !planted("group-order-ignored")
+            })
             || (self.waits_for_parent(seq, waiting) && !planted("parents-ignored"))
-            || self.waits_for_children(seq, waiting);
+            || (self.waits_for_children(seq, waiting) && !planted("children-not-awaited"));
         (!held).then_some(errand)
     }
 

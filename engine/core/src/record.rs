@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use serde::de::Visitor;
@@ -74,7 +75,14 @@ pub struct RemoteRecord {
 /// Opaque outside `landfall-storage`. Two bases compare equal always, so that they do not take part in equality of
 /// the models that carry them.
 #[derive(Clone, Default)]
-pub struct Base(Option<Arc<[u8]>>);
+pub struct Base(Option<SharedRow>);
+
+/// A row within bytes that others may hold as well.
+#[derive(Clone)]
+struct SharedRow {
+    bytes: Arc<[u8]>,
+    place: Range<usize>,
+}
 
 /// One instance of a model, with its values in slot order.
 #[derive(Clone, Debug)]
@@ -260,12 +268,25 @@ impl Base {
 
     /// Wraps an encoded row.
     pub fn of_row(row: Arc<[u8]>) -> Self {
-        Self(Some(row))
+        let place = 0..row.len();
+        Self::within(row, place)
+    }
+
+    /// The same for a row inside of bytes that are in memory anyway, so that it need not be copied.
+    ///
+    /// # Panics
+    /// If the place is not within the bytes: our own bug, since whoever found the row there knows where it is.
+    pub fn within(bytes: Arc<[u8]>, place: Range<usize>) -> Self {
+        assert!(
+            place.start <= place.end && place.end <= bytes.len(),
+            "a row lies within its bytes"
+        );
+        Self(Some(SharedRow { bytes, place }))
     }
 
     /// The encoded row, if the record was read from the store.
-    pub fn row(&self) -> Option<&Arc<[u8]>> {
-        self.0.as_ref()
+    pub fn row(&self) -> Option<&[u8]> {
+        self.0.as_ref().map(|row| &row.bytes[row.place.clone()])
     }
 }
 

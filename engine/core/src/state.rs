@@ -64,7 +64,11 @@ impl RecordState {
             Change::Sent(sent) => {
                 let mutation = self.pending_mut(seq, change, sent.mutation)?;
                 mutation.stage = Stage::InFlight;
-                mutation.attempts = sent.attempt;
+                mutation.attempts = if planted("attempts-not-counted") {
+                    0
+                } else {
+                    sent.attempt
+                };
             }
             Change::OutcomeUnknown(of) => self.pending_mut(seq, change, of.mutation)?.stage = Stage::Unknown,
             Change::NotApplied(of) => self.pending_mut(seq, change, of.mutation)?.stage = Stage::Queued,
@@ -119,7 +123,7 @@ impl RecordState {
 
     fn write(&mut self, def: &ModelDef, seq: Seq, write: &Write) {
         if write.queued {
-            if self.pending.is_empty() {
+            if self.pending.is_empty() && !planted("shadow-not-kept") {
                 // From here on the row runs ahead of what lies under it, so that is kept beside it.
                 self.shadow.clone_from(&self.row);
             }
@@ -139,7 +143,9 @@ impl RecordState {
             };
             match coalesce(self.pending.last_mut(), mutation) {
                 Coalesced::Append(mutation) => self.pending.push(mutation),
+                Coalesced::Folded if planted("folded-not-shown") => return,
                 Coalesced::Folded => return self.replay(def),
+                Coalesced::Cancelled if planted("cancelled-create-stays") => return self.replay(def),
                 Coalesced::Cancelled => {
                     self.pending.pop();
                     // Another writer may have made the record meanwhile: then the server's one shows again.
@@ -158,7 +164,9 @@ impl RecordState {
             fits && head.is_some_and(|head| head.stage != Stage::Unknown || is_only_ours(def, head));
         self.forget_if_taken_back(ack.mutation, &ack.remote);
         // Learnt while it still waits, so that its own values are not taken for somebody else's.
-        self.learn(def, &ack.remote, certain);
+        if !planted("answer-not-learned") {
+            self.learn(def, &ack.remote, certain);
+        }
         let alone = certain || (fits && self.is_own(ack.remote.sync));
         if !alone || self.sync != Some(ack.remote.sync) {
             self.meet(def, ack.mutation);
@@ -186,6 +194,7 @@ impl RecordState {
         self.learn(def, &conflict.remote, false);
         self.meet(def, conflict.mutation);
         match &conflict.decision {
+            Decision::AcceptRemote if planted("dropped-still-waits") => {}
             Decision::AcceptRemote => {
                 if let Some(dropped) = self.remove(conflict.mutation) {
                     self.hand_over_dropped(&dropped);
@@ -235,7 +244,9 @@ impl RecordState {
             });
         }
         self.hand_over_dropped(&dropped);
-        self.replay(def);
+        if !planted("discard-keeps-edit") {
+            self.replay(def);
+        }
     }
 
     /// Takes over a server record unless an equal or newer one is known; `answers` says that it is known to be the
@@ -271,7 +282,7 @@ impl RecordState {
         if self.pending.is_empty() {
             self.row = now;
             self.shadow = None;
-        } else if now.is_some() {
+        } else if now.is_some() && !planted("shadow-not-updated") {
             self.shadow = now;
         }
     }
@@ -376,6 +387,7 @@ fn apply_mutation(row: &mut Option<Row>, def: &ModelDef, kind: MutationKind, pat
                 merge(row, def, patch);
             }
         }
+        MutationKind::Delete if planted("delete-not-shown") => {}
         MutationKind::Delete => *row = None,
     }
 }

@@ -10,6 +10,7 @@ use landfall_actors::{
     ErrorHandler, HubMessage, OutboxMessage, Reply, StorageMessage, SupervisorMessage, SyncError,
     SyncSettings,
 };
+use landfall_storage::Retention;
 
 use crate::datastore::DataStore;
 use crate::error::Error;
@@ -84,6 +85,10 @@ fn to_storage(input: Input) -> Option<StorageMessage> {
         },
         Input::Observe => StorageMessage::Observe { reply: unheard() },
         Input::Rebuild => StorageMessage::Rebuild { reply: unheard() },
+        Input::Trim => StorageMessage::Trim {
+            retention: Retention::everything(),
+            reply: unheard(),
+        },
         _ => return None,
     })
 }

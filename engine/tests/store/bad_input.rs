@@ -160,7 +160,7 @@ async fn thousands_of_children_go_with_their_parent() {
         .await
         .unwrap();
     let post = |number: usize| {
-        let of = if number % 10 == 0 { &other } else { &blog };
+        let of = if number.is_multiple_of(10) { &other } else { &blog };
         Post::builder()
             .title(format!("t{number}"))
             .blog(of)

@@ -9,15 +9,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use landfall::{DataStore, ErrorHandler, RecordKey, Seq, SyncError, Value};
 use tokio::sync::Notify;
 
+use super::causal::Reads;
 use super::ledger::{Attempt, Ledger};
 use super::log::LogAudit;
-use super::stream::StreamFold;
+use super::stream::{Depth, StreamFold};
 use super::{Fault, Violation};
 use crate::network::Network;
 use crate::random::Stream;
 
 /// One commit in so many is followed by a replay of the whole log, which costs as much as all other checks together.
 const VERIFY_ONE_IN: u64 = 150;
+
+/// For so many entries of the log the thorough looks become rarer by one commit, so that what they cost stays in step with
+/// the length of a run.
+const ENTRIES_PER_COMMIT: u64 = 8;
 
 /// Entries of a record's story in a report.
 const STORY_MAX: usize = 200;
@@ -40,6 +45,7 @@ struct State {
     log: LogAudit,
     streams: Vec<StreamFold>,
     ledger: Ledger,
+    reads: Reads,
     /// Records whose refusals the error handler was told.
     told: BTreeMap<RecordKey, u64>,
     refused: BTreeMap<RecordKey, u64>,
@@ -162,6 +168,13 @@ impl Judge {
         self.ledger(|ledger| ledger.begin(key, text))
     }
 
+    /// A user writes a text after having read a version of its record.
+    pub(crate) fn read_before(&self, text: &str, version: Option<u64>) {
+        self.0
+            .network
+            .watch(|server| server.causality().read_before(text, version));
+    }
+
     /// Two records are written together from here on.
     pub(crate) fn pair(&self, one: RecordKey, other: RecordKey) {
         let mut state = self.state();
@@ -181,6 +194,18 @@ impl Judge {
 
     /// Looks at everything that happened since the last time.
     pub(crate) fn look(&self) {
+        let entries = self.state().log.newest().0;
+        let thorough = self.0.chance.below(VERIFY_ONE_IN + entries / ENTRIES_PER_COMMIT) == 0;
+        self.look_with(if thorough { Depth::Thorough } else { Depth::Usual });
+    }
+
+    /// Looks for the last time: everything is repaired and must be as it is to be.
+    pub(crate) fn look_last(&self) {
+        self.look_with(Depth::Last);
+    }
+
+    /// As [`Judge::look`]; unless it is a usual look, it compares everything, whatever changed, and replays the log.
+    fn look_with(&self, depth: Depth) {
         let Some(store) = self.state().store.clone() else {
             return;
         };
@@ -189,6 +214,7 @@ impl Judge {
             let mut guard = self.state();
             let state = &mut *guard;
             let network = &self.0.network;
+            let now_ms = network.clock.elapsed_ms();
             // A store whose disk fails can be read again later.
             let Ok(looked) = network.watch(|server| state.log.look(&snapshot, server, network.findings()))
             else {
@@ -196,15 +222,23 @@ impl Judge {
             };
             let mut faults = looked.faults;
             for stream in &mut state.streams {
-                faults.extend(stream.check(&store));
+                faults.extend(stream.check(&store, &looked.touched, depth, now_ms));
             }
+            network.watch(|server| {
+                looked
+                    .retried
+                    .iter()
+                    .for_each(|text| server.causality().decided(text));
+            });
             for key in &looked.refused {
                 *state.refused.entry(key.clone()).or_default() += 1;
                 state.ledger.release(key);
             }
             if looked.cleared {
                 state.ledger.release_all();
+                state.reads.forget();
             }
+            faults.extend(state.reads.check(&snapshot, &looked.touched));
             (faults, looked.touched)
         };
         faults.extend(self.0.network.watch(super::server::ServerWatch::take_faults));
@@ -221,7 +255,7 @@ impl Judge {
         }
         self.report(faults);
         self.look_at_promises(Some(touched.into_iter().collect()));
-        if self.0.chance.below(VERIFY_ONE_IN) == 0 {
+        if depth != Depth::Usual {
             self.verify(&store);
         }
     }

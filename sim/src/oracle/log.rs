@@ -3,6 +3,8 @@
 //! Owns [`LogAudit`]. It follows the log with rules of its own, far simpler than the engine's: it knows which changes
 //! the server certainly has not answered, which mutations must wait, and which versions were held; not how rows are made.
 
+mod checks;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use landfall::{
@@ -10,9 +12,9 @@ use landfall::{
     StorageError, SyncMetadata, Value,
 };
 use landfall_core::{Change, Decision, RecordState, SyncCursor, SyncKind, Write};
-use serde_json::Value as Json;
 
 use super::{Fault, Findings, ServerWatch};
+use checks::{check_conflict, check_cursor, check_edits, check_version};
 
 /// Entries that are read at a time.
 const PAGE: usize = 1_000;
@@ -24,6 +26,8 @@ pub(crate) struct LogAudit {
     records: BTreeMap<RecordKey, Shadow>,
     /// Mutations that must wait.
     expected: BTreeMap<Seq, RecordKey>,
+    /// Which records each of them refers to.
+    referring: BTreeMap<Seq, Vec<RecordKey>>,
     cursors: BTreeMap<ModelName, SyncCursor>,
     /// Whether sync is stopped, so that nothing of it may take effect.
     pub(crate) stopped: bool,
@@ -55,6 +59,8 @@ struct Batch {
     queued: Vec<(Seq, RecordKey)>,
     synced: Vec<(ModelName, i64)>,
     refused: Vec<RecordKey>,
+    /// Texts that conflicts sent out again, on a version that their author has not read.
+    retried: Vec<String>,
     cleared: bool,
     faults: Vec<Fault>,
 }
@@ -64,6 +70,8 @@ pub(crate) struct Looked {
     pub(crate) faults: Vec<Fault>,
     pub(crate) touched: BTreeSet<RecordKey>,
     pub(crate) refused: Vec<RecordKey>,
+    /// Texts that conflicts sent out again, on a version that their author has not read.
+    pub(crate) retried: Vec<String>,
     pub(crate) cleared: bool,
 }
 
@@ -139,6 +147,7 @@ impl LogAudit {
             faults: batch.faults,
             touched: batch.touched,
             refused: batch.refused,
+            retried: batch.retried,
             cleared: batch.cleared,
         })
     }
@@ -194,6 +203,7 @@ impl LogAudit {
             Change::Write(write) if write.queued => self.queued(seq, write, batch, findings),
             Change::Sent(sent) => {
                 shadow.sent.insert(sent.mutation, seq);
+                self.check_children(key, sent.mutation, batch);
             }
             Change::OutcomeUnknown(of) => {
                 findings.seen("unknown outcome");
@@ -204,20 +214,25 @@ impl LogAudit {
                 if shadow.unknown.contains(&ack.mutation) {
                     findings.seen("lost answer settled");
                 }
-                self.answered(key, ack.mutation, true, batch);
+                self.answered(key, ack.mutation, batch);
             }
             Change::Conflict(conflict) => {
                 findings.seen("conflict");
                 shadow.upset = true;
                 let live = !conflict.remote.sync.deleted;
                 shadow.met = live.then_some((conflict.mutation, conflict.remote.sync.version));
-                let dropped = conflict.decision == Decision::AcceptRemote;
-                findings.seen(if dropped {
-                    "conflict dropped"
-                } else {
-                    "conflict kept"
-                });
-                self.answered(key, conflict.mutation, dropped, batch);
+                match &conflict.decision {
+                    Decision::AcceptRemote => {
+                        findings.seen("conflict dropped");
+                        self.answered(key, conflict.mutation, batch);
+                    }
+                    // The app's change goes on as it was: these handlers merge nothing.
+                    Decision::Retry { patch, .. } => {
+                        findings.seen("conflict kept");
+                        let texts = patch.values().filter_map(Value::as_str);
+                        batch.retried.extend(texts.map(str::to_owned));
+                    }
+                }
             }
             Change::Refused(_) => {
                 findings.seen("refused");
@@ -228,7 +243,7 @@ impl LogAudit {
                 shadow.upset = true;
                 shadow.writes.clear();
                 batch.discarded.insert(key.clone());
-                self.answered(key, of.mutation, true, batch);
+                self.answered(key, of.mutation, batch);
             }
             Change::Remote(remote) => {
                 if !shadow.writes.is_empty() {
@@ -263,21 +278,43 @@ impl LogAudit {
             findings.seen("clash unseen");
         }
         shadow.writes.push((seq, write.kind, write.patch.clone()));
+        self.referring.insert(seq, write.parents.clone());
         self.expected.insert(seq, key.clone());
         batch.queued.push((seq, key.clone()));
     }
 
-    /// The server answered a mutation: what the app wrote before it was handed over may be in the answer.
-    fn answered(&mut self, key: &RecordKey, mutation: Seq, leaves: bool, batch: &mut Batch) {
+    /// The delete of a record goes out after every earlier change of another one that refers to it.
+    fn check_children(&mut self, key: &RecordKey, mutation: Seq, batch: &mut Batch) {
+        let shadow = self.records.entry(key.clone()).or_default();
+        let is_delete = |(seq, kind, _): &(Seq, MutationKind, FieldMap)| {
+            *seq == mutation && *kind == MutationKind::Delete
+        };
+        if !shadow.writes.iter().any(is_delete) {
+            return;
+        }
+        let expected = &self.expected;
+        self.referring.retain(|seq, _| expected.contains_key(seq));
+        let child = self.referring.range(..mutation).find(|(seq, parents)| {
+            parents.contains(key) && expected.get(*seq).is_some_and(|child| child != key)
+        });
+        if let Some((seq, _)) = child {
+            let what = format!(
+                "{key} is deleted on the server before {}, which belongs to it",
+                expected[seq]
+            );
+            batch.faults.push(Fault::new("I4", key, what));
+        }
+    }
+
+    /// The server answered a mutation, which leaves: what the app wrote before it was handed over may be in the answer.
+    fn answered(&mut self, key: &RecordKey, mutation: Seq, batch: &mut Batch) {
         let shadow = self.records.entry(key.clone()).or_default();
         let sent = shadow.sent.get(&mutation).copied().unwrap_or(mutation);
         shadow.writes.retain(|(seq, _, _)| *seq > sent);
-        if leaves {
-            batch.queued.retain(|(seq, _)| *seq != mutation);
-            if self.expected.remove(&mutation).is_none() {
-                let what = format!("mutation {mutation} of {key} was answered, and did not wait");
-                batch.faults.push(Fault::new("I3", key, what));
-            }
+        batch.queued.retain(|(seq, _)| *seq != mutation);
+        if self.expected.remove(&mutation).is_none() {
+            let what = format!("mutation {mutation} of {key} was answered, and did not wait");
+            batch.faults.push(Fault::new("I3", key, what));
         }
     }
 
@@ -381,132 +418,4 @@ impl LogAudit {
         faults.extend(check_edits(key, def, shadow, state));
         faults.extend(check_version(key, def, state, server));
     }
-}
-
-/// A change that met a conflict is made on the version that it met, or it would meet it again.
-fn check_conflict(key: &RecordKey, shadow: &mut Shadow, state: &RecordState) -> Option<Fault> {
-    let (mutation, version) = shadow.met.take()?;
-    let again = state.pending.iter().find(|pending| pending.seq == mutation)?;
-    let stale = again.base_version.is_none_or(|base| base < version);
-    stale.then(|| {
-        let what = format!(
-            "after a conflict with version {} of {key} it goes out on {:?}",
-            version.0, again.base_version
-        );
-        Fault::new("I11", key, what)
-    })
-}
-
-/// What the app changed last and the server has not answered is what the app sees.
-fn check_edits(
-    key: &RecordKey,
-    def: &landfall::ModelDef,
-    shadow: &Shadow,
-    state: &RecordState,
-) -> Option<Fault> {
-    let (_, newest, _) = shadow.writes.last()?;
-    let fault = |what: String| Some(Fault::new("I6", key, what));
-    let made = shadow
-        .writes
-        .iter()
-        .rposition(|(_, kind, _)| *kind == MutationKind::Create);
-    let Some(row) = &state.row else {
-        let must_be_there = *newest != MutationKind::Delete && (made.is_some() || !shadow.upset);
-        return must_be_there
-            .then_some(())
-            .and_then(|()| fault(format!("{key} is gone although its change waits")));
-    };
-    if *newest == MutationKind::Delete {
-        return fault(format!("{key} is there although its delete waits"));
-    }
-    let mut edits: BTreeMap<&str, &Value> = BTreeMap::new();
-    for (_, kind, patch) in &shadow.writes {
-        if *kind != MutationKind::Update {
-            edits.clear();
-        }
-        edits.extend(patch.iter().map(|(name, value)| (name.as_str(), value)));
-    }
-    for (name, value) in edits {
-        let shown = def.slot(name).and_then(|slot| row.get(slot.index()));
-        if shown.is_some_and(|shown| shown != value) {
-            return fault(format!(
-                "{key}.{name} shows `{}`, the app wrote `{value}` and has no answer",
-                shown.unwrap_or(&Value::Null)
-            ));
-        }
-    }
-    None
-}
-
-/// What lies under the app's changes is a version that the server made, as the server made it.
-fn check_version(
-    key: &RecordKey,
-    def: &landfall::ModelDef,
-    state: &RecordState,
-    server: &ServerWatch,
-) -> Option<Fault> {
-    let sync = state.sync?;
-    let fault = |what: String| Some(Fault::new("I12", key, what));
-    let Some(version) = server.version(key, sync) else {
-        return fault(format!(
-            "{key} has version {}, which the server never made",
-            sync.version.0
-        ));
-    };
-    if version.deleted != sync.deleted {
-        return fault(format!(
-            "{key} is held as deleted: {}, the server says {}",
-            sync.deleted, version.deleted
-        ));
-    }
-    let held = if state.pending.is_empty() {
-        state.row.as_ref()
-    } else {
-        state.shadow.as_ref()
-    };
-    let Some(row) = held.filter(|_| !sync.deleted) else {
-        let lost = state.pending.is_empty() && !sync.deleted;
-        return lost
-            .then_some(())
-            .and_then(|()| fault(format!("{key} has version {} and no row", sync.version.0)));
-    };
-    for (name, theirs) in &version.fields {
-        let Some(slot) = def.slot(name) else { continue };
-        let ours = row.get(slot.index()).map_or(Json::Null, Json::from);
-        if ours != *theirs {
-            return fault(format!(
-                "{key}.{name} is {ours} in version {}, the server made {theirs}",
-                sync.version.0
-            ));
-        }
-    }
-    None
-}
-
-/// Everything from before the time of a cursor is stored.
-fn check_cursor(
-    snapshot: &Snapshot,
-    server: &ServerWatch,
-    model: &ModelName,
-    time: i64,
-    faults: &mut Vec<Fault>,
-) -> Result<(), StorageError> {
-    for (key, version) in server.before(model, time) {
-        let held = snapshot.state(key)?.sync;
-        let stored = match held {
-            Some(held) => {
-                held.version.0 >= version.version || held.last_changed_at_ms >= version.changed_at_ms
-            }
-            // A record that was deleted before it was ever heard of need not be known.
-            None => version.deleted,
-        };
-        if !stored {
-            let what = format!(
-                "sync of {model} got as far as {time}, and version {} of {key} from {} is not stored",
-                version.version, version.changed_at_ms
-            );
-            faults.push(Fault::new("I7", key, what));
-        }
-    }
-    Ok(())
 }

@@ -11,6 +11,7 @@ use landfall_backend::{Backend, HttpReply};
 use serde_json::{Map, Value as Json};
 
 use super::Fault;
+use super::causal::Causality;
 
 /// A version of a record, as the server made it.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +20,8 @@ pub(crate) struct Version {
     pub(crate) changed_at_ms: i64,
     pub(crate) deleted: bool,
     pub(crate) fields: Map<String, Json>,
+    /// Whose call made it.
+    pub(crate) by: String,
 }
 
 /// What a call was to do.
@@ -46,6 +49,7 @@ pub struct ServerWatch {
     exclusive: Vec<String>,
     /// Records that were made while the server did not have this one, to which they refer.
     dangling: BTreeMap<RecordKey, Vec<Dangling>>,
+    causality: Causality,
     faults: Vec<Fault>,
     merges: u64,
 }
@@ -70,6 +74,7 @@ impl ServerWatch {
             applied: BTreeMap::new(),
             exclusive: Vec::new(),
             dangling: BTreeMap::new(),
+            causality: Causality::default(),
             faults: Vec::new(),
             merges: 0,
         }
@@ -140,12 +145,12 @@ impl ServerWatch {
                     self.applied(client, call.verb, &schema, key, input, record);
                 }
             }
-            _ => self.reread(now_ms, call.model, key(input)),
+            _ => self.reread(now_ms, client, call.model, key(input)),
         }
     }
 
     /// After an error the record may have been written all the same; then it is looked up.
-    fn reread(&mut self, _: i64, model: &str, key: Option<RecordKey>) {
+    fn reread(&mut self, _: i64, client: &str, model: &str, key: Option<RecordKey>) {
         let Some(key) = key else { return };
         let known = self.newest(&key).map_or(0, |version| version.version);
         let stored = self.backend.records(model).unwrap_or_default();
@@ -162,6 +167,7 @@ impl ServerWatch {
                 changed_at_ms: record.sync.last_changed_at_ms,
                 deleted: record.sync.deleted,
                 fields,
+                by: client.to_owned(),
             });
         }
     }
@@ -180,6 +186,10 @@ impl ServerWatch {
         if verb == "Update" && base.is_some_and(|base| base + 1 != version) {
             self.merges += 1;
         }
+        let unread = self
+            .causality
+            .applied(client, &key, input, self.history.get(&key));
+        self.faults.extend(unread);
         if self.exclusive.iter().any(|model| *model == *key.model) {
             self.check_marks(client, &key, input);
         }
@@ -191,6 +201,7 @@ impl ServerWatch {
             changed_at_ms: record.get("_lastChangedAt").and_then(Json::as_i64).unwrap_or(0),
             deleted: record.get("_deleted").and_then(Json::as_bool).unwrap_or(false),
             fields: record,
+            by: client.to_owned(),
         });
     }
 
@@ -244,6 +255,11 @@ impl ServerWatch {
                 self.faults.push(Fault::new("I4", &child.key, what));
             }
         }
+    }
+
+    /// What authors had read.
+    pub(crate) fn causality(&mut self) -> &mut Causality {
+        &mut self.causality
     }
 
     /// The newest version of a record.

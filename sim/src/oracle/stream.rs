@@ -2,13 +2,30 @@
 //!
 //! Owns [`StreamFold`]: the records of a model as whoever listens to its changes has to believe they are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use landfall::{
     ChangeKind, DataStore, FieldMap, Observer, Predicate, Query, Record, RecordId, RecordKey, Seq,
 };
 
 use super::Fault;
+
+/// How long an observer may be behind what readers see, in virtual milliseconds: longer than any fault of a disk.
+///
+/// While it is not known what became of a commit that the disk failed, readers may see it already, and observers are told
+/// once it is known.
+const BEHIND_MS_MAX: u64 = 3 * 60 * 1_000;
+
+/// How closely is looked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Depth {
+    /// At what has changed.
+    Usual,
+    /// At everything.
+    Thorough,
+    /// At everything, and for the last time: nothing may be behind any more.
+    Last,
+}
 
 /// An observer of one model and what it was told.
 pub(crate) struct StreamFold {
@@ -18,6 +35,8 @@ pub(crate) struct StreamFold {
     start: Seq,
     newest: Seq,
     told: BTreeMap<RecordId, FieldMap>,
+    /// Records of which it was behind when it was looked at, and since when.
+    behind: BTreeMap<RecordId, u64>,
 }
 
 impl StreamFold {
@@ -33,12 +52,21 @@ impl StreamFold {
             start,
             newest: start,
             told,
+            behind: BTreeMap::new(),
         })
     }
 
     /// Listens to what came since, and compares it with what is there.
-    pub(crate) fn check(&mut self, store: &DataStore) -> Vec<Fault> {
+    pub(crate) fn check(
+        &mut self,
+        store: &DataStore,
+        touched: &BTreeSet<RecordKey>,
+        depth: Depth,
+        now_ms: u64,
+    ) -> Vec<Fault> {
         let mut faults = Vec::new();
+        let of_model = touched.iter().filter(|key| *key.model == *self.model);
+        let mut changed: BTreeSet<RecordId> = of_model.map(|key| key.id.clone()).collect();
         while let Some(change) = self.observer.try_next() {
             let Ok(change) = change else { continue };
             let Some(id) = change.element.id() else { continue };
@@ -54,6 +82,7 @@ impl StreamFold {
                 faults.push(Fault::new("I10", &key, what));
             }
             self.newest = change.seq;
+            changed.insert(id.clone());
             let known = self.told.contains_key(&id);
             let fits = match change.kind {
                 ChangeKind::Insert => !known,
@@ -72,28 +101,49 @@ impl StreamFold {
                 ChangeKind::Insert | ChangeKind::Update => self.told.insert(id, change.element.to_fields()),
             };
         }
-        faults.extend(self.compare(store));
+        changed.extend(self.behind.keys().cloned());
+        let different = match depth {
+            Depth::Usual => self.compare_some(store, &changed),
+            Depth::Thorough | Depth::Last => self.compare_all(store),
+        };
+        let since = std::mem::take(&mut self.behind);
+        for (id, what) in different {
+            let since_ms = since.get(&id).copied().unwrap_or(now_ms);
+            if depth == Depth::Last || now_ms.saturating_sub(since_ms) > BEHIND_MS_MAX {
+                let key = RecordKey::new(self.model.as_str(), id.clone());
+                faults.push(Fault::new("I10", &key, what));
+            }
+            self.behind.insert(id, since_ms);
+        }
         faults
     }
 
-    fn compare(&self, store: &DataStore) -> Vec<Fault> {
+    /// Where the observer believes something else than what is there; nothing if the disk cannot be read now.
+    fn compare_all(&self, store: &DataStore) -> Vec<(RecordId, String)> {
         let Some(there) = records(store, &self.model) else {
             return Vec::new();
         };
-        let all = there.keys().chain(self.told.keys());
-        let different = all.filter(|id| there.get(*id) != self.told.get(*id));
-        different
-            .take(1)
-            .map(|id| {
-                let key = RecordKey::new(self.model.as_str(), id.clone());
-                let what = format!(
-                    "an observer believes that {key} is {:?}, and it is {:?}",
-                    self.told.get(id),
-                    there.get(id)
-                );
-                Fault::new("I10", &key, what)
-            })
+        let all: BTreeSet<&RecordId> = there.keys().chain(self.told.keys()).collect();
+        all.into_iter()
+            .filter_map(|id| self.difference(id, there.get(id)))
             .collect()
+    }
+
+    /// The same of some records.
+    fn compare_some(&self, store: &DataStore, ids: &BTreeSet<RecordId>) -> Vec<(RecordId, String)> {
+        let compare = |id: &RecordId| {
+            let there = store.records().get(self.model.as_str(), id).ok()?;
+            self.difference(id, there.map(|record| record.to_fields()).as_ref())
+        };
+        ids.iter().filter_map(compare).collect()
+    }
+
+    fn difference(&self, id: &RecordId, there: Option<&FieldMap>) -> Option<(RecordId, String)> {
+        let told = self.told.get(id);
+        (there != told).then(|| {
+            let what = format!("an observer believes that {id} is {told:?}, and it is {there:?}");
+            (id.clone(), what)
+        })
     }
 }
 

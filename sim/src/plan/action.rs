@@ -75,6 +75,13 @@ pub enum Action {
         /// Its number.
         board: u32,
     },
+    /// Reads a shared board, thinks, and saves what was read with a new title and number of stars.
+    Revise {
+        /// Its number.
+        board: u32,
+        /// How long the user thinks, in milliseconds.
+        hold_ms: u64,
+    },
     /// Adds to the tags of a shared board.
     Tag {
         /// Its number.
@@ -133,6 +140,7 @@ impl Action {
             Self::Pair { .. } => "pair",
             Self::Retitle { .. } => "retitle",
             Self::Star { .. } => "star",
+            Self::Revise { .. } => "revise",
             Self::Tag { .. } => "tag",
             Self::DropBoard { .. } => "drop board",
             Self::MakeList { .. } => "make list",

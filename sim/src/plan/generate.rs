@@ -7,14 +7,26 @@ use super::{Action, ActionStep, ClientPlan, Fault, FaultStep, PLAN_FORMAT, Plan,
 use crate::knobs::{KNOBS, Knobs};
 use crate::random::{Seed, Stream};
 
+/// Most clients of a plan that is drawn.
+pub const CLIENTS_DRAWN_MAX: usize = 8;
+
 /// Names of the clients, in order.
-const NAMES: [&str; 8] = ["anna", "berta", "carl", "dora", "emil", "fritz", "greta", "hugo"];
+const NAMES: [&str; CLIENTS_DRAWN_MAX] = ["anna", "berta", "carl", "dora", "emil", "fritz", "greta", "hugo"];
 
 /// Longest pause between two actions of a client, in milliseconds.
 const PAUSE_MS_MAX: u64 = 3_000;
 
 /// Shared boards and lists.
 const BOARDS: u64 = 3;
+
+/// Simulated work of a fault scenario, in milliseconds: a few faults, and what they lead to.
+const FAULT_SCENARIO_MS: u64 = 5_000;
+
+/// So many times as often as in long runs do faults begin in a fault scenario, so that none goes without.
+const FAULT_SCENARIO_RATE: u32 = 14;
+
+/// Longest time between reading a shared board and saving it, in milliseconds: long enough for others to be first.
+const REVISE_MS_MAX: u64 = 6_000;
 
 /// One fault in so many lasts ten times as long as others.
 const LONG_ONE_IN: u64 = 8;
@@ -24,7 +36,7 @@ pub fn generate(seed: u64, profile: Profile, knobs: Option<Knobs>, busy_ms: u64)
     generate_for(seed, profile, knobs, busy_ms, None)
 }
 
-/// The plan of a seed with so many clients, at most eight; as many as the seed draws if nothing is said.
+/// As [`generate`], for so many clients instead of as many as the seed would draw, up to [`CLIENTS_DRAWN_MAX`].
 pub fn generate_for(
     seed: u64,
     profile: Profile,
@@ -61,6 +73,24 @@ pub fn generate_for(
     }
 }
 
+/// Fault scenario number so-and-so: a short run under faults, one of those that every test run of the project has.
+pub fn fault_scenario(number: u64) -> Plan {
+    let profiles = [
+        Profile::Net,
+        Profile::Server,
+        Profile::Disk,
+        Profile::Life,
+        Profile::Chaos,
+    ];
+    let profile = profiles[usize::try_from(number % profiles.len() as u64).unwrap_or(0)];
+    let mut knobs = swarm(profile.knobs(), &Seed(number).stream("knobs"));
+    for knob in KNOBS {
+        let per_mille = knobs.get(knob.name).unwrap_or(0);
+        knobs.set(knob.name, (per_mille * FAULT_SCENARIO_RATE).min(1_000));
+    }
+    generate(number, profile, Some(knobs), FAULT_SCENARIO_MS)
+}
+
 /// Turns half of the knobs off: faults that are all on hide each other.
 fn swarm(mut knobs: Knobs, chance: &Stream) -> Knobs {
     for knob in KNOBS {
@@ -73,11 +103,12 @@ fn swarm(mut knobs: Knobs, chance: &Stream) -> Knobs {
 }
 
 fn clients(seed: Seed, chance: &Stream, wanted: Option<usize>) -> Vec<ClientPlan> {
-    let drawn = usize::try_from(2 + chance.below(2)).unwrap_or(2);
+    // Two or three mostly: what goes wrong between four goes wrong between three, and costs less.
+    let drawn = *chance.pick(&[2, 2, 3, 3, 4]);
     let count = wanted.unwrap_or(drawn);
     NAMES
         .iter()
-        .take(count)
+        .take(count.max(1))
         .map(|name| ClientPlan {
             name: (*name).to_owned(),
             hold_ms_max: chance.below(2) * chance.below(4),
@@ -86,6 +117,7 @@ fn clients(seed: Seed, chance: &Stream, wanted: Option<usize>) -> Vec<ClientPlan
             clock_ahead_ms: i64::try_from(chance.below(120_000)).unwrap_or(0) - 60_000,
             // Of a stream of its own, so that it changes nothing else of a seed's plan.
             mutations_per_request: *seed.stream(&format!("requests of {name}")).pick(&[1, 1, 4]),
+            full_sync_s: *chance.pick(&[86_400, 86_400, 300, 20]),
         })
         .collect()
 }
@@ -127,46 +159,47 @@ fn small(chance: &Stream, below: u64) -> u32 {
     u32::try_from(chance.below(below)).unwrap_or(0)
 }
 
+/// A shared board, mostly the first: people meet where all of them work.
+fn board(chance: &Stream) -> u32 {
+    small(chance, 2) * small(chance, BOARDS)
+}
+
 fn action(client: usize, chance: &Stream, notes: &mut u32, items: &mut u32) -> Action {
     // Recent notes are touched most, so that edits meet mutations that still wait.
     let recent = |count: u32| count.saturating_sub(small(chance, u64::from(count.min(6))));
     let own_item = |count: u32| u32::try_from(client).unwrap_or(0) * 10_000 + count;
     match chance.below(100) {
-        0..20 => {
+        0..18 => {
             *notes += 1;
             Action::Create { note: *notes }
         }
-        20..36 => Action::Update { note: recent(*notes) },
-        36..40 => Action::Chain {
+        18..32 => Action::Update { note: recent(*notes) },
+        32..36 => Action::Chain {
             note: recent(*notes),
             times: 2 + small(chance, 4),
         },
-        40..46 => Action::EditStale {
+        36..41 => Action::EditStale {
             note: recent(*notes),
             hold_ms: chance.below(8_000),
         },
-        46..49 => Action::UpdateIf {
+        41..44 => Action::UpdateIf {
             note: recent(*notes),
             above: i64::try_from(chance.below(1_000)).unwrap_or(0),
         },
-        49..54 => Action::Delete { note: recent(*notes) },
-        54..56 => Action::Create { note: recent(*notes) },
-        56..61 => Action::Pair {
+        44..49 => Action::Delete { note: recent(*notes) },
+        49..51 => Action::Create { note: recent(*notes) },
+        51..56 => Action::Pair {
             pair: small(chance, 4),
         },
-        61..67 => Action::Retitle {
-            board: small(chance, BOARDS),
+        56..62 => Action::Retitle { board: board(chance) },
+        62..66 => Action::Star { board: board(chance) },
+        66..69 => Action::Tag { board: board(chance) },
+        69..76 => Action::Revise {
+            board: board(chance),
+            hold_ms: chance.below(REVISE_MS_MAX),
         },
-        67..72 => Action::Star {
-            board: small(chance, BOARDS),
-        },
-        72..75 => Action::Tag {
-            board: small(chance, BOARDS),
-        },
-        75..76 => Action::DropBoard {
-            board: small(chance, BOARDS),
-        },
-        76..80 => Action::MakeList {
+        76..77 => Action::DropBoard { board: board(chance) },
+        77..80 => Action::MakeList {
             list: small(chance, BOARDS * 4),
         },
         80..88 => {

@@ -78,6 +78,7 @@ impl User {
                 self.edit_shared(store, "Board", &board_id(board), "stars", |_| stars)
                     .await
             }
+            Action::Revise { board, hold_ms } => self.revise(store, board, hold_ms),
             Action::Tag { board } => {
                 let tag = Value::from(self.mark());
                 let add = |old: Option<&Value>| match old {
@@ -89,7 +90,7 @@ impl User {
             }
             Action::DropBoard { board } => self.drop(store, "Board", board_id(board)).await,
             Action::MakeList { list } => self.make(store, "List", list_id(list), "title", &[]).await,
-            Action::DropList { list } => self.drop(store, "List", list_id(list)).await,
+            Action::DropList { list } => self.drop_list(store, list).await,
             Action::AddItem { list, item } => self.add_item(store, list, item).await,
             Action::EditItem { item } => {
                 let text = Value::from(self.mark());
@@ -182,6 +183,24 @@ impl User {
             record.set("text", text.clone());
             // What it came to is in the account; nobody waits for it.
             drop(user.promise(&key, Some(text), store.records().save(record)).await);
+        });
+        Ok(())
+    }
+
+    /// As [`User::edit_stale`], with a record that others change meanwhile.
+    fn revise(&mut self, store: &DataStore, board: u32, hold_ms: u64) -> Result<(), Error> {
+        let Some(mut record) = store.records().get("Board", &board_id(board))? else {
+            return Ok(());
+        };
+        let (mark, store, client) = (self.mark(), store.clone(), self.client.clone());
+        client.judge().read_before(&mark, version_of(&record));
+        record.set("title", mark.into());
+        record.set("stars", self.number());
+        actix::spawn(async move {
+            pass(hold_ms).await;
+            if store.records().save(record).await.is_ok() {
+                client.judge().ledger(Ledger::acknowledge_other);
+            }
         });
         Ok(())
     }
@@ -305,6 +324,9 @@ impl User {
             return Ok(());
         };
         let value = new(record.get(field));
+        if let Some(text) = value.as_str() {
+            self.client.judge().read_before(text, version_of(&record));
+        }
         record.set(field, value);
         store.records().save(record).await?;
         self.client.judge().ledger(Ledger::acknowledge_other);
@@ -314,6 +336,26 @@ impl User {
     async fn drop(&mut self, store: &DataStore, model: &str, id: RecordId) -> Result<(), Error> {
         store.records().delete(RecordKey::new(model, id)).await?;
         self.client.judge().ledger(Ledger::acknowledge_other);
+        Ok(())
+    }
+
+    /// Deletes a list; its items have to go with it.
+    async fn drop_list(&mut self, store: &DataStore, list: u32) -> Result<(), Error> {
+        let foreign_key = foreign_key(store)?;
+        let items = Query {
+            predicate: Predicate::field(&foreign_key, Op::Eq(list_id(list).to_string().into())),
+            ..Query::all("Item")
+        };
+        let there = store.records().get("List", &list_id(list))?.is_some();
+        let before = store.records().query(&items)?;
+        let before: Vec<RecordId> = before.iter().filter_map(Record::id).collect();
+        self.drop(store, "List", list_id(list)).await?;
+        let left = store.records().query(&items)?;
+        let mut left = left.iter().filter_map(Record::id);
+        if let Some(item) = left.find(|id| there && before.contains(id)) {
+            let what = format!("list {list} was deleted, and its item {item} is still there");
+            self.client.judge().violated("I20", &what);
+        }
         Ok(())
     }
 
@@ -351,6 +393,11 @@ fn list_id(list: u32) -> RecordId {
 
 fn item_id(item: u32) -> RecordId {
     RecordId::text(format!("item-{item}"))
+}
+
+/// The version of a record that somebody has read, if the server has it.
+fn version_of(record: &Record) -> Option<u64> {
+    record.sync().map(|sync| sync.version.0)
 }
 
 /// The field by which an item refers to its list.

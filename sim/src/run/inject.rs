@@ -16,10 +16,17 @@ use crate::network::{Link, Trouble};
 use crate::plan::{Fault, FaultStep, Plan};
 use crate::world::World;
 
+/// What a client can be doing when a fault meets it.
+pub const PHASES: [&str; 5] = ["off", "stopped", "idle", "waiting", "sending"];
+
+/// How often something happened, by identifier and by what the client was doing.
+type ByPhase = BTreeMap<&'static str, BTreeMap<&'static str, u64>>;
+
 /// Faults so far.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Faults {
     counts: Rc<RefCell<BTreeMap<&'static str, u64>>>,
+    phases: Rc<RefCell<ByPhase>>,
     over: Rc<Cell<bool>>,
 }
 
@@ -27,6 +34,20 @@ impl Faults {
     /// No fault begins from here on.
     pub(crate) fn end(&self) {
         self.over.set(true);
+    }
+
+    pub(crate) fn phases(&self) -> ByPhase {
+        self.phases.borrow().clone()
+    }
+
+    fn met(&self, id: &'static str, phase: &'static str) {
+        *self
+            .phases
+            .borrow_mut()
+            .entry(id)
+            .or_default()
+            .entry(phase)
+            .or_default() += 1;
     }
 
     pub(crate) fn counts(&self) -> BTreeMap<&'static str, u64> {
@@ -54,9 +75,34 @@ async fn at(world: World, step: FaultStep, faults: Faults) {
         .client()
         .map_or("all", |client| world.clients[client].name());
     world.note("fault", &format!("{id} {} {who}", step.fault.name()));
+    for (index, client) in world.clients.iter().enumerate() {
+        if step.fault.client().is_none_or(|met| met == index) {
+            faults.met(id, phase(client));
+        }
+    }
     match step.fault.client() {
         Some(client) => of_client(&world, client, step.fault).await,
         None => of_all(&world, step.fault).await,
+    }
+}
+
+/// What a client is doing.
+fn phase(client: &SimClient) -> &'static str {
+    let Some(store) = client.running() else {
+        return "off";
+    };
+    if !client.syncs() {
+        return "stopped";
+    }
+    // A disk that cannot be read now says nothing; then nothing is known to wait.
+    let pending = store.outbox().list(usize::MAX).unwrap_or_default();
+    let sends = pending
+        .iter()
+        .any(|mutation| mutation.stage == landfall::Stage::InFlight);
+    match (pending.is_empty(), sends) {
+        (true, _) => "idle",
+        (false, true) => "sending",
+        (false, false) => "waiting",
     }
 }
 

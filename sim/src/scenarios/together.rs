@@ -2,18 +2,29 @@
 
 use landfall::Value;
 
-use super::stage::Stage;
+use super::stage::{Person, Stage};
 use crate::network::Trouble;
 
-pub(super) async fn two_people_edit_different_fields(stage: Stage) {
+/// Anna and Berta, who share a board with a title and one field more.
+async fn with_a_board(stage: &Stage, field: &str, value: Value) -> (Person, Person) {
     let (anna, berta) = stage.people();
-    anna.sets(
-        "Board",
-        "plan",
-        &[("title", "draft".into()), ("stars", Value::Int(1))],
-    )
-    .await;
+    anna.sets("Board", "plan", &[("title", "draft".into()), (field, value)])
+        .await;
     stage.all_agree().await;
+    (anna, berta)
+}
+
+/// Anna and Berta, who share a note; Anna is where there is no network.
+async fn with_a_note_and_anna_away(stage: &Stage) -> (Person, Person) {
+    let (anna, berta) = stage.people();
+    anna.writes("note", "shared").await;
+    stage.all_agree().await;
+    anna.goes_offline();
+    (anna, berta)
+}
+
+pub(super) async fn two_people_edit_different_fields(stage: Stage) {
+    let (anna, berta) = with_a_board(&stage, "stars", Value::Int(1)).await;
     anna.goes_offline();
     anna.sets("Board", "plan", &[("title", "final".into())]).await;
     berta.sets("Board", "plan", &[("stars", Value::Int(5))]).await;
@@ -33,14 +44,7 @@ pub(super) async fn two_people_edit_different_fields(stage: Stage) {
 }
 
 pub(super) async fn a_stale_copy_is_saved(stage: Stage) {
-    let (anna, berta) = stage.people();
-    anna.sets(
-        "Board",
-        "plan",
-        &[("title", "draft".into()), ("stars", Value::Int(1))],
-    )
-    .await;
-    stage.all_agree().await;
+    let (anna, berta) = with_a_board(&stage, "stars", Value::Int(1)).await;
     let Some(mut copy) = anna.copy("Board", "plan") else {
         return stage.expect(false, "Anna has the board");
     };
@@ -113,15 +117,8 @@ pub(super) async fn a_lost_create_that_others_have_edited(stage: Stage) {
 }
 
 pub(super) async fn lists_are_not_doubled(stage: Stage) {
-    let (anna, berta) = stage.people();
     let tags = Value::List(vec!["red".into(), "round".into()]);
-    anna.sets(
-        "Board",
-        "plan",
-        &[("title", "draft".into()), ("tags", tags.clone())],
-    )
-    .await;
-    stage.all_agree().await;
+    let (anna, berta) = with_a_board(&stage, "tags", tags.clone()).await;
     anna.goes_offline();
     anna.sets("Board", "plan", &[("title", "by Anna".into())]).await;
     berta.sets("Board", "plan", &[("stars", Value::Int(3))]).await;
@@ -184,10 +181,7 @@ pub(super) async fn both_orders_of_reconnection(stage: Stage) {
 }
 
 pub(super) async fn an_edit_against_a_delete(stage: Stage) {
-    let (anna, berta) = stage.people();
-    anna.writes("note", "shared").await;
-    stage.all_agree().await;
-    anna.goes_offline();
+    let (anna, berta) = with_a_note_and_anna_away(&stage).await;
     anna.writes("note", "edited").await;
     berta.deletes("Note", "note").await;
     stage.later(10).await;
@@ -204,10 +198,7 @@ pub(super) async fn an_edit_against_a_delete(stage: Stage) {
 }
 
 pub(super) async fn a_delete_against_an_edit(stage: Stage) {
-    let (anna, berta) = stage.people();
-    anna.writes("note", "shared").await;
-    stage.all_agree().await;
-    anna.goes_offline();
+    let (anna, berta) = with_a_note_and_anna_away(&stage).await;
     anna.deletes("Note", "note").await;
     berta.writes("note", "edited").await;
     stage.later(10).await;

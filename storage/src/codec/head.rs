@@ -6,6 +6,8 @@
 //! flags u8 · [version u64 · change time i64] · [own since u64] · [row length u32 · row] · [shadow length u32 · shadow] · pending u64 ...
 //! ```
 
+use std::ops::Range;
+
 use landfall_core::{Mutation, RecordState, RecordVersion, Seq, SyncMetadata};
 
 use crate::catalog::ModelEntry;
@@ -17,12 +19,17 @@ const HAS_OWN_SINCE: u8 = 4;
 const HAS_ROW: u8 = 8;
 const HAS_SHADOW: u8 = 16;
 
+/// Bytes of the length before a row.
+const LENGTH_LEN: usize = 4;
+
 /// A head with its rows still encoded.
 #[derive(Debug, Default)]
 pub(crate) struct HeadRef<'a> {
     pub(crate) sync: Option<SyncMetadata>,
     pub(crate) own_since: Option<RecordVersion>,
     pub(crate) row: Option<&'a [u8]>,
+    /// Where in the head the row begins, if there is one.
+    row_at: usize,
     pub(crate) shadow: Option<&'a [u8]>,
     pending: &'a [u8],
 }
@@ -48,6 +55,7 @@ impl<'a> HeadRef<'a> {
         } else {
             Some(RecordVersion(u64::from_le_bytes(input.array()?)))
         };
+        let row_at = bytes.len() - input.0.len() + LENGTH_LEN;
         let row = if flags & HAS_ROW == 0 {
             None
         } else {
@@ -65,6 +73,7 @@ impl<'a> HeadRef<'a> {
             sync,
             own_since,
             row,
+            row_at,
             shadow,
             pending: input.0,
         })
@@ -101,6 +110,11 @@ impl<'a> HeadRef<'a> {
             shadow: self.shadow.map(decode).transpose()?,
             pending: self.pending().map(found).collect::<Result<_, _>>()?,
         })
+    }
+
+    /// Where in the head the row is.
+    pub(crate) fn row_place(&self) -> Option<Range<usize>> {
+        self.row.map(|row| self.row_at..self.row_at + row.len())
     }
 
     /// Sequence numbers of the pending mutations, oldest first.

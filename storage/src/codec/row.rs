@@ -7,8 +7,6 @@
 //! flags u8 · layout u16 · end offset of each value, u16 or u32 by flag · values as MessagePack; null takes no byte
 //! ```
 
-use std::sync::Arc;
-
 use serde::{Deserialize, Serialize};
 
 use landfall_core::{FieldName, FieldSource, ModelDef, ModelName, Row, Slot, Value, ValueRef};
@@ -216,6 +214,19 @@ fn encode_value(out: &mut Vec<u8>, value: &Value) {
 }
 
 fn decode_value(bytes: &[u8]) -> Result<Value, StorageError> {
+    // Short texts are most of what records hold.
+    let short = match bytes {
+        [] => return Ok(Value::Null),
+        [marker @ 0xa0..=0xbf, text @ ..] => Some((usize::from(marker & 0x1f), text)),
+        [0xd9, length, text @ ..] => Some((usize::from(*length), text)),
+        _ => None,
+    };
+    if let Some((length, text)) = short
+        && length == text.len()
+        && let Ok(text) = str::from_utf8(text)
+    {
+        return Ok(Value::String(text.to_owned()));
+    }
     Ok(match decode_ref(bytes)? {
         ValueRef::Str(text) => Value::String(text.to_owned()),
         ValueRef::Compound(value) => value.into_owned(),
@@ -248,13 +259,10 @@ fn decode_ref(bytes: &[u8]) -> Result<ValueRef<'_>, StorageError> {
     })
 }
 
-/// Copies a row so that a record can carry it.
-pub(crate) fn share(row: &[u8]) -> Arc<[u8]> {
-    Arc::from(row)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use landfall_core::{FieldDef, KeyDef, KeyKind, ModelParts, Scalar, Schema, SchemaParts, Timestamps};
 

@@ -14,7 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use landfall_core::{LogEntry, Schema, Seq, schema_to_json};
-use redb::ReadableDatabase;
+use redb::{ReadableDatabase, ReadableTableMetadata};
 
 use super::file::{Head, LogFile, LogWriter};
 use super::open::find;
@@ -47,6 +47,8 @@ pub struct LiveLog {
     check: u32,
     /// The first entry of the log when it was opened, and the check of the one before it.
     start: (Seq, u32),
+    /// Whether what was trimmed came to something that only the base in the store knows.
+    based: bool,
     schema: Arc<Schema>,
     /// The root at the last look at the database, if that has read everything.
     read_to_end_of: Option<Root>,
@@ -55,6 +57,7 @@ pub struct LiveLog {
 /// What one look at the database shows.
 struct Look {
     start: (Seq, u32),
+    based: bool,
     schema: Schema,
     entries: Vec<(Seq, Vec<u8>)>,
     complete: bool,
@@ -74,6 +77,7 @@ impl LiveLog {
             next: look.start.0,
             check: look.start.1,
             start: look.start,
+            based: look.based,
             schema: Arc::new(look.schema),
             read_to_end_of: None,
         })
@@ -124,6 +128,7 @@ impl LiveLog {
                 start_check: self.check,
                 end: Seq(self.next.0.saturating_sub(1)),
                 redacted: false,
+                based: self.based,
                 schema: Some(schema_to_json(&self.schema)),
                 written_by: env!("CARGO_PKG_VERSION").to_owned(),
             };
@@ -161,7 +166,7 @@ impl LiveLog {
                     start: look.start.0,
                 });
             }
-            self.start = look.start;
+            (self.start, self.based) = (look.start, look.based);
             at_end = look.complete;
             self.read_to_end_of = look.complete.then_some(root);
             for (seq, bytes) in look.entries {
@@ -221,8 +226,13 @@ fn look(file: &Beside, from: Seq, portion: u64) -> Result<Look, StorageError> {
         let (seq, bytes) = item?;
         entries.push((Seq(seq.value()), bytes.value().to_vec()));
     }
+    let based = match crate::base::of(&transaction)? {
+        Some(base) => !base.is_empty()?,
+        None => false,
+    };
     Ok(Look {
         start,
+        based,
         schema,
         entries,
         complete,

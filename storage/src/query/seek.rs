@@ -16,7 +16,7 @@ use crate::catalog::ModelEntry;
 use crate::codec::head::HeadRef;
 use crate::codec::row::EncodedRow;
 use crate::error::StorageError;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, record};
 
 /// Most values that are looked for one by one; a scan is quicker for more, and each costs a plan in memory.
 const SEEKS_MAX: usize = 1_024;
@@ -148,9 +148,9 @@ impl Snapshot {
     ) -> Result<(), StorageError> {
         let mut going = true;
         for plan in &way.0 {
-            self.walk(model, plan, predicate, |key, head| {
-                if let Some(row) = head.row {
-                    going = visit(key, &model.row(row)?)?;
+            self.walk(model, plan, predicate, |found| {
+                if let Some(row) = found.head.row {
+                    going = visit(found.key, &model.row(row)?)?;
                 }
                 Ok(going)
             })?;
@@ -164,7 +164,7 @@ impl Snapshot {
     /// The record at an encoded key.
     pub(super) fn record_at(&self, model: &ModelEntry, key: &[u8]) -> Result<Option<Record>, StorageError> {
         match self.head(key)? {
-            Some(head) => self.record(model, &HeadRef::parse(head.bytes())?),
+            Some(head) => record(model, &HeadRef::parse(head.bytes())?, head.shared()),
             None => Ok(None),
         }
     }

@@ -1,5 +1,7 @@
 //! `landfall sim run`, `replay` and `shrink`: running plans and showing what they came to.
 
+use std::ops::ControlFlow;
+use std::path::Path;
 use std::process::ExitCode;
 
 use indicatif::ProgressBar;
@@ -7,57 +9,65 @@ use landfall_sim::{Bug, Outcome, Plan, RunOptions, as_test, exit_code, report, r
 use miette::miette;
 use serde_json::json;
 
-use super::{ReplayArgs, RunArgs, ShrinkArgs, read_plan, write_file};
+use super::{ReplayArgs, RunArgs, ShrinkArgs, batch, read_plan, write_file};
 
 /// Runs seeds until one fails.
 pub(super) fn seeds(args: &RunArgs) -> miette::Result<ExitCode> {
-    let progress = if args.runs > 1 && !args.json {
-        ProgressBar::new(args.runs)
-    } else {
-        ProgressBar::hidden()
-    };
     let (mut failed, mut status) = (0_u64, ExitCode::SUCCESS);
-    for seed in args.seeds() {
-        let plan = args.plan(seed)?;
-        let options = RunOptions {
-            echo: args.trace,
-            record: args.html.is_some(),
-        };
+    let keeps_files = args.save_plan.is_some() || args.html.is_some();
+    let options = RunOptions {
+        echo: args.trace,
+        record: args.html.is_some(),
+        ..RunOptions::default()
+    };
+    let work = |seed| {
+        let plan = args.draw.plan(seed)?;
         let outcome = run(&plan, options);
-        if let Some(file) = &args.save_plan {
-            write_file(file, &plan.to_json())?;
-        }
-        if let Some(file) = &args.html {
-            write_file(file, &timeline(&plan, &outcome))?;
+        Ok((plan, outcome))
+    };
+    let runs = batch::each(args, "runs", work, |progress, (plan, outcome)| {
+        if keeps_files {
+            keep_files(args, &plan, &outcome)?;
         }
         progress.suspend(|| show(args, &plan, &outcome));
-        progress.inc(1);
-        if let Some(invariant) = outcome.invariant() {
-            failed += 1;
-            if failed == 1 {
-                status = ExitCode::from(exit_code(invariant));
-            }
-            if !args.keep_going {
-                break;
-            }
+        let Some(invariant) = outcome.invariant() else {
+            return Ok(ControlFlow::Continue(()));
+        };
+        failed += 1;
+        if failed == 1 {
+            status = ExitCode::from(exit_code(invariant));
         }
-    }
-    progress.finish_and_clear();
-    if args.runs > 1 && !args.json {
-        println!("{} runs, {failed} failed", args.runs);
+        Ok(if args.keep_going {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
+        })
+    })?;
+    if runs > 1 && !args.json {
+        println!("{runs} runs, {failed} failed");
     }
     Ok(status)
+}
+
+fn keep_files(args: &RunArgs, plan: &Plan, outcome: &Outcome) -> miette::Result<()> {
+    if let Some(file) = &args.save_plan {
+        write_file(file, &plan.to_json())?;
+    }
+    if let Some(file) = &args.html {
+        write_file(file, &timeline(plan, outcome))?;
+    }
+    Ok(())
 }
 
 fn show(args: &RunArgs, plan: &Plan, outcome: &Outcome) {
     if args.json {
         return println!("{}", to_json(plan, outcome));
     }
-    if args.runs == 1 || !outcome.is_well() {
+    if (args.runs == 1 && args.time.is_none()) || !outcome.is_well() {
         println!("{}", in_a_line(plan, outcome));
     }
     if !outcome.is_well() {
-        print!("{}", report(plan, &args.again(plan.seed)));
+        print!("{}", report(plan, &args.draw.again(plan.seed)));
     }
 }
 
@@ -85,12 +95,26 @@ fn in_a_line(plan: &Plan, outcome: &Outcome) -> String {
     )
 }
 
-/// Runs a plan from a file.
+/// Runs a plan from a file or a seed.
 pub(super) fn replay(args: &ReplayArgs) -> miette::Result<ExitCode> {
-    let plan = read_plan(&args.file)?;
+    args.draw.plant.put()?;
+    let (plan, again) = match args.plan.parse::<u64>() {
+        Ok(seed) => (args.draw.plan(seed)?, args.draw.again(seed)),
+        Err(_) => (
+            read_plan(Path::new(&args.plan))?,
+            format!(
+                "landfall sim replay {}{} --trace",
+                args.plan,
+                args.draw.plant.given()
+            ),
+        ),
+    };
     let options = RunOptions {
         echo: args.trace,
         record: args.html.is_some(),
+        until: args.until,
+        only: args.only,
+        ..RunOptions::default()
     };
     let outcome = run(&plan, options);
     if let Some(file) = &args.html {
@@ -100,13 +124,13 @@ pub(super) fn replay(args: &ReplayArgs) -> miette::Result<ExitCode> {
     let Some(invariant) = outcome.invariant() else {
         return Ok(ExitCode::SUCCESS);
     };
-    let again = format!("landfall sim replay {} --trace", args.file.display());
     print!("{}", report(&plan, &again));
     Ok(ExitCode::from(exit_code(invariant)))
 }
 
 /// Makes a plan smaller.
 pub(super) fn shrink(args: &ShrinkArgs) -> miette::Result<ExitCode> {
+    args.plant.put()?;
     let plan = read_plan(&args.file)?;
     let progress = ProgressBar::new_spinner();
     let shrunk = landfall_sim::shrink(&plan, args.tries, &mut |runs, size| {
@@ -148,7 +172,11 @@ pub(super) fn shrink(args: &ShrinkArgs) -> miette::Result<ExitCode> {
         "{}",
         report(
             &shrunk.plan,
-            &format!("landfall sim replay {} --trace", out.display())
+            &format!(
+                "landfall sim replay {}{} --trace",
+                out.display(),
+                args.plant.given()
+            )
         )
     );
     Ok(ExitCode::SUCCESS)

@@ -109,6 +109,7 @@ impl std::error::Error for ValueFault {}
 ///
 /// # Errors
 /// A value that does not fit, with the names of the model and of the field; missing values are null.
+#[inline]
 pub fn take_value<T: FieldValue>(
     values: &mut vec::IntoIter<Value>,
     model: &'static str,

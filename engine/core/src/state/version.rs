@@ -100,7 +100,7 @@ impl RecordState {
             }
             if clashes(&self.pending[..=index]) {
                 clash = true;
-                if index > 0 {
+                if index > 0 && !planted("clash-not-pinned") {
                     self.pending[index].base_version.get_or_insert(stale);
                 }
             }

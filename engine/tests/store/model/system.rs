@@ -73,7 +73,7 @@ async fn open(disk: &Kept, local: bool, version: usize) -> DataStore {
     }
     let opened = migrations(version)
         .into_iter()
-        .fold(builder, |builder, migration| builder.migrate(migration))
+        .fold(builder, landfall::DataStoreBuilder::migrate)
         .open()
         .await;
     opened.unwrap_or_else(|error| panic!("version {version} does not open: {error}"))
@@ -221,14 +221,16 @@ impl System {
         let as_set = |keys: &[RecordKey]| keys.iter().cloned().collect::<BTreeSet<_>>();
         assert_eq!(as_set(&deleted), as_set(&gone), "what is deleted with a record");
         assert_eq!(deleted.len(), gone.len());
-        let is_delete = |at: usize| writes[at].kind == MutationKind::Delete;
-        for parent in (0..writes.len()).filter(|at| is_delete(*at)) {
-            let key = &writes[parent].key;
+        for (at, parent) in writes.iter().enumerate() {
+            if parent.kind != MutationKind::Delete {
+                continue;
+            }
             let mut untouched = BTreeSet::new();
-            for child in parent + 1..writes.len() {
-                let first = untouched.insert(&writes[child].key);
-                let orphan = first && is_delete(child) && writes[child].parents.contains(key);
-                assert!(!orphan, "{key} is deleted before {}", writes[child].key);
+            for child in &writes[at + 1..] {
+                let first = untouched.insert(&child.key);
+                let is_delete = child.kind == MutationKind::Delete;
+                let orphan = first && is_delete && child.parents.contains(&parent.key);
+                assert!(!orphan, "{} is deleted before {}", parent.key, child.key);
             }
         }
         let groups: BTreeSet<_> = writes.iter().map(|write| write.group).collect();
@@ -241,7 +243,7 @@ impl System {
         let explained = records.explain(query);
         let plan = explained
             .as_ref()
-            .map_or_else(|error| error.to_string(), |it| it.plan.clone());
+            .map_or_else(ToString::to_string, |it| it.plan.clone());
         let found = records
             .query(query)
             .unwrap_or_else(|error| panic!("{error}: {query:?}"));

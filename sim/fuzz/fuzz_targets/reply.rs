@@ -1,0 +1,4 @@
+//! Hands what libFuzzer makes up to `landfall_fuzz::reply`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| landfall_fuzz::reply(data));
