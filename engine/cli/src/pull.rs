@@ -35,13 +35,20 @@ pub(crate) struct Args {
         default_value = "da2-landfall"
     )]
     api_key: String,
+    /// Token to present instead, of a user pool, an OpenID Connect provider or for a Lambda authorizer.
+    #[arg(long, value_name = "TOKEN", env = "LANDFALL_TOKEN", hide_env_values = true)]
+    token: Option<String>,
     /// File to write; standard output by default.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
 
 pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
-    let endpoint = Endpoint::new(&args.endpoint, Authorization::api_key(args.api_key)).into_diagnostic()?;
+    let authorization = match args.token.filter(|token| !token.is_empty()) {
+        Some(token) => Authorization::fixed_token(token),
+        None => Authorization::api_key(args.api_key),
+    };
+    let endpoint = Endpoint::new(&args.endpoint, authorization).into_diagnostic()?;
     let transport = HttpTransport::new(endpoint).into_diagnostic()?;
     let api = ask(&transport).await?;
     let pulled = models::pull(&api)?;
@@ -69,7 +76,7 @@ async fn ask(transport: &dyn Transport) -> miette::Result<Api> {
     let reply = transport.execute(request).await.into_diagnostic()?;
     if reply.status != 200 {
         return Err(miette::miette!(
-            "the API answered with status {}; check the endpoint and the key",
+            "the API answered with status {}; check the endpoint, and --api-key or --token",
             reply.status
         ));
     }

@@ -1,6 +1,7 @@
 //! `landfall serve`: the AppSync-compatible backend on an address of this machine.
 
 mod auth;
+mod given;
 mod hosting;
 mod secret;
 mod token;
@@ -13,8 +14,8 @@ use std::time::Duration;
 
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 use landfall_backend::{
-    Backend, BackendConfig, ConflictHandlers, ConflictStrategy, ConflictWebhook, ServeOptions, ServerHandle,
-    os_entropy,
+    Backend, BackendConfig, BackendError, ConflictHandlers, ConflictStrategy, ConflictWebhook, ServeOptions,
+    ServerHandle, os_entropy,
 };
 use landfall_core::Schema;
 use landfall_storage::kv::KvStore;
@@ -199,10 +200,14 @@ async fn host(
     options: ServeOptions,
 ) -> miette::Result<Running> {
     let kv = match data {
-        Some(directory) => KvStore::open(directory),
-        None => KvStore::in_memory(),
+        Some(directory) => KvStore::open(directory).map_err(|error| {
+            miette::miette!("{error}").wrap_err(format!(
+                "the tables cannot be kept in the directory {} (--data)",
+                directory.display()
+            ))
+        })?,
+        None => KvStore::in_memory().map_err(|error| miette::miette!("{error}"))?,
     };
-    let kv = kv.map_err(|error| miette::miette!("{error}"))?;
     let backend =
         Backend::new(schema, config, kv, os_entropy()).map_err(|error| miette::miette!("{error}"))?;
     for warning in backend.unreachable_models() {
@@ -210,7 +215,10 @@ async fn host(
     }
     let handle = landfall_backend::serve_with(address, Arc::new(backend), options)
         .await
-        .map_err(|error| miette::miette!("{error} (--port 0 picks a free one)"))?;
+        .map_err(|error| match error {
+            BackendError::Listen { .. } => miette::miette!("{error} (--port 0 picks a free one)"),
+            other => miette::miette!("{other}"),
+        })?;
     Ok(Running {
         url: handle.endpoint(),
         handle,
@@ -228,6 +236,11 @@ pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
     let schema = Arc::new(schema_file::read(path)?);
     let config = args.config(&schema)?;
     let options = args.hosting.options(&config.api_keys)?;
+    if args.auth.takes_dev_tokens() && !args.hosting.host().is_loopback() {
+        eprintln!(
+            "warning: whoever has the secret of the development tokens can be any user; leave --dev-tokens out here"
+        );
+    }
     let address = SocketAddr::from((args.hosting.host(), args.port));
     let mut signals = Signals::new()?;
     let running = host(schema, config, args.data.as_deref(), address, options).await?;
@@ -329,6 +342,13 @@ mod tests {
         );
     }
 
+    #[test]
+    fn a_server_to_develop_against_is_for_this_machine_only() {
+        let line = ["serve", "--schema", "s.graphql", "--dev", "--host", "0.0.0.0"];
+        let refused = Command::parse_from(line).args.hosting.options(&[]).unwrap_err();
+        assert!(refused.to_string().contains("leave --host out"), "{refused}");
+    }
+
     #[tokio::test]
     async fn flags_that_make_no_sense_say_what_would() {
         for (flags, hint) in [
@@ -344,6 +364,8 @@ mod tests {
                 "begin with http",
             ),
             (&["--conflict-webhook", "http://host"], "--conflict handler"),
+            (&["--api-key", ""], "at least one character"),
+            (&["--cors-origin", "*"], "https://app.example.com"),
         ] {
             let refused = config(flags).unwrap_err();
             assert!(refused.contains(hint), "{refused}");

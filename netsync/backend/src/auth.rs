@@ -40,6 +40,6 @@ pub(crate) use identity::{Caller, Provider};
 pub use issue::{DevIssuer, TokenRequest};
 pub(crate) use refusal::AuthRefused;
 pub(crate) use rules::{ModelRules, Operation};
-pub use settings::{AuthMode, AuthSettings, AuthorizerSettings, IamSettings};
+pub use settings::{AuthMode, AuthSettings, AuthorizerSettings, IamSettings, PatternFault, TokenPattern};
 pub use tokens::{KeyFault, TokenIssuer, TokenKeys};
 pub use webhook::Webhook;

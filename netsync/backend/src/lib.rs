@@ -30,7 +30,7 @@ mod sync;
 pub use auth::{
     ApiKey, AuthMode, AuthSettings, Authorizer, AuthorizerAnswer, AuthorizerContext, AuthorizerFault,
     AuthorizerRequest, AuthorizerSettings, DevIssuer, IamCredential, IamRole, IamSettings, IamSigner,
-    KeyFault, TokenIssuer, TokenKeys, TokenRequest, Webhook,
+    KeyFault, PatternFault, TokenIssuer, TokenKeys, TokenPattern, TokenRequest, Webhook,
 };
 pub use compile::CompiledSchema;
 pub use config::{

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use landfall_backend::{Backend, BackendConfig, HttpCall, SeededEntropy};
+use landfall_backend::{Backend, BackendConfig, DevIssuer, HttpCall, SeededEntropy, TokenRequest};
 use landfall_storage::kv::KvStore;
 
 use super::introspection::{Api, request};
@@ -191,6 +192,7 @@ async fn a_schema_is_pulled_over_http_into_a_file() {
     let args = |key: &str| Args {
         endpoint: running.url().to_owned(),
         api_key: key.to_owned(),
+        token: None,
         out: Some(file.clone()),
     };
     run(args(KEY)).await.unwrap();
@@ -202,4 +204,43 @@ async fn a_schema_is_pulled_over_http_into_a_file() {
         "{refused}"
     );
     running.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_token_is_presented_where_there_is_no_key() {
+    let issuer = DevIssuer::new(&[7; 32]).unwrap();
+    let mut config = BackendConfig::default();
+    config.auth.issuers.push(issuer.settings());
+    let schema = Arc::new(landfall_codegen::parse_sdl("schema.graphql", EXAMPLE).unwrap());
+    let kv = KvStore::in_memory().unwrap();
+    let backend = Backend::new(schema, config, kv, SeededEntropy::new(1)).unwrap();
+    let server = landfall_backend::serve(([127, 0, 0, 1], 0).into(), Arc::new(backend))
+        .await
+        .unwrap();
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let token = issuer.issue(&TokenRequest {
+        user: "alice".to_owned(),
+        sub: None,
+        groups: Vec::new(),
+        now_ms: i64::try_from(since_epoch.as_millis()).unwrap(),
+        lifetime_s: 60,
+    });
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("pulled.graphql");
+    let args = |token: Option<&str>| Args {
+        endpoint: server.endpoint(),
+        api_key: KEY.to_owned(),
+        token: token.map(str::to_owned),
+        out: Some(file.clone()),
+    };
+    for other in [None, Some("forged")] {
+        let refused = run(args(other)).await.unwrap_err().to_string();
+        assert!(
+            refused.contains("status 401") && refused.contains("--token"),
+            "{refused}"
+        );
+    }
+    run(args(Some(&token))).await.unwrap();
+    assert!(std::fs::read_to_string(&file).unwrap().contains("@model"));
+    server.shutdown().await;
 }

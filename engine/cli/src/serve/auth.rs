@@ -8,19 +8,19 @@ use std::sync::Arc;
 use clap::Args as ClapArgs;
 use landfall_backend::{
     ApiKey, AuthMode, AuthSettings, AuthorizerSettings, BackendConfig, DevIssuer, IamCredential, IamRole,
-    IamSettings, TokenIssuer, TokenKeys, Webhook,
+    IamSettings, TokenIssuer, TokenKeys, TokenPattern, Webhook,
 };
 use miette::{Context as _, IntoDiagnostic as _, miette};
 use serde::Deserialize;
 
 use super::hosting::WELL_KNOWN_API_KEY;
-use super::secret;
+use super::{given, secret};
 
 /// How callers say who they are.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct AuthArgs {
     /// Key that clients must present; `da2-landfall` unless `--auth` is given.
-    #[arg(long, value_name = "KEY", env = "LANDFALL_API_KEY", hide_env_values = true)]
+    #[arg(long, value_name = "KEY", env = "LANDFALL_API_KEY", hide_env_values = true, value_parser = given::api_key)]
     api_key: Option<String>,
     /// JSON file that says whom to let in: API keys, user pools, OpenID Connect, IAM, an authorizer.
     #[arg(long, value_name = "FILE")]
@@ -33,6 +33,11 @@ pub(crate) struct AuthArgs {
 }
 
 impl AuthArgs {
+    /// Whether tokens count that anybody with a file can issue.
+    pub(super) fn takes_dev_tokens(&self) -> bool {
+        self.dev_tokens
+    }
+
     /// A backend's settings with these identities.
     pub(super) fn config(&self) -> miette::Result<BackendConfig> {
         let mut config = match &self.auth {
@@ -128,6 +133,7 @@ struct LambdaEntry {
     url: String,
     #[serde(default = "five_minutes")]
     ttl_seconds: u32,
+    token_pattern: Option<String>,
 }
 
 fn five_minutes() -> u32 {
@@ -164,7 +170,7 @@ fn parse(text: &str, beside: &Path) -> miette::Result<BackendConfig> {
                 Mode::Lambda => AuthMode::Lambda,
             },
             issuers,
-            iam: file.iam.map(IamEntry::settings).unwrap_or_default(),
+            iam: file.iam.map(IamEntry::settings).transpose()?.unwrap_or_default(),
             authorizer: file.lambda.map(LambdaEntry::settings).transpose()?,
         },
         ..BackendConfig::default()
@@ -173,7 +179,7 @@ fn parse(text: &str, beside: &Path) -> miette::Result<BackendConfig> {
 
 impl KeyEntry {
     fn key(&self) -> miette::Result<ApiKey> {
-        let key = ApiKey::new(&self.key);
+        let key = ApiKey::new(given::api_key(&self.key).map_err(|fault| miette!("`apiKeys`: {fault}"))?);
         let Some(text) = &self.expires_at else {
             return Ok(key);
         };
@@ -219,7 +225,21 @@ impl IssuerEntry {
 }
 
 impl IamEntry {
-    fn settings(self) -> IamSettings {
+    fn settings(self) -> miette::Result<IamSettings> {
+        for entry in &self.credentials {
+            let parts = [&entry.access_key_id, &entry.secret_access_key];
+            if parts
+                .into_iter()
+                .chain(&entry.session_token)
+                .any(|part| part.trim().is_empty())
+            {
+                // A signature with an empty secret is one that everybody can make.
+                return Err(miette!(
+                    "the credential `{}` of `iam` is incomplete; give accessKeyId, secretAccessKey and, if there is one, sessionToken",
+                    entry.access_key_id
+                ));
+            }
+        }
         let credential = |entry: CredentialEntry| {
             let role = match entry.role {
                 Role::Authenticated => IamRole::Authenticated,
@@ -232,11 +252,11 @@ impl IamEntry {
                 None => credential,
             }
         };
-        IamSettings {
+        Ok(IamSettings {
             region: self.region,
             credentials: self.credentials.into_iter().map(credential).collect(),
             access_everywhere: self.access_everywhere,
-        }
+        })
     }
 }
 
@@ -246,6 +266,12 @@ impl LambdaEntry {
         Ok(AuthorizerSettings {
             authorizer: Arc::new(webhook),
             ttl_s: self.ttl_seconds,
+            token_pattern: self
+                .token_pattern
+                .as_deref()
+                .map(TokenPattern::new)
+                .transpose()
+                .into_diagnostic()?,
         })
     }
 }
@@ -267,7 +293,7 @@ mod tests {
                 "userPools": [{ "issuer": "https://a", "audiences": ["x"], "secret": "hidden hidden hidden hidden hidden" }],
                 "oidc": [{ "issuer": "https://b", "jwks": { "keys": [{ "kty": "oct", "k": "aGlkZGVuIGhpZGRlbiBoaWRkZW4gaGlkZGVuIGhpZGRlbg" }] } }],
                 "iam": { "region": "eu-west-1", "credentials": [{ "accessKeyId": "A", "secretAccessKey": "hidden", "role": "authenticated" }] },
-                "lambda": { "url": "http://127.0.0.1:1/authorize" }
+                "lambda": { "url": "http://127.0.0.1:1/authorize", "tokenPattern": "^doorman-" }
             }"#,
         )
         .unwrap();
@@ -275,7 +301,11 @@ mod tests {
         assert_eq!(config.auth.default_mode, AuthMode::UserPool);
         assert_eq!(config.auth.issuers.len(), 2);
         assert_eq!(config.auth.iam.credentials.len(), 1);
-        assert_eq!(config.auth.authorizer.as_ref().unwrap().ttl_s, 300);
+        let authorizer = config.auth.authorizer.as_ref().unwrap();
+        assert_eq!(
+            (authorizer.ttl_s, authorizer.token_pattern.is_some()),
+            (300, true)
+        );
         assert!(!format!("{config:?}").contains("hidden"));
     }
 
@@ -299,6 +329,15 @@ mod tests {
                 "none.json",
             ),
             (r#"{"lambda": {"url": "ftp://x"}}"#, "http"),
+            (
+                r#"{"lambda": {"url": "http://x", "tokenPattern": "("}}"#,
+                "no pattern",
+            ),
+            (r#"{"apiKeys": [{"key": ""}]}"#, "at least one character"),
+            (
+                r#"{"iam": {"credentials": [{"accessKeyId": "A", "secretAccessKey": ""}]}}"#,
+                "incomplete",
+            ),
             (r#"{"defaultMode": "magic"}"#, "magic"),
         ] {
             let error = parsed(text).expect_err(text);

@@ -26,7 +26,7 @@ pub(crate) struct Hosting {
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
     /// Origin whose pages may call, such as https://app.example.com; repeat it for more. By default any may.
-    #[arg(long, value_name = "ORIGIN")]
+    #[arg(long, value_name = "ORIGIN", value_parser = super::given::origin)]
     cors_origin: Vec<String>,
     /// Answer /metrics for Prometheus.
     #[arg(long)]
@@ -61,6 +61,11 @@ impl Hosting {
             return Err(miette::miette!(
                 "everybody knows the key {WELL_KNOWN_API_KEY}; give one of your own (--api-key or LANDFALL_API_KEY) to be \
                  reached from other machines"
+            ));
+        }
+        if self.dev && !self.host.is_loopback() {
+            return Err(miette::miette!(
+                "a server to develop against (--dev) listens on this machine only; leave --host out, or --dev"
             ));
         }
         let mut options = ServeOptions::default();

@@ -7,19 +7,19 @@ use clap::Args as ClapArgs;
 use landfall_backend::{DevIssuer, TokenRequest};
 use miette::IntoDiagnostic as _;
 
-use super::secret;
+use super::{given, secret};
 
 /// Prints a token that `landfall serve --dev-tokens` takes for one of a user pool, and nothing else.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct TokenArgs {
     /// Name of the user.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = given::name)]
     user: String,
     /// Groups of the user, with commas between.
-    #[arg(long, value_name = "GROUPS", value_delimiter = ',')]
+    #[arg(long, value_name = "GROUPS", value_delimiter = ',', value_parser = given::listed_name)]
     groups: Vec<String>,
     /// Identifier of the user (`sub`); the name if left out.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = given::name)]
     sub: Option<String>,
     /// How long the token is good.
     #[arg(long, value_name = "MINUTES", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=525_600))]

@@ -14,7 +14,7 @@ use super::credentials::Credentials;
 use super::iam;
 use super::identity::Caller;
 use super::refusal::AuthRefused;
-use super::settings::AuthorizerSettings;
+use super::settings::{AuthorizerSettings, TokenPattern};
 use super::tokens::{TokenFault, Unverified};
 use crate::config::BackendConfig;
 
@@ -95,7 +95,8 @@ impl Gate {
         presented: &Presented<'_>,
         now_ms: i64,
     ) -> Result<Arc<Caller>, AuthRefused> {
-        if token.len() > OPAQUE_TOKEN_BYTES_MAX {
+        let fits = |pattern: &TokenPattern| pattern.fits(token);
+        if token.len() > OPAQUE_TOKEN_BYTES_MAX || !settings.token_pattern.as_ref().is_none_or(fits) {
             return Err(AuthRefused::Wrong);
         }
         let request = || {

@@ -1,6 +1,6 @@
 //! Which identities an API accepts, beside API keys.
 //!
-//! Owns [`AuthSettings`]. Checks nothing by itself (`gate.rs`). Secrets are left out of every `Debug` output.
+//! Owns [`AuthSettings`] and [`TokenPattern`]. Checks nothing by itself (`gate.rs`). Secrets are left out of every `Debug` output.
 
 use std::sync::Arc;
 
@@ -75,6 +75,50 @@ pub struct AuthorizerSettings {
     pub authorizer: Arc<dyn Authorizer>,
     /// How long an answer is kept unless it says otherwise, in seconds; 0 keeps none. AppSync's default is 300.
     pub ttl_s: u32,
+    /// What a token must look like for the authorizer to be asked about it; without a pattern it is asked about any.
+    pub token_pattern: Option<TokenPattern>,
+}
+
+/// What tokens for an authorizer look like (AppSync: `identityValidationExpression`): a regular expression that is found
+/// in the token. It takes time in proportion to the token, whatever is sent.
+///
+/// ```
+/// use landfall_backend::TokenPattern;
+///
+/// assert!(TokenPattern::new("^doorman-[0-9a-f]{32}$").is_ok());
+/// assert!(TokenPattern::new("(").is_err());
+/// ```
+#[derive(Clone, Debug)]
+pub struct TokenPattern(regex::Regex);
+
+/// Most bytes that a pattern may take in memory once it is compiled; those of tokens take some thousand.
+const PATTERN_BYTES_MAX: usize = 1024 * 1024;
+
+/// A text that is no pattern.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this is no pattern for tokens: {cause}")]
+pub struct PatternFault {
+    /// What is wrong with it.
+    pub cause: String,
+}
+
+impl TokenPattern {
+    /// A pattern, anchored only where it says so with `^` and `$`.
+    ///
+    /// # Errors
+    /// [`PatternFault`] if it is no regular expression, or one that grows beyond all measure.
+    pub fn new(pattern: &str) -> Result<Self, PatternFault> {
+        let mut builder = regex::RegexBuilder::new(pattern);
+        let compiled = builder.size_limit(PATTERN_BYTES_MAX).build();
+        compiled.map(Self).map_err(|error| PatternFault {
+            cause: error.to_string(),
+        })
+    }
+
+    /// Whether a token looks like this.
+    pub(super) fn fits(&self, token: &str) -> bool {
+        self.0.is_match(token)
+    }
 }
 
 impl std::fmt::Debug for AuthorizerSettings {

@@ -68,7 +68,7 @@ impl Said<'_> {
 /// How a message begins, what else it holds, AppSync's type of the error, and its text.
 type Rule = (&'static str, &'static str, &'static str, fn(&Said<'_>) -> String);
 
-const RULES: [Rule; 13] = [
+const RULES: [Rule; 17] = [
     ("type `", "does not have a field", "FieldUndefined", |said| {
         format!("Field '{}' in type '{}' is undefined", said.name(1), said.name(0))
     }),
@@ -137,6 +137,33 @@ const RULES: [Rule; 13] = [
             )
         },
     ),
+    ("cannot find directive `", "", "UnknownDirective", |said| {
+        format!("Unknown directive {}", said.name(0).trim_start_matches('@'))
+    }),
+    (
+        "",
+        "directive is not supported for",
+        "MisplacedDirective",
+        |said| {
+            let directive = said.message.split_whitespace().next().unwrap_or_default();
+            format!(
+                "Directive {} not allowed here",
+                directive.trim_matches(['`', '@'])
+            )
+        },
+    ),
+    ("`", "fragment cannot reference itself", "FragmentCycle", |_| {
+        "Fragment cycles not allowed".to_owned()
+    }),
+    ("", "cannot be applied to `", "InvalidFragmentType", |said| {
+        // A named fragment has its own name before those of the two types.
+        let first = usize::from(said.message.starts_with("fragment `"));
+        format!(
+            "Fragment cannot be spread here as objects of type {} can never be of type {}",
+            said.name(first + 1),
+            said.name(first)
+        )
+    }),
     (
         "",
         "can only have one root field",

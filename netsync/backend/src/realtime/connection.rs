@@ -178,15 +178,13 @@ impl Connection {
             )
             .map_err(refused_request)?;
         if prepared.kind() != OperationType::Subscription {
-            return Err(refused(
-                "UnsupportedOperation",
-                " not supported through the realtime channel",
-            ));
+            let message = format!("{} not supported through the realtime channel", prepared.kind());
+            return Err(refused("UnsupportedOperation", &message));
         }
         let to = subscribed(judge.compiled, &prepared).ok_or_else(|| {
             refused(
                 "UnsupportedOperation",
-                " not supported through the realtime channel",
+                "this subscription is not supported through the realtime channel",
             )
         })?;
         let filter = match to.arguments.get("filter") {

@@ -27,6 +27,7 @@ fn counting(answer: Result<AuthorizerAnswer, AuthorizerFault>) -> (Arc<Counting>
     let settings = AuthorizerSettings {
         authorizer: authorizer.clone(),
         ttl_s: 300,
+        token_pattern: None,
     };
     (authorizer, settings)
 }

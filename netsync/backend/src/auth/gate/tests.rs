@@ -98,3 +98,51 @@ fn words_before_a_token_are_cut_off_without_regard_to_case() {
     assert_eq!(bearer("Bearer"), "Bearer");
     assert_eq!(bearer("ümläut-ü"), "ümläut-ü");
 }
+
+/// Lets everybody in and counts how often it is asked.
+#[derive(Default)]
+struct Counting(std::sync::atomic::AtomicUsize);
+
+impl crate::auth::Authorizer for Counting {
+    fn authorize(
+        &self,
+        _: &AuthorizerRequest,
+    ) -> Result<crate::auth::AuthorizerAnswer, crate::auth::AuthorizerFault> {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Ok(crate::auth::AuthorizerAnswer {
+            is_authorized: true,
+            ..crate::auth::AuthorizerAnswer::default()
+        })
+    }
+}
+
+#[test]
+fn the_authorizer_is_asked_only_about_tokens_that_fit_its_pattern() {
+    let authorizer = Arc::new(Counting::default());
+    let with = |pattern: Option<&str>| {
+        let mut config = with_issuer();
+        config.auth.authorizer = Some(AuthorizerSettings {
+            authorizer: authorizer.clone(),
+            ttl_s: 0,
+            token_pattern: pattern.map(|pattern| TokenPattern::new(pattern).unwrap()),
+        });
+        config
+    };
+    let pattern = Some("^doorman-[0-9]+$");
+    for (authorization, pattern, asked) in [
+        ("doorman-1", pattern, 1),
+        ("doorman-", pattern, 0),
+        ("Bearer doorman-1", pattern, 0),
+        ("eyJhbGciOiJIUzI1NiJ9.e30.AAAA", pattern, 0),
+        ("whatever", None, 1),
+    ] {
+        let before = authorizer.0.load(std::sync::atomic::Ordering::Relaxed);
+        let admitted = admit(with(pattern), &[("authorization", authorization)]);
+        let after = authorizer.0.load(std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(
+            (after - before, admitted.is_ok()),
+            (asked, asked == 1),
+            "{authorization}"
+        );
+    }
+}

@@ -101,6 +101,7 @@ async fn a_served_backend_asks_it() {
             authorizer: Some(AuthorizerSettings {
                 authorizer: Arc::new(webhook),
                 ttl_s: 60,
+                token_pattern: None,
             }),
             ..AuthSettings::default()
         },

@@ -206,6 +206,7 @@ async fn an_authorizer_judges_so_many_at_once_and_the_others_wait() {
     config.auth.authorizer = Some(crate::auth::AuthorizerSettings {
         authorizer: turnstile.clone(),
         ttl_s: 0,
+        token_pattern: None,
     });
     let kv = KvStore::in_memory().unwrap();
     let backend = Arc::new(Backend::new(fixtures::blog(), config, kv, os_entropy()).unwrap());

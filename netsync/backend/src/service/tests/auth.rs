@@ -152,6 +152,7 @@ pub(super) fn settings(answer: AuthorizerAnswer) -> AuthSettings {
         authorizer: Some(AuthorizerSettings {
             authorizer: Arc::new(Doorman(answer)),
             ttl_s: 300,
+            token_pattern: None,
         }),
         ..AuthSettings::default()
     }

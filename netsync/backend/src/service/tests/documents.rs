@@ -23,7 +23,7 @@ fn bench_with_limits(limits: Limits) -> Bench {
 }
 
 /// Documents and the faults found in them.
-const INVALID: [(&str, &str); 10] = [
+const INVALID: [(&str, &str); 15] = [
     (
         "{ badfield }",
         "FieldUndefined: Field 'badfield' in type 'Query' is undefined @ 'badfield'",
@@ -63,6 +63,26 @@ const INVALID: [(&str, &str); 10] = [
     (
         "{ getPost(id: 1) { id } } fragment F on Post { id }",
         "UnusedFragment: Unused fragment F",
+    ),
+    (
+        "{ getPost(id: 1) @nope { id } }",
+        "UnknownDirective: Unknown directive nope @ 'getPost'",
+    ),
+    (
+        "query @skip(if: true) { getPost(id: 1) { id } }",
+        "MisplacedDirective: Directive skip not allowed here",
+    ),
+    (
+        "{ getPost(id: 1) { ... on Comment { id } } }",
+        "InvalidFragmentType: Fragment cannot be spread here as objects of type Post can never be of type Comment @ 'getPost'",
+    ),
+    (
+        "{ getPost(id: 1) { ...F } } fragment F on Comment { id }",
+        "InvalidFragmentType: Fragment cannot be spread here as objects of type Post can never be of type Comment @ 'getPost'",
+    ),
+    (
+        "{ ...F } fragment F on Query { ...F }",
+        "FragmentCycle: Fragment cycles not allowed",
     ),
 ];
 

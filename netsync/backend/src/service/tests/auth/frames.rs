@@ -270,6 +270,7 @@ fn a_flood_of_starts_is_stopped_before_the_authorizer_is_asked() {
             authorizer: Some(AuthorizerSettings {
                 authorizer: counting.clone(),
                 ttl_s: 0,
+                token_pattern: None,
             }),
             ..AuthSettings::default()
         },
