@@ -5,8 +5,11 @@
 use futures_util::future::BoxFuture;
 
 use landfall_core::{
-    FieldMap, FieldName, ModelName, MutationKind, RecordKey, RemoteRecord, Resolution, Value,
+    FieldMap, FieldName, ModelName, MutationKind, RecordKey, RecordVersion, RemoteRecord, Resolution, Value,
 };
+
+/// The version of a record that nobody has changed since it was made.
+const FIRST_VERSION: RecordVersion = RecordVersion(1);
 
 /// A local change that met a newer record on the server.
 #[derive(Clone, Debug, PartialEq)]
@@ -152,7 +155,8 @@ impl Process {
 /// Applies the fields that were changed locally to the server's record.
 ///
 /// A create sets every field and was made on nothing, so of a record that another client has made under the same
-/// identifier it fills in what is missing and puts nothing back: what a field holds that both set is the server's.
+/// identifier it fills in what is missing and puts nothing back: what a field holds that both set is the server's. Once
+/// somebody has changed that record nothing is filled in, since what it lacks may have been emptied.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ApplyLocalChanges;
 
@@ -167,7 +171,13 @@ impl ConflictHandler for ApplyLocalChanges {
 }
 
 /// The fields of the local change of which the server's record has no value.
+///
+/// Only a record that nobody has changed lacks them from the start. After that somebody may have emptied them, perhaps of
+/// the very record that was made here.
 fn missing_there(conflict: &SyncConflict) -> FieldMap {
+    if conflict.remote.sync.version > FIRST_VERSION {
+        return FieldMap::new();
+    }
     let local = conflict.local.as_ref();
     let missing = conflict.changed.iter().filter(|name| {
         let theirs = conflict.remote.fields.get(*name);
@@ -207,7 +217,7 @@ impl ErrorHandler for LogErrors {
 #[cfg(test)]
 mod tests {
     use futures_util::FutureExt;
-    use landfall_core::{RecordId, RecordVersion, SyncMetadata};
+    use landfall_core::{RecordId, SyncMetadata};
 
     use super::*;
 
@@ -247,6 +257,16 @@ mod tests {
         let resolution = decided(conflict(MutationKind::Create, &local, &[("text", "theirs")]));
         let expected = FieldMap::from([("note".into(), "kept".into())]);
         assert_eq!(resolution, Resolution::Merged(expected));
+    }
+
+    /// The first version was made here and its answer lost; then somebody emptied the note.
+    #[test]
+    fn a_create_does_not_fill_in_what_may_have_been_emptied_since() {
+        let local = [("text", "mine"), ("note", "emptied since")];
+        let mut met = conflict(MutationKind::Create, &local, &[("text", "mine")]);
+        met.remote.fields.insert("note".into(), Value::Null);
+        met.remote.sync.version = RecordVersion(2);
+        assert_eq!(decided(met), Resolution::Merged(FieldMap::new()));
     }
 
     #[test]

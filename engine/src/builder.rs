@@ -2,6 +2,7 @@
 //!
 //! Owns [`DataStoreBuilder`].
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -381,6 +382,13 @@ impl DataStoreBuilder {
     /// writes, what the server sends, timers, clocks, random numbers, errors of the disk. Credentials are not recorded;
     /// records are. The store never waits for the recorder; what it has to drop it says, see
     /// [`recording`](DataStore::recording). Ours.
+    ///
+    /// The file must not be there yet; [`open`](Self::open) fails otherwise, and leaves no file if it fails for another
+    /// reason. A store whose log was [trimmed](Self::retention) before is not recorded, since a recording begins with a copy
+    /// of the whole log: the log of the program says so, and [`stopped`](crate::flight::RecorderReport::stopped) is true.
+    ///
+    /// While a store is recorded, errors of its transport lose what may be credentials before anybody sees them: the
+    /// queries of addresses, and why there are no valid credentials.
     #[must_use]
     pub fn record(self, file: impl Into<PathBuf>) -> Self {
         self.record_up_to(file, RECORDING_BYTES_MAX)
@@ -399,8 +407,15 @@ impl DataStoreBuilder {
             return Ok(None);
         };
         let head = Recorder::head(&self.schema, !self.local_only, env.transport.as_ref());
-        let recorder = Recorder::start(file, *bytes_max, &head).map_err(|error| Error::CannotRecord {
-            reason: format!("{}: {error}", file.display()),
+        let recorder = Recorder::start(file, *bytes_max, &head).map_err(|error| {
+            let file = file.display();
+            let reason = match error.kind() {
+                ErrorKind::AlreadyExists => {
+                    format!("{file} is there already; choose another name or remove it")
+                }
+                _ => format!("{file}: {error}"),
+            };
+            Error::CannotRecord { reason }
         })?;
         env.flight.deck = Some(recorder.deck(env));
         Ok(Some(recorder))
@@ -411,7 +426,7 @@ impl DataStoreBuilder {
     /// # Errors
     /// [`Error::Storage`] if the directory is locked, foreign, damaged, or does not fit the schema;
     /// [`Error::BadEndpoint`] if the endpoint cannot work; [`Error::BadPredicate`] for a sync expression that does not
-    /// fit its model. Nothing is changed then.
+    /// fit its model; [`Error::CannotRecord`] if the file of a recording cannot be made. Nothing is changed then.
     pub async fn open(mut self) -> Result<DataStore, Error> {
         self.settle()?;
         self.check_expressions()?;
@@ -430,8 +445,12 @@ impl DataStoreBuilder {
         let recorder = self.start_recorder(&mut env)?;
         let now_ms = env.clock.wall_ms();
         let options = self.options(now_ms);
-        let (runtime, handles) =
-            Runtime::open(env, options, self.migrations, !self.local_only, recorder.clone()).await?;
+        let opened = Runtime::open(env, options, self.migrations, !self.local_only, recorder.clone()).await;
+        if let (Err(_), Some(recorder)) = (&opened, &recorder) {
+            // The next attempt may have the same name.
+            recorder.give_up();
+        }
+        let (runtime, handles) = opened?;
         let store = DataStore::new(
             handles,
             self.settings,
@@ -468,7 +487,7 @@ impl DataStoreBuilder {
         }
         let recorder = self.start_recorder(&mut env)?;
         if let Some(recorder) = &recorder {
-            recorder.base(&store.reader())?;
+            recorder.begin(&store.reader());
         }
         let handles = assemble(env, store, !self.local_only, None);
         Ok(DataStore::new(

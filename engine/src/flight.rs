@@ -1,6 +1,6 @@
 //! The flight recorder: every outside input of a running store, in a file from which the run can be played again.
 //!
-//! Owns what is recorded ([`Event`]) and its file ([`Recording`]); [`recorder`] writes it while a store runs, `landfall-sim`
+//! Owns what is recorded ([`Event`]) and its file ([`Recording`]); `recorder` writes it while a store runs, `landfall-sim`
 //! plays it. A store records if [`record`](crate::DataStoreBuilder::record) names a file.
 //!
 //! Events carry order numbers that are given out where things happen; a number that is missing in the file is an event that
@@ -13,8 +13,8 @@ pub(crate) mod recorder;
 mod transport;
 
 pub use event::{Event, Noted, SeatName};
-pub use file::{Cut, FLIGHT_VERSION, Head, Recording, RecordingError};
-pub use recorder::{RECORDER_QUEUE_MAX, RecorderReport};
+pub use file::{Cut, Directed, FLIGHT_VERSION, Head, Recording, RecordingError};
+pub use recorder::{RECORDER_QUEUE_BYTES_MAX, RECORDER_QUEUE_MAX, RecorderReport};
 #[doc(hidden)]
 pub use transport::{frame_print, start_print};
 

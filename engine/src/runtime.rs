@@ -83,16 +83,6 @@ impl Drop for Runtime {
     }
 }
 
-/// What cannot be recorded from its beginning cannot be played: the recorder says so, and the store goes on.
-fn begin_recording(recorder: Option<&Recorder>, store: &Store) {
-    if let Some(recorder) = recorder
-        && let Err(error) = recorder.base(&store.reader())
-    {
-        recorder.give_up();
-        tracing::warn!(%error, "nothing is recorded: the log with which the store begins cannot be copied");
-    }
-}
-
 type Opened = Result<(System, Handles), Error>;
 
 fn run(
@@ -116,7 +106,9 @@ fn run(
         storage_thread.spawn_fn(move || drop(sender.send(Store::open_migrating(options, &migrations))));
         let answer = match receiver.await {
             Ok(Ok(store)) => {
-                begin_recording(recorder, &store);
+                if let Some(recorder) = recorder {
+                    recorder.begin(&store.reader());
+                }
                 let handles = assemble(env, store, queue_changes, Some(&storage_thread.handle()));
                 Ok((System::current(), handles))
             }

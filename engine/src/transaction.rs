@@ -159,8 +159,9 @@ impl<'s> Transaction<'s> {
 
     /// Whether a record was read as it was stored when the transaction began; from here on it has to stay so.
     fn is_as_stored(&mut self, key: &RecordKey, record: &Record) -> Result<bool, Error> {
-        if self.reads.contains_key(key) {
-            return Ok(true);
+        if let Some(read) = self.reads.get(key) {
+            // The record at hand may be an older copy than what was read.
+            return Ok(read.row() == record.base().row());
         }
         let stored = self.snapshot.get(&key.model, &key.id)?;
         let stored = stored.map_or(Base::NONE, |stored| stored.base().clone());

@@ -11,7 +11,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use landfall_wire::{Credentials, HttpRequest, HttpResponse, Socket, Subject, TransportError};
+use landfall_wire::{
+    Credentials, HttpRequest, HttpResponse, Socket, Subject, TransportError, is_batch_alias,
+};
 use serde_json::Value as Json;
 
 use crate::authorization::{Authorization, Call, Held};
@@ -126,10 +128,12 @@ fn is_denied(reply: &HttpResponse) -> bool {
         Json::Object(fields) => fields.values().any(|field| !field.is_null()),
         data => !data.is_null(),
     };
-    // Of several mutations in one request, one may have failed for another reason, and after it was carried out.
+    // Of several mutations in one request, one may have failed for another reason, and after it was carried out. And where
+    // the refusal of one takes the data of all along, nothing is said of the others.
     let is_refusal = |error: &Json| {
         let kind = error["errorType"].as_str();
-        kind.is_some_and(|kind| kind.starts_with("Unauthorized"))
+        let of_one = body["data"].is_null() && error["path"][0].as_str().is_some_and(is_batch_alias);
+        kind.is_some_and(|kind| kind.starts_with("Unauthorized")) && !of_one
     };
     let errors = body["errors"].as_array().map_or(&[][..], Vec::as_slice);
     !has_data && !errors.is_empty() && errors.iter().all(is_refusal)

@@ -264,5 +264,8 @@ fn open(recording: &Recording, control: &Arc<Control>) -> Result<DataStore, Repl
     if !recording.head.queues_changes {
         builder = builder.local_only();
     }
+    for directed in &recording.head.directions {
+        builder = builder.model_sync_named(directed.model.clone(), directed.sync);
+    }
     Ok(builder.open_in(env)?)
 }

@@ -35,11 +35,13 @@ pub fn exit_code(invariant: &str) -> u8 {
 /// The report of a plan that violates something: what, when, under which faults, what happened before, and how to see it
 /// again. Empty if nothing is violated.
 ///
-/// `replay` is the command that runs the plan again.
-pub fn report(plan: &Plan, replay: &str) -> String {
+/// `options` are those of the run that failed, so that the report is about the same violation. `replay` is the command that
+/// runs the plan again.
+pub fn report(plan: &Plan, options: RunOptions, replay: &str) -> String {
     let options = RunOptions {
+        echo: false,
         record: true,
-        ..RunOptions::default()
+        ..options
     };
     let outcome = run(plan, options);
     let Some(first) = outcome.violations.first() else {

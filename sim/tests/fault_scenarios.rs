@@ -61,7 +61,7 @@ fn three_hundred_fault_scenarios_keep_every_promise_and_run_the_same_on_any_thre
         assert!(
             outcome.is_well(),
             "fault scenario {number}:\n{}",
-            report(&fault_scenario(*number), "the same test")
+            report(&fault_scenario(*number), RunOptions::default(), "the same test")
         );
     }
     assert!(

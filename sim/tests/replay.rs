@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use landfall::flight::{Event, Input, Recording};
-use landfall::{DataStore, ModelQuery, RecordKey, Schema};
+use landfall::{DataStore, ModelQuery, ModelSync, RecordKey, Schema};
 use landfall_sim::replay::{Edit, Go, Played, changed, input_json, play, what_if};
 use landfall_sim::{
     Configure, Profile, RunOptions, Seed, Setup, TraceLog, World, generate, in_virtual_time, pass, run_with,
@@ -84,6 +84,60 @@ fn a_recorded_conflict_replays_to_the_same_end_on_both_sides() {
     for number in [1, 2] {
         let played = replayed(&file(home.path(), number));
         assert!(played.reached_end && played.events > 50, "{played:?}");
+    }
+}
+
+/// Both clients sync one way only, or not at all, and write all the same; what was refused is told.
+fn one_way(home: &Path, sync: ModelSync) -> usize {
+    let trace = TraceLog::default();
+    in_virtual_time(&trace, async {
+        let (recording, _) = recording_into(home);
+        let opened = Rc::new(Cell::new(0));
+        let configure: Configure = Rc::new(move |builder| {
+            opened.set(opened.get() + 1);
+            // Anna syncs both ways, so that there is something to be had from the server.
+            let sync = if opened.get() == 1 { ModelSync::Both } else { sync };
+            recording(builder).model_sync_named("Note", sync)
+        });
+        let setup = Setup {
+            configure,
+            ..Setup::new(schema(), Seed(12), &["anna", "berta"])
+        };
+        let world = World::new(&setup, &trace);
+        world.boot().await.expect("both open");
+        let (anna, berta) = (world.clients[0].store(), world.clients[1].store());
+        let mut refused = 0;
+        for (store, text) in [
+            (&anna, "hers"),
+            (&berta, "own"),
+            (&anna, "hers too"),
+            (&berta, "more"),
+        ] {
+            let note = Note::builder().text(text).build().expect("it is valid");
+            refused += usize::from(store.save(note).await.is_err());
+            pass(10_000).await;
+        }
+        anna.close().await;
+        berta.close().await;
+        refused
+    })
+}
+
+#[test]
+fn stores_that_sync_one_way_replay_that_way() {
+    for (sync, refused) in [(ModelSync::Pull, 2), (ModelSync::Push, 0), (ModelSync::None, 0)] {
+        let home = tempfile::tempdir().expect("there is room");
+        assert_eq!(one_way(home.path(), sync), refused, "{sync:?}");
+        for number in [1, 2] {
+            let played = replayed(&file(home.path(), number));
+            assert!(played.reached_end && played.events > 5, "{sync:?}: {played:?}");
+        }
+        let mut recording = Recording::open(&file(home.path(), 2)).expect("it was just recorded");
+        assert_eq!(recording.head.directions[0].sync, sync);
+        // Another way, it would not have gone so.
+        recording.head.directions.clear();
+        let played = play(&recording, &mut |_| Go::On).expect("it can be begun");
+        assert!(played.difference.is_some(), "{sync:?}: {played:?}");
     }
 }
 

@@ -133,13 +133,14 @@ pub enum StorageError {
         /// The first entry that is left.
         start: Seq,
     },
-    /// The log was trimmed before it was exported, and the file does not hold what it goes on from.
+    /// The log was trimmed, and what is read is its entries alone, without what they go on from: a file that was exported,
+    /// or a store that an app has open.
     #[error(
-        "the log was trimmed before it was exported: the file has its entries from {start} on, but not the records that \
-         they change; ask the store that it comes from"
+        "the log was trimmed: its entries from {start} on can be read here, but not the records that they change; close \
+         the app that has the store open, if one has, and ask the store itself"
     )]
     NoBase {
-        /// The first entry of the file.
+        /// The first entry that is there.
         start: Seq,
     },
 }

@@ -153,8 +153,11 @@ impl History {
         Ok(!begins_with_clear)
     }
 
-    /// Whether states of the past need the base as well as the log.
-    pub(crate) fn has_base(&self) -> Result<bool, StorageError> {
+    /// Whether states of the past need what the log goes on from, as well as the log. An exported file does not hold that.
+    ///
+    /// # Errors
+    /// The disk's faults.
+    pub fn has_base(&self) -> Result<bool, StorageError> {
         Ok(match &self.source {
             Source::Store { snapshot, .. } => match crate::base::of(snapshot.transaction())? {
                 Some(base) => !base.is_empty()?,

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use redb::{ReadableTable, Table, WriteTransaction};
 
 use landfall_core::{
-    Change, FoldError, LogEntry, Mutation, Record, RecordKey, RecordState, Row, Stage, SyncMetadata,
+    Base, Change, FoldError, LogEntry, Mutation, Record, RecordKey, RecordState, Row, Stage, SyncMetadata,
 };
 
 use crate::catalog::{Catalog, ModelEntry};
@@ -260,11 +260,22 @@ fn same_head(before: &RecordState, after: &RecordState) -> bool {
             .map(|mutation| mutation.seq)
             .collect::<Vec<_>>()
     };
-    before.row == after.row
+    same_row(before.row.as_ref(), after.row.as_ref())
         && before.sync == after.sync
         && before.own_since == after.own_since
-        && before.shadow == after.shadow
+        && same_row(before.shadow.as_ref(), after.shadow.as_ref())
         && seqs(before) == seqs(after)
+}
+
+/// Whether two rows are stored alike: zero and minus zero are equal as numbers, and have different places in an index.
+fn same_row(before: Option<&Row>, after: Option<&Row>) -> bool {
+    before == after
+        && before.zip(after).is_none_or(|(before, after)| {
+            before
+                .iter()
+                .zip(after)
+                .all(|(before, after)| before.cmp_total(after).is_eq())
+        })
 }
 
 /// What an entry does to its record.
@@ -288,6 +299,15 @@ impl From<StorageError> for Stop {
     }
 }
 
+/// A record as whoever reads it from the store gets it: a later save tells from its base what was changed.
+pub(crate) fn as_read(model: &ModelEntry, row: Row, sync: Option<SyncMetadata>) -> Record {
+    let mut bytes = Vec::new();
+    codec::row::encode(&mut bytes, model.layout, &row);
+    Record::new(Arc::clone(&model.def), row)
+        .with_sync(sync)
+        .with_base(Base::of_row(bytes.into()))
+}
+
 fn visible_change(
     model: &ModelEntry,
     key: RecordKey,
@@ -299,10 +319,14 @@ fn visible_change(
         (None, None) => return None,
         (None, Some(new)) => (ChangeKind::Insert, new),
         (Some(old), None) => (ChangeKind::Delete, old),
-        (Some(old), Some(new)) if old == new && before_sync == sync => return None,
+        (Some(old), Some(new)) if same_row(Some(&old), Some(&new)) && before_sync == sync => return None,
         (Some(_), Some(new)) => (ChangeKind::Update, new),
     };
-    let record = Record::new(Arc::clone(&model.def), row).with_sync(sync);
+    let record = match kind {
+        // Whoever saves it again makes it anew.
+        ChangeKind::Delete => Record::new(Arc::clone(&model.def), row).with_sync(sync),
+        ChangeKind::Insert | ChangeKind::Update => as_read(model, row, sync),
+    };
     Some(VisibleChange {
         key,
         kind,

@@ -3,14 +3,14 @@
 //! Owns [`Snapshot`]. Queries are in `query.rs`. Later commits do not change a snapshot, and it does not hold them up;
 //! but pages that it still sees are not reused, so it should not be kept for long.
 
-use std::ops::{Bound, RangeBounds};
+use std::ops::{Bound, ControlFlow, RangeBounds};
 use std::sync::Arc;
 
 use redb::{AccessGuard, ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata};
 
 use landfall_core::{
-    Base, LogEntry, ModelName, Mutation, Record, RecordId, RecordKey, RecordState, Schema, Seq, SyncCursor,
-    SyncMetadata,
+    Base, Change, LogEntry, ModelName, Mutation, Quarantined, Record, RecordId, RecordKey, RecordState,
+    Schema, Seq, SyncCursor, SyncMetadata,
 };
 
 use crate::catalog::{Catalog, ModelEntry};
@@ -204,6 +204,32 @@ impl Snapshot {
                 codec::entry::decode(Seq(seq.value()), bytes.value())
             })
             .collect()
+    }
+
+    /// What the entries from `first` on say was set aside, newest first, until `each` says to stop. Other entries are
+    /// passed over without reading them, and so are those that cannot be read.
+    ///
+    /// # Errors
+    /// The disk's faults.
+    pub fn quarantined(
+        &self,
+        first: Seq,
+        mut each: impl FnMut(Quarantined) -> ControlFlow<()>,
+    ) -> Result<(), StorageError> {
+        let log = self.transaction.open_table(LOG)?;
+        for item in log.range(first.0..)?.rev() {
+            let (seq, bytes) = item?;
+            if !codec::entry::peek(bytes.value()).is_some_and(|peek| peek.is_quarantined()) {
+                continue;
+            }
+            if let Ok(entry) = codec::entry::decode(Seq(seq.value()), bytes.value())
+                && let Change::Quarantined(bad) = entry.change
+                && each(bad).is_break()
+            {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// The newest entry of the log and its check, which stands for the whole log up to it.

@@ -12,7 +12,7 @@ use redb::{ReadableTable, Table, WriteTransaction};
 
 use landfall_core::{
     Change, LogEntry, ModelDef, ModelName, Mutation, Origin, Record, RecordId, RecordKey, RecordState, Row,
-    Schema, Seq, SyncCursor, Value, keycode,
+    Schema, Seq, SyncCursor, SyncMetadata, Value, keycode,
 };
 
 use crate::catalog::Catalog;
@@ -168,6 +168,14 @@ impl<'t> Txn<'t> {
     /// [`StorageError::UnknownModel`], and [`StorageError::Corrupt`] if the bytes are no row of it.
     pub fn decode_row(&self, model: &str, row: &[u8]) -> Result<Row, StorageError> {
         self.catalog.model(model)?.decode(row)
+    }
+
+    /// A record of that row, as whoever reads it gets it: a later save tells what was changed.
+    ///
+    /// # Errors
+    /// [`StorageError::UnknownModel`].
+    pub fn record(&self, model: &str, row: Row, sync: Option<SyncMetadata>) -> Result<Record, StorageError> {
+        Ok(crate::projections::as_read(self.catalog.model(model)?, row, sync))
     }
 
     /// Where sync of a model has got.

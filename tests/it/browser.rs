@@ -339,6 +339,9 @@ fn picture(browser: &Browser) {
     }
 }
 
+/// When the violation happens that is made up for the picture.
+const VIOLATED_AT_MS: u64 = 9_000;
+
 #[test]
 fn the_timeline_of_a_simulated_run_is_drawn_without_asking_anybody_for_anything() {
     let Some(browser) = Browser::start() else { return };
@@ -351,7 +354,7 @@ fn the_timeline_of_a_simulated_run_is_drawn_without_asking_anybody_for_anything(
     assert!(outcome.is_well(), "{:#?}", outcome.violations);
     outcome.violations.push(landfall_sim::Violation {
         invariant: "I1",
-        at_ms: 9_000,
+        at_ms: VIOLATED_AT_MS,
         step: 1,
         who: plan.clients[0].name.clone(),
         what: "something <b>made up</b>".to_owned(),
@@ -372,7 +375,25 @@ fn the_timeline_of_a_simulated_run_is_drawn_without_asking_anybody_for_anything(
     );
     assert_eq!(count("line.violation"), 1);
     assert!(count("rect.fault") > 0, "faults are bands");
-    assert!(count("svg line") > 100, "messages are arrows");
+    let arrows = &outcome.recording.as_ref().expect("it was recorded").arrows;
+    // The picture ends a little after the first violation.
+    let drawn = |from_server: bool| {
+        let is_drawn = |arrow: &&landfall_sim::Arrow| {
+            arrow.from_server == from_server && arrow.sent_ms <= VIOLATED_AT_MS + 2_000
+        };
+        arrows.iter().filter(is_drawn).collect::<Vec<_>>()
+    };
+    let (asked, told) = (drawn(false), drawn(true));
+    let answered = asked.iter().filter(|arrow| arrow.arrived_ms.is_some()).count();
+    assert!(
+        asked.len() > 10 && !told.is_empty(),
+        "the run has messages of each kind"
+    );
+    assert_eq!(
+        count("line.request, line.reply, line.message, line.lost"),
+        (asked.len() + answered + told.len()) as u64,
+        "messages are arrows"
+    );
     assert_eq!(count("svg b"), 0, "what is said is text, whatever it looks like");
     // It is seen where it belongs, and works where there is no network.
     browser.run("document.querySelector('line.violation').scrollIntoView()");

@@ -131,6 +131,37 @@ fn a_replay_stops_where_it_is_told_to_and_edits_lead_elsewhere() {
 }
 
 #[test]
+fn a_stop_or_a_choice_that_cannot_be_is_refused_before_anything_is_played() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    demo(folder.path());
+    let anna = folder.path().join("anna.flight");
+    let wrong: [(&[&str], &str); 8] = [
+        (&["--break-when", "Boey", "label eq \"x\""], "Boey"),
+        (&["--break-unless", "Buoy", "lable eq \"x\""], "lable"),
+        (&["--break-when", "Buoy", "label resembles \"x\""], "resembles"),
+        (&["--break", "StorageActor.Comit"], "StorageActor.Commit"),
+        (&["--until", "99999999"], "the last of the recording"),
+        (&["--list", "--verbose"], "cannot be used with"),
+        (
+            &["--list", "--break-when", "Buoy", "label eq \"x\""],
+            "cannot be used with",
+        ),
+        (
+            &["--what-if", "drop 1", "--break-unless", "Buoy", "label eq \"x\""],
+            "cannot be used with",
+        ),
+    ];
+    for (words, hint) in wrong {
+        let (output, told, errors) = replay(&anna, words);
+        assert_eq!(output.status.code(), Some(2), "{words:?}: {told}{errors}");
+        assert!(
+            errors.contains(hint) && told.is_empty(),
+            "{words:?}: {told}{errors}"
+        );
+    }
+}
+
+#[test]
 fn damaged_and_foreign_recordings_are_told_as_such() {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     demo(folder.path());

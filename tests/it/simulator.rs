@@ -91,11 +91,17 @@ fn a_seed_is_replayed_like_its_plan_and_up_to_a_line() {
 fn wrong_arguments_are_told_what_would_be_right() {
     for (args, hint) in [
         (&["run", "--profile", "storm"][..], "calm"),
-        (&["run", "--clients", "9"], "1 to 4"),
+        (&["run", "--clients", "9"], "1 to 8"),
         (&["replay", "1", "--break", "X1"], "invariants"),
         (&["run", "--knob", "partition"], "NAME=VALUE"),
         (&["run", "--knob", "weather=1"], "knobs"),
         (&["run", "--plant", "ack-removes-two"], "planted-defects"),
+        (
+            &["bisect", "1", "--good", "HEAD", "--plant", "ack-removes-two"],
+            "--plant",
+        ),
+        (&["coverage", "--html", "run.html"], "--html"),
+        (&["check-determinism", "--save-plan", "plan.json"], "--save-plan"),
     ] {
         let (output, text) = sim(args);
         let errors = String::from_utf8_lossy(&output.stderr);

@@ -1,8 +1,9 @@
 //! What comes from outside, as data that can be written down and played again.
 //!
 //! Owns [`Input`] (what the app says to actors), [`Answer`] (what calls to the outside bring) and their translation from and
-//! to the actors' own messages. Invariant: no credentials: those that a transport gives are noted as given, never as they
-//! are, and an error's text loses the query of every address in it.
+//! to the actors' own messages. Invariants: 1. no credentials: those that a transport gives are noted as given, never as they
+//! are, an error's text loses the query of every address in it, and why there are no credentials is not noted at all;
+//! 2. a setting that is added to [`SyncSettings`] does not compile until it is recorded here, or left out by name.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -234,11 +235,40 @@ pub struct SettingsInput {
     models_in_parallel: u64,
     lanes: u64,
     conflict_timeout: Duration,
+    // Recordings of before have neither; what is added goes to the end, since fields are told apart by their places.
+    #[serde(default)]
+    owner: Option<String>,
+    #[serde(default = "one")]
+    mutations_per_request: u64,
+}
+
+/// How many mutations a request has if nothing is said of it.
+fn one() -> u64 {
+    1
 }
 
 impl From<&SyncSettings> for SettingsInput {
     fn from(settings: &SyncSettings) -> Self {
-        let listening = settings.listening.iter().map(|(model, listen)| {
+        let SyncSettings {
+            page_size,
+            records_max,
+            full_sync_interval,
+            expressions,
+            tombstone_life,
+            delta_life,
+            listening,
+            owner,
+            leaving,
+            models_in_parallel,
+            lanes,
+            mutations_per_request,
+            // What it answers is recorded when it does.
+            conflict_handler: _,
+            conflict_timeout,
+            // Nothing comes back from it.
+            error_handler: _,
+        } = settings;
+        let listening = listening.iter().map(|(model, listen)| {
             let every = match listen {
                 Listen::Live => None,
                 Listen::Polling(every) => Some((*every).max(Duration::from_millis(1))),
@@ -247,24 +277,41 @@ impl From<&SyncSettings> for SettingsInput {
             (model.clone(), every)
         });
         Self {
-            page_size: settings.page_size,
-            records_max: settings.records_max,
-            full_sync_interval: settings.full_sync_interval,
-            expressions: settings.expressions.clone(),
-            tombstone_life: settings.tombstone_life,
-            delta_life: settings.delta_life,
+            page_size: *page_size,
+            records_max: *records_max,
+            full_sync_interval: *full_sync_interval,
+            expressions: expressions.clone(),
+            tombstone_life: *tombstone_life,
+            delta_life: *delta_life,
             listening: listening.collect(),
-            leaves_at_once: settings.leaving == Leaving::AtOnce,
-            models_in_parallel: settings.models_in_parallel as u64,
-            lanes: settings.lanes as u64,
-            conflict_timeout: settings.conflict_timeout,
+            leaves_at_once: *leaving == Leaving::AtOnce,
+            models_in_parallel: *models_in_parallel as u64,
+            lanes: *lanes as u64,
+            conflict_timeout: *conflict_timeout,
+            owner: owner.clone(),
+            mutations_per_request: *mutations_per_request as u64,
         }
     }
 }
 
 impl From<SettingsInput> for SyncSettings {
     fn from(input: SettingsInput) -> Self {
-        let listening = input.listening.into_iter().map(|(model, every)| {
+        let SettingsInput {
+            page_size,
+            records_max,
+            full_sync_interval,
+            expressions,
+            tombstone_life,
+            delta_life,
+            listening,
+            leaves_at_once,
+            models_in_parallel,
+            lanes,
+            conflict_timeout,
+            owner,
+            mutations_per_request,
+        } = input;
+        let listening = listening.into_iter().map(|(model, every)| {
             let listen = match every {
                 None => Listen::Live,
                 Some(Duration::ZERO) => Listen::Off,
@@ -272,23 +319,27 @@ impl From<SettingsInput> for SyncSettings {
             };
             (model, listen)
         });
+        let handlers = Self::default();
         Self {
-            page_size: input.page_size,
-            records_max: input.records_max,
-            full_sync_interval: input.full_sync_interval,
-            expressions: input.expressions,
-            tombstone_life: input.tombstone_life,
-            delta_life: input.delta_life,
+            page_size,
+            records_max,
+            full_sync_interval,
+            expressions,
+            tombstone_life,
+            delta_life,
             listening: listening.collect(),
-            leaving: if input.leaves_at_once {
+            owner,
+            leaving: if leaves_at_once {
                 Leaving::AtOnce
             } else {
                 Leaving::WithNextSync
             },
-            models_in_parallel: usize::try_from(input.models_in_parallel).unwrap_or(1),
-            lanes: usize::try_from(input.lanes).unwrap_or(1),
-            conflict_timeout: input.conflict_timeout,
-            ..Self::default()
+            models_in_parallel: usize::try_from(models_in_parallel).unwrap_or(1),
+            lanes: usize::try_from(lanes).unwrap_or(1),
+            mutations_per_request: usize::try_from(mutations_per_request).unwrap_or(1),
+            conflict_handler: handlers.conflict_handler,
+            conflict_timeout,
+            error_handler: handlers.error_handler,
         }
     }
 }
@@ -347,7 +398,7 @@ impl From<&Resolution> for Decided {
 pub struct Failed {
     /// Which it is.
     pub kind: FailedKind,
-    /// Why; without the queries of addresses.
+    /// Why; without the queries of addresses, and the same for all that are [`Unauthorized`](FailedKind::Unauthorized).
     pub reason: String,
 }
 
@@ -365,11 +416,21 @@ pub enum FailedKind {
     Misconfigured,
 }
 
+/// Why there were no credentials, as recordings have it. What really was said comes from the app's provider of tokens, or
+/// from a server that was shown one, and either may quote what nobody is to read; no pattern finds that for sure.
+const UNAUTHORIZED_REASON: &str =
+    "why is left out while the run is recorded, since it may name what is secret";
+
 impl From<&TransportError> for Failed {
     fn from(error: &TransportError) -> Self {
         let (kind, reason) = match error {
             TransportError::Unreachable { reason } => (FailedKind::Unreachable, reason),
-            TransportError::Unauthorized { reason } => (FailedKind::Unauthorized, reason),
+            TransportError::Unauthorized { reason: _ } => {
+                return Self {
+                    kind: FailedKind::Unauthorized,
+                    reason: UNAUTHORIZED_REASON.to_owned(),
+                };
+            }
             TransportError::Misconfigured { reason } => (FailedKind::Misconfigured, reason),
             TransportError::Interrupted { reason } => (FailedKind::Interrupted, reason),
             _ => return Self::unknown(error),
@@ -529,21 +590,88 @@ mod tests {
     }
 
     #[test]
-    fn settings_survive_being_written_down() {
-        let mut settings = SyncSettings {
-            page_size: 7,
-            leaving: Leaving::WithNextSync,
-            ..SyncSettings::default()
+    fn why_there_were_no_credentials_is_not_recorded() {
+        let said = TransportError::Unauthorized {
+            reason: "the token eyJhbGciOi.c2VjcmV0 has expired".to_owned(),
         };
-        settings.listening.insert("A".into(), Listen::Off);
-        settings
-            .listening
-            .insert("B".into(), Listen::Polling(Duration::from_secs(3)));
-        settings.listening.insert("C".into(), Listen::Live);
-        let input = SettingsInput::from(&settings);
-        let back = SyncSettings::from(input.clone());
-        assert_eq!(SettingsInput::from(&back), input);
-        assert_eq!(back.listening, settings.listening);
-        assert_eq!(back.leaving, Leaving::WithNextSync);
+        let failed = Failed::from(&said);
+        assert_eq!(failed.kind, FailedKind::Unauthorized);
+        assert!(!format!("{failed:?}").contains("c2VjcmV0"), "{failed:?}");
+        // The engine of a recorded run is told the same as that of its replay.
+        let told = TransportError::from(failed.clone());
+        assert!(matches!(told, TransportError::Unauthorized { .. }));
+        assert_eq!(Failed::from(&told), failed);
+    }
+
+    /// Settings of which none is the default, named one by one so that a new one has to be thought of.
+    fn unusual() -> SyncSettings {
+        let handlers = SyncSettings::default();
+        SyncSettings {
+            page_size: 7,
+            records_max: 70,
+            full_sync_interval: Duration::from_secs(1),
+            expressions: BTreeMap::from([("A".into(), Predicate::All)]),
+            tombstone_life: Duration::from_secs(2),
+            delta_life: Duration::from_secs(3),
+            listening: BTreeMap::from([
+                ("A".into(), Listen::Off),
+                ("B".into(), Listen::Polling(Duration::from_secs(4))),
+                ("C".into(), Listen::Live),
+            ]),
+            owner: Some("anna".to_owned()),
+            leaving: Leaving::WithNextSync,
+            models_in_parallel: 5,
+            lanes: 6,
+            mutations_per_request: 8,
+            conflict_handler: handlers.conflict_handler,
+            conflict_timeout: Duration::from_secs(9),
+            error_handler: handlers.error_handler,
+        }
+    }
+
+    #[test]
+    fn settings_survive_being_written_down() {
+        let settings = unusual();
+        let written = serde_json::to_value(SettingsInput::from(&settings)).unwrap();
+        let usual = serde_json::to_value(SettingsInput::from(&SyncSettings::default())).unwrap();
+        for (name, value) in written.as_object().unwrap() {
+            assert_ne!(value, &usual[name], "{name} has its default");
+        }
+        let back = SyncSettings::from(serde_json::from_value::<SettingsInput>(written).unwrap());
+        // All that can be compared.
+        let shown = |settings: SyncSettings| {
+            let SyncSettings {
+                page_size,
+                records_max,
+                full_sync_interval,
+                expressions,
+                tombstone_life,
+                delta_life,
+                listening,
+                owner,
+                leaving,
+                models_in_parallel,
+                lanes,
+                mutations_per_request,
+                conflict_handler: _,
+                conflict_timeout,
+                error_handler: _,
+            } = settings;
+            (
+                (page_size, records_max, full_sync_interval, expressions),
+                (tombstone_life, delta_life, listening, owner, leaving),
+                (models_in_parallel, lanes, mutations_per_request, conflict_timeout),
+            )
+        };
+        assert_eq!(shown(back), shown(settings));
+    }
+
+    #[test]
+    fn settings_of_before_there_were_owners_are_read() {
+        let mut written = serde_json::to_value(SettingsInput::from(&unusual())).unwrap();
+        let fields = written.as_object_mut().unwrap();
+        assert!(fields.remove("owner").is_some() && fields.remove("mutations_per_request").is_some());
+        let back = SyncSettings::from(serde_json::from_value::<SettingsInput>(written).unwrap());
+        assert_eq!((back.owner, back.mutations_per_request, back.lanes), (None, 1, 6));
     }
 }

@@ -41,10 +41,10 @@ pub(super) struct Unsendable {
 }
 
 impl Catalog {
-    /// The synced models of a schema.
+    /// The models of a schema that the server has, whichever way their changes travel now: what waits from before is sent.
     pub(super) fn new(schema: &Arc<Schema>, settings: &SyncSettings) -> Self {
-        let syncable = schema.models().filter(|def| def.syncable);
-        let models = syncable
+        let on_server = schema.models().filter(|def| def.on_server);
+        let models = on_server
             .map(|def| (def.name.clone(), Listed::new(schema, &def.name)))
             .collect();
         let scopes = settings.expressions.iter().filter_map(|(model, expression)| {

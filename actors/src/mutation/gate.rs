@@ -144,7 +144,7 @@ impl Gate {
     /// The server answered a request of that round.
     pub(super) fn answered(&mut self, round: Round) {
         if round == self.round && !matches!(self.position, Position::Closed { .. }) {
-            self.width = self.lanes.min(self.width + 1);
+            self.width = self.lanes.min(self.width.saturating_add(1));
             self.position = Position::Open;
             self.forget();
         }
@@ -269,6 +269,13 @@ mod tests {
         gate.failed(Some(Seq(1)), gate.round(), PASSES, 0, &mut || 0);
         gate.forgive();
         assert_eq!(gate.room(0, 8), 8, "a network that is back is as good as new");
+    }
+
+    #[test]
+    fn as_many_lanes_as_there_are_numbers_do_not_overflow() {
+        let mut gate = Gate::new(usize::MAX);
+        gate.answered(gate.round());
+        assert_eq!(gate.room(0, 8), 8);
     }
 
     #[test]

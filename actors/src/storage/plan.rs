@@ -77,10 +77,10 @@ impl Plan {
                     base,
                     seen,
                     condition,
-                    queued: self.queue_changes && def.sync.pushes() && !planted("queued-not-written"),
+                    queued: self.is_sent(&def),
                     group: self.group,
                 };
-                self.save(txn, def, request)
+                self.save(txn, &def, request)
             }
             WriteOp::Delete {
                 key,
@@ -104,28 +104,35 @@ impl Plan {
         }
     }
 
-    fn save(&mut self, txn: &Txn<'_>, def: Arc<ModelDef>, request: SaveRequest) -> Result<Step, Stop> {
-        let Some(id) = RecordId::of_values(&def, &request.values) else {
+    /// Whether changes of a model go to the server.
+    fn is_sent(&self, def: &ModelDef) -> bool {
+        self.queue_changes && def.sync.pushes() && !planted("queued-not-written")
+    }
+
+    fn save(&mut self, txn: &Txn<'_>, def: &ModelDef, mut request: SaveRequest) -> Result<Step, Stop> {
+        let Some(id) = RecordId::of_values(def, &request.values) else {
             // Validation says which key field is missing.
-            decide_save(txn.schema(), &def, &RecordState::default(), request)?;
+            decide_save(txn.schema(), def, &RecordState::default(), request)?;
             unreachable!("validation refuses records without key fields");
         };
         let key = RecordKey {
             model: def.name.clone(),
             id,
         };
-        refuse_if_pulled(&def, &key)?;
+        refuse_if_pulled(def, &key)?;
         let state = self.state(txn, &key)?;
-        match decide_save(txn.schema(), &def, &state, request)? {
+        request.queued |= is_waiting(&state);
+        match decide_save(txn.schema(), def, &state, request)? {
             // Nothing comes after it that would have to know.
             Some(write) if self.is_alone => Ok(Step::Write(Box::new((write, state)))),
             Some(write) => {
-                self.note(&def, state, &write)?;
+                self.note(def, state, &write)?;
                 self.saved.insert(write.key.clone());
                 Ok(Step::Writes(vec![write]))
             }
             None => {
-                let record = state.row.map(|row| Record::new(def, row).with_sync(state.sync));
+                let RecordState { row, sync, .. } = state;
+                let record = row.map(|row| txn.record(&def.name, row, sync)).transpose()?;
                 Ok(Step::Unchanged(record))
             }
         }
@@ -152,7 +159,7 @@ impl Plan {
                 }
             };
             let state = self.state(txn, &met)?;
-            let queued = self.queue_changes && def.sync.pushes() && !planted("queued-not-written");
+            let queued = self.is_sent(&def) || is_waiting(&state);
             let (schema, group) = (txn.schema(), self.group);
             // Decided before its children are, so that a condition that fails leaves them alone as well.
             let decision = decide_delete(schema, &def, &state, met.clone(), condition, queued, group)?;
@@ -235,6 +242,13 @@ impl Plan {
         self.decided.insert(write.key.clone(), state);
         Ok(())
     }
+}
+
+/// Whether a change of the record waits for the server. Then whatever follows waits behind it, even where changes are not
+/// sent any more: the row is what lies under the waiting changes with them on top, so that what is in neither would go with
+/// the next answer.
+fn is_waiting(state: &RecordState) -> bool {
+    !state.pending.is_empty()
 }
 
 /// What is only pulled is not written, neither by itself nor along with what it belongs to.

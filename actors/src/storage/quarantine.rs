@@ -3,24 +3,22 @@
 //! Owns [`Known`]. What an earlier process has logged is read from the log when the first broken record arrives, so that
 //! most stores never look.
 //!
-//! Bounds: [`KNOWN_MAX`] records are remembered, and [`LOOK_BACK_MAX`] entries are read. A server with more broken records
+//! Bounds: [`KNOWN_MAX`] records are remembered, and [`LOOK_BACK_MAX`] entries are looked at, one at a time. A server with more broken records
 //! than that, or a log with more entries since, has them logged again.
 
 use std::collections::BTreeSet;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
+use std::ops::ControlFlow;
 
-use landfall_core::{Change, Quarantined};
+use landfall_core::{Quarantined, Seq};
 use landfall_storage::{Reader, StorageError};
 
 /// Records that are remembered: many more than anybody mends by hand, at 8 bytes each.
 const KNOWN_MAX: usize = 16_384;
 
-/// Entries of the log that are read at most, newest first: a fraction of a second, once in the life of a process.
+/// Entries of the log that are looked at, newest first: a fraction of a second, once in the life of a process.
 const LOOK_BACK_MAX: u64 = 100_000;
-
-/// Entries that are read at a time.
-const SLICE: u64 = 1_000;
 
 /// Records that were set aside, by fingerprint.
 #[derive(Debug, Default)]
@@ -42,25 +40,30 @@ impl Known {
     /// Remembers what the log says was set aside before, unless that was done already.
     ///
     /// # Errors
-    /// The disk's faults; what could not be read is looked for again the next time.
+    /// The disk's faults; what could not be read is looked for again the next time, unless the log is damaged.
     pub(super) fn recall(&mut self, reader: &Reader) -> Result<(), StorageError> {
         if self.is_complete {
             return Ok(());
         }
         let snapshot = reader.snapshot()?;
         let (first, newest) = snapshot.log_bounds()?;
-        let oldest = first.0.max(newest.0.saturating_sub(LOOK_BACK_MAX));
-        let mut end = newest.0.saturating_add(1);
-        while end > oldest && self.seen.len() < KNOWN_MAX {
-            let start = oldest.max(end.saturating_sub(SLICE));
-            for entry in snapshot.log(start..end, usize::MAX)? {
-                if let Change::Quarantined(bad) = &entry.change {
-                    self.seen.insert(fingerprint(bad));
-                }
+        let oldest = Seq(first.0.max(newest.0.saturating_sub(LOOK_BACK_MAX)));
+        let read = snapshot.quarantined(oldest, |bad| {
+            self.seen.insert(fingerprint(&bad));
+            if self.seen.len() < KNOWN_MAX {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
             }
-            end = start;
+        });
+        match read {
+            // It would be as damaged the next time, and looking again costs as much each time.
+            Err(StorageError::Corrupt { .. }) => self.is_complete = true,
+            read => {
+                read?;
+                self.is_complete = true;
+            }
         }
-        self.is_complete = true;
         Ok(())
     }
 

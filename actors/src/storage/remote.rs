@@ -7,8 +7,8 @@
 use std::cmp::Ordering;
 
 use landfall_core::{
-    Change, Checkpoint, Evicted, ModelDef, ModelName, Origin, RecordKey, RecordState, Remote, RemoteRecord,
-    Seq, SyncMetadata, planted,
+    Change, Checkpoint, Evicted, ModelDef, ModelName, Origin, Quarantined, RecordKey, RecordState, Remote,
+    RemoteRecord, Seq, SyncMetadata, planted,
 };
 use landfall_storage::{ChangeKind, Txn};
 
@@ -19,12 +19,16 @@ use crate::hub::HubEvent;
 /// Why a record leaves that a full sync did not meet.
 const NOT_MET: &str = "a full sync did not meet it: the server has it no longer, or sync does not cover it";
 
+/// Most of a doubtful record that is logged, in bytes of JSON: enough to recognize it by.
+const DOUBTFUL_JSON_BYTES_MAX: usize = 4 * 1024;
+
 /// Why what was known of a record goes before the server's record of now comes.
 const TAKEN_BACK: &str =
     "the server has an older version than it had told, or another record under the same version";
 
 /// What the server said of a record before, if its record as of that time contradicts it: an older version (a server that
-/// was restored from a backup), or the same version with other content.
+/// was restored from a backup), or the same version with another time of change and other content. Other content alone
+/// proves nothing: a resolver or a stream behind the server may fill fields in without a new version.
 ///
 /// Nothing of the record may wait: what waits meets the server's record as a conflict.
 fn contradiction(
@@ -46,10 +50,44 @@ fn contradiction(
     };
     let contradicts = match remote.sync.version.cmp(&known.version) {
         Ordering::Less => true,
-        Ordering::Equal => differs(),
+        Ordering::Equal => remote.sync.last_changed_at_ms != known.last_changed_at_ms && differs(),
         Ordering::Greater => false,
     };
     contradicts.then_some(known)
+}
+
+/// Whether the server has another value than the store under the same version and time, and nothing waits to be sent.
+/// Either one of the two was not written by way of the server, as by an app whose model stayed here for a while, and
+/// must not be lost, or the server is at fault; nothing tells which. What only the server has is no reason for doubt.
+fn is_in_doubt(def: &ModelDef, state: &RecordState, remote: &RemoteRecord) -> bool {
+    let Some(row) = state
+        .row
+        .as_ref()
+        .filter(|_| state.pending.is_empty() && state.sync == Some(remote.sync))
+    else {
+        return false;
+    };
+    remote.fields.iter().any(|(name, value)| {
+        let own = def.slot(name).map(|slot| &row[slot.index()]);
+        own.is_some_and(|own| !own.is_null() && own.cmp_total(value).is_ne())
+    })
+}
+
+/// What is logged of such a record.
+fn doubtful(key: &RecordKey, remote: &RemoteRecord) -> Quarantined {
+    let mut json = serde_json::to_string(&remote.fields).unwrap_or_default();
+    let end = (0..=DOUBTFUL_JSON_BYTES_MAX.min(json.len()))
+        .rev()
+        .find(|at| json.is_char_boundary(*at));
+    json.truncate(end.unwrap_or_default());
+    Quarantined {
+        model: key.model.clone(),
+        reason: format!(
+            "{} differs from the server's under the same version and time; what is here stays, save it to send it",
+            key.id
+        ),
+        json,
+    }
 }
 
 impl Batch {
@@ -98,7 +136,12 @@ impl Batch {
                 let contradicted = batch
                     .as_of_ms
                     .and_then(|as_of_ms| contradiction(&model, &state, &remote, as_of_ms));
-                let Some(known) = contradicted else { continue };
+                let Some(known) = contradicted else {
+                    if batch.as_of_ms.is_some() && is_in_doubt(&model, &state, &remote) {
+                        self.set_aside(txn, batch.origin, doubtful(&key, &remote))?;
+                    }
+                    continue;
+                };
                 self.go_back(txn, batch.origin, &key, known, remote.sync)?;
                 None
             };
@@ -118,15 +161,7 @@ impl Batch {
             counts.deleted += self.sweep(txn, batch.origin, &model.name, left_over)?;
         }
         for bad in batch.bad {
-            if !self.quarantine.is_news(&bad) {
-                continue;
-            }
-            let event = HubEvent::RecordQuarantined {
-                model: bad.model.clone(),
-                reason: bad.reason.clone(),
-            };
-            self.changes.events.push(event);
-            self.append(txn, batch.origin, None, Change::Quarantined(bad))?;
+            self.set_aside(txn, batch.origin, bad)?;
         }
         if let Some(cursor) = batch.cursor {
             let change = Change::Checkpoint(Checkpoint {
@@ -136,6 +171,19 @@ impl Batch {
             self.append(txn, batch.origin, None, change)?;
         }
         Ok(counts)
+    }
+
+    /// Logs and tells of a record of the server that is not taken in, unless that was done before.
+    fn set_aside(&mut self, txn: &mut Txn<'_>, origin: Origin, bad: Quarantined) -> Result<(), Stop> {
+        if !self.quarantine.is_news(&bad) {
+            return Ok(());
+        }
+        self.changes.events.push(HubEvent::RecordQuarantined {
+            model: bad.model.clone(),
+            reason: bad.reason.clone(),
+        });
+        self.append(txn, origin, None, Change::Quarantined(bad))?;
+        Ok(())
     }
 
     /// Forgets what the server had said of a record before it took it back.

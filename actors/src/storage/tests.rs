@@ -331,6 +331,7 @@ fn a_server_that_went_back_is_followed_by_a_full_sync_and_reported() {
             remote("other", 7, 9),
             remote("mine", 7, 9),
             remote("late", 700, 9),
+            remote("doubtful", 7, 9),
         ];
         lab.apply(of_base(records, None)).await;
         lab.save("mine", "waits").await.expect("the disk is well");
@@ -343,14 +344,18 @@ fn a_server_that_went_back_is_followed_by_a_full_sync_and_reported() {
 
         // In a full sync that began at 600, only what changed since then may be missing.
         let mut records = older();
-        records.push(remote("other", 7, 2));
+        let mut other = remote("other", 7, 2);
+        other.sync.last_changed_at_ms = 5;
+        records.push(other.clone());
+        // Of the same change, with another value: nothing tells who is right, so it is set aside and told.
+        records.push(remote("doubtful", 7, 2));
         lab.apply(of_base(records, Some(600))).await;
         assert_eq!(
             lab.kinds()[written..],
-            ["evicted", "remote", "evicted", "remote"],
-            "one that went back, one with other content; neither what waits nor what is new"
+            ["evicted", "remote", "evicted", "remote", "quarantined"],
+            "one that went back, one with other content, one in doubt; neither what waits nor what is new"
         );
-        assert_eq!(lab.ids(), "back late mine other");
+        assert_eq!(lab.ids(), "back doubtful late mine other");
         let snapshot = lab.reader.snapshot().expect("the disk is well");
         let version = |id: &str| {
             let record = snapshot
@@ -359,9 +364,9 @@ fn a_server_that_went_back_is_followed_by_a_full_sync_and_reported() {
             record.and_then(|record| record.sync()).map(|sync| sync.version.0)
         };
         assert_eq!((version("back"), version("late")), (Some(3), Some(700)));
-        let same = vec![remote("back", 3, 1), remote("other", 7, 2)];
+        let same = vec![remote("back", 3, 1), other, remote("doubtful", 7, 2)];
         lab.apply(of_base(same, Some(600))).await;
-        assert_eq!(lab.kinds().len(), written + 4, "and once only");
+        assert_eq!(lab.kinds().len(), written + 5, "and once only");
     });
 }
 

@@ -347,8 +347,8 @@ impl Batch {
             None if kind == MutationKind::Delete => None,
             // The values were there already: they came from the server after the app had read the record.
             None => {
-                let (def, state) = (txn.model(&key.model)?, txn.state(&key)?);
-                state.row.map(|row| Record::new(def, row).with_sync(state.sync))
+                let RecordState { row, sync, .. } = txn.state(&key)?;
+                row.map(|row| txn.record(&key.model, row, sync)).transpose()?
             }
         };
         if let (true, Some(record)) = (queued, &record) {

@@ -18,7 +18,7 @@ use axum::routing::get;
 use clap::Args as ClapArgs;
 use landfall::history;
 
-/// Shows a store that no process has open, or an exported log, as a page in the browser.
+/// Shows a store, also one that a process has open, or an exported log, as a page in the browser.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Args {
     /// Directory of a store, its file, or an exported log.

@@ -1,7 +1,10 @@
 //! `landfall replay`: plays what a flight recorder wrote.
 //!
 //! Owns the arguments, the exit codes and the words: 0 if every effect was as recorded, 1 if one differs or the recording
-//! cannot be played, 2 if the command was called wrongly. The recording is never written to.
+//! cannot be played, 2 if the command was called wrongly. The recording is never written to. What a replay stops at is
+//! `replay/stops.rs`.
+
+mod stops;
 
 use std::io::{BufRead, Write};
 use std::path::PathBuf;
@@ -9,9 +12,10 @@ use std::process::ExitCode;
 
 use clap::Args as ClapArgs;
 use landfall::flight::{Event, Noted, Recording, SeatName};
-use landfall::{Predicate, Query, Record, record_json};
+use landfall::{Query, record_json};
 use landfall_sim::replay::{Edit, Go, Moment, Played, changed, input_json, play, what_if};
 use serde_json::{Value as Json, json};
+use stops::Stops;
 
 use crate::log::words;
 
@@ -21,12 +25,12 @@ pub(crate) struct Args {
     /// The recording.
     file: PathBuf,
     /// List the inputs, each with its number, instead of playing.
-    #[arg(long, conflicts_with_all = ["until", "breaks", "step", "edits"])]
+    #[arg(long, conflicts_with_all = ["until", "breaks", "break_when", "break_unless", "step", "verbose", "edits"])]
     list: bool,
     /// Stop behind the event of this number; of one that is only expected of another, behind what is played next.
     #[arg(long, value_name = "EVENT")]
     until: Option<u64>,
-    /// Stop at a message, such as `Commit` or `StorageActor.Commit`; may be given several times.
+    /// Stop at a message of the recording, such as `Commit` or `StorageActor.Commit`; may be given several times.
     #[arg(long = "break", value_name = "MESSAGE")]
     breaks: Vec<String>,
     /// Stop when a record of the model satisfies the condition, such as --break-when Note 'text eq "x"'.
@@ -42,12 +46,20 @@ pub(crate) struct Args {
     #[arg(long, short)]
     verbose: bool,
     /// Edit an input and compare the ends: `drop N`, `delay N MS`, `change N /PATH JSON`; may be given several times.
-    #[arg(long = "what-if", value_name = "EDIT", value_parser = edit, conflicts_with_all = ["until", "breaks", "step"])]
+    #[arg(
+        long = "what-if",
+        value_name = "EDIT",
+        value_parser = edit,
+        conflicts_with_all = ["until", "breaks", "break_when", "break_unless", "step", "verbose"]
+    )]
     edits: Vec<Edit>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
 }
+
+/// The exit code of clap, for what only the recording shows to be wrong.
+const CALLED_WRONGLY: u8 = 2;
 
 fn edit(text: &str) -> Result<Edit, String> {
     text.parse()
@@ -71,11 +83,23 @@ fn dispatch(args: &Args) -> miette::Result<ExitCode> {
     if !args.edits.is_empty() {
         return compare(&recording, args);
     }
-    let stops = Stops::of(args, &recording)?;
-    let mut stopped = None;
+    let stops = match Stops::of(args, &recording) {
+        Ok(stops) => stops,
+        Err(wrong) => {
+            eprintln!("error: {wrong}");
+            return Ok(ExitCode::from(CALLED_WRONGLY));
+        }
+    };
+    let (mut stopped, mut failed) = (None, None);
     let mut stepping = args.step;
     let played = play(&recording, &mut |moment| {
-        let why = stops.reason(moment);
+        let why = match stops.reason(moment) {
+            Ok(why) => why,
+            Err(error) => {
+                failed = Some(error);
+                return Go::Stop;
+            }
+        };
         if args.verbose || stepping || why.is_some() {
             say(&line_of(moment.noted, moment.seat));
         }
@@ -89,109 +113,15 @@ fn dispatch(args: &Args) -> miette::Result<ExitCode> {
         Go::On
     })
     .map_err(|error| miette::miette!("{error}"))?;
+    if let Some(error) = failed {
+        return Err(miette::miette!("a condition cannot be looked at: {error}"));
+    }
     report(&recording, &played, stopped.as_deref(), args.json);
     Ok(if played.difference.is_none() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
-}
-
-/// A condition on the records of a model, as it was typed.
-struct Condition {
-    model: String,
-    typed: String,
-    predicate: Predicate,
-}
-
-/// What a replay is to stop at.
-struct Stops<'a> {
-    until: Option<u64>,
-    /// Whether that event is one that is played: others may be played before it that have higher numbers.
-    until_is_turn: bool,
-    breaks: &'a [String],
-    when: Vec<Condition>,
-    unless: Vec<Condition>,
-}
-
-impl<'a> Stops<'a> {
-    fn of(args: &'a Args, recording: &Recording) -> miette::Result<Self> {
-        let conditions = |given: &[String]| {
-            let pairs = given.chunks_exact(2).map(|pair| {
-                Ok(Condition {
-                    model: pair[0].clone(),
-                    typed: pair[1].clone(),
-                    predicate: words::condition(&pair[1]).map_err(|error| miette::miette!("{error}"))?,
-                })
-            });
-            pairs.collect::<miette::Result<Vec<_>>>()
-        };
-        let is_until = |noted: &Noted| Some(noted.order) == args.until && noted.event.is_turn();
-        Ok(Self {
-            until: args.until,
-            until_is_turn: recording.events.iter().any(is_until),
-            breaks: &args.breaks,
-            when: conditions(&args.break_when)?,
-            unless: conditions(&args.break_unless)?,
-        })
-    }
-
-    /// Why to stop here.
-    fn reason(&self, moment: &Moment<'_>) -> Option<String> {
-        let order = moment.noted.order;
-        if self
-            .until
-            .is_some_and(|until| order == until || !self.until_is_turn && order > until)
-        {
-            return Some(format!("event {order} is reached"));
-        }
-        let name = moment.noted.event.name();
-        let full = format!("{}.{name}", moment.seat.actor);
-        if self.breaks.iter().any(|at| at == name || *at == full) {
-            return Some(format!("{full} was taken"));
-        }
-        if !moment.committed {
-            return None;
-        }
-        let of = |model: &str, predicate: Predicate| {
-            let query = Query {
-                predicate,
-                ..Query::all(model)
-            };
-            moment.store.records().query(&query)
-        };
-        let met = self.when.iter().find_map(|condition| {
-            let Condition {
-                model,
-                typed,
-                predicate,
-            } = condition;
-            match of(model, predicate.clone()) {
-                Ok(found) => {
-                    let record = found.first()?;
-                    Some(format!("{model} {typed}: {}", record_json(record)))
-                }
-                Err(error) => Some(error.to_string()),
-            }
-        });
-        met.or_else(|| {
-            self.unless.iter().find_map(|condition| {
-                let Condition {
-                    model,
-                    typed,
-                    predicate,
-                } = condition;
-                match (of(model, Predicate::All), of(model, predicate.clone())) {
-                    (Ok(all), Ok(good)) => {
-                        let is_bad = |record: &&Record| good.iter().all(|good| good.id() != record.id());
-                        let record = all.iter().find(is_bad)?;
-                        Some(format!("{model} {typed} fails: {}", record_json(record)))
-                    }
-                    (Err(error), _) | (_, Err(error)) => Some(error.to_string()),
-                }
-            })
-        })
-    }
 }
 
 /// Asks what to do next. The end of the input ends the replay.

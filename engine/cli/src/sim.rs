@@ -43,7 +43,7 @@ enum Command {
     /// Lists the invariants that are checked.
     Invariants,
     /// Runs each seed twice and compares.
-    CheckDeterminism(RunArgs),
+    CheckDeterminism(SeedArgs),
     /// Compares two runs and shows where they part.
     Diff(explore::DiffArgs),
     /// Finds the commit since which a plan fails.
@@ -53,7 +53,7 @@ enum Command {
     /// Tries every order of what can happen to two clients and one record.
     Exhaust(exhaust::ExhaustArgs),
     /// Shows what a batch of seeds has and has not tested.
-    Coverage(RunArgs),
+    Coverage(SeedArgs),
     /// Measures how fast simulations run, and how fast they find, repeat and shrink.
     Bench(bench::BenchArgs),
     /// Plays the scenario library.
@@ -125,13 +125,11 @@ pub(crate) struct DrawArgs {
     /// Number of clients, 1 to 8; as many as each seed draws if not said.
     #[arg(long, value_parser = clients)]
     clients: Option<usize>,
-    #[command(flatten)]
-    plant: PlantArgs,
 }
 
-/// Which seeds are run, and how.
+/// Which seeds are run.
 #[derive(Clone, Debug, ClapArgs)]
-pub(crate) struct RunArgs {
+pub(crate) struct SeedArgs {
     /// First seed.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -146,6 +144,22 @@ pub(crate) struct RunArgs {
     jobs: u8,
     #[command(flatten)]
     draw: DrawArgs,
+    #[command(flatten)]
+    plant: PlantArgs,
+}
+
+impl SeedArgs {
+    /// The command that runs one of them again.
+    fn again(&self, seed: u64) -> String {
+        format!("{}{} --trace", self.draw.again(seed), self.plant.given())
+    }
+}
+
+/// Which seeds are run, and what is kept of them.
+#[derive(Clone, Debug, ClapArgs)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    seeds: SeedArgs,
     /// Print everything that happens to standard error.
     #[arg(long)]
     trace: bool,
@@ -170,6 +184,8 @@ pub(crate) struct ReplayArgs {
     plan: String,
     #[command(flatten)]
     draw: DrawArgs,
+    #[command(flatten)]
+    plant: PlantArgs,
     /// Print everything that happens to standard error.
     #[arg(long)]
     trace: bool,
@@ -239,7 +255,7 @@ impl DrawArgs {
         Ok(plan)
     }
 
-    /// The command that runs a seed again.
+    /// The command that runs a seed again, without what is planted and how it is shown.
     fn again(&self, seed: u64) -> String {
         let knobs: String = self.knobs.iter().map(|knob| format!(" --knob {knob}")).collect();
         let clients = self
@@ -247,10 +263,9 @@ impl DrawArgs {
             .map_or_else(String::new, |clients| format!(" --clients {clients}"));
         let every_fault = if self.every_fault { " --every-fault" } else { "" };
         format!(
-            "landfall sim replay {seed} --busy {} --profile {}{clients}{every_fault}{knobs}{} --trace",
+            "landfall sim replay {seed} --busy {} --profile {}{clients}{every_fault}{knobs}",
             self.busy,
-            self.profile.name(),
-            self.plant.given()
+            self.profile.name()
         )
     }
 }

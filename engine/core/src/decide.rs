@@ -352,7 +352,12 @@ pub fn settle(def: &ModelDef, mutation: &Mutation, server: Option<&RemoteRecord>
         MutationKind::Update | MutationKind::Delete if Some(server.sync.version) == mutation.base_version => {
             Settled::NotApplied
         }
-        MutationKind::Update if holds && !server.sync.deleted => Settled::Applied,
+        // A read that lags behind shows a version from before this change, whatever values it holds.
+        MutationKind::Update
+            if holds && !server.sync.deleted && Some(server.sync.version) > mutation.base_version =>
+        {
+            Settled::Applied
+        }
         MutationKind::Update | MutationKind::Delete => Settled::Conflict,
     }
 }

@@ -67,6 +67,9 @@ pub struct ModelDef {
     pub plural_name: String,
     /// Whether it takes part in sync; `false` for local-only models.
     pub syncable: bool,
+    /// Whether the server has it: whether the schema itself lets it take part in sync, whatever was said since. What waits
+    /// from before is sent then.
+    pub on_server: bool,
     /// Which way its changes travel; not part of the schema's fingerprint, except that a local model is.
     pub sync: ModelSync,
     /// Every field in declaration order: stored ones and relations.

@@ -180,8 +180,11 @@ impl RecordState {
 
     /// Forgets the server's record if what answers a mutation is older than what the server had told before it was sent:
     /// the server went back, as after a restored backup, and what it says from here on is news.
+    ///
+    /// A record that was asked for because the answer was lost proves nothing: such a read may lag behind.
     fn forget_if_taken_back(&mut self, mutation: Seq, remote: &RemoteRecord) {
         let sent = self.pending.iter().find(|pending| pending.seq == mutation);
+        let sent = sent.filter(|sent| sent.stage != Stage::Unknown);
         if sent.and_then(|sent| sent.base_version) > Some(remote.sync.version) {
             self.sync = None;
             self.shadow = None;
@@ -205,12 +208,15 @@ impl RecordState {
                     mutation.kind = *kind;
                     mutation.patch = patch.clone();
                     mutation.conflict_rounds += 1;
+                    let answered = mutation.stage != Stage::Unknown;
                     mutation.stage = Stage::Queued;
                     if conflict.remote.sync.deleted || planted("conflict-keeps-version") {
                         // A tombstone cannot be edited; the old version makes the server say so again.
                         mutation.base_version.get_or_insert(NEVER_SEEN);
                     } else {
-                        mutation.base_version = Some(conflict.remote.sync.version);
+                        // A read that lags behind takes nothing back; if the server did, its next answer says so.
+                        let lagging = mutation.base_version.filter(|_| !answered);
+                        mutation.base_version = lagging.max(Some(conflict.remote.sync.version));
                     }
                 }
             }

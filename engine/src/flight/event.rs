@@ -4,6 +4,7 @@
 //! a replay did the same.
 
 use std::borrow::Cow;
+use std::io;
 
 use serde::{Deserialize, Serialize};
 
@@ -105,6 +106,42 @@ pub enum Event {
         /// Fingerprint of everything that the app sees.
         state: u64,
     },
+}
+
+impl Noted {
+    /// Bytes that it takes while it waits to be written, about: what it holds of the outside is counted as long as it will be
+    /// in the file.
+    pub(super) fn weight(&self) -> u64 {
+        struct Counting(u64);
+        impl io::Write for Counting {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0 += bytes.len() as u64;
+                Ok(bytes.len())
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let mut counting = Counting(size_of::<Self>() as u64);
+        match &self.event {
+            Event::Seated { .. }
+            | Event::Step { input: None, .. }
+            | Event::Draw(_)
+            | Event::Looked(_)
+            | Event::Called { .. }
+            | Event::End { .. } => {}
+            event @ (Event::Step { .. }
+            | Event::Answered { .. }
+            | Event::Frame { .. }
+            | Event::Sent { .. }
+            | Event::Committed(_)) => {
+                // The writer meets what cannot be written, and says so.
+                rmp_serde::encode::write(&mut counting, event).unwrap_or(());
+            }
+        }
+        counting.0
+    }
 }
 
 impl Event {

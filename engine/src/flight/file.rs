@@ -16,6 +16,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
+use landfall_core::{ModelDef, ModelName, ModelSync};
+
 use super::event::{Event, Noted};
 
 /// Version of the layout; a program reads those up to its own.
@@ -62,6 +64,39 @@ pub struct Head {
     pub queues_changes: bool,
     /// The endpoint's address, without credentials; nothing if there was none.
     pub endpoint: Option<String>,
+    /// Which way the changes of each model travelled; models that are not here, both ways, unless the schema says that they
+    /// do not sync. Recordings of before there were directions have none.
+    #[serde(default)]
+    pub directions: Vec<Directed>,
+}
+
+/// A model, and which way its changes travelled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Directed {
+    /// The model.
+    pub model: ModelName,
+    /// Which way.
+    #[serde(with = "Direction")]
+    pub sync: ModelSync,
+}
+
+impl Directed {
+    pub(super) fn of(def: &ModelDef) -> Self {
+        Self {
+            model: def.name.clone(),
+            sync: def.sync,
+        }
+    }
+}
+
+/// [`ModelSync`] as it is written.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "ModelSync", rename_all = "camelCase")]
+enum Direction {
+    None,
+    Pull,
+    Push,
+    Both,
 }
 
 /// Where a recording ends without having been closed.

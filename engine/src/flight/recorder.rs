@@ -7,36 +7,41 @@
 //! Invariants: 1. an actor's clocks stand still during a step, at what the step's event says; 2. an event gets its
 //! number where it happens, so that numbers tell the order in which actors acted on each other.
 //!
-//! Bounds: [`RECORDER_QUEUE_MAX`] events wait for the writer; a file grows to the length that the builder was given, and
-//! nothing more is recorded then.
+//! Bounds: [`RECORDER_QUEUE_MAX`] events wait for the writer, of [`RECORDER_QUEUE_BYTES_MAX`] bytes and the last of them; a
+//! file grows to the length that the builder was given, and nothing more is recorded then.
 #![allow(clippy::disallowed_methods, reason = "the recorder's thread is made here")]
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 
 use landfall_actors::flight::{Answer, Commit, Deck, Flight, Input, Seat};
 use landfall_actors::{Clock, Entropy, Env};
-use landfall_core::Seq;
+use landfall_core::{ModelSync, Schema, Seq};
 use landfall_storage::history::History;
 use landfall_storage::{Reader, StorageError};
 use landfall_wire::Transport;
 
 use super::event::{Event, Noted, SeatName};
-use super::file::{FLIGHT_VERSION, Head, Kind, MAGIC, SEGMENT_BYTES, put_event, put_segment};
+use super::file::{Directed, FLIGHT_VERSION, Head, Kind, MAGIC, SEGMENT_BYTES, put_event, put_segment};
 use super::transport::RecordedTransport;
 
 /// Events that wait for the writer. Some tenths of a second of a busy store; more would only delay the moment at which
 /// a disk that is too slow shows.
 pub const RECORDER_QUEUE_MAX: usize = 16 * 1024;
 
-/// How long an event stays in memory while nothing else happens, so that a crash loses little.
+/// Bytes of events that wait for the writer; while so many do, further ones are dropped. Events hold whole answers of the
+/// server, so that a bound on their number alone would allow gigabytes beside a slow disk. One event may be longer than
+/// this, and is recorded if it is the only one that waits.
+pub const RECORDER_QUEUE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// How long the writer keeps an event in memory, whatever else happens, so that a crash loses little.
 const FLUSH_AFTER: Duration = Duration::from_millis(100);
 
 /// What a recorder has done so far.
@@ -51,16 +56,32 @@ pub struct RecorderReport {
     pub stopped: bool,
 }
 
+/// Why a store is not recorded.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NoBeginning {
+    /// A recording would have to hold what the log goes on from, and does not.
+    #[error(
+        "its log was trimmed, and goes on from what a recording cannot hold; a store with its whole log can be"
+    )]
+    Trimmed,
+    /// The log could not be read or written down.
+    #[error("the log with which it begins cannot be copied: {0}")]
+    Uncopied(#[from] StorageError),
+}
+
 /// Records one store.
 #[derive(Debug)]
 pub(crate) struct Recorder {
     shared: Arc<Shared>,
     writer: Mutex<Option<JoinHandle<()>>>,
+    path: PathBuf,
 }
 
 #[derive(Debug)]
 struct Shared {
     sender: Sender<Item>,
+    /// Bytes of the events that wait for the writer.
+    queued: AtomicU64,
     order: AtomicU64,
     dropped: AtomicU64,
     stopped: AtomicBool,
@@ -68,9 +89,15 @@ struct Shared {
 }
 
 #[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "nearly all are events, and a box for each would cost more"
+)]
 enum Item {
-    Base(Vec<u8>),
-    Event(Noted),
+    /// A part of the log with which the store begins, and whom to tell that it is in the file.
+    Base(Vec<u8>, Sender<()>),
+    /// An event, and the bytes that it counts for.
+    Event(Noted, u64),
     Close,
 }
 
@@ -78,55 +105,63 @@ impl Recorder {
     /// Makes the file and starts the writer.
     pub(crate) fn start(path: &Path, bytes_max: u64, head: &Head) -> io::Result<Arc<Self>> {
         let (sender, receiver) = bounded(RECORDER_QUEUE_MAX);
-        let shared = Arc::new(Shared {
-            sender,
-            order: AtomicU64::new(0),
-            dropped: AtomicU64::new(0),
-            stopped: AtomicBool::new(false),
-            seats: AtomicU32::new(0),
+        let shared = Arc::new(Shared::new(sender));
+        let file = File::create_new(path)?;
+        let recorder = Arc::new(Self {
+            shared: Arc::clone(&shared),
+            writer: Mutex::new(None),
+            path: path.to_owned(),
         });
-        let mut file = File::create_new(path)?;
-        file.write_all(&MAGIC)?;
-        let mut writer = Writer {
-            file,
-            number: 0,
-            bytes: MAGIC.len() as u64,
-            bytes_max,
-            payload: Vec::with_capacity(SEGMENT_BYTES * 2),
-        };
-        writer.segment(Kind::Head, &serde_json::to_vec(head)?)?;
-        let told = Arc::clone(&shared);
-        let thread = std::thread::Builder::new()
-            .name("landfall-recorder".to_owned())
-            .spawn(move || {
-                if let Err(error) = writer.run(&receiver) {
-                    told.stopped.store(true, Ordering::SeqCst);
-                    tracing::warn!(%error, "nothing more is recorded; the store goes on");
-                }
-            })?;
-        Ok(Arc::new(Self {
-            shared,
-            writer: Mutex::new(Some(thread)),
-        }))
+        let thread = Writer::begin(file, bytes_max, head).and_then(|mut writer| {
+            std::thread::Builder::new()
+                .name("landfall-recorder".to_owned())
+                .spawn(move || {
+                    if let Err(error) = writer.run(&receiver, &shared) {
+                        shared.stopped.store(true, Ordering::SeqCst);
+                        tracing::warn!(%error, "nothing more is recorded; the store goes on");
+                    }
+                })
+        });
+        match thread {
+            Ok(thread) => *recorder.writer() = Some(thread),
+            Err(error) => {
+                recorder.give_up();
+                return Err(error);
+            }
+        }
+        Ok(recorder)
     }
 
     /// The head of a recording.
     pub(crate) fn head(
-        schema: &landfall_core::Schema,
+        schema: &Schema,
         queues_changes: bool,
         transport: Option<&Arc<dyn Transport>>,
     ) -> Head {
+        let both = schema.models().map(|def| (&def.name, ModelSync::Both));
+        // As it was before anything was said of directions: those are applied to it again. Each model is there.
+        let undirected = schema.with_model_sync(both).unwrap_or_else(|_| schema.clone());
         Head {
             version: FLIGHT_VERSION,
             written_by: env!("CARGO_PKG_VERSION").to_owned(),
-            schema: landfall_core::schema_to_json(schema),
+            schema: landfall_core::schema_to_json(&undirected),
             queues_changes,
             endpoint: transport.map(|transport| without_query(transport.endpoint())),
+            directions: schema.models().map(|def| Directed::of(def)).collect(),
+        }
+    }
+
+    /// Begins with a store that was just opened. What cannot be recorded from its beginning cannot be played: then nothing
+    /// is, no file is left, the log says why, and the store goes on.
+    pub(crate) fn begin(&self, reader: &Reader) {
+        if let Err(error) = self.base(reader) {
+            self.give_up();
+            tracing::warn!(%error, "the store is not recorded");
         }
     }
 
     /// Records the log with which the store begins. Waits for the writer: this belongs to opening.
-    pub(crate) fn base(&self, reader: &Reader) -> Result<(), StorageError> {
+    fn base(&self, reader: &Reader) -> Result<(), NoBeginning> {
         struct Chunks<'s>(&'s Shared, Vec<u8>);
         impl Write for Chunks<'_> {
             fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -138,16 +173,24 @@ impl Recorder {
             }
 
             fn flush(&mut self) -> io::Result<()> {
-                let chunk = std::mem::take(&mut self.1);
-                let gone = |_| io::Error::other("the recorder has stopped");
-                self.0.sender.send(Item::Base(chunk)).map_err(gone)
+                let gone = || io::Error::other("the recorder has stopped");
+                let (written, is_written) = bounded(1);
+                let chunk = Item::Base(std::mem::take(&mut self.1), written);
+                self.0.sender.send(chunk).map_err(|_| gone())?;
+                // One at a time, so that a long log is never all in memory.
+                is_written.recv().map_err(|_| gone())
             }
         }
+        let history = History::of_snapshot(reader.snapshot()?)?;
+        if history.has_base()? {
+            return Err(NoBeginning::Trimmed);
+        }
         let mut chunks = Chunks(&self.shared, Vec::new());
-        History::of_snapshot(reader.snapshot()?)?.export(&mut chunks, None)?;
-        chunks.flush().map_err(|error| StorageError::Io {
+        history.export(&mut chunks, None)?;
+        let cannot = |error: io::Error| StorageError::Io {
             cause: error.to_string(),
-        })
+        };
+        Ok(chunks.flush().map_err(cannot)?)
     }
 
     /// Who gives seats to the actors of a store in that world.
@@ -167,9 +210,14 @@ impl Recorder {
         }
     }
 
-    /// Records nothing from here on.
+    /// Records nothing from here on, and takes the file away, of which nothing could be played.
     pub(crate) fn give_up(&self) {
         self.shared.stopped.store(true, Ordering::SeqCst);
+        self.close();
+        if let Err(error) = std::fs::remove_file(&self.path) {
+            let file = self.path.display();
+            tracing::warn!(%error, %file, "the recording that was not made is left behind; remove it");
+        }
     }
 
     /// Notes how the store ends.
@@ -179,13 +227,16 @@ impl Recorder {
 
     /// Has everything written, and closes the file. What is noted afterwards is lost.
     pub(crate) fn close(&self) {
-        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(writer) = writer
-            && self.shared.sender.send(Item::Close).is_ok()
-        {
-            // A writer that panicked has written what it could.
+        let writer = self.writer().take();
+        if let Some(writer) = writer {
+            // One that has stopped hears nothing, and has ended already. One that panicked has written what it could.
+            self.shared.sender.send(Item::Close).unwrap_or(());
             writer.join().unwrap_or(());
         }
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -207,6 +258,17 @@ fn without_query(endpoint: &str) -> String {
 }
 
 impl Shared {
+    fn new(sender: Sender<Item>) -> Self {
+        Self {
+            sender,
+            queued: AtomicU64::new(0),
+            order: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+            stopped: AtomicBool::new(false),
+            seats: AtomicU32::new(0),
+        }
+    }
+
     fn note(&self, seat: u32, at_ms: u64, event: Event) {
         if self.stopped.load(Ordering::Relaxed) {
             return;
@@ -218,20 +280,32 @@ impl Shared {
             seat,
             event,
         };
-        match self.sender.try_send(Item::Event(noted)) {
+        let weight = noted.weight();
+        // Counted before the writer could take it away again.
+        if self.queued.fetch_add(weight, Ordering::SeqCst) >= RECORDER_QUEUE_BYTES_MAX {
+            self.queued.fetch_sub(weight, Ordering::SeqCst);
+            self.drop_one(order);
+            return;
+        }
+        match self.sender.try_send(Item::Event(noted, weight)) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => {
-                if self.dropped.fetch_add(1, Ordering::SeqCst) == 0 {
-                    tracing::warn!(
-                        order,
-                        "the recorder cannot keep up and drops events; a replay ends here"
-                    );
-                }
+                self.queued.fetch_sub(weight, Ordering::SeqCst);
+                self.drop_one(order);
             }
             Err(TrySendError::Disconnected(_)) => {
                 self.dropped.fetch_add(1, Ordering::SeqCst);
                 self.stopped.store(true, Ordering::Relaxed);
             }
+        }
+    }
+
+    fn drop_one(&self, order: u64) {
+        if self.dropped.fetch_add(1, Ordering::SeqCst) == 0 {
+            tracing::warn!(
+                order,
+                "the recorder cannot keep up and drops events; a replay ends here"
+            );
         }
     }
 }
@@ -242,26 +316,61 @@ struct Writer {
     bytes: u64,
     bytes_max: u64,
     payload: Vec<u8>,
+    /// When the oldest event of the payload is to be in the file; nothing if there is none.
+    due: Option<Instant>,
 }
 
 impl Writer {
-    fn run(&mut self, receiver: &Receiver<Item>) -> io::Result<()> {
+    /// Writes the head.
+    fn begin(mut file: File, bytes_max: u64, head: &Head) -> io::Result<Self> {
+        file.write_all(&MAGIC)?;
+        let mut writer = Self {
+            file,
+            number: 0,
+            bytes: MAGIC.len() as u64,
+            bytes_max,
+            payload: Vec::with_capacity(SEGMENT_BYTES * 2),
+            due: None,
+        };
+        writer.segment(Kind::Head, &serde_json::to_vec(head)?)?;
+        Ok(writer)
+    }
+
+    fn run(&mut self, receiver: &Receiver<Item>, shared: &Shared) -> io::Result<()> {
         loop {
-            match receiver.recv_timeout(FLUSH_AFTER) {
-                Ok(Item::Event(noted)) => {
-                    put_event(&mut self.payload, &noted).map_err(io::Error::other)?;
-                    if self.payload.len() >= SEGMENT_BYTES {
-                        self.flush()?;
-                    }
+            let item = match self.due {
+                Some(due) => receiver.recv_deadline(due),
+                None => receiver.recv().map_err(RecvTimeoutError::from),
+            };
+            match item {
+                Ok(Item::Event(noted, weight)) => {
+                    shared.queued.fetch_sub(weight, Ordering::SeqCst);
+                    self.take(&noted, Instant::now())?;
                 }
-                Ok(Item::Base(chunk)) => self.segment(Kind::Base, &chunk)?,
+                Ok(Item::Base(chunk, written)) => {
+                    self.segment(Kind::Base, &chunk)?;
+                    // Who sent it may have gone.
+                    written.send(()).unwrap_or(());
+                }
                 Err(RecvTimeoutError::Timeout) => self.flush()?,
                 Ok(Item::Close) | Err(RecvTimeoutError::Disconnected) => return self.flush(),
             }
         }
     }
 
+    /// Adds an event, and writes if that makes enough of them or the oldest has waited long enough: a queue that never
+    /// runs empty must not keep it waiting.
+    fn take(&mut self, noted: &Noted, now: Instant) -> io::Result<()> {
+        put_event(&mut self.payload, noted).map_err(io::Error::other)?;
+        let due = *self.due.get_or_insert(now + FLUSH_AFTER);
+        if self.payload.len() >= SEGMENT_BYTES || now >= due {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
     fn flush(&mut self) -> io::Result<()> {
+        self.due = None;
         if self.payload.is_empty() {
             return Ok(());
         }
@@ -269,6 +378,8 @@ impl Writer {
         self.segment(Kind::Events, &payload)?;
         self.payload = payload;
         self.payload.clear();
+        // What one long event needed is not kept for all that follow.
+        self.payload.shrink_to(SEGMENT_BYTES * 2);
         Ok(())
     }
 
@@ -405,64 +516,4 @@ impl Seat for RecorderSeat {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_lose_what_may_be_credentials() {
-        assert_eq!(
-            without_query("https://me:p@w@a.example/graphql@x?key=1"),
-            "https://a.example/graphql@x"
-        );
-        assert_eq!(
-            without_query("https://a.example/graphql"),
-            "https://a.example/graphql"
-        );
-    }
-
-    #[test]
-    fn a_writer_that_is_full_has_events_dropped_and_says_so() {
-        let (sender, receiver) = bounded(2);
-        let shared = Shared {
-            sender,
-            order: AtomicU64::new(0),
-            dropped: AtomicU64::new(0),
-            stopped: AtomicBool::new(false),
-            seats: AtomicU32::new(0),
-        };
-        for bits in 0..5 {
-            shared.note(1, 0, Event::Draw(bits));
-        }
-        assert_eq!(shared.dropped.load(Ordering::SeqCst), 3);
-        drop(receiver.try_recv());
-        shared.note(1, 0, Event::Draw(9));
-        let kept: Vec<u64> = receiver
-            .try_iter()
-            .filter_map(|item| match item {
-                Item::Event(noted) => Some(noted.order),
-                Item::Base(_) | Item::Close => None,
-            })
-            .collect();
-        assert_eq!(kept, [2, 6], "a hole tells what was dropped");
-    }
-
-    #[test]
-    fn a_recording_ends_at_its_bound_and_says_so() {
-        let home = tempfile::tempdir().unwrap();
-        let head = Head {
-            version: FLIGHT_VERSION,
-            written_by: String::new(),
-            schema: serde_json::Value::Null,
-            queues_changes: false,
-            endpoint: None,
-        };
-        let path = home.path().join("small.flight");
-        let recorder = Recorder::start(&path, 512, &head).unwrap();
-        for bits in 0..1_000 {
-            recorder.shared.note(1, 0, Event::Draw(bits));
-        }
-        recorder.close();
-        assert!(recorder.report().stopped);
-        assert!(std::fs::metadata(&path).unwrap().len() <= 512);
-    }
-}
+mod tests;

@@ -160,6 +160,43 @@ async fn what_is_only_pulled_is_not_written() {
     store.close().await;
 }
 
+/// What is written on a record that waits goes along with it: else the server's answer would undo it.
+#[tokio::test]
+async fn what_waits_is_sent_though_its_model_stays_here_now() {
+    let server = server().await;
+    let directory = tempfile::tempdir().unwrap();
+    let builder = || DataStore::builder(schema()).directory(directory.path());
+    let cents = |store: &DataStore, id: &str| store.get::<Account>(id).unwrap().map(|account| account.cents);
+    let store = builder().open().await.unwrap();
+    store.save(account("a", 1)).await.unwrap();
+    store.close().await;
+
+    let store = builder().local_only().open().await.unwrap();
+    let a = store.get::<Account>("a").unwrap().unwrap();
+    store
+        .save(Account::copy_of(&a, |account| account.cents = 2))
+        .await
+        .unwrap();
+    store.save(account("b", 1)).await.unwrap();
+    assert_eq!(store.outbox().len().unwrap(), 1, "nobody waits for the other one");
+    store.close().await;
+
+    let local = started(builder().local_only_model::<Account>(), &server).await;
+    sent(&local).await;
+    assert_eq!((cents(&local, "a"), cents(&local, "b")), (Some(2), Some(1)));
+    let a = local.get::<Account>("a").unwrap().unwrap();
+    local
+        .save(Account::copy_of(&a, |account| account.cents = 3))
+        .await
+        .unwrap();
+    assert_eq!(local.outbox().len().unwrap(), 0, "from here on it stays");
+    let office = started(DataStore::builder(schema()), &server).await;
+    assert_eq!((cents(&office, "a"), cents(&office, "b")), (Some(2), None));
+    local.close().await;
+    office.close().await;
+    server.shutdown().await;
+}
+
 #[tokio::test]
 async fn a_store_that_only_pushes_is_ready_as_soon_as_it_sends() {
     let server = server().await;

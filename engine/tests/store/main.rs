@@ -11,6 +11,7 @@ mod model;
 mod moving;
 mod observing;
 mod reading;
+mod recording;
 mod settings;
 mod transactions;
 mod watching;

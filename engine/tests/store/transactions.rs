@@ -171,6 +171,34 @@ async fn a_delete_takes_along_what_belongs_to_it_by_then() {
     assert_eq!(titles, ["leaves"]);
 }
 
+/// What was read in the transaction is newer than the copy that is saved.
+#[tokio::test]
+async fn a_second_save_of_an_old_copy_leaves_what_others_changed() {
+    let store = in_memory().await;
+    let blog = store
+        .save(Blog::builder().name("B").build().unwrap())
+        .await
+        .unwrap();
+    let old = Post::builder().title("old").blog(&blog).build().unwrap();
+    // What a save returns knows what it was read from as well.
+    let old = store.save(old).await.unwrap();
+    let newer = Post::copy_of(&old, |post| post.rating = Some(4));
+    store.save(newer).await.unwrap();
+    store
+        .transaction(|tx| {
+            assert_eq!(
+                tx.get::<Post>(old.id.as_str())?.and_then(|post| post.rating),
+                Some(4)
+            );
+            tx.save(&Post::copy_of(&old, |post| post.title = "once".into()))?;
+            tx.save(&Post::copy_of(&old, |post| post.title = "twice".into()))
+        })
+        .await
+        .unwrap();
+    let post = store.get::<Post>(old.id.as_str()).unwrap().unwrap();
+    assert_eq!((post.title.as_str(), post.rating), ("twice", Some(4)));
+}
+
 #[tokio::test]
 async fn deletes_of_a_transaction_take_children_along_before_their_parents() {
     let store = in_memory().await;

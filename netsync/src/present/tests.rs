@@ -205,6 +205,12 @@ fn only_an_answer_without_data_is_a_denial() {
     assert!(!is(
         r#"{"data":{"m0":null,"m1":null},"errors":[{"errorType":"Unauthorized"},{"errorType":"InternalFailure"}]}"#
     ));
+    assert!(!is(
+        r#"{"data":null,"errors":[{"errorType":"Unauthorized","path":["m1"]}]}"#
+    ));
+    assert!(is(
+        r#"{"data":null,"errors":[{"errorType":"Unauthorized","path":["createPost"]}]}"#
+    ));
     assert!(!is("<html>"));
 }
 

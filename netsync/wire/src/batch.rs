@@ -83,10 +83,16 @@ fn alias(number: usize) -> String {
     format!("m{number}")
 }
 
+/// Whether a field of an answer, such as an error's path names, is one of several mutations of a request.
+pub fn is_batch_alias(field: &str) -> bool {
+    (0..BATCH_MAX).any(|number| alias(number) == field)
+}
+
 /// Reads the answer to so many mutations of one model.
 pub fn read_batch(reader: &RecordReader, mutations: usize, response: &HttpResponse) -> BatchReply {
     let mut replies = Vec::with_capacity(mutations);
     let mut has_any = false;
+    let mut names_any = false;
     let mut refusal = None;
     for number in 0..mutations {
         let alias = alias(number);
@@ -94,6 +100,7 @@ pub fn read_batch(reader: &RecordReader, mutations: usize, response: &HttpRespon
         replies.push(match answer {
             Ok(answer) => {
                 has_any |= answer.has_root;
+                names_any |= answer.errors.iter().any(|error| !error.path.is_empty());
                 mutation_reply(reader, response, about(answer, &alias))
             }
             // Refused before anything was looked at, or not answered at all: the same for each.
@@ -106,7 +113,9 @@ pub fn read_batch(reader: &RecordReader, mutations: usize, response: &HttpRespon
         }
     }
     match refusal {
-        Some(failure) if !has_any && mutations > 1 => BatchReply::Refused(failure),
+        // An error that names a field tells that the request was carried out: without data too, since the null of a field
+        // that must have a value takes the data of all the others along.
+        Some(failure) if !has_any && !names_any && mutations > 1 => BatchReply::Refused(failure),
         _ => BatchReply::Each(replies),
     }
 }
@@ -253,6 +262,13 @@ mod tests {
         // Alone it is to blame.
         let body = json!({"data": null, "errors": errors});
         assert_eq!(words(&read(1, 200, &body)), ["permanent"]);
+    }
+
+    /// A field that must have a value takes the data of all along; what the others did stays done.
+    #[test]
+    fn a_request_of_which_one_mutation_is_named_was_carried_out() {
+        let body = json!({"data": null, "errors": [error("DynamoDB:ValidationException", &json!(["m1"]))]});
+        assert_eq!(words(&read(3, 200, &body)), ["unknown", "permanent", "unknown"]);
     }
 
     #[test]

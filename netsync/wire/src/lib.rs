@@ -27,7 +27,7 @@ mod testing;
 mod transport;
 
 pub use backoff::{Backoff, BackoffPolicy, RETRY_AFTER_MS_MAX};
-pub use batch::{BATCH_MAX, BatchReply, batch_request, read_batch};
+pub use batch::{BATCH_MAX, BatchReply, batch_request, is_batch_alias, read_batch};
 pub use document::{Document, ModelDocuments, SubscriptionKind, Variables};
 pub use error::WireError;
 pub use failure::{Failure, FailureCause, FailureClass};

@@ -15,7 +15,7 @@ use landfall_storage::{Query, Snapshot, StorageError, Store, Txn, Written};
 use crate::disk::Dice;
 
 /// Transactions of a script; enough for the file to grow, to be cleared and to grow again.
-const STEPS: u64 = 14;
+pub const STEPS: u64 = 14;
 
 /// The schema of scripts.
 pub fn schema() -> Arc<Schema> {

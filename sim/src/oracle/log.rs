@@ -8,13 +8,16 @@ mod checks;
 use std::collections::{BTreeMap, BTreeSet};
 
 use landfall::{
-    FieldMap, LogEntry, ModelName, MutationKind, Origin, RecordKey, RecordVersion, Seq, Snapshot, Stage,
-    StorageError, SyncMetadata, Value,
+    FieldMap, FieldName, LogEntry, ModelName, MutationKind, Origin, RecordKey, RecordVersion, Seq, Snapshot,
+    Stage, StorageError, SyncMetadata, Value,
 };
-use landfall_core::{Change, Decision, RecordState, SyncCursor, SyncKind, Write};
+use landfall_core::{Change, Conflict, Decision, RecordState, SyncCursor, SyncKind, Write};
 
 use super::{Fault, Findings, ServerWatch};
 use checks::{check_conflict, check_cursor, check_edits, check_version};
+
+/// The version of a record that nobody has changed since it was made.
+const FIRST_VERSION: RecordVersion = RecordVersion(1);
 
 /// Entries that are read at a time.
 const PAGE: usize = 1_000;
@@ -226,9 +229,10 @@ impl LogAudit {
                         findings.seen("conflict dropped");
                         self.answered(key, conflict.mutation, batch);
                     }
-                    // The app's change goes on as it was: these handlers merge nothing.
+                    // The app's change goes on as it was, except for a create that met another record.
                     Decision::Retry { patch, .. } => {
                         findings.seen("conflict kept");
+                        give_up_what_the_other_record_has(shadow, conflict, patch);
                         let texts = patch.values().filter_map(Value::as_str);
                         batch.retried.extend(texts.map(str::to_owned));
                     }
@@ -417,5 +421,27 @@ impl LogAudit {
         faults.extend(check_conflict(key, shadow, state));
         faults.extend(check_edits(key, def, shadow, state));
         faults.extend(check_version(key, def, state, server));
+    }
+}
+
+/// A create that met another record gives up what that record has already, and everything once somebody has changed it;
+/// only what it lacks from the start stays the app's to see.
+fn give_up_what_the_other_record_has(shadow: &mut Shadow, conflict: &Conflict, patch: &FieldMap) {
+    let sent = shadow
+        .sent
+        .get(&conflict.mutation)
+        .copied()
+        .unwrap_or(conflict.mutation);
+    let is_create = |(seq, kind, _): &(Seq, MutationKind, FieldMap)| {
+        *seq == conflict.mutation && *kind == MutationKind::Create
+    };
+    if !shadow.writes.iter().any(is_create) {
+        return;
+    }
+    let remote = &conflict.remote;
+    let is_as_made = remote.sync.version == FIRST_VERSION;
+    let lacks = |name: &FieldName| remote.fields.get(name).is_none_or(Value::is_null);
+    for (_, _, fields) in shadow.writes.iter_mut().filter(|(seq, _, _)| *seq <= sent) {
+        fields.retain(|name, _| patch.contains_key(name) || is_as_made && lacks(name));
     }
 }

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use landfall_wire::BATCH_MAX;
 use serde::Serialize;
 
 use super::{Action, BUSY_MS_MAX, CLIENTS_MAX, Fault, PLAN_FORMAT, Plan, PlanError, STEPS_MAX};
@@ -16,6 +17,9 @@ const KEEP_ALIVE_MS_MIN: i64 = 1_000;
 
 /// Longest time between two full syncs, in seconds: a year.
 const FULL_SYNC_S_MAX: u64 = 365 * 24 * 60 * 60;
+
+/// Most bytes a second of a narrow link; more is no fault.
+const BYTES_PER_SECOND_MAX: u64 = 1_000_000_000;
 
 /// Most records of a page, and most minutes that the server keeps deltas for.
 const SERVER_NUMBER_MAX: u64 = 1_000_000;
@@ -117,6 +121,8 @@ impl Plan {
                 0,
                 BUSY_MS_MAX,
             )?;
+            let together = client.mutations_per_request as u64;
+            within("mutationsPerRequest", together, 1, BATCH_MAX as u64)?;
             within("fullSyncS", client.full_sync_s, 1, FULL_SYNC_S_MAX)?;
         }
         Ok(())
@@ -149,6 +155,7 @@ fn most(name: &str) -> Option<u64> {
         "ms" => Some(BUSY_MS_MAX),
         "perMille" => Some(1_000),
         "status" => Some(599),
+        "bytesPerSecond" => Some(BYTES_PER_SECOND_MAX),
         "times" | "operations" | "again" => Some(COUNT_MAX),
         name if name.ends_with("Ms") || name.ends_with("_ms") => Some(BUSY_MS_MAX),
         _ => None,
@@ -207,6 +214,10 @@ mod tests {
         assert!(refused(|plan| plan.server.delta_ttl_minutes = u32::MAX));
         assert!(refused(|plan| plan.clients[0].page_size = 0));
         assert!(refused(|plan| plan.clients[0].full_sync_s = 0));
+        assert!(refused(|plan| plan.clients[0].mutations_per_request = 0));
+        assert!(refused(
+            |plan| plan.clients[0].mutations_per_request = BATCH_MAX + 1
+        ));
         assert!(refused(|plan| plan.clients[0].hold_ms_max = u64::MAX));
         assert!(refused(|plan| plan.clients[0].clock_ahead_ms = i64::MAX));
         assert!(refused(|plan| plan.clients[0].name = "a#1".to_owned()));
@@ -256,6 +267,14 @@ mod tests {
             Fault::ReadFails {
                 client,
                 times: u64::MAX
+            }
+        ));
+        assert!(fail(
+            1,
+            Fault::Narrow {
+                client,
+                ms,
+                bytes_per_second: u64::MAX
             }
         ));
         assert!(!fail(1, swizzle(vec![0, 1])));

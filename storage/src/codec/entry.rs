@@ -162,6 +162,10 @@ impl Peek<'_> {
         self.is(kind::CHECKPOINT)
     }
 
+    pub(crate) fn is_quarantined(&self) -> bool {
+        self.is(kind::QUARANTINED)
+    }
+
     fn is(&self, number: u16) -> bool {
         self.version == VERSION && self.number == number
     }

@@ -27,10 +27,11 @@ impl History {
     /// them a second time.
     ///
     /// # Errors
-    /// [`StorageError::Exists`]; [`StorageError::NoBase`] for an exported file of a trimmed log; [`StorageError::Corrupt`] if the log is damaged before the entry; as [`History::as_of`] and
-    /// [`Store::open`].
+    /// [`StorageError::Exists`]; [`StorageError::NoBase`] for an exported file of a trimmed log;
+    /// [`StorageError::Corrupt`] if the log is damaged before the entry; as [`History::as_of`] and [`Store::open`].
     pub fn fork(&self, seq: Seq, directory: &Path) -> Result<u64, StorageError> {
         self.within(seq)?;
+        // Before there could be a file to remove.
         self.refuse_without_base()?;
         let file = directory.join(FILE_NAME);
         if file.exists() {
@@ -51,6 +52,7 @@ impl History {
     /// As there, but for [`StorageError::Exists`].
     pub fn fork_to(&self, seq: Seq, disk: &Disk) -> Result<u64, StorageError> {
         self.within(seq)?;
+        self.refuse_without_base()?;
         let schema = self.schema_at(seq)?;
         let entries = self.write_log(seq, disk, &schema)?;
         let options = StoreOptions {

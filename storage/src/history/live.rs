@@ -35,6 +35,9 @@ pub const TRIES_MAX: u32 = 100;
 /// Entries of the first portion. A checkpoint that is overtaken costs the time to read them once more.
 const PORTION: u64 = 1 << 20;
 
+/// Bytes after which a portion ends, however few its entries are: it is held in memory. One entry may go beyond.
+const PORTION_BYTES_MAX: usize = 64 << 20;
+
 /// Fewest entries of a portion: opening the database takes longer than reading these.
 const PORTION_MIN: u64 = 1 << 10;
 
@@ -194,7 +197,7 @@ fn look_until_whole(file: &Beside, from: Seq, portion: u64) -> Result<(Look, Roo
     let mut found = None;
     for _ in 0..TRIES_MAX {
         let before = file.root()?;
-        let look = unless_it_panics(|| look(file, from, portion));
+        let look = unless_it_panics(|| look(file, from, portion, PORTION_BYTES_MAX));
         if file.root()? == before {
             match look {
                 Ok(look) => return Ok((look, before)),
@@ -209,7 +212,7 @@ fn look_until_whole(file: &Beside, from: Seq, portion: u64) -> Result<(Look, Roo
     Err(StorageError::Busy)
 }
 
-fn look(file: &Beside, from: Seq, portion: u64) -> Result<Look, StorageError> {
+fn look(file: &Beside, from: Seq, portion: u64, bytes_max: usize) -> Result<Look, StorageError> {
     let database = file.database()?;
     let transaction = database.begin_read()?;
     let table = transaction.open_table(META)?;
@@ -218,12 +221,14 @@ fn look(file: &Beside, from: Seq, portion: u64) -> Result<Look, StorageError> {
     let log = transaction.open_table(LOG)?;
     let mut entries = Vec::new();
     let mut complete = true;
+    let mut held = 0;
     for item in log.range(from.0..)? {
-        if entries.len() as u64 >= portion {
+        if entries.len() as u64 >= portion || held >= bytes_max {
             complete = false;
             break;
         }
         let (seq, bytes) = item?;
+        held += bytes.value().len();
         entries.push((Seq(seq.value()), bytes.value().to_vec()));
     }
     let based = match crate::base::of(&transaction)? {
@@ -237,4 +242,28 @@ fn look(file: &Beside, from: Seq, portion: u64) -> Result<Look, StorageError> {
         entries,
         complete,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_support::{in_directory, save};
+
+    #[test]
+    fn a_portion_ends_with_the_entry_that_fills_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = in_directory(folder.path());
+        for number in 0..5 {
+            save(&mut store, "Post", &format!("id=p{number} title=a"));
+        }
+        drop(store);
+        let file = Beside::open(&find(folder.path()).unwrap()).unwrap();
+        let all = look(&file, Seq::ZERO, PORTION, PORTION_BYTES_MAX).unwrap();
+        assert!(all.complete && all.entries.len() >= 5);
+        let bytes: usize = all.entries.iter().map(|(_, bytes)| bytes.len()).sum();
+        let first = look(&file, Seq::ZERO, PORTION, 1).unwrap();
+        assert_eq!((first.complete, first.entries.len()), (false, 1));
+        let most = look(&file, Seq::ZERO, PORTION, bytes - 1).unwrap();
+        assert_eq!((most.complete, most.entries.len()), (true, all.entries.len()));
+    }
 }

@@ -216,6 +216,23 @@ proptest! {
     }
 }
 
+/// They are equal as numbers, but not in the order of an index.
+#[test]
+fn a_zero_that_changes_its_sign_changes_row_and_index_alike() {
+    let fields = |score: f64| -> FieldMap {
+        [
+            ("title".into(), "a".into()),
+            ("score".into(), Value::Float(score)),
+        ]
+        .into()
+    };
+    let writes = [-0.0, 0.0, -0.0].map(|score| ("p3".to_owned(), Some(fields(score))));
+    for taken in 1..=writes.len() {
+        let mut store = written(&writes[..taken]).0;
+        assert_eq!(index_entries(&store), store.index_from_rows(), "{taken} writes");
+    }
+}
+
 fn index_entries(store: &Store) -> Vec<Vec<u8>> {
     let snapshot = snapshot(store);
     let table = snapshot.transaction().open_table(INDEX).unwrap();

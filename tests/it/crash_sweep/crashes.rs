@@ -1,11 +1,12 @@
 //! The power is cut before every operation of a script, and again while the store gets over it.
 
-use landfall_core::{LogEntry, Origin, Seq, Stage};
+use landfall_core::Seq;
+use landfall_sim::crash::script::{Step, rows_of, run, schema_with};
+use landfall_sim::crash::{CrashSweep, Swept, cut_script, open, open_with};
 use landfall_sim::disk::{Dice, Platter, SimDisk, Survival};
-use landfall_storage::{Retention, Snapshot, Store};
+use landfall_storage::Retention;
 
-use super::script::{Rows, Step, foresee, open, open_with, rows_of, run, schema_with, script};
-use super::{number_from, seed};
+use super::{number_from, rows_in, seed};
 
 /// Scripts that are cut at every operation: as many as fit into a few seconds.
 const CRASH_SCRIPTS: u64 = 3;
@@ -16,132 +17,23 @@ const SCRIPTS: &str = "LANDFALL_CRASH_SCRIPTS";
 /// One recovery of so many is cut as well, unless a number of scripts was asked for: then every one is.
 const DOUBLE_CRASH_SHARE: u64 = 8;
 
-/// What is to be found once a transaction is acknowledged.
-pub(super) struct Boundary {
-    /// Operations of the disk until it was acknowledged.
-    ops: u64,
-    rows: Rows,
-    log: Vec<LogEntry>,
-}
-
-/// The log without what opening the store appended.
-fn log_of(snapshot: &Snapshot) -> Vec<LogEntry> {
-    let mut log = snapshot.log(.., usize::MAX).expect("readable");
-    while log.last().is_some_and(|entry| entry.origin == Origin::Recovery) {
-        log.pop();
-    }
-    log
-}
-
-pub(super) fn boundary(store: &Store, disk: &SimDisk, rows: &Rows) -> Boundary {
-    let snapshot = store.reader().snapshot().expect("the disk is well");
-    assert_eq!(&rows_of(&snapshot), rows, "the store does what the script says");
-    Boundary {
-        ops: disk.ops(),
-        rows: rows.clone(),
-        log: log_of(&snapshot),
-    }
-}
-
-/// Requires a sound store at one of the boundaries, and not before `acknowledged`. Returns which.
-pub(super) fn assert_recovered(
-    what: &str,
-    store: &Store,
-    boundaries: &[Boundary],
-    acknowledged: usize,
-) -> usize {
-    let snapshot = store
-        .reader()
-        .snapshot()
-        .unwrap_or_else(|error| panic!("{what}: {error}"));
-    let found = snapshot
-        .verify()
-        .unwrap_or_else(|error| panic!("{what}: {error}"));
-    assert_eq!(found.differences, [] as [String; 0], "{what}");
-    let log = log_of(&snapshot);
-    let at = boundaries.iter().rposition(|boundary| boundary.log == log);
-    let at = at.unwrap_or_else(|| {
-        panic!(
-            "{what}: the log ends inside a transaction, at {:?}",
-            log.last().map(|entry| entry.seq)
-        )
-    });
-    assert!(
-        at >= acknowledged,
-        "{what}: acknowledged {acknowledged}, found {at}"
-    );
-    assert_eq!(rows_of(&snapshot), boundaries[at].rows, "{what}");
-    for mutation in snapshot.pending(Seq::ZERO, usize::MAX).expect("readable") {
-        let in_flight = mutation.stage == Stage::InFlight;
-        assert!(
-            !in_flight,
-            "{what}: {} is on its way though nobody sends",
-            mutation.seq
-        );
-    }
-    at
-}
-
-/// Opens what a crash left, requires it to be sound, and that it goes on.
-fn recover(what: &str, image: Vec<u8>, boundaries: &[Boundary], acknowledged: usize, dice: &mut Dice) {
-    let disk = SimDisk::with_image(image.clone(), dice.roll());
-    disk.record();
-    let mut store = open(&disk, 1024 * 1024).unwrap_or_else(|error| panic!("{what}: {error}"));
-    let at = assert_recovered(what, &store, boundaries, acknowledged);
-    if number_from(SCRIPTS).is_some() || dice.below(DOUBLE_CRASH_SHARE) == 0 {
-        let ops = disk.recorded();
-        let cut = usize::try_from(dice.below(ops.len() as u64 + 1)).expect("small");
-        let mut platter = Platter::of(image);
-        ops[..cut].iter().for_each(|op| platter.take(op));
-        for survival in Survival::ALL {
-            let what = format!("{what}, then at operation {cut} of recovery ({survival:?})");
-            let disk = SimDisk::with_image(platter.image(survival, dice), dice.roll());
-            let store = open(&disk, 1024 * 1024).unwrap_or_else(|error| panic!("{what}: {error}"));
-            let again = assert_recovered(&what, &store, boundaries, acknowledged);
-            assert_eq!(again, at, "{what}: recovery neither loses nor finds anything");
-        }
-        return;
-    }
-    let steps = [Step::Save("after".into(), "the crash".into())];
-    run(&mut store, &steps).unwrap_or_else(|error| panic!("{what}: {error}"));
-    let mut rows = boundaries[at].rows.clone();
-    foresee(&mut rows, &steps);
-    let snapshot = store.reader().snapshot().expect("the disk is well");
-    assert_eq!(rows_of(&snapshot), rows, "{what}");
-}
-
 fn crash_at_every_operation(number: u64, cache_bytes: usize) {
-    let mut dice = Dice::new(seed().wrapping_mul(1_000).wrapping_add(number));
-    let script = script(&mut dice);
-    let disk = SimDisk::new(dice.roll());
-    disk.record();
-    let mut store = open(&disk, cache_bytes).expect("the disk is well");
-    let mut rows = Rows::new();
-    let mut boundaries = vec![boundary(&store, &disk, &rows)];
-    for steps in &script {
-        run(&mut store, steps).expect("the disk is well");
-        foresee(&mut rows, steps);
-        boundaries.push(boundary(&store, &disk, &rows));
-    }
-    let before_close = disk.ops();
-    drop(store);
-    let ops = disk.recorded();
-    assert!(ops.len() as u64 > before_close, "closing writes as well");
-    let mut platter = Platter::default();
-    for index in 0..=ops.len() {
-        let acknowledged = boundaries
-            .iter()
-            .rposition(|boundary| boundary.ops <= index as u64)
-            .unwrap_or(0);
-        for survival in Survival::ALL {
-            let what = format!("script {number}, power cut before operation {index} ({survival:?})");
-            let image = platter.image(survival, &mut dice);
-            recover(&what, image, &boundaries, acknowledged, &mut dice);
-        }
-        if let Some(op) = ops.get(index) {
-            platter.take(op);
-        }
-    }
+    let sweep = CrashSweep {
+        double_one_in: if number_from(SCRIPTS).is_some() {
+            1
+        } else {
+            DOUBLE_CRASH_SHARE
+        },
+        thorough_one_in: 1,
+        ..CrashSweep::of_seed(seed(), 0)
+    };
+    let mut swept = Swept::default();
+    cut_script(&sweep, number, cache_bytes, &mut swept)
+        .unwrap_or_else(|what| panic!("script {number}: {what}"));
+    assert!(
+        swept.operations > 0 && swept.images > swept.operations,
+        "{swept:?}"
+    );
 }
 
 #[test]
@@ -169,7 +61,7 @@ fn a_crash_while_a_new_schema_is_taken_on_loses_nothing() {
         .collect();
     run(&mut store, &steps).expect("the disk is well");
     run(&mut store, &[Step::Send]).expect("the disk is well");
-    let rows = rows_of(&store.reader().snapshot().expect("the disk is well"));
+    let rows = rows_in(&store);
     drop(store);
     let mut platter = Platter::of(disk.contents());
     disk.record();
@@ -181,7 +73,7 @@ fn a_crash_while_a_new_schema_is_taken_on_loses_nothing() {
             let store = open_with(&disk, 1024 * 1024, schema_with(&["title"]));
             let store = store.unwrap_or_else(|error| panic!("{what}: {error}"));
             let snapshot = store.reader().snapshot().expect("the disk is well");
-            assert_eq!(rows_of(&snapshot), rows, "{what}");
+            assert_eq!(rows_of(&snapshot).expect("readable"), rows, "{what}");
             let found = snapshot
                 .verify()
                 .unwrap_or_else(|error| panic!("{what}: {error}"));
@@ -208,7 +100,7 @@ fn a_crash_while_the_log_is_trimmed_leaves_it_trimmed_or_as_it_was() {
         run(&mut store, &steps).expect("the disk is well");
     }
     let snapshot = store.reader().snapshot().expect("the disk is well");
-    let rows = rows_of(&snapshot);
+    let rows = rows_of(&snapshot).expect("readable");
     let (start, end) = snapshot.log_bounds().expect("readable");
     drop(snapshot);
     let mut platter = Platter::of(disk.contents());
@@ -237,8 +129,7 @@ fn a_crash_while_the_log_is_trimmed_leaves_it_trimmed_or_as_it_was() {
             assert_eq!(found.differences, [] as [String; 0], "{what}");
             drop(snapshot);
             store.rebuild().unwrap_or_else(|error| panic!("{what}: {error}"));
-            let snapshot = store.reader().snapshot().expect("the disk is well");
-            assert_eq!(rows_of(&snapshot), rows, "{what}");
+            assert_eq!(rows_in(&store), rows, "{what}");
         }
         platter.take(op);
     }

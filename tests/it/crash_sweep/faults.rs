@@ -1,11 +1,11 @@
 //! The disk fails, fills or lies, at every operation in turn; the store tells the truth about it and goes on.
 
 use landfall_core::Change;
+use landfall_sim::crash::script::{Rows, STEPS, Step, foresee, rows_of, run, script};
+use landfall_sim::crash::{Boundary, open, recovered};
 use landfall_sim::disk::{Dice, Fault, FaultKind, SimDisk, Survival};
 use landfall_storage::{Query, Snapshot, StorageError, Store};
 
-use super::crashes::{assert_recovered, boundary};
-use super::script::{Rows, STEPS, Step, foresee, open, rows_of, run, script};
 use super::seed;
 
 /// What the caller of a transaction was told.
@@ -55,7 +55,7 @@ fn assert_told_the_truth(what: &str, store: &mut Store, disk: &SimDisk, script: 
         candidates.extend(unwritten);
     }
     candidates.iter_mut().for_each(|rows| foresee(rows, &last));
-    let rows = rows_of(&snapshot);
+    let rows = rows_of(&snapshot).expect("readable");
     assert!(
         candidates.contains(&rows),
         "{what}: told {told:?}, found {rows:?}"
@@ -66,7 +66,11 @@ fn assert_told_the_truth(what: &str, store: &mut Store, disk: &SimDisk, script: 
     let cut = SimDisk::with_image(disk.image(Survival::Nothing), 7);
     let store = open(&cut, 1024 * 1024).unwrap_or_else(|error| panic!("{what}, then a power cut: {error}"));
     let snapshot = store.reader().snapshot().expect("the disk is well");
-    assert_eq!(rows_of(&snapshot), rows, "{what}, then a power cut");
+    assert_eq!(
+        rows_of(&snapshot).expect("readable"),
+        rows,
+        "{what}, then a power cut"
+    );
     let found = snapshot
         .verify()
         .unwrap_or_else(|error| panic!("{what}, then a power cut: {error}"));
@@ -222,7 +226,10 @@ fn a_disk_that_lies_about_syncs_is_not_trusted_blindly() {
         let disk = SimDisk::new(dice.roll());
         let mut store = open(&disk, 1024 * 1024).expect("the disk is well");
         let mut rows = Rows::new();
-        let mut boundaries = vec![boundary(&store, &disk, &rows)];
+        let look = |store: &Store, rows: &Rows| {
+            Boundary::of(store, &disk, rows).expect("the store does what the script says")
+        };
+        let mut boundaries = vec![look(&store, &rows)];
         let from = usize::try_from(dice.below(STEPS)).expect("small");
         for (number, steps) in script.iter().enumerate() {
             if number == from {
@@ -230,14 +237,15 @@ fn a_disk_that_lies_about_syncs_is_not_trusted_blindly() {
             }
             run(&mut store, steps).expect("so the disk says");
             foresee(&mut rows, steps);
-            boundaries.push(boundary(&store, &disk, &rows));
+            boundaries.push(look(&store, &rows));
         }
         disk.crash();
         disk.heal();
         // The promise is broken by the disk; what is left is whole, or is said to be damaged.
         match open(&disk, 1024 * 1024) {
             Ok(store) => {
-                assert_recovered(&format!("lie {number}"), &store, &boundaries, 0);
+                let found = recovered(&store, &boundaries, 0, true);
+                found.unwrap_or_else(|what| panic!("lie {number}: {what}"));
                 opened += 1;
             }
             Err(StorageError::Corrupt { .. }) => {}

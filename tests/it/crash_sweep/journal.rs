@@ -1,8 +1,10 @@
 //! What lies in the journal, and in the caches above it, is told apart from what is only like it.
 
+use landfall_sim::crash::open;
+use landfall_sim::crash::script::{Step, run};
 use landfall_sim::disk::{Fault, FaultKind, SimDisk, Survival};
 
-use super::script::{Step, open, rows_of, run};
+use super::rows_in;
 
 /// A text that would be a frame of the journal with an entry far ahead, if bytes alone made one, at any position.
 fn text_like_a_frame() -> String {
@@ -36,7 +38,7 @@ fn nothing_that_a_record_holds_is_taken_for_a_part_of_the_journal() {
     drop(store);
     for (what, disk) in [("closed", &disk), ("killed", &killed)] {
         let store = open(disk, 1024 * 1024).unwrap_or_else(|error| panic!("{what}: {error}"));
-        let rows = rows_of(&store.reader().snapshot().expect("the disk is well"));
+        let rows = rows_in(&store);
         assert_eq!(rows.len(), 5, "{what}");
     }
 }
@@ -61,10 +63,10 @@ fn what_a_program_left_in_the_systems_cache_is_on_disk_before_the_next_one_build
         disk.heal();
         let mut store = open(&disk, 1024 * 1024).expect("the disk is well again");
         run(&mut store, &[Step::Save("c".into(), "three".into())]).expect("the disk is well again");
-        let rows = rows_of(&store.reader().snapshot().expect("the disk is well"));
+        let rows = rows_in(&store);
         let cut = SimDisk::with_image(disk.image(Survival::Nothing), 7);
         let store = open(&cut, 1024 * 1024).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
-        let found = rows_of(&store.reader().snapshot().expect("the disk is well"));
+        let found = rows_in(&store);
         assert_eq!(found, rows, "seed {seed}");
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use landfall::history::{LiveLog, entry_json};
+use landfall::history::{self, LiveLog, entry_json};
 use landfall::{LogEntry, Seq, StorageError};
 use serde_json::json;
 
@@ -27,7 +27,7 @@ pub(super) fn follow(path: &Path, args: &ListArgs, out: &mut Output) -> miette::
 }
 
 fn tail(path: &Path, args: &ListArgs, out: &mut Output) -> Result<ExitCode, Stop> {
-    let mut log = LiveLog::open(path).map_err(said)?;
+    let mut log = LiveLog::open(path).map_err(|error| unfollowed(path, error))?;
     let mut filter = filter_in(log.schema(), args)?;
     filter.first = args.from.and_then(super::words::Position::entry);
     filter.last = args.to.and_then(super::words::Position::entry);
@@ -54,6 +54,19 @@ fn tail(path: &Path, args: &ListArgs, out: &mut Output) -> Result<ExitCode, Stop
             Err(error) => return Err(said(error).into()),
         }
     }
+}
+
+/// Why a log cannot be followed. An exported one is a Landfall log, only not one that grows.
+fn unfollowed(path: &Path, error: StorageError) -> miette::Report {
+    let is_exported = || history::open_for_inspection(path).is_ok_and(|history| history.is_file());
+    if matches!(error, StorageError::Foreign { .. }) && is_exported() {
+        return miette::miette!(
+            help = "list it without --follow, or follow the store that it was exported from",
+            "{} is an exported log, to which nothing is added",
+            path.display()
+        );
+    }
+    said(error)
 }
 
 fn print(seq: Seq, entry: Result<LogEntry, StorageError>, out: &mut Output) -> Result<(), Stop> {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::RunArgs;
+use super::SeedArgs;
 
 /// Measures what one thread costs.
 pub(super) struct Timer {
@@ -64,18 +64,19 @@ pub(super) fn bar(total: Option<u64>, what: &str) -> ProgressBar {
 }
 
 /// Does the work of each seed, and takes what comes of it, in the order in which it comes; with one thread that is the
-/// order of the seeds. Ends early when `take` breaks. Returns how many were taken.
+/// order of the seeds. Ends early when `take` breaks. Shows a bar unless it is to be `quiet`. Returns how many were taken.
 ///
 /// # Errors
 /// The first error of `work` or `take`.
 pub(super) fn each<T: Send>(
-    args: &RunArgs,
+    args: &SeedArgs,
+    quiet: bool,
     what: &str,
     work: impl Fn(u64) -> miette::Result<T> + Sync,
     mut take: impl FnMut(&ProgressBar, T) -> miette::Result<ControlFlow<()>>,
 ) -> miette::Result<u64> {
-    args.draw.plant.put()?;
-    let progress = if args.json {
+    args.plant.put()?;
+    let progress = if quiet {
         ProgressBar::hidden()
     } else {
         bar(args.time.is_none().then_some(args.runs), what)
@@ -95,7 +96,7 @@ pub(super) fn each<T: Send>(
             let (sender, work, next, over) = (sender.clone(), &work, &next, &over);
             scope.spawn(move || {
                 // It was planted on the calling thread before, so that a wrong name is told there.
-                args.draw.plant.put().unwrap_or(());
+                args.plant.put().unwrap_or(());
                 loop {
                     let late = until.is_some_and(|until| Instant::now() >= until);
                     let seed = next.fetch_add(1, Ordering::SeqCst);
@@ -133,19 +134,19 @@ mod tests {
     #[derive(Parser)]
     struct Only {
         #[command(flatten)]
-        args: RunArgs,
+        args: SeedArgs,
     }
 
-    fn args(text: &str) -> RunArgs {
+    fn args(text: &str) -> SeedArgs {
         Only::parse_from(text.split(' ')).args
     }
 
     #[test]
     fn each_seed_is_worked_on_once_on_any_number_of_threads() {
         for jobs in [1, 4] {
-            let args = args(&format!("sim --seed 5 --runs 100 --jobs {jobs} --json"));
+            let args = args(&format!("sim --seed 5 --runs 100 --jobs {jobs}"));
             let mut seeds = Vec::new();
-            let count = each(&args, "seeds", Ok, |_, seed| {
+            let count = each(&args, true, "seeds", Ok, |_, seed| {
                 seeds.push(seed);
                 Ok(ControlFlow::Continue(()))
             });
@@ -157,10 +158,15 @@ mod tests {
 
     #[test]
     fn a_batch_ends_at_a_break_and_at_an_error() {
-        let args = args("sim --runs 100 --jobs 3 --json");
-        let count = each(&args, "seeds", Ok, |_, _| Ok(ControlFlow::Break(())));
+        let args = args("sim --runs 100 --jobs 3");
+        let count = each(&args, true, "seeds", Ok, |_, _| Ok(ControlFlow::Break(())));
         assert_eq!(count.expect("nothing fails"), 1);
         let failing = |_| Err::<(), _>(miette::miette!("no"));
-        assert!(each(&args, "seeds", failing, |_, ()| Ok(ControlFlow::Continue(()))).is_err());
+        assert!(
+            each(&args, true, "seeds", failing, |_, ()| Ok(ControlFlow::Continue(
+                ()
+            )))
+            .is_err()
+        );
     }
 }

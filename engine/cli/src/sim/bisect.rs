@@ -29,7 +29,7 @@ pub(crate) struct BisectArgs {
     /// The repository.
     #[arg(long, value_name = "FOLDER", default_value = ".")]
     repository: PathBuf,
-    /// What is run in each commit's tree, with the plan's file for {plan}: status 0 is well, 127 to 131 fails, anything
+    /// What is run in each commit's tree, with the plan's file for {plan}: status 0 is well, 127 to 130 fails, anything
     /// else skips the commit.
     #[arg(long, value_name = "COMMAND", default_value = COMMAND)]
     run: String,
@@ -158,7 +158,48 @@ fn first_failing(
     }
 }
 
+/// The program that a command begins with, if it is a plain word.
+fn program_of(command: &str) -> Option<&str> {
+    let is_plain = |word: &&str| {
+        word.chars()
+            .all(|letter| letter.is_ascii_alphanumeric() || "./_+-".contains(letter))
+    };
+    // Settings of its environment come before it.
+    let mut words = command.split_whitespace().skip_while(|word| word.contains('='));
+    words.next().filter(is_plain)
+}
+
+/// Whether the shell can start the program of a command in this tree. A shell says that it cannot with status 127, which
+/// is also that of a plan that fails.
+fn can_start(tree: &Path, command: &str) -> miette::Result<bool> {
+    let Some(program) = program_of(command) else {
+        return Ok(true);
+    };
+    let found = Command::new("sh")
+        .args(["-c", "command -v \"$1\"", "sh", program])
+        .current_dir(tree)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .into_diagnostic()
+        .wrap_err("a shell cannot be started")?;
+    if found.success() {
+        return Ok(true);
+    }
+    // What lies in the tree may be missing at one commit and be there at the next.
+    if program.contains('/') {
+        return Ok(false);
+    }
+    Err(miette!(
+        help = "--run says what is run in each commit's tree",
+        "there is no program `{program}`"
+    ))
+}
+
 fn try_commit(tree: &Path, command: &str, plan: &Path) -> miette::Result<Verdict> {
+    if !can_start(tree, command)? {
+        return Ok(Verdict::Skipped);
+    }
     // The shell takes what stands between apostrophes as it is; only an apostrophe itself ends it.
     let quoted = plan.display().to_string().replace('\'', r"'\''");
     let command = command.replace("{plan}", &format!("'{quoted}'"));
@@ -172,7 +213,7 @@ fn try_commit(tree: &Path, command: &str, plan: &Path) -> miette::Result<Verdict
         .wrap_err("a shell cannot be started")?;
     Ok(match status.code() {
         Some(0) => Verdict::Well,
-        Some(127..=131) => Verdict::Fails,
+        Some(127..=130) => Verdict::Fails,
         _ => Verdict::Skipped,
     })
 }
@@ -274,7 +315,6 @@ mod tests {
                 knobs: Vec::new(),
                 clients: None,
                 every_fault: false,
-                plant: super::super::PlantArgs::default(),
             },
         };
         assert_eq!(
@@ -284,6 +324,12 @@ mod tests {
         assert_eq!(git(&["worktree", "list"]).lines().count(), 1, "the tree is gone");
         args.bad = commits[4].clone();
         assert!(search(&args).is_err(), "nothing fails there");
+        args.run = "no-such-program {plan}".to_owned();
+        let missing = search(&args).expect_err("it cannot be started").to_string();
+        assert!(missing.contains("`no-such-program`"), "{missing}");
+        args.run = "A=1 ./gone.sh {plan}".to_owned();
+        let skipped = search(&args).expect_err("it is at no commit").to_string();
+        assert!(skipped.contains("Skipped"), "{skipped}");
         args.run = "exit 129".to_owned();
         assert!(
             search(&args).is_err(),

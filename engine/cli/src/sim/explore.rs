@@ -8,10 +8,11 @@ use std::process::ExitCode;
 
 use clap::Args as ClapArgs;
 use landfall_sim::{
-    INVARIANTS, KNOBS, Line, PHASES, Plan, Profile, RunOptions, SCENARIOS, SOMETIMES, play, run,
+    INVARIANTS, KNOBS, Line, Outcome, PHASES, Plan, Profile, RunOptions, SCENARIOS, SOMETIMES, exit_code,
+    play, run,
 };
 
-use super::{RunArgs, batch, read_plan};
+use super::{SeedArgs, batch, read_plan};
 
 /// Seeds of a batch that must have seen everything that is to be seen sometimes; fewer may miss the rarest by bad luck.
 const JUDGED_FROM: u64 = 100;
@@ -87,16 +88,49 @@ pub(super) fn invariants() {
     }
 }
 
+/// What a batch that looks for something else found violated.
+#[derive(Debug, Default)]
+struct Violated {
+    seeds: u64,
+    /// The status of the first.
+    status: Option<u8>,
+}
+
+impl Violated {
+    /// What to say about a seed that violated something, with the command that runs it again.
+    fn note(&mut self, seed: u64, outcome: &Outcome, again: &str) -> Option<String> {
+        let first = outcome.violations.first()?;
+        self.seeds += 1;
+        self.status.get_or_insert_with(|| exit_code(first.invariant));
+        Some(format!("seed {seed}: {first}\nagain: {again}"))
+    }
+
+    /// Says at the end what may have scrolled away.
+    fn tell(&self) {
+        if self.seeds > 0 {
+            println!("\n{} seeds violated something, see above", self.seeds);
+        }
+    }
+
+    /// The status of the first violation; `otherwise` if there was none.
+    fn status_or(&self, otherwise: ExitCode) -> ExitCode {
+        self.status.map_or(otherwise, ExitCode::from)
+    }
+}
+
 /// Runs each seed twice.
-pub(super) fn check_determinism(args: &RunArgs) -> miette::Result<ExitCode> {
-    let mut status = ExitCode::SUCCESS;
+pub(super) fn check_determinism(args: &SeedArgs) -> miette::Result<ExitCode> {
+    let (mut status, mut violated) = (ExitCode::SUCCESS, Violated::default());
     let work = |seed| {
         let plan = args.draw.plan(seed)?;
         let outcomes = [0; 2].map(|_| run(&plan, RunOptions::default()));
         Ok((plan, outcomes))
     };
-    let runs = batch::each(args, "seeds", work, |progress, (plan, [one, other])| {
+    let runs = batch::each(args, false, "seeds", work, |progress, (plan, [one, other])| {
         if one == other {
+            if let Some(said) = violated.note(plan.seed, &one, &args.again(plan.seed)) {
+                progress.suspend(|| println!("{said}"));
+            }
             return Ok(ControlFlow::Continue(()));
         }
         progress.suspend(|| {
@@ -106,11 +140,13 @@ pub(super) fn check_determinism(args: &RunArgs) -> miette::Result<ExitCode> {
             );
             show_difference(&plan, &plan);
         });
-        status = ExitCode::from(landfall_sim::exit_code("I19"));
+        status = ExitCode::from(exit_code("I19"));
         Ok(ControlFlow::Break(()))
     })?;
     if status == ExitCode::SUCCESS {
         println!("{runs} seeds ran the same twice");
+        violated.tell();
+        status = violated.status_or(status);
     }
     Ok(status)
 }
@@ -158,11 +194,15 @@ fn lines(plan: &Plan) -> Vec<Line> {
 }
 
 /// What a batch has tested.
-pub(super) fn coverage(args: &RunArgs) -> miette::Result<ExitCode> {
+pub(super) fn coverage(args: &SeedArgs) -> miette::Result<ExitCode> {
+    let mut violated = Violated::default();
     let mut seen: BTreeMap<&str, u64> = BTreeMap::new();
     let mut phases: BTreeMap<&str, BTreeMap<&str, u64>> = BTreeMap::new();
-    let work = |seed| Ok(run(&args.draw.plan(seed)?, RunOptions::default()));
-    let runs = batch::each(args, "seeds", work, |_, outcome| {
+    let work = |seed| Ok((seed, run(&args.draw.plan(seed)?, RunOptions::default())));
+    let runs = batch::each(args, false, "seeds", work, |progress, (seed, outcome)| {
+        if let Some(said) = violated.note(seed, &outcome, &args.again(seed)) {
+            progress.suspend(|| println!("{said}"));
+        }
         for (what, times) in outcome.sometimes {
             *seen.entry(what).or_default() += times;
         }
@@ -175,7 +215,9 @@ pub(super) fn coverage(args: &RunArgs) -> miette::Result<ExitCode> {
     })?;
     println!("{runs} seeds of profile {}", args.draw.profile.name());
     show_phases(&phases);
-    Ok(judge_coverage(args, runs, &seen))
+    let judged = judge_coverage(args, runs, &seen);
+    violated.tell();
+    Ok(violated.status_or(judged))
 }
 
 /// How often each fault met a client that was doing what.
@@ -194,7 +236,7 @@ fn show_phases(phases: &BTreeMap<&str, BTreeMap<&str, u64>>) {
 }
 
 /// What was seen, and whether that is enough; only of a batch that had the chance to see everything.
-fn judge_coverage(args: &RunArgs, runs: u64, seen: &BTreeMap<&str, u64>) -> ExitCode {
+fn judge_coverage(args: &SeedArgs, runs: u64, seen: &BTreeMap<&str, u64>) -> ExitCode {
     println!("\nmust be seen sometimes");
     for (name, what) in SOMETIMES {
         let times = seen.get(name).copied().unwrap_or(0);
@@ -219,4 +261,44 @@ fn judge_coverage(args: &RunArgs, runs: u64, seen: &BTreeMap<&str, u64>) -> Exit
         Profile::Chaos.name()
     );
     ExitCode::SUCCESS
+}
+
+#[cfg(test)]
+mod tests {
+    use landfall_sim::{Violation, generate};
+
+    use super::*;
+
+    #[test]
+    fn a_batch_that_looks_for_something_else_tells_what_was_violated_first() {
+        let plan = generate(1, Profile::Calm, None, 1_000);
+        let well = run(&plan, RunOptions::default());
+        let violated_by = |invariant| {
+            let mut outcome = well.clone();
+            outcome.violations.push(Violation {
+                invariant,
+                at_ms: 1,
+                step: 1,
+                who: "anna".to_owned(),
+                what: "made up".to_owned(),
+                key: None,
+            });
+            outcome
+        };
+        let mut violated = Violated::default();
+        assert_eq!(violated.note(1, &well, "again"), None);
+        assert_eq!(violated.status_or(ExitCode::FAILURE), ExitCode::FAILURE);
+        let said = violated
+            .note(2, &violated_by("E1"), "sim replay 2")
+            .unwrap_or_default();
+        assert!(
+            said.contains("made up") && said.ends_with("again: sim replay 2"),
+            "{said}"
+        );
+        violated.note(3, &violated_by("I1"), "sim replay 3");
+        assert_eq!(
+            (violated.seeds, violated.status),
+            (2, Some(landfall_sim::EXIT_LIVENESS))
+        );
+    }
 }

@@ -21,28 +21,34 @@ pub(super) fn seeds(args: &RunArgs) -> miette::Result<ExitCode> {
         ..RunOptions::default()
     };
     let work = |seed| {
-        let plan = args.draw.plan(seed)?;
+        let plan = args.seeds.draw.plan(seed)?;
         let outcome = run(&plan, options);
         Ok((plan, outcome))
     };
-    let runs = batch::each(args, "runs", work, |progress, (plan, outcome)| {
-        if keeps_files {
-            keep_files(args, &plan, &outcome)?;
-        }
-        progress.suspend(|| show(args, &plan, &outcome));
-        let Some(invariant) = outcome.invariant() else {
-            return Ok(ControlFlow::Continue(()));
-        };
-        failed += 1;
-        if failed == 1 {
-            status = ExitCode::from(exit_code(invariant));
-        }
-        Ok(if args.keep_going {
-            ControlFlow::Continue(())
-        } else {
-            ControlFlow::Break(())
-        })
-    })?;
+    let runs = batch::each(
+        &args.seeds,
+        args.json,
+        "runs",
+        work,
+        |progress, (plan, outcome)| {
+            if keeps_files {
+                keep_files(args, &plan, &outcome)?;
+            }
+            progress.suspend(|| show(args, &plan, &outcome));
+            let Some(invariant) = outcome.invariant() else {
+                return Ok(ControlFlow::Continue(()));
+            };
+            failed += 1;
+            if failed == 1 {
+                status = ExitCode::from(exit_code(invariant));
+            }
+            Ok(if args.keep_going {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            })
+        },
+    )?;
     if runs > 1 && !args.json {
         println!("{runs} runs, {failed} failed");
     }
@@ -63,11 +69,12 @@ fn show(args: &RunArgs, plan: &Plan, outcome: &Outcome) {
     if args.json {
         return println!("{}", to_json(plan, outcome));
     }
-    if (args.runs == 1 && args.time.is_none()) || !outcome.is_well() {
+    if (args.seeds.runs == 1 && args.seeds.time.is_none()) || !outcome.is_well() {
         println!("{}", in_a_line(plan, outcome));
     }
     if !outcome.is_well() {
-        print!("{}", report(plan, &args.draw.again(plan.seed)));
+        let again = args.seeds.again(plan.seed);
+        print!("{}", report(plan, RunOptions::default(), &again));
     }
 }
 
@@ -97,16 +104,12 @@ fn in_a_line(plan: &Plan, outcome: &Outcome) -> String {
 
 /// Runs a plan from a file or a seed.
 pub(super) fn replay(args: &ReplayArgs) -> miette::Result<ExitCode> {
-    args.draw.plant.put()?;
+    args.plant.put()?;
     let (plan, again) = match args.plan.parse::<u64>() {
         Ok(seed) => (args.draw.plan(seed)?, args.draw.again(seed)),
         Err(_) => (
             read_plan(Path::new(&args.plan))?,
-            format!(
-                "landfall sim replay {}{} --trace",
-                args.plan,
-                args.draw.plant.given()
-            ),
+            format!("landfall sim replay {}", args.plan),
         ),
     };
     let options = RunOptions {
@@ -124,8 +127,23 @@ pub(super) fn replay(args: &ReplayArgs) -> miette::Result<ExitCode> {
     let Some(invariant) = outcome.invariant() else {
         return Ok(ExitCode::SUCCESS);
     };
-    print!("{}", report(&plan, &again));
+    // The report is of the same run: about the same invariant, and up to the same line.
+    let again = format!("{again}{}{} --trace", args.plant.given(), args.limits());
+    print!("{}", report(&plan, options, &again));
     Ok(ExitCode::from(exit_code(invariant)))
+}
+
+impl ReplayArgs {
+    /// What bounds the run, as it was given.
+    fn limits(&self) -> String {
+        let until = self
+            .until
+            .map_or_else(String::new, |step| format!(" --until {step}"));
+        let only = self
+            .only
+            .map_or_else(String::new, |invariant| format!(" --break {invariant}"));
+        until + &only
+    }
 }
 
 /// Makes a plan smaller.
@@ -172,6 +190,7 @@ pub(super) fn shrink(args: &ShrinkArgs) -> miette::Result<ExitCode> {
         "{}",
         report(
             &shrunk.plan,
+            RunOptions::default(),
             &format!(
                 "landfall sim replay {}{} --trace",
                 out.display(),

@@ -576,6 +576,8 @@ fn a_lost_answer_is_settled_by_the_servers_record() {
         (Update, "title=null", Some("v5 deleted"), Conflict),
         // Automerge that appended to a list must not be asked to do so again.
         (Update, "tags=[a,b]", Some("v5 tags=[a,a,b]"), Conflict),
+        // A read that lags behind: what it holds is from before the change, and was changed since.
+        (Update, "title=b", Some("v3 title=b"), Conflict),
         // A delete made on version 4.
         (Delete, "", Some("v4 title=a"), NotApplied),
         (Delete, "", Some("v5 deleted"), Applied),

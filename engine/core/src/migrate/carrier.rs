@@ -434,9 +434,21 @@ impl Carrier {
         for row in [&mut base.row, &mut base.shadow].into_iter().flatten() {
             *row = self.fields(&model, row, true)?;
         }
-        let carried = base.pending.iter().map(|mutation| self.mutation(mutation));
+        let carried = base.pending.iter().map(|mutation| self.past(mutation));
         base.pending = carried.filter_map(Result::transpose).collect::<Result<_, _>>()?;
         Ok(self.rename(&mut base.key))
+    }
+
+    /// A mutation that waited once; what it was made under is history, as in an old write. If it still waits, it is
+    /// carried over as such too, with its condition.
+    fn past(&self, mutation: &Mutation) -> Result<Option<Mutation>, CarryFault> {
+        let mut mutation = mutation.clone();
+        let condition = mutation.condition.take().map(|condition| {
+            self.predicate(&mutation.key.model, &condition)
+                .unwrap_or(Predicate::All)
+        });
+        let carried = self.mutation(&mutation)?;
+        Ok(carried.map(|carried| Mutation { condition, ..carried }))
     }
 
     fn remote(&self, model: &ModelName, remote: &mut RemoteRecord) -> Result<(), CarryFault> {

@@ -229,6 +229,19 @@ fn conditions_follow_their_fields_or_stop_the_migration() {
         fault.to_string().contains("let that change be sent first"),
         "{fault}"
     );
+    // In the base of a trimmed log it may be long gone; if it still waits, it is asked for as such.
+    let base = RecordBase {
+        key: RecordKey::new("Todo", "t1"),
+        row: None,
+        sync: None,
+        own_since: None,
+        shadow: None,
+        pending: vec![mutation],
+    };
+    let Ok(Some(Change::Base(carried))) = carrier.change(&Change::Base(base)) else {
+        panic!("it can be carried");
+    };
+    assert_eq!(carried.pending[0].condition, Some(Predicate::All));
 }
 
 #[test]

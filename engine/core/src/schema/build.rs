@@ -286,6 +286,7 @@ fn assemble(parts: ModelParts, api: ModelApi, faults: &mut Vec<SchemaError>) -> 
         name: parts.name,
         plural_name: parts.plural_name,
         syncable: parts.syncable,
+        on_server: parts.syncable,
         sync: ModelSync::of_syncable(parts.syncable),
         fields,
         key: parts.key,

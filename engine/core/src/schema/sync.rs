@@ -10,7 +10,7 @@ use crate::names::ModelName;
 /// Which way the changes of a model travel. Ours; Amplify syncs every model both ways.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ModelSync {
-    /// Neither way: its records stay where they were made.
+    /// Neither way: its records stay where they were made. What waited for the server before this was said is sent.
     None,
     /// Only from the server. The app reads and observes; its own writes are refused, since nothing would carry them on
     /// and the next sync would undo them.
@@ -59,7 +59,7 @@ impl Schema {
     ) -> Result<Self, ModelName> {
         let mut schema = self.clone();
         for (name, sync) in models {
-            let is_synced = self.model(name).ok_or_else(|| name.clone())?.syncable;
+            let is_synced = self.model(name).ok_or_else(|| name.clone())?.on_server;
             if let Some(def) = schema.models.get_mut(name).filter(|_| is_synced) {
                 let def = Arc::make_mut(def);
                 def.sync = sync;
@@ -86,7 +86,8 @@ mod tests {
     fn models_that_stay_local_are_not_synced() {
         let schema = blog();
         let local = with("Comment", ModelSync::None);
-        assert!(!local.model("Comment").expect("there").syncable);
+        let def = local.model("Comment").expect("there");
+        assert_eq!((def.syncable, def.on_server), (false, true));
         let mut synced = local.topological_levels().iter().flatten();
         assert!(!synced.any(|name| name == "Comment"));
         assert_ne!(local.hash(), schema.hash());
@@ -120,7 +121,8 @@ mod tests {
         assert!(!blog().model("Setting").expect("there").syncable);
         let def = with("Setting", ModelSync::Both);
         let def = def.model("Setting").expect("there");
-        assert_eq!((def.sync, def.syncable), (ModelSync::None, false));
+        assert_eq!((def.sync, def.on_server), (ModelSync::None, false));
+        assert!(!def.syncable);
         let nobody = ModelName::from("Nobody");
         let refused = blog().with_model_sync([(&nobody, ModelSync::Pull)]);
         assert_eq!(refused.map(drop), Err(nobody));

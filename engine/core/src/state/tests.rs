@@ -919,6 +919,16 @@ fn a_server_that_went_back_is_believed_when_it_answers() {
         "remote v7 title=a; save title=b; sent e2; refused e2 v3 title=old; discard e2",
         "{title=old} | v3 | - | -",
     );
+    // Asked for since the answer was lost it may be late: nothing is forgotten, and the next answer tells.
+    check(
+        "remote v7 title=a note=m; save title=b; sent e2; lost e2; conflict e2 v3 title=old -> accept",
+        "{note=m title=a} | v7 | - | -",
+    );
+    check(
+        "remote v7 title=a; save title=b; sent e2; lost e2; conflict e2 v3 title=old -> update title=b; \
+         sent e2; ack e2 v8 title=b",
+        "{title=b} | v8 own | - | -",
+    );
     // As a late message the same record says nothing.
     check(
         "remote v7 title=a; save title=b; remote v3 title=old; sent e2; ack e2 v8 title=b",

@@ -185,11 +185,16 @@ fn the_past_is_told_as_far_as_it_goes() {
     let start = Seq(end.0 - 2);
     assert_eq!(file.entry(start).unwrap(), history.entry(start).unwrap());
     let no_base = |error| matches!(error, StorageError::NoBase { start: found } if found == start);
-    assert!(no_base(file.as_of(end, &Scope::All).unwrap_err()));
+    let refused = file.as_of(end, &Scope::All).unwrap_err();
+    assert!(refused.to_string().ends_with("ask the store itself"), "{refused}");
+    assert!(no_base(refused));
     assert!(no_base(file.record(&post("p1")).unwrap_err()));
     let nothing = directory.path().join("nothing");
     std::fs::create_dir(&nothing).unwrap();
     assert!(no_base(file.fork(end, &nothing).unwrap_err()));
+    assert!(no_base(
+        file.fork_to(end, &Disk::Directory(nothing.clone())).unwrap_err()
+    ));
     assert_eq!(std::fs::read_dir(&nothing).unwrap().count(), 0);
     // A fork has the base as well.
     let fork = directory.path().join("fork");
