@@ -63,6 +63,8 @@ struct State {
     ops: u64,
     reads: u64,
     faults: Vec<Fault>,
+    /// How the next syncs fail, and how many of them.
+    syncs_fail: Option<(FaultKind, u64)>,
     /// Set while the disk is full: how many blocks the file has.
     blocks_when_full: Option<u64>,
     lies: bool,
@@ -102,6 +104,7 @@ impl SimDisk {
             ops: 0,
             reads: 0,
             faults: Vec::new(),
+            syncs_fail: None,
             blocks_when_full: None,
             lies: false,
             journal: None,
@@ -144,10 +147,16 @@ impl SimDisk {
         self.state().faults.push(fault);
     }
 
+    /// Has the next syncs fail, however many other operations come in between.
+    pub fn fail_syncs(&self, kind: FaultKind, times: u64) {
+        self.state().syncs_fail = Some((kind, times));
+    }
+
     /// Has no operation fail any more.
     pub fn heal(&self) {
         let mut state = self.state();
         state.faults.clear();
+        state.syncs_fail = None;
         state.blocks_when_full = None;
         state.lies = false;
         state.cut_after = None;
@@ -282,7 +291,8 @@ impl State {
             .faults
             .iter()
             .find(|fault| fault.kind != FaultKind::Read && fault.at.contains(&number));
-        if let Some(kind) = fault.map(|fault| fault.kind) {
+        let kind = fault.map(|fault| fault.kind);
+        if let Some(kind) = kind.or_else(|| self.failing_sync(&op)) {
             self.spoil(&op, kind);
             return Err(match kind {
                 FaultKind::Full => io::ErrorKind::StorageFull.into(),
@@ -297,6 +307,13 @@ impl State {
         }
         self.carry_out(op);
         Ok(())
+    }
+
+    /// How a sync fails, if it is one of those that are to fail.
+    fn failing_sync(&mut self, op: &DiskOp) -> Option<FaultKind> {
+        let (kind, left) = self.syncs_fail.filter(|_| *op == DiskOp::Sync)?;
+        self.syncs_fail = (left > 1).then_some((kind, left - 1));
+        Some(kind)
     }
 
     /// The power goes while an operation is under way.

@@ -222,9 +222,10 @@ const OUTBOX: &[Defect] = &[
         Profile::Net,
         "a create counts as never sent although it was",
     ),
-    defect(
+    defect_under(
         "group-order-ignored",
-        Profile::Calm,
+        Profile::Net,
+        &[("slow", 300)],
         "the parts of a transaction are sent at the same time",
     ),
     defect(
@@ -275,11 +276,6 @@ const CURSOR: &[Defect] = &[
         "first-page-only",
         Profile::Net,
         "a sync ends after its first page",
-    ),
-    defect(
-        "started-at-of-last-page",
-        Profile::Net,
-        "the cursor has the time of the last page instead of the first",
     ),
     defect(
         "cursor-ahead-of-pages",
@@ -334,7 +330,7 @@ const SUBSCRIPTIONS: &[Defect] = &[
     defect_under(
         "stale-epoch-accepted",
         Profile::Life,
-        &[("stop_start", 250), ("slow_disk", 250)],
+        &[("stop_start", 300), ("clear", 400)],
         "what a stopped run of sync still brings is stored",
     ),
 ];
@@ -356,9 +352,10 @@ const STORAGE: &[Defect] = &[
         Profile::Calm,
         "an index misses the entry of the new value",
     ),
-    defect(
+    defect_under(
         "index-entry-left",
-        Profile::Calm,
+        Profile::Net,
+        &[("partition", 300)],
         "an index keeps the entry of the old value",
     ),
     defect(
@@ -385,13 +382,13 @@ const STORAGE: &[Defect] = &[
     defect_under(
         "failed-sync-trusted",
         Profile::Disk,
-        &[("sync_fails", 150), ("crash", 60)],
+        &[("sync_fails", 300), ("crash", 200)],
         "a failed sync counts as a success",
     ),
     defect_under(
         "unsynced-not-written-again",
         Profile::Disk,
-        &[("sync_fails", 150), ("crash", 60)],
+        &[("sync_fails", 300), ("crash", 200)],
         "what a failed sync may have lost is not written again",
     ),
 ];
@@ -408,19 +405,22 @@ const RECOVERY: &[Defect] = &[
         Profile::Disk,
         "what the journal holds is not taken over after a crash",
     ),
-    defect(
+    defect_under(
         "torn-frame-accepted",
         Profile::Disk,
+        &[("crash_at_operation", 300)],
         "a torn entry of the journal counts as whole",
     ),
-    defect(
+    defect_under(
         "one-leftover-settled",
         Profile::Life,
+        &[("slow", 200), ("crash", 100)],
         "after a crash only one change that was on its way is settled",
     ),
-    defect(
+    defect_under(
         "taken-kept-at-resume",
         Profile::Life,
+        &[("requests_lost", 200), ("stop_start", 300)],
         "what an earlier sender had taken stays taken",
     ),
 ];

@@ -4,7 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use landfall::{DataStore, FieldMap, FieldName, Op, Predicate, Query, RecordKey, Stage, Value};
+use landfall::{
+    DataStore, FieldMap, FieldName, ModelDef, Op, Predicate, Query, Record, RecordKey, Stage, Value,
+};
 use landfall_backend::Backend;
 
 use super::Fault;
@@ -126,43 +128,56 @@ pub(crate) fn check_indexes(client: &SimClient) -> Vec<Fault> {
             .records()
             .query(&Query::all(def.name.clone()))
             .unwrap_or_default();
-        let indexed: Vec<FieldName> = def
+        let referring = def
             .relations()
-            .filter_map(|(_, association)| association.targets().first().cloned())
-            .chain(
-                def.indexes
-                    .iter()
-                    .filter_map(|index| index.fields.first().cloned()),
-            )
-            .collect();
+            .filter_map(|(_, association)| association.targets().first().cloned());
+        for field in referring {
+            // Of those that no record refers to any more the index must have nothing left.
+            let former = client.judge().references();
+            check_index(&store, def, &records, &field, former, &mut faults);
+        }
+        let indexed = def.indexes.iter().filter_map(|index| index.fields.first());
         for field in indexed {
-            let mut counts: BTreeMap<String, (Value, usize)> = BTreeMap::new();
-            for value in records.iter().filter_map(|record| record.get(&field)) {
-                if !value.is_null() {
-                    counts
-                        .entry(value.to_string())
-                        .or_insert_with(|| (value.clone(), 0))
-                        .1 += 1;
-                }
-            }
-            for (value, count) in counts.into_values() {
-                let query = Query {
-                    predicate: Predicate::Field(field.clone(), Op::Eq(value.clone())),
-                    ..Query::all(def.name.clone())
-                };
-                let found = store.records().query(&query).map_or(0, |found| found.len());
-                if found != count {
-                    faults.push(Fault {
-                        invariant: "I17",
-                        key: None,
-                        what: format!(
-                            "{}.{field} = {value}: the index finds {found}, a scan {count}",
-                            def.name
-                        ),
-                    });
-                }
-            }
+            check_index(&store, def, &records, field, Vec::new(), &mut faults);
         }
     }
     faults
+}
+
+/// Asks by each value that a field has or had, and compares with the records that were scanned.
+fn check_index(
+    store: &DataStore,
+    def: &ModelDef,
+    records: &[Record],
+    field: &FieldName,
+    former: Vec<Value>,
+    faults: &mut Vec<Fault>,
+) {
+    let mut counts: BTreeMap<String, (Value, usize)> = former
+        .into_iter()
+        .map(|value| (value.to_string(), (value, 0)))
+        .collect();
+    let values = records.iter().filter_map(|record| record.get(field));
+    for value in values.filter(|value| !value.is_null()) {
+        counts
+            .entry(value.to_string())
+            .or_insert_with(|| (value.clone(), 0))
+            .1 += 1;
+    }
+    for (value, count) in counts.into_values() {
+        let query = Query {
+            predicate: Predicate::Field(field.clone(), Op::Eq(value.clone())),
+            ..Query::all(def.name.clone())
+        };
+        let what = match store.records().query(&query) {
+            Ok(found) if found.len() == count => continue,
+            Ok(found) => format!("the index finds {}, a scan {count}", found.len()),
+            Err(error) => format!("the index cannot be asked: {error}"),
+        };
+        faults.push(Fault {
+            invariant: "I17",
+            key: None,
+            what: format!("{}.{field} = {value}: {what}", def.name),
+        });
+    }
 }

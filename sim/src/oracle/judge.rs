@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use landfall::{DataStore, ErrorHandler, RecordKey, Seq, SyncError, Value};
+use landfall_core::IdPart;
 use tokio::sync::Notify;
 
 use super::causal::Reads;
@@ -175,8 +176,18 @@ impl Judge {
             .watch(|server| server.causality().read_before(text, version));
     }
 
+    /// The identifiers of all records that the log told of, gone ones included, as a field that refers to one holds them.
+    pub(crate) fn references(&self) -> Vec<Value> {
+        let state = self.state();
+        let ids = state.log.told_of().filter_map(|key| key.id.parts().first());
+        ids.map(IdPart::to_value).collect()
+    }
+
     /// Two records are written together from here on.
     pub(crate) fn pair(&self, one: RecordKey, other: RecordKey) {
+        self.0
+            .network
+            .watch(|server| server.pair(one.clone(), other.clone()));
         let mut state = self.state();
         if !state.pairs.contains(&(one.clone(), other.clone())) {
             state.pairs.push((one, other));

@@ -84,6 +84,11 @@ impl LogAudit {
         self.newest.as_ref().map_or(Seq::ZERO, |entry| entry.seq)
     }
 
+    /// Every record that the log told of since the last clear, gone ones included.
+    pub(crate) fn told_of(&self) -> impl Iterator<Item = &RecordKey> {
+        self.records.keys()
+    }
+
     /// After a start: is what was seen before still there?
     pub(crate) fn recovered(&self, snapshot: &Snapshot) -> Result<Vec<Fault>, StorageError> {
         let Some(newest) = &self.newest else {

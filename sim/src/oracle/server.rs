@@ -3,7 +3,7 @@
 //! Owns [`ServerWatch`]: every version that the server ever made of a record, read from its replies (also from those
 //! that get lost afterwards), and the checks that need nothing else: at most once, in order, parents first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use landfall::{ModelDef, RecordId, RecordKey, Schema, SyncMetadata};
@@ -47,6 +47,10 @@ pub struct ServerWatch {
     applied: BTreeMap<(String, RecordKey), Vec<u64>>,
     /// Models whose records belong to one client each and carry marks.
     exclusive: Vec<String>,
+    /// Records that their client writes in transactions with another one, which comes first.
+    seconds: BTreeMap<RecordKey, RecordKey>,
+    /// Records that a client has called about, whatever came of it.
+    asked: BTreeSet<(String, RecordKey)>,
     /// Records that were made while the server did not have this one, to which they refer.
     dangling: BTreeMap<RecordKey, Vec<Dangling>>,
     causality: Causality,
@@ -73,6 +77,8 @@ impl ServerWatch {
             history: BTreeMap::new(),
             applied: BTreeMap::new(),
             exclusive: Vec::new(),
+            seconds: BTreeMap::new(),
+            asked: BTreeSet::new(),
             dangling: BTreeMap::new(),
             causality: Causality::default(),
             faults: Vec::new(),
@@ -83,6 +89,11 @@ impl ServerWatch {
     /// Says that each record of a model is written by one client only, with a mark in a text field.
     pub(crate) fn exclusive(&mut self, model: &str) {
         self.exclusive.push(model.to_owned());
+    }
+
+    /// Says that a client makes two records in one transaction, in this order.
+    pub(crate) fn pair(&mut self, one: RecordKey, other: RecordKey) {
+        self.seconds.insert(other, one);
     }
 
     /// The server answered a call.
@@ -138,6 +149,10 @@ impl ServerWatch {
         let errors = answer.get("errors").and_then(Json::as_array);
         let errors = errors.is_some_and(|errors| errors.iter().any(concerns));
         let key = |fields: &Map<String, Json>| Some(RecordKey::new(call.model, id_of(call.def, fields)?));
+        if let Some(key) = key(input) {
+            self.check_group(client, call.verb, &key);
+            self.asked.insert((client.to_owned(), key));
+        }
         match record {
             Some(record) if !errors => {
                 if let Some(key) = key(&record) {
@@ -203,6 +218,18 @@ impl ServerWatch {
             fields: record,
             by: client.to_owned(),
         });
+    }
+
+    /// The parts of a transaction come in their order. Only what makes the records is looked at: later changes may be folded
+    /// into what waits, and then go with it.
+    fn check_group(&mut self, client: &str, verb: &str, key: &RecordKey) {
+        let Some(one) = self.seconds.get(key).filter(|_| verb == "Create") else {
+            return;
+        };
+        if !self.asked.contains(&(client.to_owned(), one.clone())) {
+            let what = format!("{client} sent {key} before {one}, which comes first in their transaction");
+            self.faults.push(Fault::new("I4", key, what));
+        }
     }
 
     /// Each write at most once, and the writes of a record in their order.

@@ -245,7 +245,7 @@ async fn of_process(world: &World, index: usize, client: &SimClient, fault: Faul
             } else {
                 FaultKind::SyncLost
             };
-            fail(kind, times);
+            disk.fail_syncs(kind, times);
         }
         Fault::ReadFails { times, .. } => fail(FaultKind::Read, times),
         Fault::DiskFull { ms, .. } => {

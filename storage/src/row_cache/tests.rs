@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use landfall_core::{Op, Predicate, Record, RecordId, Value};
 use proptest::prelude::*;
 
+use crate::tables::record_key_of;
 use crate::test_support::{in_memory, post, put, remove, snapshot};
 use crate::{Query, Reader, Snapshot, Store};
 
@@ -66,6 +67,24 @@ fn query(snapshot: &Snapshot, predicate: Predicate) -> Vec<Record> {
         ..Query::all("Post")
     };
     snapshot.query(&query).unwrap()
+}
+
+#[test]
+fn what_is_asked_for_again_leaves_its_run() {
+    let mut store = in_memory();
+    write(&mut store, &[(1, 1), (2, 2), (3, 3)]);
+    assert_eq!(query(&snapshot(&store), Predicate::All).len(), 3);
+    let reader = snapshot(&store);
+    let key = record_key_of(&"Post".into(), &RecordId::text("p02"));
+    let stands_alone = || {
+        let head = reader.head(&key).unwrap();
+        head.expect("it was written").shared().is_some()
+    };
+    assert_eq!(
+        [(); 3].map(|()| stands_alone()),
+        [false, false, true],
+        "the scan left it in a run, and it is kept by itself from the second time on"
+    );
 }
 
 proptest! {

@@ -11,7 +11,7 @@ pub(crate) struct MutantArgs {
     #[arg(long, value_name = "NAME", default_value = "")]
     only: String,
     /// Most seeds that are tried for each.
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 200)]
     seeds: u64,
     /// Simulated seconds of work in each run.
     #[arg(long, default_value_t = 30)]
