@@ -106,6 +106,7 @@ fn the_second_step_shows_what_the_readme_says() {
     }
 }
 
+/// Builds a few crates the first time, whose features differ without the rest of the workspace; after that next to nothing.
 #[test]
 fn the_twenty_lines_run_in_a_fresh_project() {
     let readme = readme();
