@@ -7,6 +7,7 @@ use std::path::Path;
 use serde_json::{Value as Json, json};
 
 use crate::support::landfall::landfall;
+use crate::support::line_client::LineClient;
 use crate::support::serve::{API_KEY, ServeProcess};
 
 const SCHEMA: &str = "type Note @model @auth(rules: [{ allow: owner }, { allow: groups, groups: [\"Admin\"] }]) { text: String }
@@ -107,4 +108,79 @@ fn a_file_of_identities_leaves_no_key_that_everybody_knows() {
     };
     let keys = ["da2-good", "da2-old", "da2-landfall", "da2-guess"];
     assert_eq!(keys.map(status), [200, 401, 401, 401]);
+}
+
+#[test]
+fn a_shell_calls_with_a_token_from_a_flag_or_from_a_file_that_may_change() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let (schema, secret) = (folder.path().join("schema.graphql"), folder.path().join("secret"));
+    std::fs::write(&schema, SCHEMA).expect("the file can be written");
+    let path = secret.to_str().expect("its name is text");
+    let server = ServeProcess::start(&schema, &["--dev-tokens", "--dev-secret", path]);
+    let bare = |header: String| header.replace("authorization: ", "");
+    let alice = bare(token(&secret, "alice", &[]));
+    let file = folder.path().join("token");
+    std::fs::write(&file, "expired").expect("the file can be written");
+    let file_name = file.to_str().expect("its name is text");
+
+    let flags = ["--endpoint", &server.url, "--token", &alice];
+    let mut by_flag = LineClient::landfall("alice", &schema, &flags);
+    by_flag.ok(&json!({"op": "start"}));
+    let note = by_flag.save("Note", &json!({"text": "hers"}));
+    by_flag.wait_hub("outboxMutationProcessed");
+
+    let flags = ["--endpoint", &server.url, "--token-file", file_name];
+    let mut by_file = LineClient::landfall("alice elsewhere", &schema, &flags);
+    by_file.ok(&json!({"op": "start"}));
+    let errors = by_file.ok(&json!({"op": "errors"})).to_string();
+    assert!(errors.contains("Unauthorized"), "{errors}");
+    std::fs::write(&file, &alice).expect("the file can be written");
+    by_file.ok(&json!({"op": "stop"}));
+    by_file.ok(&json!({"op": "start"}));
+    by_file.wait_for("Note", &note["id"], &json!({"text": "hers"}));
+    by_file.update("Note", &note["id"], &json!({"text": "changed"}));
+    by_flag.wait_for("Note", &note["id"], &json!({"text": "changed"}));
+    for client in [by_flag, by_file] {
+        assert!(client.exit().success());
+    }
+}
+
+#[test]
+fn a_shell_signs_with_the_credentials_of_the_environment() {
+    const IAM_SCHEMA: &str =
+        "type Note @model @auth(rules: [{ allow: private, provider: iam }]) { text: String }";
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let (schema, auth) = (
+        folder.path().join("schema.graphql"),
+        folder.path().join("auth.json"),
+    );
+    std::fs::write(&schema, IAM_SCHEMA).expect("the file can be written");
+    let identities = json!({"iam": {"region": "eu-west-1", "credentials": [
+        {"accessKeyId": "AKIATEST", "secretAccessKey": "s3cret", "role": "authenticated"}
+    ]}});
+    std::fs::write(&auth, identities.to_string()).expect("the file can be written");
+    let server = ServeProcess::start(&schema, &["--auth", auth.to_str().expect("its name is text")]);
+    let shell = |secret: &str| {
+        let mut command = landfall();
+        command.args(["shell", "--json", "--iam", "--region", "eu-west-1", "--schema"]);
+        command.arg(&schema).args(["--endpoint", &server.url]);
+        command.env("AWS_ACCESS_KEY_ID", "AKIATEST");
+        command.env("AWS_SECRET_ACCESS_KEY", secret);
+        command.env_remove("AWS_SESSION_TOKEN");
+        LineClient::spawn("a shell that signs", &mut command)
+    };
+    let mut store = shell("s3cret");
+    store.ok(&json!({"op": "start"}));
+    let note = store.save("Note", &json!({"text": "signed"}));
+    let mut other = shell("s3cret");
+    other.ok(&json!({"op": "start"}));
+    other.wait_for("Note", &note["id"], &json!({"text": "signed"}));
+
+    let mut stranger = shell("guessed");
+    stranger.ok(&json!({"op": "start"}));
+    let errors = stranger.ok(&json!({"op": "errors"})).to_string();
+    assert!(
+        errors.contains("Unauthorized") && !errors.contains("guessed"),
+        "{errors}"
+    );
 }

@@ -137,50 +137,156 @@ fn a_second_process_on_the_same_directory_is_told_so() {
     assert!(first.exit().success());
 }
 
+/// Commands that make no sense, and a part of what is answered.
+const NONSENSE: [(&str, &str); 18] = [
+    ("nonsense", "no JSON"),
+    (r#"{"op":"fly"}"#, "there is no op `fly`"),
+    (r#"{"op":"query","model":"Pots"}"#, "there is no model `Pots`"),
+    (
+        r#"{"op":"save","model":"Post","fields":{}}"#,
+        "`title` is required",
+    ),
+    (
+        r#"{"op":"save","model":"Post","fields":{"title":5}}"#,
+        "`title` takes a string",
+    ),
+    (
+        r#"{"op":"save","model":"Post","fields":{"title":"x","rating":"many"}}"#,
+        "`rating` takes an integer",
+    ),
+    (
+        r#"{"op":"save","model":"Sample","fields":{"numbers":[],"status":"GONE"}}"#,
+        "takes one of",
+    ),
+    (
+        r#"{"op":"save","model":"Post","fields":{"headline":"x"}}"#,
+        "has no field `headline`",
+    ),
+    (
+        r#"{"op":"query","model":"Post","where":["rating","like","x"]}"#,
+        "is no comparison",
+    ),
+    (
+        r#"{"op":"get","model":"Post","id":true}"#,
+        "`id` of the id takes a string, not a boolean (true)",
+    ),
+    (r#"{"op":"delete","model":"Post","id":null}"#, "takes a string"),
+    (
+        r#"{"op":"delete","model":"Post","all":"true"}"#,
+        "`all` is true or false",
+    ),
+    (
+        r#"{"op":"get","model":"Device","id":{"org":"o","serial":"1"}}"#,
+        "`serial` of the id takes an integer",
+    ),
+    (
+        r#"{"op":"waitFor","model":"Post","id":"p","gone":"true"}"#,
+        "`gone` is true or false",
+    ),
+    (
+        r#"{"op":"waitFor","model":"Post","id":"p","fields":["title"]}"#,
+        "`fields` is an object",
+    ),
+    (
+        r#"{"op":"waitFor","model":"Post","id":"p","ms":"10"}"#,
+        "`ms` is a whole number",
+    ),
+    (
+        r#"{"op":"waitHub","event":"ready","ms":18446744073709551615}"#,
+        "`ms` is a whole number",
+    ),
+    (r#"{"op":"configure","conflict":"mine"}"#, "`conflict` is"),
+];
+
 #[test]
 fn commands_that_make_no_sense_are_answered_and_the_shell_goes_on() {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
-    let commands = [
-        ("nonsense", "no JSON"),
-        (r#"{"op":"fly"}"#, "there is no op `fly`"),
-        (r#"{"op":"query","model":"Pots"}"#, "there is no model `Pots`"),
-        (
-            r#"{"op":"save","model":"Post","fields":{}}"#,
-            "`title` is required",
-        ),
-        (
-            r#"{"op":"save","model":"Post","fields":{"title":5}}"#,
-            "`title` takes a string",
-        ),
-        (
-            r#"{"op":"save","model":"Post","fields":{"title":"x","rating":"many"}}"#,
-            "`rating` takes an integer",
-        ),
-        (
-            r#"{"op":"save","model":"Sample","fields":{"numbers":[],"status":"GONE"}}"#,
-            "takes one of",
-        ),
-        (
-            r#"{"op":"save","model":"Post","fields":{"headline":"x"}}"#,
-            "has no field `headline`",
-        ),
-        (
-            r#"{"op":"query","model":"Post","where":["rating","like","x"]}"#,
-            "is no comparison",
-        ),
-    ];
-    let input: String = commands
+    let input: String = NONSENSE
         .iter()
         .map(|(command, _)| format!("{command}\n"))
         .collect();
     let (output, answers, errors) = shell_on(folder.path(), &input);
     assert!(output.status.success(), "{errors}");
     let answers: Vec<&str> = answers.lines().collect();
-    assert_eq!(answers.len(), commands.len());
-    for ((command, expected), answer) in commands.iter().zip(answers) {
+    assert_eq!(answers.len(), NONSENSE.len());
+    for ((command, expected), answer) in NONSENSE.iter().zip(answers) {
         assert!(
             answer.starts_with(r#"{"err":"#) && answer.contains(expected),
             "{command}: {answer}"
         );
+    }
+}
+
+#[test]
+fn a_number_for_an_id_is_its_text() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let input = r#"{"op":"save","model":"Reading","fields":{"code":"42","value":1.5}}
+{"op":"get","model":"Reading","id":42}
+{"op":"delete","model":"Reading","id":42}
+{"op":"get","model":"Reading","id":"42"}
+"#;
+    let (output, answers, errors) = shell_on(folder.path(), input);
+    assert!(output.status.success(), "{errors}");
+    let answers: Vec<serde_json::Value> = answers
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("an answer is JSON"))
+        .collect();
+    assert_eq!(answers[1]["ok"]["value"], 1.5, "{answers:?}");
+    assert_eq!(answers[2]["ok"]["code"], "42", "{answers:?}");
+    assert_eq!(answers[3], serde_json::json!({"ok": null}));
+}
+
+#[test]
+fn the_log_of_a_command_has_no_colours_in_a_pipe() {
+    let (output, _, errors) = run(|command| {
+        command
+            .args(["demo", "--conflict", "automerge"])
+            .env("LANDFALL_LOG", "landfall_actors=debug")
+            .env_remove("NO_COLOR");
+    });
+    assert!(output.status.success(), "{errors}");
+    assert!(errors.contains(" DEBUG landfall_actors"), "it logs: {errors}");
+    assert!(!errors.contains('\u{1b}'), "{errors}");
+}
+
+#[test]
+fn a_figure_has_its_floor_and_its_target_and_a_check_ends_as_the_figures_say() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let (output, figures, errors) = run(|command| {
+        command.args(["bench", "--quick", "--json", "--check", "--directory"]);
+        command.arg(folder.path());
+    });
+    let figures: serde_json::Value = serde_json::from_str(&figures).expect("it prints JSON and nothing else");
+    let figures = figures["figures"].as_array().expect("a list of figures");
+    let mut missed = Vec::new();
+    let mut names = Vec::new();
+    for figure in figures {
+        for number in ["value", "floor", "ratio", "target"] {
+            assert!(figure[number].as_f64() > Some(0.0), "{number} of {figure}");
+        }
+        assert!(figure["unit"].is_string(), "{figure}");
+        let name = figure["name"].as_str().expect("a figure has a name");
+        let is_met = figure["ratio"].as_f64() >= figure["target"].as_f64();
+        assert_eq!(figure["met"], is_met, "{figure}");
+        names.push(name);
+        if !is_met {
+            missed.push(name);
+        }
+    }
+    for name in [
+        "durable saves, one after another",
+        "durable saves, 64 concurrent savers",
+        "get by id, typed",
+        "indexed predicate",
+        "replay of the log",
+        "reopen after a kill",
+        "memory with all rows open",
+    ] {
+        assert!(names.contains(&name), "{name} is missing: {names:?}");
+    }
+    let status = if missed.is_empty() { 0 } else { 1 };
+    assert_eq!(output.status.code(), Some(status), "{errors}");
+    for name in missed {
+        assert!(errors.contains(name), "{name} is not named: {errors}");
     }
 }

@@ -39,6 +39,9 @@ pub(crate) struct Args {
     /// Fewer rows: a check that everything runs, not a measurement.
     #[arg(long)]
     quick: bool,
+    /// End with exit status 1 if a figure misses its target, and 0 if all meet theirs.
+    #[arg(long)]
+    check: bool,
     /// Directory to measure in; by default a temporary one beside the working directory.
     #[arg(long, value_name = "DIR")]
     directory: Option<PathBuf>,
@@ -207,16 +210,24 @@ fn measure(args: &Args) -> miette::Result<ExitCode> {
             .map_err(|error| miette::miette!("cannot write {}: {error}", path.display()))?;
     }
     progress.finish_and_clear();
-    let missed = figures.iter().filter(|figure| !figure.is_met()).count();
+    let missed = figure::missed(&figures);
     if args.json {
         println!("{}", figure::json(&figures));
     } else {
         println!("{}", figure::table(&figures));
         if args.quick {
             println!("Measured with few rows; run without --quick for figures that mean something.");
-        } else if missed > 0 {
-            println!("{missed} of {} figures are below their target.", figures.len());
+        } else if !missed.is_empty() {
+            println!(
+                "{} of {} figures are below their target.",
+                missed.len(),
+                figures.len()
+            );
         }
     }
-    Ok(ExitCode::SUCCESS)
+    if !args.check || missed.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    eprintln!("below target: {}", missed.join("; "));
+    Ok(ExitCode::FAILURE)
 }

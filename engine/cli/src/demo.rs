@@ -1,8 +1,9 @@
 //! `landfall demo`: the main job, told as it happens.
 //!
 //! A backend on loopback and two stores on disk: edits offline on both sides, a conflict, reconnection, agreement.
-//! Ends with exit status 1 if the two do not agree.
+//! Ends with exit status 1 if the two and the backend do not agree.
 
+mod server;
 mod story;
 
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use landfall::{DataStore, Record, RecordId, Schema, Value};
 use landfall_core::FieldMap;
 
 use crate::{schema_file, serve};
+use server::Server;
 use story::Story;
 
 /// Needs no network and leaves nothing behind.
@@ -79,7 +81,7 @@ pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
         story.end("Both stores and the server hold the same records. Nothing was lost.");
         Ok(ExitCode::SUCCESS)
     } else {
-        story.fail("The stores do not agree.");
+        story.fail("The stores and the server do not agree.");
         Ok(ExitCode::FAILURE)
     }
 }
@@ -157,26 +159,29 @@ async fn play(story: &mut Story, sea: &Sea) -> miette::Result<bool> {
     berta.set_online(story, true)?;
     berta.await_sent().await?;
     story.tell("Berta's change met Anna's: both had set the condition. The conflict was resolved, and this is how it ends:");
-    let agreed = converge(story, &anna, &berta, &buoy, &second).await?;
+    let server = Server::new(Arc::clone(&sea.schema), &sea.url, API_KEY)?;
+    let agreed = converge(story, &anna, &berta, &server, [&buoy, &second]).await?;
     anna.store.close().await;
     berta.store.close().await;
     Ok(agreed)
 }
 
-/// Waits until both boats hold the same, and shows it.
+/// Waits until both boats and the server hold the same, and shows it.
 async fn converge(
     story: &mut Story,
     anna: &Boat,
     berta: &Boat,
-    buoy: &RecordId,
-    second: &RecordId,
+    server: &Server,
+    [buoy, second]: [&RecordId; 2],
 ) -> miette::Result<bool> {
     berta.await_record("Buoy", second).await?;
     let agreed = tokio::time::timeout(PATIENCE, async {
         let mut changes = anna.observe("Buoy").await?;
         let mut others = berta.observe("Buoy").await?;
         loop {
-            if anna.everything()? == berta.everything()? {
+            let hers = anna.everything()?;
+            // The server is asked last: both may be behind it, and the same.
+            if hers == berta.everything()? && hers == server.everything().await? {
                 return miette::Result::<bool>::Ok(true);
             }
             tokio::select! {
@@ -191,6 +196,11 @@ async fn converge(
             .get("Buoy", buoy)?
             .ok_or_else(|| miette::miette!("{} lost Buoy 7", boat.name))?;
         story.show(boat.name, &record);
+    }
+    for record in server.everything().await? {
+        if record.def().name == "Buoy" && record.id().as_ref() == Some(buoy) {
+            story.show("The server", &record);
+        }
     }
     Ok(agreed)
 }
@@ -356,16 +366,17 @@ impl Boat {
         })
     }
 
-    /// Every record with its version.
+    /// Every record with its version, by model and identifier.
     fn everything(&self) -> miette::Result<Vec<Record>> {
         let mut all = Vec::new();
-        for model in ["Site", "Buoy"] {
-            all.extend(
-                self.store
-                    .records()
-                    .query(&landfall::Query::all(model))
-                    .map_err(report)?,
-            );
+        for def in self.store.schema().models() {
+            let mut records = self
+                .store
+                .records()
+                .query(&landfall::Query::all(def.name.clone()))
+                .map_err(report)?;
+            records.sort_by_key(Record::id);
+            all.extend(records);
         }
         Ok(all)
     }

@@ -2,6 +2,7 @@
 //!
 //! Owns its form and its level. Standard output belongs to what a command prints.
 
+use anstream::{AutoStream, ColorChoice};
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 
@@ -45,8 +46,11 @@ impl LogLevel {
 /// Starts the log; `LANDFALL_LOG` (such as `landfall=debug`) goes before the level.
 pub(crate) fn start(format: LogFormat, level: LogLevel) {
     let filter = EnvFilter::try_from_env("LANDFALL_LOG").unwrap_or_else(|_| level.filter());
+    // Colours are for a terminal that wants them; in a pipe or a file they are noise.
+    let colours = AutoStream::choice(&std::io::stderr()) != ColorChoice::Never;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(colours)
         .with_writer(std::io::stderr);
     match format {
         LogFormat::Text => log.init(),

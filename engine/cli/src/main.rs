@@ -5,6 +5,7 @@
 //! could not do its work, 2 it was called wrongly.
 
 mod bench;
+mod credentials;
 mod data;
 mod demo;
 mod inspect;

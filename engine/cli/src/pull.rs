@@ -11,10 +11,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args as ClapArgs;
-use landfall_netsync::{Authorization, Endpoint, HttpTransport};
+use landfall_netsync::HttpTransport;
 use landfall_wire::{HttpRequest, OperationName, Transport};
 use miette::IntoDiagnostic;
 
+use crate::credentials::CredentialArgs;
 use introspection::Api;
 
 /// Asks an API for its schema and prints the models as SDL.
@@ -26,29 +27,15 @@ pub(crate) struct Args {
     /// URL of the GraphQL endpoint.
     #[arg(long, value_name = "URL")]
     endpoint: String,
-    /// API key to present.
-    #[arg(
-        long,
-        value_name = "KEY",
-        env = "LANDFALL_API_KEY",
-        hide_env_values = true,
-        default_value = "da2-landfall"
-    )]
-    api_key: String,
-    /// Token to present instead, of a user pool, an OpenID Connect provider or for a Lambda authorizer.
-    #[arg(long, value_name = "TOKEN", env = "LANDFALL_TOKEN", hide_env_values = true)]
-    token: Option<String>,
+    #[command(flatten)]
+    credentials: CredentialArgs,
     /// File to write; standard output by default.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
 
 pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
-    let authorization = match args.token.filter(|token| !token.is_empty()) {
-        Some(token) => Authorization::fixed_token(token),
-        None => Authorization::api_key(args.api_key),
-    };
-    let endpoint = Endpoint::new(&args.endpoint, authorization).into_diagnostic()?;
+    let endpoint = args.credentials.endpoint(&args.endpoint)?;
     let transport = HttpTransport::new(endpoint).into_diagnostic()?;
     let api = ask(&transport).await?;
     let pulled = models::pull(&api)?;
@@ -76,7 +63,7 @@ async fn ask(transport: &dyn Transport) -> miette::Result<Api> {
     let reply = transport.execute(request).await.into_diagnostic()?;
     if reply.status != 200 {
         return Err(miette::miette!(
-            "the API answered with status {}; check the endpoint, and --api-key or --token",
+            "the API answered with status {}; check the endpoint, and --api-key, --token or --iam",
             reply.status
         ));
     }

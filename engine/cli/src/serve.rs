@@ -22,6 +22,7 @@ use landfall_storage::kv::KvStore;
 
 use crate::schema_file;
 use hosting::Hosting;
+pub(crate) use hosting::WELL_KNOWN_API_KEY;
 
 /// Prints `listening on http://127.0.0.1:N/graphql` once it is ready; ends at Ctrl-C (a second one does not wait).
 #[derive(Debug, ClapArgs)]

@@ -17,11 +17,13 @@ use std::sync::Arc;
 use clap::Args as ClapArgs;
 use landfall::DataStore;
 
+use crate::credentials::CredentialArgs;
 use crate::schema_file;
+use interactive::Surroundings;
 use recorder::Recorder;
 use session::Session;
 
-/// Opens a store; type `help` for what can be typed.
+/// Opens a store, and syncs it if there is an endpoint; type `help` for what can be typed.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Args {
     /// GraphQL SDL with Amplify's directives, or model-introspection JSON.
@@ -30,13 +32,15 @@ pub(crate) struct Args {
     /// Directory of the store; by default a temporary one that is removed at the end.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// AppSync endpoint, such as http://127.0.0.1:8080/graphql; without it nothing is synced.
+    /// AppSync endpoint to sync with, such as http://127.0.0.1:8080/graphql; without it nothing is synced.
     #[arg(long, value_name = "URL")]
     endpoint: Option<String>,
-    /// API key of the endpoint.
-    #[arg(long, value_name = "KEY", env = "LANDFALL_API_KEY", hide_env_values = true)]
-    api_key: Option<String>,
-    /// Read one JSON command a line and answer with one JSON line each.
+    /// Do not sync before `start` is typed.
+    #[arg(long, alias = "no-start")]
+    offline: bool,
+    #[command(flatten)]
+    credentials: CredentialArgs,
+    /// Read one JSON command a line and answer with one JSON line each; then `start` has to be said.
     #[arg(long)]
     json: bool,
 }
@@ -59,13 +63,13 @@ pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
         (None, Some(temporary)) => temporary.path().to_owned(),
         (None, None) => unreachable!("one of the two is there"),
     };
-    let recorder = Recorder::default();
+    let (recorder, errors) = Recorder::with_listener();
     let mut builder = DataStore::builder(&schema)
         .directory(directory)
         .conflict_handler(recorder.clone())
         .error_handler(recorder.clone());
     if let Some(endpoint) = &args.endpoint {
-        builder = builder.endpoint(endpoint, args.api_key.clone().unwrap_or_default());
+        builder = args.credentials.attach(builder, endpoint)?;
     }
     let store = builder.open().await.map_err(|error| miette::miette!("{error}"))?;
     let session = Session::open(store.clone(), recorder)
@@ -74,7 +78,13 @@ pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
     let done = if args.json {
         protocol::run(session).await
     } else {
-        interactive::run(session).await
+        let surroundings = Surroundings {
+            starts: !args.offline && args.endpoint.is_some(),
+            url: args.endpoint,
+            kept_in: args.data,
+            errors,
+        };
+        interactive::run(session, surroundings).await
     };
     store.close().await;
     done.map_err(|error| miette::miette!("{error}"))?;

@@ -23,6 +23,15 @@ pub(crate) fn repository() -> &'static Path {
         .expect("the tests are a folder of the repository")
 }
 
+/// The folder that cargo builds into.
+pub(crate) fn target_dir() -> PathBuf {
+    let profile_dir = profile_dir(&env::current_exe().expect("a test has an executable"));
+    profile_dir
+        .parent()
+        .expect("the profile's folder is in the target folder")
+        .to_owned()
+}
+
 /// Builds the binary: cargo knows whether it is missing or stale, and does nothing otherwise.
 fn build() -> PathBuf {
     let profile_dir = profile_dir(&env::current_exe().expect("a test has an executable"));
@@ -30,11 +39,7 @@ fn build() -> PathBuf {
     command
         .args(["build", "--quiet", "-p", "landfall-cli", "--bin", "landfall"])
         .current_dir(repository());
-    command.arg("--target-dir").arg(
-        profile_dir
-            .parent()
-            .expect("the profile's folder is in the target folder"),
-    );
+    command.arg("--target-dir").arg(target_dir());
     let profile = profile_dir
         .file_name()
         .and_then(|name| name.to_str())

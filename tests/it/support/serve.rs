@@ -37,17 +37,26 @@ impl ServeProcess {
             .arg(schema)
             .args(args);
         let mut process = Process::spawn("the server", &mut command);
-        let url = (0..LINES_BEFORE_ADDRESS_MAX).find_map(|_| {
-            let line = process
-                .read_line(PATIENCE)
-                .unwrap_or_else(|error| panic!("{error}"));
-            address(&line).map(str::to_owned)
-        });
+        let url = address_of(&mut process);
         Self {
             _process: process,
-            url: url.expect("the server says where it listens in its first lines"),
+            url,
         }
     }
+}
+
+/// Reads the first lines of a server up to its address, and answers with that.
+///
+/// # Panics
+/// If it does not say where it listens.
+pub(crate) fn address_of(server: &mut Process) -> String {
+    let url = (0..LINES_BEFORE_ADDRESS_MAX).find_map(|_| {
+        let line = server
+            .read_line(PATIENCE)
+            .unwrap_or_else(|error| panic!("{error}"));
+        address(&line).map(str::to_owned)
+    });
+    url.expect("the server says where it listens in its first lines")
 }
 
 /// The address in a line such as `listening on http://127.0.0.1:20002/graphql`.

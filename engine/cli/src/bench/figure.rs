@@ -48,6 +48,12 @@ impl Figure {
     }
 }
 
+/// The names of the figures that miss their target.
+pub(super) fn missed(figures: &[Figure]) -> Vec<&'static str> {
+    let missed = figures.iter().filter(|figure| !figure.is_met());
+    missed.map(|figure| figure.name).collect()
+}
+
 pub(super) fn json(figures: &[Figure]) -> Json {
     let figures: Vec<Json> = figures
         .iter()
@@ -59,6 +65,7 @@ pub(super) fn json(figures: &[Figure]) -> Json {
                 "floor": figure.floor,
                 "ratio": figure.ratio,
                 "target": figure.target,
+                "met": figure.is_met(),
             })
         })
         .collect();
@@ -99,5 +106,23 @@ pub(super) fn number(value: f64) -> String {
         value if value >= 1_000.0 => format!("{value:.0}"),
         value if value >= 10.0 => format!("{value:.1}"),
         value => format!("{value:.3}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_figure_that_is_no_number_is_missed_as_one_below_its_target_is() {
+        let figures = [
+            Figure::rate("fast", "rows/s", 8.0, 10.0, 0.8),
+            Figure::rate("slow", "rows/s", 7.9, 10.0, 0.8),
+            Figure::cost("late", "ms", 2.0, 1.0, 1.0),
+            Figure::cost("never", "ms", 0.0, 0.0, 1.0),
+        ];
+        assert_eq!(missed(&figures), ["slow", "late", "never"]);
+        assert_eq!(json(&figures)["figures"][0]["met"], true);
+        assert_eq!(json(&figures)["figures"][1]["met"], false);
     }
 }

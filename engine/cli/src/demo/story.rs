@@ -80,10 +80,10 @@ impl Story {
 }
 
 fn coloured(who: &str) -> String {
-    if who == "Anna" {
-        who.cyan().to_string()
-    } else {
-        who.magenta().to_string()
+    match who {
+        "Anna" => who.cyan().to_string(),
+        "Berta" => who.magenta().to_string(),
+        _ => who.bold().to_string(),
     }
 }
 

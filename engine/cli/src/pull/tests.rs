@@ -191,8 +191,7 @@ async fn a_schema_is_pulled_over_http_into_a_file() {
     let file = directory.path().join("pulled.graphql");
     let args = |key: &str| Args {
         endpoint: running.url().to_owned(),
-        api_key: key.to_owned(),
-        token: None,
+        credentials: CredentialArgs::with(key, None),
         out: Some(file.clone()),
     };
     run(args(KEY)).await.unwrap();
@@ -229,8 +228,7 @@ async fn a_token_is_presented_where_there_is_no_key() {
     let file = directory.path().join("pulled.graphql");
     let args = |token: Option<&str>| Args {
         endpoint: server.endpoint(),
-        api_key: KEY.to_owned(),
-        token: token.map(str::to_owned),
+        credentials: CredentialArgs::with(KEY, token),
         out: Some(file.clone()),
     };
     for other in [None, Some("forged")] {

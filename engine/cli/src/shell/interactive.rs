@@ -1,162 +1,282 @@
 //! The shell for people: a prompt with history, help and tables.
+//!
+//! Owns the conversation. With an endpoint it syncs from the beginning, and says what arrives and what goes wrong while
+//! somebody types: above the line on a terminal, between the answers elsewhere. What is said so is in
+//! `interactive/news.rs`, how it gets onto the terminal in `interactive/screen.rs`, tables in `interactive/table.rs`.
+
+mod news;
+mod screen;
+mod table;
 
 use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::time::Duration;
 
-use comfy_table::{ContentArrangement, Table, presets};
+use landfall::{DataStore, Mutation, Stage, SyncError};
 use owo_colors::OwoColorize;
+use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
-use serde_json::Value as Json;
+use tokio::sync::mpsc;
 
 use super::session::{Reply, Session};
 use super::words;
-
-/// Columns of a table; records have more fields than a screen has room for.
-const COLUMNS_MAX: usize = 12;
+use news::News;
+use screen::Screen;
 
 /// Lines of history that are kept.
 const HISTORY_MAX: usize = 1_000;
 
+/// How long the first prompt waits for the first sync; a longer one goes on behind it.
+const START_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long the end waits for changes that are on their way.
+const FAREWELL_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Waiting changes that are looked at before the end.
+const WAITING_MAX: usize = 10_000;
+
+/// Where the data of the shell is, and where it goes to.
+pub(crate) struct Surroundings {
+    /// The endpoint, if there is one.
+    pub(crate) url: Option<String>,
+    /// The directory, unless it is removed at the end.
+    pub(crate) kept_in: Option<PathBuf>,
+    /// Whether to sync from the beginning.
+    pub(crate) starts: bool,
+    /// Errors during sync as they come.
+    pub(crate) errors: mpsc::Receiver<SyncError>,
+}
+
 /// Runs until `exit`, or the end of input.
-pub(crate) async fn run(mut session: Session) -> std::io::Result<()> {
+pub(crate) async fn run(session: Session, surroundings: Surroundings) -> std::io::Result<()> {
     let config = rustyline::Config::builder()
         .max_history_size(HISTORY_MAX)
         .map_err(other)?
         .auto_add_history(true)
         .build();
-    let mut editor = rustyline::DefaultEditor::with_config(config).map_err(other)?;
+    let mut editor = DefaultEditor::with_config(config).map_err(other)?;
     let history = history_file();
     if let Some(history) = &history {
         // There is none the first time.
         editor.load_history(history).unwrap_or(());
     }
-    if std::io::stdin().is_terminal() {
-        let models: Vec<&str> = session
-            .store()
-            .schema()
-            .models()
-            .map(|def| def.name.as_str())
-            .collect();
-        println!(
-            "Models: {}. Type `help` for what can be typed, `exit` to leave.",
-            models.join(", ")
-        );
+    let news = match &surroundings.url {
+        Some(url) => Some(
+            News::open(session.store(), url, surroundings.errors)
+                .await
+                .map_err(other)?,
+        ),
+        None => None,
+    };
+    let mut conversation = Conversation {
+        screen: Screen::of(&mut editor),
+        session,
+        news,
+        is_syncing: false,
+    };
+    conversation.greet();
+    if surroundings.starts {
+        conversation.start().await;
     }
-    loop {
-        // Reading a line blocks, so it has a thread of its own while the store goes on.
-        let read = tokio::task::spawn_blocking(move || {
-            let line = editor.readline("landfall> ");
-            (editor, line)
-        });
-        let (back, line) = read.await.map_err(other)?;
-        editor = back;
-        match line {
-            Ok(line) if line.trim() == "help" => println!("{}", words::HELP),
-            Ok(line) if line.trim() == "clear" => {
-                // Elsewhere the word clears the screen, so it is asked for twice.
-                complain(
-                    "this removes all local data, and changes that wait for the server; type `clear yes`",
-                );
-            }
-            Ok(line) if line.trim() == "clear yes" => {
-                carry_out(&mut session, "clear").await;
-            }
-            Ok(line) => {
-                if !carry_out(&mut session, &line).await {
-                    break;
-                }
-            }
-            Err(ReadlineError::Interrupted) => {}
-            Err(ReadlineError::Eof) => break,
-            Err(error) => return Err(other(error)),
-        }
-    }
-    if let Some(history) = &history {
+    let editor = conversation.converse(editor).await?;
+    conversation.say_farewell(surroundings.kept_in).await;
+    if let (Some(history), mut editor) = (&history, editor) {
         // A history that cannot be kept is no reason to fail.
         editor.save_history(history).unwrap_or(());
     }
     Ok(())
 }
 
-/// Carries out one line. Returns whether to go on.
-async fn carry_out(session: &mut Session, line: &str) -> bool {
-    let command = match words::command(line, session.store().schema()) {
-        Ok(None) => return true,
-        Ok(Some(command)) => command,
-        Err(fault) => {
-            complain(&fault);
-            return true;
+struct Conversation {
+    session: Session,
+    news: Option<News>,
+    screen: Screen,
+    /// Whether changes are on their way to the server, as far as was asked for.
+    is_syncing: bool,
+}
+
+impl Conversation {
+    fn greet(&self) {
+        if !std::io::stdin().is_terminal() {
+            return;
         }
-    };
-    match session.carry_out(&command).await {
-        Ok(Reply::Exit) => return false,
-        Ok(Reply::Answer(answer)) => show(&answer),
-        Err(fault) => complain(&fault),
+        let schema = self.session.store().schema();
+        let models: Vec<&str> = schema.models().map(|def| def.name.as_str()).collect();
+        screen::print(&format!(
+            "Models: {}. Type `help` for what can be typed, `exit` to leave.",
+            models.join(", ")
+        ));
     }
-    true
+
+    /// Starts to sync, and waits a little for it.
+    async fn start(&mut self) {
+        self.is_syncing = true;
+        let started = tokio::time::timeout(START_PATIENCE, start(self.session.store())).await;
+        self.tell_news();
+        let Some(news) = &mut self.news else { return };
+        let line = match started {
+            Ok(Ok(true)) => news.in_sync(),
+            // What keeps it from syncing was among the news.
+            Ok(Ok(false)) => None,
+            Ok(Err(error)) => return complain(&error.to_string()),
+            Err(_) => Some(format!("syncing with {}; what arrives is shown", news.url())),
+        };
+        if let Some(line) = line {
+            screen::print(&line);
+        }
+    }
+
+    /// Reads lines and carries them out, until one says that it is enough.
+    async fn converse(&mut self, mut editor: DefaultEditor) -> std::io::Result<DefaultEditor> {
+        loop {
+            let (back, line) = self.read(editor).await?;
+            editor = back;
+            match line.as_deref().map(str::trim) {
+                Ok("help") => screen::print(words::HELP),
+                // Elsewhere the word clears the screen, so it is asked for twice.
+                Ok("clear") => complain(
+                    "this removes all local data, and changes that wait for the server; type `clear yes`",
+                ),
+                Ok("clear yes") => {
+                    self.carry_out("clear").await;
+                }
+                Ok(line) => {
+                    if !self.carry_out(line).await {
+                        return Ok(editor);
+                    }
+                }
+                Err(ReadlineError::Interrupted) => {}
+                Err(ReadlineError::Eof) => return Ok(editor),
+                Err(_) => return line.map(|_| editor).map_err(other),
+            }
+            self.tell_news();
+        }
+    }
+
+    /// Reads a line; what happens meanwhile is said beside it.
+    async fn read(
+        &mut self,
+        mut editor: DefaultEditor,
+    ) -> std::io::Result<(DefaultEditor, Result<String, ReadlineError>)> {
+        // Reading blocks, so it has a thread of its own while the store goes on.
+        let mut reading = tokio::task::spawn_blocking(move || {
+            let line = editor.readline("landfall> ");
+            (editor, line)
+        });
+        loop {
+            tokio::select! {
+                biased;
+                read = &mut reading => return read.map_err(other),
+                () = self.screen.freed(), if !self.screen.is_free() => {}
+                text = next(&mut self.news), if self.screen.is_free() => self.screen.print_beside(&text),
+            }
+        }
+    }
+
+    /// Carries out one line. Returns whether to go on.
+    async fn carry_out(&mut self, line: &str) -> bool {
+        let command = match words::command(line, self.session.store().schema()) {
+            Ok(None) => return true,
+            Ok(Some(command)) => command,
+            Err(fault) => {
+                complain(&fault);
+                return true;
+            }
+        };
+        match self.session.carry_out(&command).await {
+            Ok(Reply::Exit) => return false,
+            Ok(Reply::Answer(answer)) => screen::print(&table::answer(&answer)),
+            Err(fault) => complain(&fault),
+        }
+        match command["op"].as_str() {
+            Some("start") => self.is_syncing = true,
+            Some("stop") => self.is_syncing = false,
+            Some("clear") => {
+                self.is_syncing = false;
+                if let Some(news) = &mut self.news
+                    && let Err(error) = news.observe().await
+                {
+                    complain(&error.to_string());
+                }
+            }
+            _ => {}
+        }
+        true
+    }
+
+    /// Says what has happened since the last time.
+    fn tell_news(&mut self) {
+        for line in self.news.iter_mut().flat_map(News::take) {
+            screen::print(&line);
+        }
+    }
+
+    /// Lets changes arrive that are on their way, and says what becomes of the others.
+    async fn say_farewell(&mut self, kept_in: Option<PathBuf>) {
+        if self.news.is_none() {
+            return;
+        }
+        let outbox = self.session.store().outbox();
+        if self.is_syncing {
+            // Whatever does not arrive in time is named below.
+            let arrival = arrival(self.session.store());
+            let _ = tokio::time::timeout(FAREWELL_PATIENCE, arrival).await;
+        }
+        let waiting = outbox.len().unwrap_or(0);
+        self.tell_news();
+        let changes = if waiting == 1 {
+            "1 change"
+        } else {
+            &format!("{waiting} changes")
+        };
+        match kept_in {
+            _ if waiting == 0 => {}
+            Some(directory) => screen::print(&format!(
+                "{changes} not sent yet: kept in {}, and sent the next time",
+                directory.display()
+            )),
+            None => screen::print(&format!(
+                "{changes} not sent, and gone with the temporary store; --data DIR keeps a store"
+            )),
+        }
+    }
+}
+
+/// Starts a store and waits until it is in sync; `false` if it cannot be now.
+async fn start(store: &DataStore) -> Result<bool, landfall::Error> {
+    store.start().await?;
+    store.ready().await
+}
+
+/// Waits until no change is on its way to the server. One that was refused waits for a person, and is not.
+async fn arrival(store: &DataStore) -> Result<(), landfall::Error> {
+    if !store.ready().await? {
+        return Ok(());
+    }
+    let mut watch = store.outbox().watch().await?;
+    let is_under_way = |mutation: &Mutation| !matches!(mutation.stage, Stage::Parked(_));
+    while let Some(waiting) = watch.next(WAITING_MAX).await {
+        if !waiting?.iter().any(is_under_way) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+async fn next(news: &mut Option<News>) -> String {
+    match news {
+        Some(news) => news.next().await,
+        None => std::future::pending().await,
+    }
 }
 
 fn complain(fault: &str) {
     let mut err = anstream::stderr();
     // Nobody is left to tell if standard error is closed.
-    writeln!(err, "{} {fault}", "error:".red().bold()).unwrap_or(());
+    writeln!(err, "{} {}", "error:".red().bold(), screen::harmless(fault)).unwrap_or(());
 }
 
-fn show(answer: &Json) {
-    let text = match answer {
-        Json::Bool(true) => "ok".green().to_string(),
-        Json::Null => "nothing".dimmed().to_string(),
-        Json::Array(rows) if rows.is_empty() => "none".dimmed().to_string(),
-        Json::Array(rows) if rows.iter().all(Json::is_object) => table(rows),
-        Json::Object(_) => table(std::slice::from_ref(answer)),
-        other => other.to_string(),
-    };
-    writeln!(anstream::stdout(), "{text}").unwrap_or(());
-}
-
-/// Rows as a table as wide as the screen, without the columns that hold nothing.
-fn table(rows: &[Json]) -> String {
-    let mut columns: Vec<&str> = Vec::new();
-    let mut left_out: Vec<&str> = Vec::new();
-    for row in rows {
-        for name in row.as_object().into_iter().flat_map(serde_json::Map::keys) {
-            if columns.contains(&name.as_str()) || left_out.contains(&name.as_str()) {
-                continue;
-            }
-            let is_empty = rows.iter().all(|row| row[name.as_str()].is_null());
-            if is_empty || columns.len() == COLUMNS_MAX {
-                left_out.push(name);
-            } else {
-                columns.push(name);
-            }
-        }
-    }
-    let mut table = Table::new();
-    table
-        .load_style(presets::UTF8_HORIZONTAL_ONLY)
-        .set_content_arrangement(ContentArrangement::Dynamic);
-    if let Some((_, width)) = console::Term::stdout().size_checked() {
-        table.set_width(width);
-    }
-    table.set_header(columns.iter().copied());
-    for row in rows {
-        table.add_row(columns.iter().map(|column| cell(&row[*column])));
-    }
-    if left_out.is_empty() {
-        return table.to_string();
-    }
-    let note = format!("not shown: {}", left_out.join(", "));
-    format!("{table}\n{}", note.dimmed())
-}
-
-fn cell(value: &Json) -> String {
-    match value {
-        Json::Null => String::new(),
-        Json::String(text) => text.clone(),
-        other => other.to_string(),
-    }
-}
-
-fn history_file() -> Option<std::path::PathBuf> {
+fn history_file() -> Option<PathBuf> {
     std::env::var_os("HOME").map(|home| std::path::Path::new(&home).join(".landfall_history"))
 }
 

@@ -1,6 +1,6 @@
 //! What the conflict and error handlers were given, kept for whoever asks.
 //!
-//! Owns [`Recorder`]. Keeps the newest [`RECORDS_MAX`] of each.
+//! Owns [`Recorder`]. Keeps the newest [`RECORDS_MAX`] of each, and tells errors to whoever listens.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,9 +9,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures_util::future::BoxFuture;
 use landfall::{ConflictHandler, ErrorHandler, Resolution, SyncConflict, SyncError};
 use serde_json::{Value as Json, json};
+use tokio::sync::mpsc;
 
 /// Handler calls that are kept; more than anybody reads.
 const RECORDS_MAX: usize = 10_000;
+
+/// Errors that wait for a listener; those beyond are kept, and not told.
+const TOLD_MAX: usize = 1_000;
 
 /// Records handler calls and decides conflicts as configured; clones record into the same lists.
 #[derive(Clone, Debug, Default)]
@@ -22,12 +26,29 @@ struct State {
     keep_local: AtomicBool,
     errors: Mutex<VecDeque<Json>>,
     conflicts: Mutex<VecDeque<Json>>,
+    listener: Option<mpsc::Sender<SyncError>>,
 }
 
 impl Recorder {
+    /// A recorder, and the errors as they come.
+    pub(crate) fn with_listener() -> (Self, mpsc::Receiver<SyncError>) {
+        let (listener, errors) = mpsc::channel(TOLD_MAX);
+        let state = State {
+            listener: Some(listener),
+            ..State::default()
+        };
+        (Self(Arc::new(state)), errors)
+    }
+
     /// Decides conflicts for the local change from here on, or for the server's record.
     pub(crate) fn keep_local(&self, keep_local: bool) {
         self.0.keep_local.store(keep_local, Ordering::Relaxed);
+    }
+
+    /// Whether it decides for the local change.
+    #[cfg(test)]
+    pub(super) fn keeps_local(&self) -> bool {
+        self.0.keep_local.load(Ordering::Relaxed)
     }
 
     /// Errors since the last call.
@@ -99,6 +120,10 @@ impl ErrorHandler for Recorder {
                 "recoverySuggestion": error.suggestion,
             }),
         );
+        if let Some(listener) = &self.0.listener {
+            // Whoever does not keep up finds it in the list.
+            listener.try_send(error).unwrap_or(());
+        }
     }
 }
 

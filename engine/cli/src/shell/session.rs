@@ -1,6 +1,10 @@
 //! The operations of the shell, each a function of a JSON command.
 //!
 //! Owns [`Session`]: the store, and what has been observed since the last question. Both shells run the same ones.
+//! What is set is in `session/settings.rs`, what waits in `session/waiting.rs`.
+
+mod settings;
+mod waiting;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -22,9 +26,6 @@ const OUTBOX_MAX: usize = 10_000;
 
 /// How long `start` waits for the store to be ready before it answers all the same.
 const START_WAIT: Duration = Duration::from_secs(60);
-
-/// How long `waitFor` and `waitHub` wait by default, in milliseconds.
-const WAIT_MS_DEFAULT: u64 = 10_000;
 
 /// A store and what was observed of it.
 pub(crate) struct Session {
@@ -108,59 +109,6 @@ impl Session {
         answer.map(Reply::Answer)
     }
 
-    fn configure(&self, command: &Json) -> Result<Json, Fault> {
-        match command.get("conflict").map(Json::as_str) {
-            None => {}
-            Some(Some("remote")) => self.recorder.keep_local(false),
-            Some(Some("local")) => self.recorder.keep_local(true),
-            Some(_) => return Err("`conflict` is \"remote\" or \"local\"".to_owned()),
-        }
-        let number = |key: &str| match command.get(key) {
-            None | Some(Json::Null) => Ok(None),
-            Some(json) => match json.as_u64() {
-                Some(number) if number > 0 => Ok(Some(number)),
-                _ => Err(format!("`{key}` is a positive whole number")),
-            },
-        };
-        let page_size = number("syncPageSize")?;
-        let records_max = number("maxRecordsToSync")?;
-        let interval = number("fullSyncInterval")?;
-        let expressions = match command.get("syncExpressions") {
-            None | Some(Json::Null) => None,
-            Some(Json::Array(list)) => Some(
-                list.iter()
-                    .map(|item| self.expression(item))
-                    .collect::<Result<_, _>>()?,
-            ),
-            Some(_) => return Err("`syncExpressions` is a list of [model, predicate]".to_owned()),
-        };
-        self.store.configure(|settings| {
-            if let Some(page_size) = page_size {
-                settings.page_size = u32::try_from(page_size).unwrap_or(u32::MAX);
-            }
-            settings.records_max = records_max.unwrap_or(settings.records_max);
-            if let Some(minutes) = interval {
-                settings.full_sync_interval = Duration::from_secs(minutes.saturating_mul(60));
-            }
-            if let Some(expressions) = expressions {
-                settings.expressions = expressions;
-            }
-        });
-        Ok(true.into())
-    }
-
-    fn expression(&self, item: &Json) -> Result<(landfall::ModelName, landfall::Predicate), Fault> {
-        match item.as_array().map(Vec::as_slice) {
-            Some([Json::String(model), predicate]) => {
-                let def = self.store.records().def(model).map_err(text)?;
-                let predicate = values::predicate(predicate)?;
-                predicate.bind(&def).map_err(|error| error.to_string())?;
-                Ok((def.name.clone(), predicate))
-            }
-            _ => Err("a sync expression is [model, predicate]".to_owned()),
-        }
-    }
-
     async fn start(&self) -> Result<Json, Fault> {
         self.store.start().await.map_err(text)?;
         // Complete means in sync, or known to be out of reach; a server that hangs does not hold the shell up for ever.
@@ -220,7 +168,7 @@ impl Session {
 
     async fn delete(&self, command: &Json) -> Result<Json, Fault> {
         let def = self.model(command)?;
-        let all = command.get("all").and_then(Json::as_bool).unwrap_or(false);
+        let all = flag(command, "all")?;
         if command.get("id").is_some() {
             let deleted = self
                 .store
@@ -350,65 +298,6 @@ impl Session {
             .push_back(json!({ "event": event.name(), "data": event.data() }));
     }
 
-    async fn wait_hub(&mut self, command: &Json) -> Result<Json, Fault> {
-        let name = command
-            .get("event")
-            .and_then(Json::as_str)
-            .ok_or("`waitHub` needs `event`")?;
-        let data = command.get("data").filter(|data| !data.is_null());
-        let deadline = deadline(command);
-        let mut seen = Vec::new();
-        loop {
-            self.hear();
-            while let Some(event) = self.events.pop_front() {
-                if event["event"] == name && data.is_none_or(|data| event["data"] == *data) {
-                    return Ok(event);
-                }
-                seen.push(event["event"].as_str().unwrap_or_default().to_owned());
-            }
-            match tokio::time::timeout_at(deadline, self.hub.next()).await {
-                Ok(Some(event)) => self.keep(&event),
-                Ok(None) => return Err("the store is closed".to_owned()),
-                Err(_) => return Err(format!("no {name} in time; seen were: {}", seen.join(", "))),
-            }
-        }
-    }
-
-    async fn wait_for(&self, command: &Json) -> Result<Json, Fault> {
-        let key = self.key(command)?;
-        let gone = command.get("gone").and_then(Json::as_bool).unwrap_or(false);
-        let wanted = command.get("fields").and_then(Json::as_object);
-        let deadline = deadline(command);
-        // Observed before it is looked at, so that no change falls in between.
-        let mut changes = self
-            .store
-            .records()
-            .observe(&key.model, landfall::Predicate::All)
-            .await
-            .map_err(text)?;
-        loop {
-            let found = self.store.records().get(&key.model, &key.id).map_err(text)?;
-            let json = found.as_ref().map(|record| self.json(record));
-            match &json {
-                None if gone => return Ok(Json::Null),
-                Some(json) if !gone && wanted.is_none_or(|wanted| holds(json, wanted)) => {
-                    return Ok(json.clone());
-                }
-                _ => {}
-            }
-            match tokio::time::timeout_at(deadline, changes.next()).await {
-                Ok(Some(_)) => {}
-                Ok(None) => return Err("the store was cleared or closed".to_owned()),
-                Err(_) => {
-                    return Err(format!(
-                        "not so in time; last seen was {}",
-                        json.unwrap_or(Json::Null)
-                    ));
-                }
-            }
-        }
-    }
-
     fn outbox(&self) -> Result<Json, Fault> {
         let pending = self.store.outbox().list(OUTBOX_MAX).map_err(text)?;
         let list = pending.iter().map(|mutation| {
@@ -506,16 +395,11 @@ fn where_of(command: &Json) -> Result<Option<landfall::Predicate>, Fault> {
     }
 }
 
-fn holds(record: &Json, wanted: &Map<String, Json>) -> bool {
-    wanted
-        .iter()
-        .all(|(name, value)| record.get(name).unwrap_or(&Json::Null) == value)
-}
-
-fn deadline(command: &Json) -> tokio::time::Instant {
-    let ms = command
-        .get("ms")
-        .and_then(Json::as_u64)
-        .unwrap_or(WAIT_MS_DEFAULT);
-    tokio::time::Instant::now() + Duration::from_millis(ms)
+/// A choice that is off unless it is said.
+fn flag(command: &Json, key: &str) -> Result<bool, Fault> {
+    match command.get(key) {
+        None | Some(Json::Null) => Ok(false),
+        Some(Json::Bool(flag)) => Ok(*flag),
+        Some(_) => Err(format!("`{key}` is true or false")),
+    }
 }

@@ -12,22 +12,28 @@ pub(crate) type Fault = String;
 /// An identifier: a string, or an object of field to value for a composite one.
 pub(crate) fn id(def: &ModelDef, json: &Json) -> Result<RecordId, Fault> {
     let fields = &def.key.fields;
-    let part = |field: &FieldName, json: &Json| {
-        IdPart::from_value(&Value::from(json)).ok_or_else(|| format!("`{field}` of the id must be a scalar"))
-    };
     match (json, fields.as_slice()) {
-        (Json::Object(members), _) => fields
-            .iter()
-            .map(|field| {
-                let json = members.get(field.as_str());
-                part(
-                    field,
-                    json.ok_or_else(|| format!("the id of `{}` needs `{field}`", def.name))?,
-                )
-            })
-            .collect::<Result<_, _>>()
-            .map(RecordId::new),
-        (scalar, [field]) => Ok(RecordId::new(vec![part(field, scalar)?])),
+        (Json::Object(members), _) => {
+            if let Some(odd) = members
+                .keys()
+                .find(|name| fields.iter().all(|field| field.as_str() != *name))
+            {
+                return Err(format!("`{odd}` is no part of the id of `{}`", def.name));
+            }
+            fields
+                .iter()
+                .map(|field| {
+                    let json = members.get(field.as_str());
+                    id_part(
+                        def,
+                        field,
+                        json.ok_or_else(|| format!("the id of `{}` needs `{field}`", def.name))?,
+                    )
+                })
+                .collect::<Result<_, _>>()
+                .map(RecordId::new)
+        }
+        (scalar, [field]) => Ok(RecordId::new(vec![id_part(def, field, scalar)?])),
         (_, fields) => {
             let names: Vec<&str> = fields.iter().map(FieldName::as_str).collect();
             Err(format!(
@@ -37,6 +43,28 @@ pub(crate) fn id(def: &ModelDef, json: &Json) -> Result<RecordId, Fault> {
             ))
         }
     }
+}
+
+/// One part of an identifier, which has to fit its field: another could never be found. An `ID` takes whole numbers for
+/// their text, as GraphQL does.
+fn id_part(def: &ModelDef, field: &FieldName, json: &Json) -> Result<IdPart, Fault> {
+    let scalar = match def.field(field).map(|field| &field.ty) {
+        Some(FieldType::Scalar(scalar)) => *scalar,
+        _ => Scalar::String,
+    };
+    let value = match (scalar, json) {
+        (Scalar::Id, Json::Number(number)) if !number.is_f64() => number.to_string().into(),
+        (Scalar::Float, Json::Number(number)) => number.as_f64().map_or(Value::Null, Value::Float),
+        _ => Value::from(json),
+    };
+    let wrong = |accepts| {
+        format!(
+            "`{field}` of the id takes {accepts}, not {} ({value})",
+            value.kind()
+        )
+    };
+    scalar.check(&value).map_err(wrong)?;
+    IdPart::from_value(&value).ok_or_else(|| format!("`{field}` of the id must be a scalar"))
 }
 
 /// An identifier as JSON: a scalar if it has one part, else an object by the model's key.
@@ -239,4 +267,47 @@ pub(crate) fn sort(json: &Json) -> Result<Vec<Sort>, Fault> {
             })
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_id_that_no_record_can_have_is_refused() {
+        let sdl = "type Note @model { text: String }
+                   type Seat @model { number: Int! @primaryKey }
+                   type Visit @model { day: AWSDate! @primaryKey(sortKeyFields: [\"place\"]) place: String! }";
+        let schema = landfall_codegen::parse_sdl("schema.graphql", sdl).unwrap();
+        let of = |model: &str, json: &Json| id(schema.model(model).unwrap(), json);
+        assert_eq!(of("Note", &json!("n1")), Ok(RecordId::text("n1")));
+        assert_eq!(of("Note", &json!(42)), Ok(RecordId::text("42")));
+        assert_eq!(of("Note", &json!({"id": "n1"})), Ok(RecordId::text("n1")));
+        assert_eq!(of("Seat", &json!(42)), Ok(RecordId::new(vec![IdPart::Int(42)])));
+        for (model, json, expected) in [
+            ("Note", json!(true), "takes a string, not a boolean (true)"),
+            ("Note", json!(4.5), "takes a string"),
+            ("Note", json!(null), "takes a string"),
+            ("Note", json!(["n1"]), "takes a string"),
+            (
+                "Note",
+                json!({"id": "n1", "text": "x"}),
+                "`text` is no part of the id",
+            ),
+            ("Seat", json!("42"), "takes an integer"),
+            ("Visit", json!("x"), "an object with day, place"),
+            ("Visit", json!({"day": "2026-01-31"}), "needs `place`"),
+            ("Visit", json!({"day": "soon", "place": "x"}), "takes a date"),
+            (
+                "Visit",
+                json!({"day": "2026-01-31", "place": 5}),
+                "takes a string",
+            ),
+        ] {
+            let fault = of(model, &json).unwrap_err();
+            assert!(fault.contains(expected), "{model} {json}: {fault}");
+        }
+    }
 }

@@ -1,29 +1,42 @@
 //! What people type, as JSON commands.
 //!
-//! Owns the grammar of the interactive shell: words, quoted texts and `field=value` pairs. Everything typed ends as
-//! the same JSON that the line protocol takes.
+//! Owns the commands of the interactive shell. Everything typed ends as the same JSON that the line protocol takes. Words
+//! are told apart in `words/split.rs`, conditions read in `words/condition.rs`, values in `words/typed.rs`.
 
+mod condition;
+mod split;
+mod typed;
+
+use landfall::{ModelDef, Schema};
 use serde_json::{Map, Value as Json, json};
 
 use super::values::Fault;
+use split::{Word, split, split_condition};
 
 /// What can be typed, for `help`.
 pub(crate) const HELP: &str = "\
-  save MODEL field=value ...                     make a record
-  update MODEL ID field=value ...                change a record
+  save MODEL field=value ... [if COND]           make a record
+  update MODEL ID field=value ... [if COND]      change a record
+  delete MODEL ID [if COND] | delete MODEL where COND | delete MODEL all
   get MODEL ID                                   show a record
   query MODEL [where COND] [sort FIELD [desc]] [limit N] [page N]
   count MODEL [where COND]
   explain MODEL [where COND] [sort FIELD]        how a query finds its records
-  delete MODEL ID | delete MODEL where COND | delete MODEL all
-  observe MODEL, observed                        keep changes from here on; show them
+  observe MODEL [where COND], observed           keep changes from here on; show them
+  observeQuery MODEL [where COND] [sort FIELD], snapshots
+                                                 keep results from here on; show them
+  waitFor MODEL ID [field=value ... | gone] [within MS]
+  waitHub EVENT [DATA] [within MS]               wait for a record, or for an event
   start, stop, clear yes                         sync; end syncing; remove all local data
   online on|off                                  plug the network in or out
+  configure NAME=VALUE ... | configure sync MODEL where COND
+                                                 conflict=remote|local, syncPageSize, maxRecordsToSync,
+                                                 fullSyncInterval (minutes); which records are synced
   outbox, hub, errors, conflicts                 what waits; what happened
   exit
-COND is FIELD OP VALUE, several joined by `and`; OP is eq ne lt le gt ge between beginsWith contains notContains in.
-FIELD may be one of a related record, such as blog.name.
-Values are JSON where they can be (5, true, null, [\"a\"], {\"lat\":1}), else text; quote texts with spaces.
+COND is FIELD OP VALUE; OP is eq ne lt le gt ge between beginsWith contains notContains in. Join several by and, or,
+not and parentheses. FIELD may be one of a related record, such as blog.name.
+VALUE is text where the field takes text, else JSON (5, true, null, [\"a\"], {\"lat\":1}). Quote texts with blanks.
 A related record is set by its id: save Comment content=hi post=POST_ID
 A line that begins with { is taken as a JSON command of the line protocol.";
 
@@ -46,262 +59,260 @@ const SINGLE: [&str; 11] = [
 ///
 /// # Errors
 /// What cannot be understood, and what could be typed.
-pub(crate) fn command(line: &str, schema: &landfall::Schema) -> Result<Option<Json>, Fault> {
+pub(crate) fn command(line: &str, schema: &Schema) -> Result<Option<Json>, Fault> {
     let line = line.trim();
-    if line.is_empty() {
-        return Ok(None);
-    }
     if line.starts_with('{') {
         return serde_json::from_str(line)
             .map(Some)
             .map_err(|error| format!("no JSON: {error}"));
     }
     let words = split(line)?;
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let (op, rest) = words.split_first().ok_or("type a command, or `help`")?;
-    let command = match *op {
-        "save" => {
-            let (model, pairs) = rest
-                .split_first()
-                .ok_or("save what? save MODEL field=value ...")?;
-            json!({ "op": "save", "model": model, "fields": fields(model, pairs, schema)? })
-        }
-        "update" => match rest {
-            [model, id, pairs @ ..] if !pairs.is_empty() => {
-                let fields = fields(model, pairs, schema)?;
-                json!({ "op": "update", "model": model, "id": value(id), "fields": fields })
-            }
-            _ => return Err("update what? update MODEL ID field=value ...".to_owned()),
-        },
-        "get" => match rest {
-            [model, id] => json!({ "op": "get", "model": model, "id": value(id) }),
-            _ => return Err("get what? get MODEL ID".to_owned()),
-        },
-        "delete" => match rest {
-            [model, "all"] => json!({ "op": "delete", "model": model, "all": true }),
-            [model, "where", condition @ ..] => {
-                json!({ "op": "delete", "model": model, "where": predicate(condition)? })
-            }
-            [model, id] => json!({ "op": "delete", "model": model, "id": value(id) }),
-            _ => {
-                return Err(
-                    "delete what? delete MODEL ID, delete MODEL where COND or delete MODEL all".to_owned(),
-                );
-            }
-        },
-        "query" | "count" | "explain" => clauses(op, rest)?,
-        "observe" => match rest {
-            [model] => json!({ "op": "observe", "model": model }),
-            _ => return Err("observe what? observe MODEL".to_owned()),
-        },
-        "online" => match rest {
-            ["on"] => json!({ "op": "online", "value": true }),
-            ["off"] => json!({ "op": "online", "value": false }),
-            _ => return Err("online on, or online off".to_owned()),
-        },
-        "quit" => json!({ "op": "exit" }),
-        other if SINGLE.contains(&other) => json!({ "op": other }),
-        other => return Err(format!("there is no command `{other}`; type `help`")),
+    let Some((op, rest)) = words.split_first() else {
+        return Ok(None);
     };
-    Ok(Some(command))
-}
-
-fn clauses(op: &str, words: &[&str]) -> Result<Json, Fault> {
-    let (model, mut rest) = words
-        .split_first()
-        .ok_or_else(|| format!("{op} what? {op} MODEL"))?;
-    let mut command = json!({ "op": op, "model": model });
-    while let Some((clause, after)) = rest.split_first() {
-        let end = after
-            .iter()
-            .position(|w| matches!(*w, "where" | "sort" | "limit" | "page"))
-            .unwrap_or(after.len());
-        let (operands, next) = after.split_at(end);
-        match (*clause, operands) {
-            ("where", condition) => command["where"] = predicate(condition)?,
-            ("sort", [field]) => command["sort"] = json!([[field, "ASCENDING"]]),
-            ("sort", [field, "asc"]) => command["sort"] = json!([[field, "ASCENDING"]]),
-            ("sort", [field, "desc"]) => command["sort"] = json!([[field, "DESCENDING"]]),
-            ("limit" | "page", [number]) => command[*clause] = value(number),
-            (other, _) => {
-                return Err(format!(
-                    "`{other}` is not understood here; a query takes where, sort, limit and page"
-                ));
-            }
+    let typed = Typed { schema };
+    let command = match (op.text(), rest) {
+        ("save", rest) => typed.save(rest),
+        ("update", rest) => typed.update(rest),
+        ("get", [model, id]) => Ok(json!({ "op": "get", "model": model.text(), "id": typed.id(model, id) })),
+        ("get", _) => Err("get what? get MODEL ID".to_owned()),
+        ("delete", rest) => typed.delete(rest),
+        ("query" | "count" | "explain" | "observe" | "observeQuery", rest) => typed.query(op.text(), rest),
+        ("waitFor", rest) => typed.wait_for(rest),
+        ("waitHub", rest) => wait_hub(rest),
+        ("configure", rest) => typed.configure(rest),
+        ("online", [on]) if on.is("on") => Ok(json!({ "op": "online", "value": true })),
+        ("online", [off]) if off.is("off") => Ok(json!({ "op": "online", "value": false })),
+        ("online", _) => Err("online on, or online off".to_owned()),
+        ("quit", []) => Ok(json!({ "op": "exit" })),
+        (single, []) if SINGLE.contains(&single) => Ok(json!({ "op": single })),
+        (single, [word, ..]) if SINGLE.contains(&single) => {
+            Err(format!("`{single}` stands alone, without `{}`", word.text()))
         }
-        rest = next;
-    }
-    Ok(command)
+        (other, _) => Err(format!("there is no command `{other}`; type `help`")),
+    };
+    command.map(Some)
 }
 
-/// A condition by itself: comparisons joined by `and`, or JSON.
+/// A condition by itself: comparisons joined by `and` and `or`, or JSON.
 pub(super) fn condition(text: &str) -> Result<Json, Fault> {
     let text = text.trim();
     if text.starts_with(['[', '{']) {
         return serde_json::from_str(text).map_err(|error| format!("no JSON: {error}"));
     }
-    let words = split(text)?;
-    predicate(&words.iter().map(String::as_str).collect::<Vec<_>>())
+    condition::predicate(&split_condition(text)?, None)
 }
 
-/// Comparisons joined by `and`.
-fn predicate(words: &[&str]) -> Result<Json, Fault> {
-    let mut comparisons = Vec::new();
-    for comparison in words.split(|word| *word == "and") {
-        match comparison {
-            [field, op, operands @ ..] if !operands.is_empty() => {
-                let mut parts = vec![Json::from(*field), Json::from(*op)];
-                parts.extend(operands.iter().map(|operand| value(operand)));
-                comparisons.push(Json::Array(parts));
+/// The words before the first of these keywords, and each keyword with the words after it.
+fn clauses<'a>(words: &'a [Word], keywords: &[&'a str]) -> (&'a [Word], Vec<(&'a str, &'a [Word])>) {
+    let keyword_of = |word: &Word| keywords.iter().copied().find(|keyword| word.is(keyword));
+    let next = |words: &[Word]| {
+        let is_keyword = |word: &Word| keyword_of(word).is_some();
+        words.iter().position(is_keyword).unwrap_or(words.len())
+    };
+    let (head, mut rest) = words.split_at(next(words));
+    let mut clauses = Vec::new();
+    while let Some((word, after)) = rest.split_first() {
+        let (operands, next) = after.split_at(next(after));
+        clauses.extend(keyword_of(word).map(|keyword| (keyword, operands)));
+        rest = next;
+    }
+    (head, clauses)
+}
+
+/// Reads the commands that are about models.
+struct Typed<'a> {
+    schema: &'a Schema,
+}
+
+impl Typed<'_> {
+    /// A model that is not there is found out by the session, which knows what to say.
+    fn model(&self, model: &Word) -> Option<&ModelDef> {
+        self.schema.model(model.text()).map(AsRef::as_ref)
+    }
+
+    fn id(&self, model: &Word, id: &Word) -> Json {
+        typed::id(id, self.model(model))
+    }
+
+    fn predicate(&self, model: &Word, words: &[Word]) -> Result<Json, Fault> {
+        condition::predicate(words, self.model(model).map(|def| (def, self.schema)))
+    }
+
+    /// The words before `if`; what comes after it becomes the command's condition.
+    fn conditional<'a>(&self, rest: &'a [Word], command: &mut Json) -> Result<&'a [Word], Fault> {
+        let (head, clauses) = clauses(rest, &["if"]);
+        match (clauses.as_slice(), head.first()) {
+            ([], _) => {}
+            ([(_, words)], Some(model)) => command["where"] = self.predicate(model, words)?,
+            _ => return Err("one `if` with one condition will do; join several by `and`".to_owned()),
+        }
+        Ok(head)
+    }
+
+    fn save(&self, rest: &[Word]) -> Result<Json, Fault> {
+        let mut command = json!({ "op": "save" });
+        let head = self.conditional(rest, &mut command)?;
+        let (model, pairs) = head
+            .split_first()
+            .ok_or("save what? save MODEL field=value ...")?;
+        command["model"] = model.text().into();
+        command["fields"] = typed::fields(pairs, self.model(model), self.schema)?;
+        Ok(command)
+    }
+
+    fn update(&self, rest: &[Word]) -> Result<Json, Fault> {
+        let mut command = json!({ "op": "update" });
+        match self.conditional(rest, &mut command)? {
+            [model, id, pairs @ ..] if !pairs.is_empty() => {
+                command["model"] = model.text().into();
+                command["id"] = self.id(model, id);
+                command["fields"] = typed::fields(pairs, self.model(model), self.schema)?;
+                Ok(command)
             }
-            _ => return Err("a condition is FIELD OP VALUE, such as: rating gt 3".to_owned()),
+            _ => Err("update what? update MODEL ID field=value ...".to_owned()),
         }
     }
-    Ok(match comparisons.len() {
-        1 => comparisons.remove(0),
-        _ => json!({ "and": comparisons }),
-    })
-}
 
-/// `field=value` pairs; for a relation field the value is the id of the related record.
-fn fields(model: &str, pairs: &[&str], schema: &landfall::Schema) -> Result<Json, Fault> {
-    let mut fields = Map::new();
-    for pair in pairs {
-        let (name, text) = pair
-            .split_once('=')
-            .ok_or_else(|| format!("`{pair}` is no field=value"))?;
-        let relation = schema
-            .model(model)
-            .and_then(|def| def.field(name))
-            .and_then(|field| match &field.ty {
-                landfall_core::FieldType::Model(other) => Some(other),
-                _ => None,
-            });
-        let json = match (relation, value(text)) {
-            (Some(_), Json::Null) => Json::Null,
-            (Some(other), id) => json!({ "$ref": [other, id] }),
-            (None, json) => json,
+    fn delete(&self, rest: &[Word]) -> Result<Json, Fault> {
+        let mut command = json!({ "op": "delete" });
+        match self.conditional(rest, &mut command)? {
+            [model, keyword, words @ ..] if keyword.is("where") && command.get("where").is_none() => {
+                command["model"] = model.text().into();
+                command["where"] = self.predicate(model, words)?;
+            }
+            [model, all] if all.is("all") && command.get("where").is_none() => {
+                command["model"] = model.text().into();
+                command["all"] = true.into();
+            }
+            [model, id] if !id.is("all") => {
+                command["model"] = model.text().into();
+                command["id"] = self.id(model, id);
+            }
+            _ => {
+                let fault = "delete what? delete MODEL ID, delete MODEL where COND or delete MODEL all";
+                return Err(fault.to_owned());
+            }
+        }
+        Ok(command)
+    }
+
+    fn query(&self, op: &str, rest: &[Word]) -> Result<Json, Fault> {
+        let keywords: &[&str] = match op {
+            "query" => &["where", "sort", "limit", "page"],
+            "explain" | "observeQuery" => &["where", "sort"],
+            _ => &["where"],
         };
-        fields.insert(name.to_owned(), json);
+        let (head, clauses) = clauses(rest, keywords);
+        let model = head.first().ok_or_else(|| format!("{op} what? {op} MODEL"))?;
+        let odd = |word: &str| {
+            Err(format!(
+                "`{word}` is not understood here; {op} MODEL takes {}",
+                keywords.join(", ")
+            ))
+        };
+        if let Some(word) = head.get(1) {
+            return odd(word.text());
+        }
+        let mut command = json!({ "op": op, "model": model.text() });
+        for (clause, operands) in clauses {
+            match (clause, operands) {
+                ("where", condition) => command["where"] = self.predicate(model, condition)?,
+                ("sort", [field]) => command["sort"] = json!([[field.text(), "ASCENDING"]]),
+                ("sort", [field, way]) if way.is("asc") => {
+                    command["sort"] = json!([[field.text(), "ASCENDING"]]);
+                }
+                ("sort", [field, way]) if way.is("desc") => {
+                    command["sort"] = json!([[field.text(), "DESCENDING"]]);
+                }
+                ("limit" | "page", [number]) => command[clause] = typed::value(number),
+                (other, _) => return odd(other),
+            }
+        }
+        Ok(command)
     }
-    Ok(fields.into())
-}
 
-/// JSON where the word is JSON, else text.
-fn value(word: &str) -> Json {
-    serde_json::from_str(word).unwrap_or_else(|_| word.into())
-}
+    fn wait_for(&self, rest: &[Word]) -> Result<Json, Fault> {
+        let (head, within) = within(rest)?;
+        let [model, id, wanted @ ..] = head else {
+            return Err("wait for what? waitFor MODEL ID [field=value ... | gone] [within MS]".to_owned());
+        };
+        let mut command = json!({ "op": "waitFor", "model": model.text(), "id": self.id(model, id) });
+        match wanted {
+            [] => {}
+            [gone] if gone.is("gone") => command["gone"] = true.into(),
+            pairs => command["fields"] = self.shown(model, pairs)?,
+        }
+        Ok(timed(command, within))
+    }
 
-/// Splits a line into words; quotes keep spaces, and JSON in braces or brackets is one word.
-fn split(line: &str) -> Result<Vec<String>, Fault> {
-    let mut words = Vec::new();
-    let mut word = String::new();
-    let mut depth = 0_usize;
-    let mut chars = line.chars();
-    let mut began = false;
-    while let Some(c) = chars.next() {
-        match c {
-            '"' => {
-                began = true;
-                // Inside brackets the quotes are part of the JSON; outside they only hold the word together.
-                let keep = depth > 0;
-                if keep {
-                    word.push('"');
-                }
-                let text = quoted(&mut chars)?;
-                word.push_str(&text);
-                if keep {
-                    word.push('"');
-                }
+    /// Fields as a record shows them: a related record as its id.
+    fn shown(&self, model: &Word, pairs: &[Word]) -> Result<Json, Fault> {
+        let mut fields = typed::fields(pairs, self.model(model), self.schema)?;
+        for value in fields.as_object_mut().into_iter().flat_map(Map::values_mut) {
+            if let Some([_, id]) = value.get("$ref").and_then(Json::as_array).map(Vec::as_slice) {
+                *value = id.clone();
             }
-            c if c.is_whitespace() && depth == 0 => {
-                if began {
-                    words.push(std::mem::take(&mut word));
-                    began = false;
-                }
+        }
+        Ok(fields)
+    }
+
+    fn configure(&self, rest: &[Word]) -> Result<Json, Fault> {
+        match rest {
+            [] => {
+                Err("configure what? configure NAME=VALUE ..., or configure sync MODEL where COND".to_owned())
             }
-            c => {
-                depth = match c {
-                    '{' | '[' => depth + 1,
-                    '}' | ']' => depth.saturating_sub(1),
-                    _ => depth,
-                };
-                began = true;
-                word.push(c);
+            [sync, model, keyword, words @ ..] if sync.is("sync") && keyword.is("where") => {
+                let condition = self.predicate(model, words)?;
+                Ok(json!({ "op": "configure", "syncExpressions": [[model.text(), condition]] }))
+            }
+            pairs => {
+                let mut command = json!({ "op": "configure" });
+                let names = ["conflict", "syncPageSize", "maxRecordsToSync", "fullSyncInterval"];
+                for pair in pairs {
+                    match pair.pair() {
+                        Some((name, word)) if names.contains(&name) => command[name] = typed::value(&word),
+                        _ => {
+                            return Err(format!(
+                                "`{}` is no setting; the settings are {}",
+                                pair.text(),
+                                names.join(", ")
+                            ));
+                        }
+                    }
+                }
+                Ok(command)
             }
         }
     }
-    if began {
-        words.push(word);
-    }
-    Ok(words)
 }
 
-fn quoted(chars: &mut std::str::Chars<'_>) -> Result<String, Fault> {
-    let mut text = String::new();
-    loop {
-        match chars.next() {
-            Some('"') => return Ok(text),
-            Some('\\') => text.extend(chars.next()),
-            Some(c) => text.push(c),
-            None => return Err("a quote is not closed".to_owned()),
-        }
+fn wait_hub(rest: &[Word]) -> Result<Json, Fault> {
+    let (head, within) = within(rest)?;
+    let command = match head {
+        [event] => json!({ "op": "waitHub", "event": event.text() }),
+        [event, data] => json!({ "op": "waitHub", "event": event.text(), "data": typed::value(data) }),
+        _ => return Err("wait for what? waitHub EVENT [DATA] [within MS]".to_owned()),
+    };
+    Ok(timed(command, within))
+}
+
+/// The words before `within`, and the time after it.
+fn within(rest: &[Word]) -> Result<(&[Word], Option<Json>), Fault> {
+    let (head, clauses) = clauses(rest, &["within"]);
+    match clauses.as_slice() {
+        [] => Ok((head, None)),
+        [(_, [ms])] => Ok((head, Some(typed::value(ms)))),
+        _ => Err("`within` takes one number of milliseconds".to_owned()),
     }
+}
+
+fn timed(mut command: Json, within: Option<Json>) -> Json {
+    if let Some(ms) = within {
+        command["ms"] = ms;
+    }
+    command
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn schema() -> landfall::Schema {
-        let sdl = "type Blog @model { name: String! posts: [Post] @hasMany }
-                   type Post @model { title: String! rating: Int tags: [String] blog: Blog @belongsTo }";
-        landfall_codegen::parse_sdl("schema.graphql", sdl).expect("sound")
-    }
-
-    fn check(line: &str, expected: &Json) {
-        assert_eq!(
-            command(line, &schema()).expect("understood").expect("a command"),
-            *expected,
-            "{line}"
-        );
-    }
-
-    #[test]
-    fn typed_lines_become_commands() {
-        check(
-            r#"save Post title="Hello there" rating=5 tags=["a","b c"]"#,
-            &json!({"op":"save","model":"Post","fields":{"title":"Hello there","rating":5,"tags":["a","b c"]}}),
-        );
-        check(
-            "save Post title=x blog=b1",
-            &json!({"op":"save","model":"Post","fields":{"title":"x","blog":{"$ref":["Blog","b1"]}}}),
-        );
-        check(
-            "query Post where rating gt 3 and title beginsWith He sort rating desc limit 10",
-            &json!({"op":"query","model":"Post",
-                "where":{"and":[["rating","gt",3],["title","beginsWith","He"]]},
-                "sort":[["rating","DESCENDING"]],"limit":10}),
-        );
-        check(
-            "delete Post all",
-            &json!({"op":"delete","model":"Post","all":true}),
-        );
-        check("online off", &json!({"op":"online","value":false}));
-        check(r#"{"op":"time"}"#, &json!({"op":"time"}));
-    }
-
-    #[test]
-    fn what_is_not_understood_is_said() {
-        for line in [
-            "save",
-            "update Post 1",
-            "query Post where rating",
-            "query Post upside",
-            r#"get Post "x"#,
-        ] {
-            assert!(command(line, &schema()).is_err(), "{line}");
-        }
-        assert_eq!(command("   ", &schema()), Ok(None));
-    }
-}
+mod tests;
