@@ -223,6 +223,15 @@ pub enum StorageMessage {
         /// One result a write.
         reply: Reply<Result<Vec<WriteDone>, WriteError>>,
     },
+    /// From the app: the same, to take back what an entry did; the entries name it as their cause.
+    Undo {
+        /// The entry, or the first of its transaction.
+        entry: Seq,
+        /// The writes, in order.
+        ops: Vec<WriteOp>,
+        /// One result a write.
+        reply: Reply<Result<Vec<WriteDone>, WriteError>>,
+    },
     /// From `MutationProcessor`: these mutations are about to be sent. Those that do not wait any more are left out of the answer.
     MarkSent {
         /// The run of the engine.
@@ -324,6 +333,7 @@ impl Message for StorageMessage {
     fn name(&self) -> &'static str {
         match self {
             Self::Write { .. } => "Write",
+            Self::Undo { .. } => "Undo",
             Self::MarkSent { .. } => "MarkSent",
             Self::Settle { .. } => "Settle",
             Self::ApplyRemote { .. } => "ApplyRemote",
@@ -570,6 +580,7 @@ impl Handle for StorageActor {
                 reply.send(trimmed.map_err(WriteError::from));
             }
             command @ (StorageMessage::Write { .. }
+            | StorageMessage::Undo { .. }
             | StorageMessage::MarkSent { .. }
             | StorageMessage::Settle { .. }
             | StorageMessage::ApplyRemote { .. }

@@ -3,7 +3,8 @@
 //! The only crate that names redb. A write transaction ([`Txn`]) appends log entries; each is projected into rows,
 //! indexes, metadata and outbox in the same commit. A commit is on disk once its entries are in the journal, and the
 //! database catches up by checkpoints. Readers take snapshots beside the writer. No rules live here
-//! (`landfall-core` has them), no channels and no threads (`landfall-actors` has those).
+//! (`landfall-core` has them), no channels and no threads (`landfall-actors` has those), but for those that share the
+//! reading of a long log and end with the question ([`history`]).
 
 mod backup;
 mod base;
@@ -35,6 +36,7 @@ mod test_support;
 mod txn;
 
 pub use backup::{CopyProgress, Statistics, restore};
+pub use codec::nesting::nests_too_deep;
 pub use disk::{Disk, FILE_NAME, InMemoryBackend, OpenBackend, StorageBackend, database_of};
 pub use error::StorageError;
 pub use listing::Listing;

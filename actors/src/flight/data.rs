@@ -109,6 +109,8 @@ pub enum Input {
     Watch,
     /// To the hub: tell of events.
     Listen,
+    /// To the storage actor: carry these writes out, which take back what that entry did.
+    Undo(Seq, Vec<OpInput>),
 }
 
 /// A write of the app.
