@@ -24,6 +24,7 @@ mod overlay;
 mod projections;
 mod query;
 mod rebuild;
+mod remake;
 mod retention;
 mod row_cache;
 mod schema_diff;
@@ -45,6 +46,7 @@ pub use query::{
     CURSOR_LEN_MAX, Cursor, Explanation, Followed, GROUPS_MAX, Group, Measure, Plan, Query, RecordPage,
 };
 pub use rebuild::{DIFFERENCES_MAX, Verification, verify};
+pub use remake::{Extent, Remade, remake};
 pub use retention::Retention;
 pub use snapshot::Snapshot;
 pub use store::{CACHE_BYTES_DEFAULT, OnIncompatible, Reader, Store, StoreOptions, Trimmed, Written};
