@@ -125,24 +125,57 @@ impl<M: Message> Port<M> {
     /// [`Gone`] if the actor has stopped, or stops before it answers.
     pub async fn ask<T>(&self, message: impl FnOnce(Reply<T>) -> M) -> Result<T, Gone> {
         let (sender, receiver) = oneshot::channel();
-        self.tell(message(Reply(sender)))?;
+        self.tell(message(Reply(Way::Own(sender))))?;
         receiver.await.map_err(|_| Gone)
     }
 }
 
 /// Where the answer to a message goes.
-pub struct Reply<T>(oneshot::Sender<T>);
+pub struct Reply<T>(Way<T>);
+
+/// A way back to whoever asked.
+enum Way<T> {
+    Own(oneshot::Sender<T>),
+    /// Shared with a twin; empty once one of the two has answered.
+    Shared(Arc<Mutex<Option<oneshot::Sender<T>>>>),
+}
 
 impl<T> Reply<T> {
     /// A reply and the end at which it arrives.
     pub fn channel() -> (Self, oneshot::Receiver<T>) {
         let (sender, receiver) = oneshot::channel();
-        (Self(sender), receiver)
+        (Self(Way::Own(sender)), receiver)
     }
 
-    /// Answers. Whoever asked may have given up waiting, which is no fault of the actor's.
+    /// Answers. Whoever asked may have given up waiting, which is no fault of the actor's; or have had the answer of a
+    /// [`twin`](Self::twin).
     pub fn send(self, answer: T) {
-        self.0.send(answer).unwrap_or(());
+        let sender = match self.0 {
+            Way::Own(sender) => Some(sender),
+            Way::Shared(shared) => shared.lock().unwrap_or_else(PoisonError::into_inner).take(),
+        };
+        if let Some(sender) = sender {
+            sender.send(answer).unwrap_or(());
+        }
+    }
+
+    /// A second reply to the same question, of which the first answer counts. Whoever asked hears that the actor is gone
+    /// only when both are.
+    pub(crate) fn twin(&mut self) -> Self {
+        let shared = match std::mem::replace(&mut self.0, Way::Shared(Arc::default())) {
+            Way::Own(sender) => Arc::new(Mutex::new(Some(sender))),
+            Way::Shared(shared) => shared,
+        };
+        self.0 = Way::Shared(Arc::clone(&shared));
+        Self(Way::Shared(shared))
+    }
+
+    /// Whether a twin has answered.
+    pub(crate) fn is_answered(&self) -> bool {
+        match &self.0 {
+            Way::Own(_) => false,
+            Way::Shared(shared) => shared.lock().unwrap_or_else(PoisonError::into_inner).is_none(),
+        }
     }
 }
 

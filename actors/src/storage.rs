@@ -8,6 +8,7 @@
 //! commit; 3. a command of an older epoch changes nothing and is counted; 4. what is on disk is heard of, also if the
 //! disk failed to say so at first.
 
+mod again;
 mod notice;
 mod plan;
 mod quarantine;
@@ -25,7 +26,7 @@ use landfall_core::{
     Decision, FieldMap, ModelName, Mutation, Origin, Quarantined, Record, RecordId, RecordKey, Refusal,
     RemoteRecord, Row, Seq, SyncCursor, SyncMetadata, WriteRefused,
 };
-use landfall_storage::{Retention, StorageError, Store, Trimmed, VisibleChange};
+use landfall_storage::{Remade, Retention, StorageError, Store, Trimmed, VisibleChange};
 
 use crate::actor;
 use crate::env::Env;
@@ -223,6 +224,15 @@ pub enum StorageMessage {
         /// One result a write.
         reply: Reply<Result<Vec<WriteDone>, WriteError>>,
     },
+    /// From the app: the same, to take back what an entry did; the entries name it as their cause.
+    Undo {
+        /// The entry, or the first of its transaction.
+        entry: Seq,
+        /// The writes, in order.
+        ops: Vec<WriteOp>,
+        /// One result a write.
+        reply: Reply<Result<Vec<WriteDone>, WriteError>>,
+    },
     /// From `MutationProcessor`: these mutations are about to be sent. Those that do not wait any more are left out of the answer.
     MarkSent {
         /// The run of the engine.
@@ -298,10 +308,10 @@ pub enum StorageMessage {
         /// Sent after the commit.
         reply: Reply<Result<(), WriteError>>,
     },
-    /// From the app: drop all projections and make them again from the log. Answers with the number of entries.
+    /// From the app: make everything but the log again, from the log.
     Rebuild {
         /// Sent when it is done.
-        reply: Reply<Result<u64, WriteError>>,
+        reply: Reply<Result<Remade, WriteError>>,
     },
     /// From the app: take away the entries that a policy does not keep.
     Trim {
@@ -324,6 +334,7 @@ impl Message for StorageMessage {
     fn name(&self) -> &'static str {
         match self {
             Self::Write { .. } => "Write",
+            Self::Undo { .. } => "Undo",
             Self::MarkSent { .. } => "MarkSent",
             Self::Settle { .. } => "Settle",
             Self::ApplyRemote { .. } => "ApplyRemote",
@@ -418,12 +429,34 @@ impl StorageActor {
         }
     }
 
-    /// Carries out what was collected in one transaction, then answers.
+    /// Carries out what was collected in one transaction, then answers; if that meets damage, each command in a
+    /// transaction of its own, so that a damaged record fails nobody but those who write it.
     fn commit(&mut self, ctx: &mut Context<Self>) {
-        let mut commands = std::mem::take(&mut self.collected).into_iter();
-        if commands.len() == 0 && !self.leftovers && self.unsure.is_none() {
+        let mut commands = std::mem::take(&mut self.collected);
+        if commands.is_empty() && !self.leftovers && self.unsure.is_none() {
             return;
         }
+        let spares = again::spares(&mut commands);
+        let Err(damage) = self.commit_together(commands, !spares.is_empty(), ctx) else {
+            return;
+        };
+        tracing::warn!(error = %damage, commands = spares.len(), "the commit met damage; its commands go one by one");
+        for command in spares.into_iter().filter(|spare| !again::is_answered(spare)) {
+            if let Err(error) = self.commit_together(vec![command], false, ctx) {
+                unreachable!("a command that has no spare is answered: {error}");
+            }
+        }
+    }
+
+    /// Carries commands out in one transaction, then answers. Those that have spares are not answered if the transaction
+    /// met damage; that is the error.
+    fn commit_together(
+        &mut self,
+        commands: Vec<StorageMessage>,
+        have_spares: bool,
+        ctx: &mut Context<Self>,
+    ) -> Result<(), StorageError> {
+        let mut commands = commands.into_iter();
         let rules = write::Rules {
             queue_changes: self.queue_changes,
             epoch: self.epoch,
@@ -461,17 +494,7 @@ impl StorageActor {
             self.quarantine = batch.take_quarantine();
         }
         match written {
-            Ok(_) => {
-                if batch.cleared()
-                    && let Err(error) = self.store.scrub()
-                {
-                    // The data is gone for everybody who asks the store; only the bytes of free pages are left.
-                    tracing::warn!(%error, "what was cleared could not be removed from the file itself");
-                }
-                self.leftovers = false;
-                let changes = batch.succeed();
-                self.listeners.hear(changes);
-            }
+            Ok(_) => self.committed(batch),
             Err(error @ StorageError::OutcomeUnknown { .. }) => {
                 tracing::error!(%error, commands = batch.len(), "what became of this commit is not known");
                 let planned = batch.newest();
@@ -480,6 +503,8 @@ impl StorageActor {
                 self.unsure = planned.map(|planned| Unsure { planned, changes });
                 self.look_again(ctx);
             }
+            // It began, so something in it is damaged, and not the store as a whole.
+            Err(error @ StorageError::Corrupt { .. }) if have_spares && base.is_some() => return Err(error),
             Err(error) => {
                 let commands_in_all = batch.len() + commands.len();
                 tracing::error!(%error, commands = commands_in_all, "nothing of this commit is in the store");
@@ -492,6 +517,20 @@ impl StorageActor {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// The commands of a batch are on disk.
+    fn committed(&mut self, batch: write::Batch) {
+        if batch.cleared()
+            && let Err(error) = self.store.scrub()
+        {
+            // The data is gone for everybody who asks the store; only the bytes of free pages are left.
+            tracing::warn!(%error, "what was cleared could not be removed from the file itself");
+        }
+        self.leftovers = false;
+        let changes = batch.succeed();
+        self.listeners.hear(changes);
     }
 
     /// Before a broken record is logged: which were logged by an earlier process.
@@ -562,7 +601,7 @@ impl Handle for StorageActor {
             }
             StorageMessage::Rebuild { reply } => {
                 self.commit(ctx);
-                reply.send(self.store.rebuild().map_err(WriteError::from));
+                reply.send(self.store.remake().map_err(WriteError::from));
             }
             StorageMessage::Trim { retention, reply } => {
                 self.commit(ctx);
@@ -570,6 +609,7 @@ impl Handle for StorageActor {
                 reply.send(trimmed.map_err(WriteError::from));
             }
             command @ (StorageMessage::Write { .. }
+            | StorageMessage::Undo { .. }
             | StorageMessage::MarkSent { .. }
             | StorageMessage::Settle { .. }
             | StorageMessage::ApplyRemote { .. }

@@ -497,7 +497,25 @@ impl DataStore {
             .tell(SupervisorMessage::ForceOffline { offline: !online })?)
     }
 
-    /// Stops syncing, ends the store's threads and waits until its files are closed. Other clones are closed with it.
+    /// Stops syncing, ends the store's threads and waits until its files are closed: the next one who opens the directory does
+    /// not find it locked. Other clones are closed with it: what is asked of them is answered by [`Error::Closed`]. A
+    /// [`snapshot`](Self::snapshot) that was taken before can be read only as far as it is in memory.
+    ///
+    /// ```
+    /// # landfall::inline_schema!("type Site @model { name: String! }");
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let home = std::env::temp_dir().join(format!("landfall-close-doc-{}", std::process::id()));
+    /// let store = landfall::DataStore::builder(schema()).directory(&home).open().await?;
+    /// let clone = store.clone();
+    /// store.close().await;
+    ///
+    /// let read = clone.count(landfall::TypedPredicate::<Site>::all());
+    /// assert!(matches!(read, Err(landfall::Error::Closed)));
+    /// let again = landfall::DataStore::builder(schema()).directory(&home).open().await?;
+    /// # again.close().await;
+    /// # std::fs::remove_dir_all(&home)?;
+    /// # Ok(()) }
+    /// ```
     pub async fn close(self) {
         // A store whose threads are gone already is as good as stopped.
         self.stop().await.unwrap_or(());

@@ -88,8 +88,8 @@ pub enum Error {
         /// What to correct.
         reason: String,
     },
-    /// The store was closed, or its threads died.
-    #[error("the store is closed")]
+    /// The store was closed, by this or another clone, or its threads died.
+    #[error("the store is closed; open it again to use it")]
     Closed,
 }
 
@@ -97,6 +97,7 @@ impl From<StorageError> for Error {
     fn from(error: StorageError) -> Self {
         match error {
             StorageError::BadQuery(error) => Self::BadPredicate(error),
+            StorageError::Closed => Self::Closed,
             error => Self::Storage(Arc::new(error)),
         }
     }
@@ -106,6 +107,7 @@ impl From<WriteError> for Error {
     fn from(error: WriteError) -> Self {
         match error {
             WriteError::Refused(refused) => Self::Refused(refused),
+            WriteError::Storage(error) if matches!(*error, StorageError::Closed) => Self::Closed,
             WriteError::Storage(error) => Self::Storage(error),
             WriteError::CascadeTooLarge { key, max } => Self::CascadeTooLarge { key, max },
             WriteError::Changed { key } => Self::Changed { key },

@@ -36,7 +36,7 @@ pub use datastore::{DataStore, ModelQuery};
 pub use error::Error;
 pub use namespace::{NAMESPACE_LEN_MAX, namespaces};
 pub use observe::{Change, Observer, QueryObserver, QuerySnapshot};
-pub use operations::restore;
+pub use operations::{rebuild, restore};
 pub use outbox::{OutboxView, OutboxWatch};
 pub use pages::ResultPage;
 pub use records::Records;
@@ -64,8 +64,8 @@ pub use landfall_netsync::{
     CachedTokens, MultiAuth, Secret, TokenProvider, TokenResult,
 };
 pub use landfall_storage::{
-    ChangeKind, CopyProgress, Cursor, Disk, Explanation, Followed, Group, Measure, MigrationProgress,
-    MigrationReport, Plan, Query, RecordPage, Retention, Snapshot, Statistics, StorageError, Trimmed,
+    ChangeKind, CopyProgress, Cursor, Disk, Explanation, Extent, Followed, Group, Measure, MigrationProgress,
+    MigrationReport, Plan, Query, RecordPage, Remade, Retention, Snapshot, Statistics, StorageError, Trimmed,
     Verification,
 };
 pub use landfall_wire::{Access, Subject, Transport, TransportError};

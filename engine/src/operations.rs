@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use landfall_actors::StorageMessage;
-use landfall_storage::{CopyProgress, Retention, Statistics, Trimmed};
+use landfall_storage::{CopyProgress, Extent, Remade, Retention, Statistics, Trimmed};
 
 use crate::datastore::DataStore;
 use crate::error::Error;
@@ -75,6 +75,31 @@ impl DataStore {
             .await??)
     }
 
+    /// Makes everything but the log again, from the log: for a store that says that it is damaged, or of which
+    /// [`verify`](landfall_storage::Snapshot::verify) says that it is not what its log says. Records, their versions, and what
+    /// waits for the server are then what they were; the server is told nothing. Streams hear nothing of what was mended.
+    ///
+    /// A store in a directory gets a new file, which needs as much room as the old one's log and records. Writes wait
+    /// meanwhile, reads do not. For a store that does not even open there is [`rebuild`](crate::rebuild).
+    ///
+    /// ```
+    /// # landfall::inline_schema!("type Site @model { name: String! }");
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// store.save(Site::builder().name("reef").build()?).await?;
+    /// let made = store.rebuild().await?;
+    /// assert_eq!((made.records, made.pending), (1, 1));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Storage`] with [`LogDamaged`](landfall_storage::StorageError::LogDamaged) if the log itself is damaged, and for
+    /// faults of the disk; the store is as it was then. [`Error::Closed`].
+    pub async fn rebuild(&self) -> Result<Remade, Error> {
+        let storage = &self.inner.handles.storage;
+        Ok(storage.ask(|reply| StorageMessage::Rebuild { reply }).await??)
+    }
+
     /// What the store consists of: records of each model, what waits, how long the log is. Takes as long as a scan.
     ///
     /// # Errors
@@ -98,4 +123,18 @@ pub fn restore(
         directory.as_ref(),
         progress,
     )?)
+}
+
+/// Makes a store that nobody has open again from its log, also if it is too damaged to be opened; see
+/// [`DataStore::rebuild`]. Takes the directory of a store, or its file; the schema is the store's own. Blocks the calling thread.
+///
+/// With [`Extent::UpToDamage`] also if the log is damaged: the store is then as it was after the last entry before the
+/// damage, and the old file is kept beside the new one, under the name that the answer tells. What the server acknowledged
+/// after that is sent to it a second time, and meets the server's record as a conflict.
+///
+/// # Errors
+/// [`Error::Storage`] if there is no store, if it is open, if not all of its log is whole, and for faults of the disk; nothing
+/// was changed then.
+pub fn rebuild(store: impl AsRef<Path>, extent: Extent) -> Result<Remade, Error> {
+    Ok(landfall_storage::remake(store.as_ref(), extent)?)
 }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use landfall_actors::{StorageMessage, WriteDone, WriteOp};
-use landfall_core::{ModelDef, ModelName, Predicate, Record, RecordId, RecordKey};
+use landfall_core::{ModelDef, ModelName, Predicate, Record, RecordId, RecordKey, Seq};
 use landfall_storage::{Query, StorageError};
 
 use crate::datastore::DataStore;
@@ -150,6 +150,17 @@ impl<'a> Records<'a> {
             .handles
             .storage
             .ask(|reply| StorageMessage::Write { ops, reply })
+            .await??)
+    }
+
+    /// As [`write`](Self::write), to take back what an entry did: the entries that this makes name it as their cause.
+    pub(crate) async fn take_back(&self, entry: Seq, ops: Vec<WriteOp>) -> Result<Vec<WriteDone>, Error> {
+        let inner = &self.store.inner;
+        let _place = inner.calls.acquire().await.map_err(|_| Error::Closed)?;
+        Ok(inner
+            .handles
+            .storage
+            .ask(|reply| StorageMessage::Undo { entry, ops, reply })
             .await??)
     }
 

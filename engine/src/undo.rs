@@ -27,7 +27,8 @@ impl DataStore {
     ///
     /// What was created is deleted, what was deleted is made again, and changed fields get the values that they had.
     /// This happens in one transaction, by writes of their own, which are sent to the server like any other. `entry` is
-    /// the position of one of the writes, from [`DataStore::history`].
+    /// the position of one of the writes, from [`DataStore::history`]. The entries that take it back name it as their
+    /// cause; of a transaction they name the first entry.
     ///
     /// # Errors
     /// [`Error::CannotUndo`] if the entry is no write, or something that it wrote was changed since: by the app, or by
@@ -52,7 +53,11 @@ impl DataStore {
         if ops.is_empty() {
             return Ok(Vec::new());
         }
-        self.records().write(ops).await?;
+        let group = match &first.change {
+            Change::Write(write) => write.group,
+            _ => None,
+        };
+        self.records().take_back(group.unwrap_or(entry), ops).await?;
         let now = self.snapshot()?;
         let mut left = Vec::new();
         for key in &keys {

@@ -1,7 +1,7 @@
 //! Crash images: the power goes before every operation of a script, with everything that can survive of it, and what is
 //! left is opened.
 //!
-//! Owns [`sweep`], which looks for an image that does not open or that lost what was acknowledged. The scripts and what
+//! Owns [`sweep`] and [`cut_one`], which look for an image that does not open or that lost what was acknowledged. The scripts and what
 //! must be found after each transaction are `crash/script.rs`, which knows it apart from the store.
 //!
 //! Invariants: 1. the same [`CrashSweep`] opens the same images; 2. an image is counted only if it was opened and
@@ -65,6 +65,16 @@ pub struct Swept {
     pub images: u64,
     /// Of these, images of a second cut.
     pub second: u64,
+}
+
+impl Swept {
+    /// Adds what another part of the same sweep came to.
+    pub fn add(&mut self, other: Self) {
+        self.scripts += other.scripts;
+        self.operations += other.operations;
+        self.images += other.images;
+        self.second += other.second;
+    }
 }
 
 /// An image that is not as it must be.
@@ -194,19 +204,29 @@ pub fn sweep(sweep: &CrashSweep, progress: &mut dyn FnMut(u64)) -> Result<Swept,
     let mut swept = Swept::default();
     let mut number = sweep.script;
     while swept.images < sweep.images {
-        let cache_bytes = if number % SMALL_CACHE_ONE_IN == SMALL_CACHE_ONE_IN - 1 {
-            0
-        } else {
-            CACHE_BYTES
-        };
-        cut_script(sweep, number, cache_bytes, &mut swept).map_err(|what| Lost {
-            seed: sweep.seed,
-            script: number,
-            what,
-        })?;
+        swept.add(cut_one(sweep, number)?);
         progress(swept.images);
         number += 1;
     }
+    Ok(swept)
+}
+
+/// Cuts the power before every operation of the script of that number; how many images were asked for does not matter.
+///
+/// # Errors
+/// [`Lost`] at the first image that does not open, or that lost what was acknowledged.
+pub fn cut_one(sweep: &CrashSweep, number: u64) -> Result<Swept, Lost> {
+    let cache_bytes = if number % SMALL_CACHE_ONE_IN == SMALL_CACHE_ONE_IN - 1 {
+        0
+    } else {
+        CACHE_BYTES
+    };
+    let mut swept = Swept::default();
+    cut_script(sweep, number, cache_bytes, &mut swept).map_err(|what| Lost {
+        seed: sweep.seed,
+        script: number,
+        what,
+    })?;
     Ok(swept)
 }
 

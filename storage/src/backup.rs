@@ -79,15 +79,17 @@ impl Snapshot {
         directory: &Path,
         mut progress: impl FnMut(CopyProgress),
     ) -> Result<u64, StorageError> {
-        let (unfinished, path) = fresh(directory)?;
-        let copied = self
-            .copy_to(&unfinished, &mut progress)
-            .and_then(|rows| finish(&unfinished, &path).map(|()| rows));
-        if copied.is_err() {
-            // What is left of it is told by its name, and replaced by the next try.
-            fs::remove_file(&unfinished).unwrap_or(());
-        }
-        copied
+        self.said(|| {
+            let (unfinished, path) = fresh(directory)?;
+            let copied = self
+                .copy_to(&unfinished, &mut progress)
+                .and_then(|rows| finish(&unfinished, &path).map(|()| rows));
+            if copied.is_err() {
+                // What is left of it is told by its name, and replaced by the next try.
+                fs::remove_file(&unfinished).unwrap_or(());
+            }
+            copied
+        })
     }
 
     pub(crate) fn copy_to(
@@ -150,22 +152,24 @@ impl Snapshot {
     /// # Errors
     /// The disk's faults.
     pub fn statistics(&self) -> Result<Statistics, StorageError> {
-        let mut records = Vec::new();
-        for model in self.schema().models() {
-            records.push((model.name.clone(), self.count(&model.name, &Predicate::All)?));
-        }
-        let transaction = self.transaction();
-        let (log_start, log_newest) = self.log_bounds()?;
-        let log = transaction.open_table(LOG)?;
-        Ok(Statistics {
-            records,
-            pending: self.pending_len()?,
-            log_entries: log.len()?,
-            log_start,
-            log_newest,
-            record_bytes: self.records().stats()?.stored_bytes(),
-            log_bytes: log.stats()?.stored_bytes(),
-            index_bytes: transaction.open_table(INDEX)?.stats()?.stored_bytes(),
+        self.said(|| {
+            let mut records = Vec::new();
+            for model in self.schema().models() {
+                records.push((model.name.clone(), self.count(&model.name, &Predicate::All)?));
+            }
+            let transaction = self.transaction();
+            let (log_start, log_newest) = self.log_bounds()?;
+            let log = transaction.open_table(LOG)?;
+            Ok(Statistics {
+                records,
+                pending: self.pending_len()?,
+                log_entries: log.len()?,
+                log_start,
+                log_newest,
+                record_bytes: self.records().stats()?.stored_bytes(),
+                log_bytes: log.stats()?.stored_bytes(),
+                index_bytes: transaction.open_table(INDEX)?.stats()?.stored_bytes(),
+            })
         })
     }
 }

@@ -4,6 +4,7 @@
 //! a layout that is here.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use landfall_core::{Association, FieldName, FieldType, ModelDef, ModelName, Row, Schema, Slot};
@@ -16,6 +17,8 @@ use crate::error::StorageError;
 pub(crate) struct Catalog {
     pub(crate) schema: Arc<Schema>,
     models: BTreeMap<ModelName, ModelEntry>,
+    /// The store's file, for those who have to say which one is damaged; `None` where it is in none.
+    pub(crate) file: Option<PathBuf>,
 }
 
 #[derive(Debug)]
@@ -77,7 +80,14 @@ impl Catalog {
                 model.readers.push(Some(RowReader::new(&layout, &model.def)));
             }
         }
-        Ok((Self { schema, models }, fresh))
+        Ok((
+            Self {
+                schema,
+                models,
+                file: None,
+            },
+            fresh,
+        ))
     }
 
     pub(crate) fn model(&self, name: &str) -> Result<&ModelEntry, StorageError> {

@@ -2,4 +2,5 @@
 
 pub(crate) mod entry;
 pub(crate) mod head;
+pub(crate) mod nesting;
 pub(crate) mod row;

@@ -10,6 +10,7 @@ mod beside;
 mod contents;
 mod faults;
 mod layout;
+mod mend;
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -45,6 +46,9 @@ const JOURNAL_BYTES: u64 = 2 * 1024 * 1024;
 
 /// The same on a disk that is handed in: small, so that a simulation goes through many checkpoints.
 const JOURNAL_BYTES_CUSTOM: u64 = 64 * 1024;
+
+/// Page cache of a damaged file that is read from front to back.
+const MENDED_CACHE_BYTES: usize = 16 * 1024 * 1024;
 
 /// Opens a backend anew each time the store is opened or reopened.
 pub type OpenBackend = Arc<dyn Fn() -> io::Result<Box<dyn StorageBackend>> + Send + Sync>;
@@ -88,6 +92,10 @@ impl Disk {
     /// Opens the file, making it if there is none. What the disk does from here on is noted in `faults`.
     pub(crate) fn open(&self, cache_bytes: usize, faults: &Arc<Faults>) -> Result<Opened, StorageError> {
         let path = self.place();
+        let names = match self {
+            Self::Directory(directory) => Some(Names::of(directory)),
+            Self::Memory | Self::Custom(_) => None,
+        };
         let backend = self.backend(&path)?;
         let fresh = FileLayout {
             journal_bytes: match self {
@@ -97,11 +105,7 @@ impl Disk {
                 Self::Memory => 0,
             },
         };
-        let folder = match self {
-            Self::Directory(directory) => Some(directory.as_path()),
-            Self::Memory | Self::Custom(_) => None,
-        };
-        open_backend(backend, &path, cache_bytes, faults, fresh, folder)
+        open_backend(backend, &path, cache_bytes, faults, fresh, names.as_ref())
     }
 
     /// Opens a file that is there already, for readers alone: what has to be written to open it is kept in memory.
@@ -145,7 +149,15 @@ impl Disk {
         let fresh = FileLayout {
             journal_bytes: JOURNAL_BYTES,
         };
-        open_backend(Box::new(backend), path, cache_bytes, faults, fresh, path.parent())
+        let names = path.parent().map(Names::of);
+        open_backend(
+            Box::new(backend),
+            path,
+            cache_bytes,
+            faults,
+            fresh,
+            names.as_ref(),
+        )
     }
 
     /// Where it is, for messages.
@@ -155,6 +167,11 @@ impl Disk {
             Self::Memory => "memory".into(),
             Self::Custom(_) => "the disk".into(),
         }
+    }
+
+    /// The store's file, for who has to say which one is meant; `None` if it is in none.
+    pub(crate) fn file(&self) -> Option<PathBuf> {
+        matches!(self, Self::Directory(_)).then(|| self.place())
     }
 
     /// Whether the bytes outlive the database that was opened on them.
@@ -169,7 +186,7 @@ fn open_backend(
     cache_bytes: usize,
     faults: &Arc<Faults>,
     fresh: FileLayout,
-    folder: Option<&Path>,
+    names: Option<&Names>,
 ) -> Result<Opened, StorageError> {
     let layout = match layout_of(&*backend, path)? {
         Some(layout) => layout,
@@ -178,7 +195,7 @@ fn open_backend(
             Some(layout) => Ok(layout),
             None => {
                 fresh.create(&*backend)?;
-                folder.map_or(Ok(()), sync_names)?;
+                names.map_or(Ok(()), Names::sync)?;
                 Ok(fresh)
             }
         })?,
@@ -213,6 +230,40 @@ fn open_database(
     })
 }
 
+/// Opens a store's file on changes in memory. The file is not written to.
+pub(crate) fn open_over(overlay: Overlay, path: &Path) -> Result<Opened, StorageError> {
+    let foreign = || StorageError::Foreign {
+        path: path.to_owned(),
+    };
+    let layout = layout_of(&overlay, path)?.ok_or_else(foreign)?;
+    open_database(Arc::new(overlay), path, MENDED_CACHE_BYTES, layout)
+}
+
+/// The same of a file that does not open as it is: its headers are mended in memory, and what is cut off is filled with zeros.
+pub(crate) fn open_mended(overlay: &Overlay, path: &Path) -> Result<Opened, StorageError> {
+    // What the first try has written lies on the layer that both share.
+    overlay.forget()?;
+    let layout = match layout_of(overlay, path) {
+        Ok(Some(layout)) => layout,
+        // All stores in directories are made alike; where one cannot be told by its header, its database tells it.
+        refused => {
+            let usual = FileLayout {
+                journal_bytes: JOURNAL_BYTES,
+            };
+            let mut begins = [0; contents::MAGIC.len()];
+            overlay.read(usual.database_start(), &mut begins)?;
+            match refused {
+                Err(error) if begins != *contents::MAGIC && matches!(error, StorageError::Foreign { .. }) => {
+                    return Err(error);
+                }
+                _ => usual,
+            }
+        }
+    };
+    mend::mend(overlay, layout)?;
+    open_database(Arc::new(overlay.clone()), path, MENDED_CACHE_BYTES, layout)
+}
+
 /// The database inside the file of a store that is closed, for tools that look at its tables.
 ///
 /// What is only in the journal is not in it; a store that was closed in order has nothing there that the database lacks.
@@ -238,7 +289,7 @@ fn layout_of(backend: &dyn StorageBackend, path: &Path) -> Result<Option<FileLay
     match contents::examine(backend)? {
         Contents::Empty | Contents::Unfinished => Ok(None),
         Contents::Store(layout) => Ok(Some(layout)),
-        Contents::Damaged(what) => Err(StorageError::corrupt(format!("{}: {what}", path.display()))),
+        Contents::Damaged(what) => Err(StorageError::corrupt(what).in_file(Some(path))),
         Contents::Newer(found) => Err(StorageError::TooNew {
             found,
             known: layout::VERSION,
@@ -294,33 +345,79 @@ fn open_file(directory: &Path, path: &Path) -> Result<File, StorageError> {
     }
 }
 
-/// Brings the names of a new file and of the directories above it to disk: syncing a file does not sync its name.
-#[cfg(unix)]
-fn sync_names(directory: &Path) -> io::Result<()> {
-    for ancestor in directory.ancestors() {
-        let ancestor = if ancestor.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            ancestor
-        };
-        match File::open(ancestor).and_then(|folder| folder.sync_all()) {
-            // Who may not even read a directory did not make what is in it.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => break,
-            synced => synced?,
+/// The names of a new file and of the directories that were made for it: syncing a file does not sync its name.
+#[derive(Debug)]
+struct Names {
+    directory: PathBuf,
+    /// How many directories are still to be made, the file's own and those right above it.
+    missing: usize,
+}
+
+impl Names {
+    /// Looked at before the directory is made.
+    fn of(directory: &Path) -> Self {
+        let missing = directory
+            .ancestors()
+            .take_while(|ancestor| !ancestor.as_os_str().is_empty() && !ancestor.exists());
+        Self {
+            directory: directory.to_owned(),
+            missing: missing.count(),
         }
     }
-    Ok(())
+
+    /// The directories that a name was put into: that of the file, and that of each directory that was made.
+    fn changed(&self) -> impl Iterator<Item = &Path> {
+        let changed = self.directory.ancestors().take(self.missing + 1);
+        changed.map(|ancestor| {
+            if ancestor.as_os_str().is_empty() {
+                Path::new(".")
+            } else {
+                ancestor
+            }
+        })
+    }
+
+    /// Brings them to disk, as far as the file system lets anybody do so.
+    fn sync(&self) -> io::Result<()> {
+        for directory in self.changed() {
+            match sync_directory(directory) {
+                Err(error) if cannot_be_synced(&error) => {
+                    tracing::debug!(%error, directory = %directory.display(), "names in it cannot be synced");
+                }
+                synced => synced?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether the system says that directories cannot be synced there: some file systems know no such thing, and who may not
+/// read a directory cannot open it. What else it says is a fault of the disk.
+fn cannot_be_synced(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported
+    )
+}
+
+#[cfg(unix)]
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
 }
 
 /// Elsewhere names are on disk as soon as they are given, or directories cannot be opened to sync them.
 #[cfg(not(unix))]
-fn sync_names(_: &Path) -> io::Result<()> {
+fn sync_directory(_: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Brings the name of a file to disk.
+/// Brings the name of a file to disk, in a directory that was there before.
 pub(crate) fn sync_name(path: &Path) -> io::Result<()> {
-    sync_names(path.parent().unwrap_or(Path::new(".")))
+    Names {
+        directory: path.parent().unwrap_or(Path::new(".")).to_owned(),
+        missing: 0,
+    }
+    .sync()
 }
 
 fn translate(error: redb::DatabaseError, path: &Path) -> StorageError {
@@ -331,12 +428,16 @@ fn translate(error: redb::DatabaseError, path: &Path) -> StorageError {
         redb::DatabaseError::Storage(redb::StorageError::Io(error))
             if error.kind() == io::ErrorKind::InvalidData =>
         {
-            StorageError::corrupt(format!("{}: {error}", path.display()))
+            StorageError::corrupt(error.to_string()).in_file(Some(path))
         }
-        redb::DatabaseError::Storage(error) => error.into(),
-        other => StorageError::corrupt(format!("{}: {other}", path.display())),
+        redb::DatabaseError::Storage(error) => StorageError::from(error).in_file(Some(path)),
+        other => StorageError::corrupt(other.to_string()).in_file(Some(path)),
     }
 }
+
+/// How every database begins, for tests that damage one.
+#[cfg(test)]
+pub(crate) const DATABASE_MAGIC: &[u8] = contents::MAGIC;
 
 /// A region that is a whole file, for the tests of what lies in regions.
 #[cfg(test)]

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use landfall_core::Seq;
 
+use crate::disk::FILE_NAME;
+
 /// A fault of a store's files or of the machine under them.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -56,12 +58,28 @@ pub enum StorageError {
         /// What cannot be carried over, and why; the first few.
         faults: Vec<String>,
     },
-    /// The contents contradict themselves.
-    #[error("the store is damaged ({what}); restore a backup, or rebuild it from its log")]
+    /// The contents contradict themselves. [`Store::remake`](crate::Store::remake) and [`remake`](crate::remake) make
+    /// everything but the log again.
+    #[error("{}", damaged(path.as_deref(), what))]
     Corrupt {
+        /// The store's file, where the store is in one.
+        path: Option<PathBuf>,
         /// What was found.
         what: String,
     },
+    /// The log itself is damaged, so that the store cannot be made again from all of it. Nothing was changed.
+    #[error("{}", damaged_log(path.as_deref(), what, *sound))]
+    LogDamaged {
+        /// The store's file, where the store is in one.
+        path: Option<PathBuf>,
+        /// What was found.
+        what: String,
+        /// The first and the last of the entries before the damage, which are whole; `None` if there are none.
+        sound: Option<(Seq, Seq)>,
+    },
+    /// The store was closed; what was opened on it before can no longer be read.
+    #[error("the store is closed; open it again to read it")]
+    Closed,
     /// The write may or may not be on disk; the store could not be reopened to find out.
     #[error("the outcome of the write is unknown until the disk answers again: {cause}")]
     OutcomeUnknown {
@@ -147,7 +165,30 @@ pub enum StorageError {
 
 impl StorageError {
     pub(crate) fn corrupt(what: impl Into<String>) -> Self {
-        Self::Corrupt { what: what.into() }
+        Self::Corrupt {
+            path: None,
+            what: what.into(),
+        }
+    }
+
+    /// Says which file is damaged, unless that is said already.
+    #[must_use]
+    pub(crate) fn in_file(self, file: Option<&Path>) -> Self {
+        match (self, file) {
+            (Self::Corrupt { path: None, what }, Some(file)) => Self::Corrupt {
+                path: Some(file.to_owned()),
+                what,
+            },
+            (error, _) => error,
+        }
+    }
+
+    /// What is wrong, for a sentence that goes on: without the file and without advice.
+    pub(crate) fn gist(&self) -> String {
+        match self {
+            Self::Corrupt { what, .. } => what.clone(),
+            other => other.to_string(),
+        }
     }
 
     /// A fault that says nothing of the file it happened to.
@@ -172,14 +213,56 @@ impl StorageError {
     }
 }
 
+/// The directory of a store's file, which is what commands are given.
+fn directory_of(path: &Path) -> std::path::Display<'_> {
+    match (path.file_name(), path.parent()) {
+        (Some(name), Some(directory)) if name == FILE_NAME && !directory.as_os_str().is_empty() => {
+            directory.display()
+        }
+        _ => path.display(),
+    }
+}
+
+fn damaged(path: Option<&Path>, what: &str) -> String {
+    match path {
+        Some(path) => format!(
+            "{} is damaged: {what}; close it and run `landfall data rebuild {}`, which makes it again from its log, or \
+             restore a backup",
+            path.display(),
+            directory_of(path)
+        ),
+        None => format!(
+            "the store is damaged: {what}; close it and run `landfall data rebuild` on its directory, which makes it again \
+             from its log, or restore a backup"
+        ),
+    }
+}
+
+fn damaged_log(path: Option<&Path>, what: &str, sound: Option<(Seq, Seq)>) -> String {
+    let (subject, directory) = match path {
+        Some(path) => (
+            format!("the log of {}", path.display()),
+            directory_of(path).to_string(),
+        ),
+        None => ("the log".to_owned(), "DIRECTORY".to_owned()),
+    };
+    let advice = match sound {
+        Some((first, last)) => format!(
+            "entries {first} to {last} are whole; restore a backup, or give up what came after them with \
+             `landfall data rebuild {directory} --up-to-damage`"
+        ),
+        None => "no entry before the damage is left to make it from; restore a backup".to_owned(),
+    };
+    format!("{subject} is damaged: {what}; nothing was changed; {advice}")
+}
+
 impl From<redb::StorageError> for StorageError {
     fn from(error: redb::StorageError) -> Self {
         match error {
             redb::StorageError::Io(error) => Self::io(&error),
-            redb::StorageError::Corrupted(what) => Self::Corrupt { what },
+            redb::StorageError::Corrupted(what) => Self::corrupt(what),
             redb::StorageError::PreviousIo | redb::StorageError::DatabaseClosed => Self::Io {
-                cause: "the database was closed after an earlier fault; try again, or take a new snapshot"
-                    .to_owned(),
+                cause: "the store was closed, or opened again after a fault; take a new snapshot".to_owned(),
             },
             other => Self::Io {
                 cause: other.to_string(),

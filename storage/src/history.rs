@@ -15,9 +15,12 @@ mod filter;
 mod fold;
 mod fork;
 mod gather;
+mod held;
 mod json;
 mod live;
 mod open;
+mod parts;
+mod probe;
 mod record;
 mod redact;
 mod tell;
@@ -361,23 +364,6 @@ impl History {
             expected = seq.next();
             visit(seq, bytes)
         })
-    }
-
-    /// As [`History::scan_unbroken`]; tells the schema in force after the last entry, for which a look of its own would read
-    /// the log once more. The visitor must not break off.
-    pub(crate) fn scan_with_schema(
-        &self,
-        to: Seq,
-        visit: &mut Visit<'_>,
-    ) -> Result<Arc<Schema>, StorageError> {
-        let mut newest = None;
-        self.scan_unbroken(to, &mut |seq, bytes| {
-            if let Some(schema) = schema_told(seq, bytes)? {
-                newest = Some(schema);
-            }
-            visit(seq, bytes)
-        })?;
-        newest.or_else(|| self.schema.clone()).ok_or_else(without_schema)
     }
 
     /// The snapshot, if the log is that of a store.

@@ -3,7 +3,8 @@
 //! The only crate that names redb. A write transaction ([`Txn`]) appends log entries; each is projected into rows,
 //! indexes, metadata and outbox in the same commit. A commit is on disk once its entries are in the journal, and the
 //! database catches up by checkpoints. Readers take snapshots beside the writer. No rules live here
-//! (`landfall-core` has them), no channels and no threads (`landfall-actors` has those).
+//! (`landfall-core` has them), no channels and no threads (`landfall-actors` has those), but for those that share the
+//! reading of a long log and end with the question ([`history`]).
 
 mod backup;
 mod base;
@@ -23,6 +24,7 @@ mod overlay;
 mod projections;
 mod query;
 mod rebuild;
+mod remake;
 mod retention;
 mod row_cache;
 mod schema_diff;
@@ -35,6 +37,7 @@ mod test_support;
 mod txn;
 
 pub use backup::{CopyProgress, Statistics, restore};
+pub use codec::nesting::nests_too_deep;
 pub use disk::{Disk, FILE_NAME, InMemoryBackend, OpenBackend, StorageBackend, database_of};
 pub use error::StorageError;
 pub use listing::Listing;
@@ -43,6 +46,7 @@ pub use query::{
     CURSOR_LEN_MAX, Cursor, Explanation, Followed, GROUPS_MAX, Group, Measure, Plan, Query, RecordPage,
 };
 pub use rebuild::{DIFFERENCES_MAX, Verification, verify};
+pub use remake::{Extent, Remade, remake};
 pub use retention::Retention;
 pub use snapshot::Snapshot;
 pub use store::{CACHE_BYTES_DEFAULT, OnIncompatible, Reader, Store, StoreOptions, Trimmed, Written};

@@ -33,37 +33,39 @@ impl Snapshot {
         before_ms: i64,
         limit: usize,
     ) -> Result<Listing, StorageError> {
-        let name = &self.catalog().model(model)?.def.name;
-        let prefix = model_prefix(name);
-        let end = prefix_end(&prefix);
-        let start = after.map_or_else(|| prefix.clone(), |after| record_key_of(name, after));
-        let range = (
-            if after.is_some() {
-                Bound::Excluded(start.as_slice())
-            } else {
-                Bound::Included(start.as_slice())
-            },
-            end.as_deref().map_or(Bound::Unbounded, Bound::Excluded),
-        );
-        let mut listing = Listing::default();
-        let mut last = None;
-        for (looked_at, item) in self.records().range::<&[u8]>(range)?.enumerate() {
-            if looked_at == limit {
-                listing.next = last;
-                break;
+        self.said(|| {
+            let name = &self.catalog().model(model)?.def.name;
+            let prefix = model_prefix(name);
+            let end = prefix_end(&prefix);
+            let start = after.map_or_else(|| prefix.clone(), |after| record_key_of(name, after));
+            let range = (
+                if after.is_some() {
+                    Bound::Excluded(start.as_slice())
+                } else {
+                    Bound::Included(start.as_slice())
+                },
+                end.as_deref().map_or(Bound::Unbounded, Bound::Excluded),
+            );
+            let mut listing = Listing::default();
+            let mut last = None;
+            for (looked_at, item) in self.records().range::<&[u8]>(range)?.enumerate() {
+                if looked_at == limit {
+                    listing.next = last;
+                    break;
+                }
+                let (key, head) = item?;
+                let id = keycode::decode_id(&key.value()[prefix.len()..])?;
+                let head = HeadRef::parse(head.value())?;
+                let is_known = head
+                    .sync
+                    .is_some_and(|sync| !sync.deleted && sync.last_changed_at_ms < before_ms);
+                if is_known && head.row.is_some() && head.pending().next().is_none() {
+                    listing.ids.push(id.clone());
+                }
+                last = Some(id);
             }
-            let (key, head) = item?;
-            let id = keycode::decode_id(&key.value()[prefix.len()..])?;
-            let head = HeadRef::parse(head.value())?;
-            let is_known = head
-                .sync
-                .is_some_and(|sync| !sync.deleted && sync.last_changed_at_ms < before_ms);
-            if is_known && head.row.is_some() && head.pending().next().is_none() {
-                listing.ids.push(id.clone());
-            }
-            last = Some(id);
-        }
-        Ok(listing)
+            Ok(listing)
+        })
     }
 }
 

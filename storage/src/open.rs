@@ -53,6 +53,34 @@ pub(crate) fn prepare(
     Ok((catalog, prepared.head))
 }
 
+/// As [`prepare`], on a disk without room, of which [`Disk::open_without_writing`](crate::disk::Disk::open_without_writing)
+/// keeps in memory what is written: mutations that a stop left on their way stay so until there is room, and the log ends where it
+/// ends on disk.
+///
+/// [`StorageError::Full`] if there is a schema to take on.
+pub(crate) fn prepare_to_read(
+    opened: &Opened,
+    options: &StoreOptions,
+) -> Result<(Catalog, LogHead), StorageError> {
+    let mut transaction = opened.database.begin_write()?;
+    check_format(&transaction, options)?;
+    let on_disk = read_head(&opened.database)?;
+    let found = opened.journal().recover(on_disk)?;
+    let stored = stored_schema(&transaction)?.filter(|stored| stored.hash() == options.schema.hash());
+    if stored.is_none() {
+        return Err(StorageError::Full);
+    }
+    let catalog = Arc::new(take_on(&transaction, &options.schema)?);
+    let head = append_again(&transaction, &catalog, on_disk, &found)?;
+    if note_indexes(&transaction, &catalog)? {
+        return Err(StorageError::Full);
+    }
+    transaction.set_durability(Durability::None)?;
+    transaction.commit()?;
+    let catalog = Arc::into_inner(catalog).expect("the transaction that borrowed the catalog is gone");
+    Ok((catalog, head))
+}
+
 /// Says what taking on the schema would do, and changes nothing.
 pub(crate) fn rehearse(
     opened: &Opened,
@@ -199,7 +227,7 @@ pub(crate) fn recover(opened: &Opened, catalog: &Arc<Catalog>) -> Result<(), Sto
 }
 
 /// Appends entries of the journal to the log that ends with `head`. Returns where it ends then.
-fn append_again(
+pub(crate) fn append_again(
     transaction: &WriteTransaction,
     catalog: &Arc<Catalog>,
     head: LogHead,

@@ -62,6 +62,15 @@ impl Overlay {
         Self::over(Box::new(file)).map_err(said)
     }
 
+    /// Takes all changes away, so that the file shows as it is.
+    pub(crate) fn forget(&self) -> io::Result<()> {
+        let len = self.0.file.len()?;
+        let mut top = self.0.top();
+        (top.len, top.shown) = (len, len);
+        top.pages.clear();
+        Ok(())
+    }
+
     /// Lays changes in memory over a file that the caller has locked.
     pub(crate) fn over(file: Box<dyn StorageBackend>) -> io::Result<Self> {
         let len = file.len()?;

@@ -35,6 +35,7 @@ pub use ordered::{CURSOR_LEN_MAX, Cursor, Explanation, RecordPage};
 use plan::KeyRange;
 pub use plan::Plan;
 pub use relation::Followed;
+use seek::Way;
 use top::Top;
 
 /// Which records are wanted, in which order, and how many.
@@ -62,6 +63,12 @@ impl Query {
     }
 }
 
+/// How many places from the first on a query has to know, whatever it skips.
+fn wanted_of(query: &Query) -> usize {
+    let end = |limit: usize| query.page.offset().saturating_add(limit);
+    query.page.limit.map_or(usize::MAX, end)
+}
+
 /// A record that satisfies a predicate, as it is stored.
 struct Found<'a> {
     key: &'a [u8],
@@ -76,37 +83,36 @@ impl Snapshot {
     /// # Errors
     /// [`StorageError::UnknownModel`], [`StorageError::BadQuery`] and the disk's faults.
     pub fn query(&self, query: &Query) -> Result<Vec<Record>, StorageError> {
-        if query.follows_relations() {
-            return self.query_following(query);
-        }
-        let model = self.catalog().model(&query.model)?;
-        let predicate = query.predicate.bind(&model.def)?;
-        let sort = BoundSort::bind(&query.sort, &model.def)?;
-        let plan = plan::choose(model, &predicate);
-        if plan == Plan::Scan && seek::would_help(model, &predicate) {
-            return self.query_following(query);
-        }
-        let offset = query.page.offset();
-        let wanted = query
-            .page
-            .limit
-            .map_or(usize::MAX, |limit| offset.saturating_add(limit));
-        if wanted == 0 {
-            return Ok(Vec::new());
-        }
-        if sort.is_empty() && plan.is_in_key_order() {
-            let mut records = Vec::new();
-            let mut seen = 0;
-            self.walk(model, &plan, &predicate, |found| {
-                seen += 1;
-                if seen > offset {
-                    records.extend(record(model, &found.head, found.shared)?);
-                }
-                Ok(seen < wanted)
-            })?;
-            return Ok(records);
-        }
-        self.sorted(model, &plan, &predicate, sort, offset, wanted)
+        self.said(|| {
+            if query.follows_relations() {
+                return self.query_following(query);
+            }
+            let model = self.catalog().model(&query.model)?;
+            let predicate = query.predicate.bind(&model.def)?;
+            let sort = BoundSort::bind(&query.sort, &model.def)?;
+            let way = Way::choose(model, &predicate);
+            let [plan] = way.plans() else {
+                return self.query_by_seeks(model, query, &way, &predicate);
+            };
+            let offset = query.page.offset();
+            let wanted = wanted_of(query);
+            if wanted == 0 {
+                return Ok(Vec::new());
+            }
+            if sort.is_empty() && plan.is_in_key_order() {
+                let mut records = Vec::new();
+                let mut seen = 0;
+                self.walk(model, plan, &predicate, |found| {
+                    seen += 1;
+                    if seen > offset {
+                        records.extend(record(model, &found.head, found.shared)?);
+                    }
+                    Ok(seen < wanted)
+                })?;
+                return Ok(records);
+            }
+            self.sorted(model, plan, &predicate, sort, offset, wanted)
+        })
     }
 
     /// Number of records that satisfy a predicate.
@@ -114,16 +120,18 @@ impl Snapshot {
     /// # Errors
     /// As [`Snapshot::query`].
     pub fn count(&self, model: &str, predicate: &Predicate) -> Result<u64, StorageError> {
-        let model = self.catalog().model(model)?;
-        let predicate = self.resolve(model, predicate)?;
-        let mut count = 0;
-        for plan in seek::Way::choose(model, &predicate).plans() {
-            self.walk(model, plan, &predicate, |_| {
-                count += 1;
-                Ok(true)
-            })?;
-        }
-        Ok(count)
+        self.said(|| {
+            let model = self.catalog().model(model)?;
+            let predicate = self.resolve(model, predicate)?;
+            let mut count = 0;
+            for plan in Way::choose(model, &predicate).plans() {
+                self.walk(model, plan, &predicate, |_| {
+                    count += 1;
+                    Ok(true)
+                })?;
+            }
+            Ok(count)
+        })
     }
 
     /// How a query would be carried out.

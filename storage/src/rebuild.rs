@@ -242,7 +242,7 @@ fn compare_states(
                 )
             });
         }
-        (Err(StorageError::Corrupt { what }), _) => {
+        (Err(StorageError::Corrupt { what, .. }), _) => {
             note(found, || format!("{} cannot be read: {what}", name()));
         }
         (Err(error), _) | (_, Err(error)) => return Err(error),

@@ -90,9 +90,11 @@ impl Snapshot {
     /// # Errors
     /// The disk's faults.
     pub fn trimmable(&self, retention: &Retention, now_ms: i64) -> Result<u64, StorageError> {
-        let (start, _) = self.log_bounds()?;
-        let cut = retention.cut(self, now_ms)?;
-        Ok(cut.map_or(0, |cut| cut.0 + 1 - start.0))
+        self.said(|| {
+            let (start, _) = self.log_bounds()?;
+            let cut = retention.cut(self, now_ms)?;
+            Ok(cut.map_or(0, |cut| cut.0 + 1 - start.0))
+        })
     }
 }
 

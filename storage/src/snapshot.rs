@@ -73,6 +73,11 @@ impl Snapshot {
         })
     }
 
+    /// Reads something; if the store is damaged there, the error says which file it is.
+    pub(crate) fn said<T>(&self, read: impl FnOnce() -> Result<T, StorageError>) -> Result<T, StorageError> {
+        read().map_err(|error| error.in_file(self.catalog.file.as_deref()))
+    }
+
     pub(crate) fn transaction(&self) -> &ReadTransaction {
         &self.transaction
     }
@@ -123,12 +128,14 @@ impl Snapshot {
     /// # Errors
     /// [`StorageError::UnknownModel`] and the disk's faults.
     pub fn get(&self, model: &str, id: &RecordId) -> Result<Option<Record>, StorageError> {
-        let model = self.catalog.model(model)?;
-        let key = record_key_of(&model.def.name, id);
-        match self.head(&key)? {
-            Some(head) => record(model, &HeadRef::parse(head.bytes())?, head.shared()),
-            None => Ok(None),
-        }
+        self.said(|| {
+            let model = self.catalog.model(model)?;
+            let key = record_key_of(&model.def.name, id);
+            match self.head(&key)? {
+                Some(head) => record(model, &HeadRef::parse(head.bytes())?, head.shared()),
+                None => Ok(None),
+            }
+        })
     }
 
     /// Everything that is known of a record: what the app sees, the server's record, pending mutations.
@@ -136,7 +143,7 @@ impl Snapshot {
     /// # Errors
     /// [`StorageError::UnknownModel`] and the disk's faults.
     pub fn state(&self, key: &RecordKey) -> Result<RecordState, StorageError> {
-        self.state_of(self.catalog.model(&key.model)?, &record_key(key))
+        self.said(|| self.state_of(self.catalog.model(&key.model)?, &record_key(key)))
     }
 
     /// The same by the encoded key.
@@ -156,10 +163,10 @@ impl Snapshot {
     /// # Errors
     /// The disk's faults.
     pub fn mutation(&self, seq: Seq) -> Result<Option<Mutation>, StorageError> {
-        match self.transaction.open_table(OUTBOX)?.get(seq.0)? {
+        self.said(|| match self.transaction.open_table(OUTBOX)?.get(seq.0)? {
             Some(bytes) => Ok(Some(rmp_serde::from_slice(bytes.value())?)),
             None => Ok(None),
-        }
+        })
     }
 
     /// Up to `limit` pending mutations after a position, oldest first.
@@ -167,13 +174,15 @@ impl Snapshot {
     /// # Errors
     /// The disk's faults.
     pub fn pending(&self, after: Seq, limit: usize) -> Result<Vec<Mutation>, StorageError> {
-        let outbox = self.transaction.open_table(OUTBOX)?;
-        let range = (Bound::Excluded(after.0), Bound::Unbounded);
-        outbox
-            .range::<u64>(range)?
-            .take(limit)
-            .map(|item| Ok(rmp_serde::from_slice(item?.1.value())?))
-            .collect()
+        self.said(|| {
+            let outbox = self.transaction.open_table(OUTBOX)?;
+            let range = (Bound::Excluded(after.0), Bound::Unbounded);
+            outbox
+                .range::<u64>(range)?
+                .take(limit)
+                .map(|item| Ok(rmp_serde::from_slice(item?.1.value())?))
+                .collect()
+        })
     }
 
     /// Number of pending mutations, parked ones included.
@@ -181,7 +190,7 @@ impl Snapshot {
     /// # Errors
     /// The disk's faults.
     pub fn pending_len(&self) -> Result<u64, StorageError> {
-        Ok(self.transaction.open_table(OUTBOX)?.len()?)
+        self.said(|| Ok(self.transaction.open_table(OUTBOX)?.len()?))
     }
 
     /// Where sync of a model has got.
@@ -189,10 +198,12 @@ impl Snapshot {
     /// # Errors
     /// The disk's faults.
     pub fn cursor(&self, model: &ModelName) -> Result<SyncCursor, StorageError> {
-        match self.transaction.open_table(CURSORS)?.get(model.as_str())? {
-            Some(bytes) => Ok(rmp_serde::from_slice(bytes.value())?),
-            None => Ok(SyncCursor::default()),
-        }
+        self.said(
+            || match self.transaction.open_table(CURSORS)?.get(model.as_str())? {
+                Some(bytes) => Ok(rmp_serde::from_slice(bytes.value())?),
+                None => Ok(SyncCursor::default()),
+            },
+        )
     }
 
     /// Up to `limit` log entries from the given positions, oldest first.
@@ -200,14 +211,16 @@ impl Snapshot {
     /// # Errors
     /// [`StorageError::Corrupt`] for an unreadable entry, and the disk's faults.
     pub fn log(&self, range: impl RangeBounds<u64>, limit: usize) -> Result<Vec<LogEntry>, StorageError> {
-        let log = self.transaction.open_table(LOG)?;
-        log.range::<u64>(range)?
-            .take(limit)
-            .map(|item| {
-                let (seq, bytes) = item?;
-                codec::entry::decode(Seq(seq.value()), bytes.value())
-            })
-            .collect()
+        self.said(|| {
+            let log = self.transaction.open_table(LOG)?;
+            log.range::<u64>(range)?
+                .take(limit)
+                .map(|item| {
+                    let (seq, bytes) = item?;
+                    codec::entry::decode(Seq(seq.value()), bytes.value())
+                })
+                .collect()
+        })
     }
 
     /// What the entries from `first` on say was set aside, newest first, until `each` says to stop. Other entries are
@@ -220,20 +233,22 @@ impl Snapshot {
         first: Seq,
         mut each: impl FnMut(Quarantined) -> ControlFlow<()>,
     ) -> Result<(), StorageError> {
-        let log = self.transaction.open_table(LOG)?;
-        for item in log.range(first.0..)?.rev() {
-            let (seq, bytes) = item?;
-            if !codec::entry::peek(bytes.value()).is_some_and(|peek| peek.is_quarantined()) {
-                continue;
+        self.said(|| {
+            let log = self.transaction.open_table(LOG)?;
+            for item in log.range(first.0..)?.rev() {
+                let (seq, bytes) = item?;
+                if !codec::entry::peek(bytes.value()).is_some_and(|peek| peek.is_quarantined()) {
+                    continue;
+                }
+                if let Ok(entry) = codec::entry::decode(Seq(seq.value()), bytes.value())
+                    && let Change::Quarantined(bad) = entry.change
+                    && each(bad).is_break()
+                {
+                    break;
+                }
             }
-            if let Ok(entry) = codec::entry::decode(Seq(seq.value()), bytes.value())
-                && let Change::Quarantined(bad) = entry.change
-                && each(bad).is_break()
-            {
-                break;
-            }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     /// The newest entry of the log and its check, which stands for the whole log up to it.
@@ -241,14 +256,16 @@ impl Snapshot {
     /// # Errors
     /// The disk's faults.
     pub fn head_and_check(&self) -> Result<(Seq, u32), StorageError> {
-        let (start, check) = chain_start(&self.transaction.open_table(META)?)?;
-        let log = self.transaction.open_table(LOG)?;
-        Ok(match log.last()? {
-            Some((seq, bytes)) => (
-                Seq(seq.value()),
-                codec::entry::stored_check(bytes.value()).unwrap_or_default(),
-            ),
-            None => (Seq(start.0.saturating_sub(1)), check),
+        self.said(|| {
+            let (start, check) = chain_start(&self.transaction.open_table(META)?)?;
+            let log = self.transaction.open_table(LOG)?;
+            Ok(match log.last()? {
+                Some((seq, bytes)) => (
+                    Seq(seq.value()),
+                    codec::entry::stored_check(bytes.value()).unwrap_or_default(),
+                ),
+                None => (Seq(start.0.saturating_sub(1)), check),
+            })
         })
     }
 
@@ -257,13 +274,15 @@ impl Snapshot {
     /// # Errors
     /// The disk's faults.
     pub fn log_bounds(&self) -> Result<(Seq, Seq), StorageError> {
-        let (start, _) = chain_start(&self.transaction.open_table(META)?)?;
-        let newest = self
-            .transaction
-            .open_table(LOG)?
-            .last()?
-            .map_or(Seq::ZERO, |(seq, _)| Seq(seq.value()));
-        Ok((start, newest))
+        self.said(|| {
+            let (start, _) = chain_start(&self.transaction.open_table(META)?)?;
+            let newest = self
+                .transaction
+                .open_table(LOG)?
+                .last()?
+                .map_or(Seq::ZERO, |(seq, _)| Seq(seq.value()));
+            Ok((start, newest))
+        })
     }
 
     /// Replays the log beside the store and compares; see [`crate::verify`].
@@ -271,7 +290,7 @@ impl Snapshot {
     /// # Errors
     /// [`StorageError::Corrupt`] if the log itself is damaged.
     pub fn verify(&self) -> Result<crate::Verification, StorageError> {
-        crate::rebuild::verify(self)
+        self.said(|| crate::rebuild::verify(self))
     }
 }
 

@@ -8,6 +8,7 @@
 //! 3. a log that ends neither where it was acknowledged nor where the failed commit would end is never written to;
 //! 4. readers never wait for the writer, except while the database is being reopened.
 
+mod remake;
 mod scrub;
 mod trim;
 
@@ -100,6 +101,8 @@ struct Shared {
     reopened: AtomicU64,
     /// Whether the disk is too full for a writer, so that the database is open for readers only.
     lacks_room: AtomicBool,
+    /// Whether the writer is gone, and with it the file.
+    closed: AtomicBool,
 }
 
 /// What a write transaction yields.
@@ -148,22 +151,33 @@ impl Store {
     /// changed then.
     pub fn open_migrating(options: StoreOptions, migrations: &Migrations) -> Result<Self, StorageError> {
         let faults = Arc::new(Faults::default());
+        let file = options.disk.file();
         let open = || {
             unless_it_panics(|| {
                 let opened = options.disk.open(pages_part(options.cache_bytes), &faults)?;
                 let (catalog, head) = open::prepare(&opened, &options, migrations)?;
                 Ok((opened, catalog, head))
             })
+            .map_err(|error| error.in_file(file.as_deref()))
         };
-        let (opened, catalog, head) = match open() {
+        let opened = match open() {
             // If a sync failed, only this call knows what has to be written again.
             Err(error) if faults.suspected() => {
                 tracing::warn!(%error, "the disk failed while the store was opened; trying once more");
-                open()?
+                open()
             }
-            other => other?,
+            other => other,
         };
+        let (opened, lacks_room) = match opened {
+            Err(StorageError::Full) => (open_where_there_is_no_room(&options)?, true),
+            opened => (opened?, false),
+        };
+        let (opened, mut catalog, head) = opened;
+        catalog.file = file;
         faults.clear();
+        if lacks_room {
+            faults.distrust();
+        }
         let shared = Shared {
             disk: options.disk,
             pages_bytes: pages_part(options.cache_bytes),
@@ -172,7 +186,8 @@ impl Store {
             faults,
             database: RwLock::new(Some(opened)),
             reopened: AtomicU64::new(0),
-            lacks_room: AtomicBool::new(false),
+            lacks_room: AtomicBool::new(lacks_room),
+            closed: AtomicBool::new(false),
         };
         Ok(Self {
             shared: Arc::new(shared),
@@ -220,7 +235,8 @@ impl Store {
         work: impl FnOnce(&mut Txn<'_>) -> Result<R, StorageError>,
     ) -> Result<Written<R>, StorageError> {
         let shared = Arc::clone(&self.shared);
-        let (guard, transaction) = self.begin(&shared)?;
+        let in_file = |error: StorageError| error.in_file(shared.catalog.file.as_deref());
+        let (guard, transaction) = self.begin(&shared).map_err(in_file)?;
         let opened = guard.as_ref().ok_or_else(closed)?;
         let panics = Panics(&shared);
         let (cache, catalog) = (&shared.cache, &shared.catalog);
@@ -237,10 +253,8 @@ impl Store {
             }
             Tried::Unwritten(result) => {
                 self.recover_quietly();
-                result.map(|value| Written {
-                    value,
-                    head: self.head.seq,
-                })
+                let head = self.head.seq;
+                result.map(|value| Written { value, head }).map_err(in_file)
             }
             Tried::Unsure {
                 value,
@@ -250,7 +264,8 @@ impl Store {
         }
     }
 
-    /// Drops all projections and makes them again from the log.
+    /// Drops all projections and makes them again from the log, in the file that there is. Where that may be damaged,
+    /// [`remake`](Self::remake) is safer: what a damaged page says is free may hold something else.
     ///
     /// # Errors
     /// [`StorageError::Corrupt`] if the log itself is damaged, and the disk's faults. Both the old and the new
@@ -269,7 +284,7 @@ impl Store {
         });
         drop(guard);
         self.recover_quietly();
-        rebuilt
+        rebuilt.map_err(|error| error.in_file(shared.catalog.file.as_deref()))
     }
 
     /// Begins a transaction, on a database that is reopened if need be and kept open by the guard.
@@ -313,7 +328,7 @@ impl Store {
                 "the log ends at {found}, and not as it was acknowledged up to {head}; another program may have written \
                  to it meanwhile"
             );
-            return Err(StorageError::Corrupt { what });
+            return Err(StorageError::corrupt(what));
         }
         drop(guard);
         (self.head, self.unsure, self.opening) = (found, None, opening);
@@ -357,6 +372,25 @@ impl Store {
     }
 }
 
+/// A store in which there is something to settle before it can be written to, on a disk that is too full for that: what it
+/// holds can be read. The next write looks whether there is room by then.
+fn open_where_there_is_no_room(options: &StoreOptions) -> Result<(Opened, Catalog, LogHead), StorageError> {
+    let opened = unless_it_panics(|| {
+        let opened = options
+            .disk
+            .open_without_writing(pages_part(options.cache_bytes))?;
+        let (catalog, head) = open::prepare_to_read(&opened, options)?;
+        Ok((opened, catalog, head))
+    })
+    .map_err(|error| {
+        // Such as a store that is not made yet, or one that has a new schema to take on.
+        tracing::debug!(%error, "the store cannot be read without writing either");
+        StorageError::Full
+    })?;
+    tracing::warn!("the disk is full; the store can be read, and written to once there is room");
+    Ok(opened)
+}
+
 /// Has the database opened anew after a panic of the caller's inside a transaction: it would go on, but no longer note
 /// its free pages, and a kill would cost a repair.
 struct Panics<'s>(&'s Shared);
@@ -369,16 +403,31 @@ impl Drop for Panics<'_> {
     }
 }
 
+impl Drop for Store {
+    /// Closes the file, whoever still has a reader: the next one who opens the store must not find it locked.
+    fn drop(&mut self) {
+        self.shared.closed.store(true, Ordering::Release);
+        *self
+            .shared
+            .database
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
 impl Reader {
     /// A view of the newest commit, untouched by later ones.
     ///
     /// # Errors
     /// The disk's faults. A snapshot that was taken before the disk failed may fail as well; a new one does not, once
-    /// the disk is well.
+    /// the disk is well. [`StorageError::Closed`] once the [`Store`] is gone.
     pub fn snapshot(&self) -> Result<Snapshot, StorageError> {
+        if self.shared.is_closed() {
+            return Err(StorageError::Closed);
+        }
         self.shared.try_heal();
         let guard = self.shared.database();
-        let opened = guard.as_ref().ok_or_else(closed)?;
+        let opened = guard.as_ref().ok_or_else(|| self.shared.why_closed())?;
         let (transaction, view) = self.shared.cache.view(|| opened.database.begin_read())?;
         Snapshot::new(transaction, Arc::clone(&self.shared.catalog), Some(view))
     }
@@ -396,6 +445,19 @@ impl Shared {
 
     fn reopened(&self) -> u64 {
         self.reopened.load(Ordering::Acquire)
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Why there is no database.
+    fn why_closed(&self) -> StorageError {
+        if self.is_closed() {
+            StorageError::Closed
+        } else {
+            closed()
+        }
     }
 
     /// Reopens the database if the disk failed.
@@ -423,6 +485,10 @@ impl Shared {
     }
 
     fn heal_in(&self, database: &mut Option<Opened>) -> Result<(), StorageError> {
+        // A reader may have waited here while the store was closed.
+        if self.is_closed() {
+            return Err(StorageError::Closed);
+        }
         if let Some(open) = database {
             match open.database.begin_write() {
                 // It was a fault that the database got over by itself.

@@ -37,7 +37,7 @@ const OTHER_EDITOR: &str = ".graphiql-editor-tool .graphiql-editor:not(.hidden)"
 const EXECUTE: &str = "button.graphiql-execute-button";
 
 /// A browser with one tab.
-struct Browser {
+pub(crate) struct Browser {
     driver: Child,
     port: u16,
     session: String,
@@ -46,7 +46,7 @@ struct Browser {
 
 impl Browser {
     /// Starts one; `None` if there is none to start.
-    fn start() -> Option<Self> {
+    pub(crate) fn start() -> Option<Self> {
         let installed = |program: &str| {
             let found = Command::new(program).arg("--version").output();
             found.is_ok_and(|output| output.status.success())
@@ -128,7 +128,7 @@ impl Browser {
         body["value"].take()
     }
 
-    fn open(&self, url: &str) {
+    pub(crate) fn open(&self, url: &str) {
         let answer = self.ask(
             "POST",
             &format!("/session/{}/url", self.session),
@@ -138,7 +138,7 @@ impl Browser {
     }
 
     /// Runs a script in the page; it answers by `return`.
-    fn run(&self, script: &str) -> Value {
+    pub(crate) fn run(&self, script: &str) -> Value {
         let path = format!("/session/{}/execute/sync", self.session);
         let answer = self.ask("POST", &path, &json!({"script": script, "args": []}));
         assert!(answer.get("error").is_none(), "{script}: {answer}");
@@ -146,7 +146,7 @@ impl Browser {
     }
 
     /// Waits until an expression of the page is true; the driver gives up after 30 seconds.
-    fn wait(&self, expression: &str) {
+    pub(crate) fn wait(&self, expression: &str) {
         let script = format!(
             "const done = arguments[0]; const look = () => ({expression}) ? done(true) : requestAnimationFrame(look); look();"
         );
@@ -156,7 +156,7 @@ impl Browser {
         assert_eq!(answer, json!(true), "{expression}\n{}", text());
     }
 
-    fn click(&self, id: &str) {
+    pub(crate) fn click(&self, id: &str) {
         self.run(&format!("document.getElementById('{id}').click()"));
     }
 
@@ -198,7 +198,7 @@ impl Browser {
     }
 
     /// What the browser complained of.
-    fn complaints(&self) -> Vec<String> {
+    pub(crate) fn complaints(&self) -> Vec<String> {
         let path = format!("/session/{}/se/log", self.session);
         let entries = self.ask("POST", &path, &json!({"type": "browser"}));
         let entries = entries.as_array().expect("a log is a list");

@@ -69,16 +69,36 @@ fn run(line: &str, folder: &Path) -> String {
 
 #[test]
 fn the_commands_of_the_debugging_guide_show_what_it_says() {
-    let guide = repository().join("docs/guides/debugging.md");
-    let text = std::fs::read_to_string(&guide).expect("the guide is there");
+    let text = guide("debugging.md");
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let log: PathBuf = logs::example();
     std::fs::copy(&log, folder.path().join("clash.lflog")).expect("the example is there");
     std::fs::write(folder.path().join("rules.json"), rules_of(&text)).expect("the file can be written");
-    let examples = examples(&text);
-    assert!(examples.len() > 8, "the guide shows {} commands", examples.len());
+    follow(&text, folder.path());
+}
+
+/// The recording that the guide plays is of an engine with a planted defect; this engine is sound.
+#[test]
+fn the_walk_through_finds_the_planted_defect() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    for name in ["counter.flight", "counter.lflog"] {
+        let kept = repository().join("engine/examples").join(name);
+        std::fs::copy(&kept, folder.path().join(name)).expect("the example is there");
+    }
+    follow(&guide("finding-a-defect.md"), folder.path());
+}
+
+fn guide(name: &str) -> String {
+    let guide = repository().join("docs/guides").join(name);
+    std::fs::read_to_string(&guide).expect("the guide is there")
+}
+
+/// Runs the commands of a guide, and compares what they print with what it shows.
+fn follow(text: &str, folder: &Path) {
+    let examples = examples(text);
+    assert!(examples.len() > 5, "the guide shows {} commands", examples.len());
     for example in examples {
-        let output = run(&example.command, folder.path());
+        let output = run(&example.command, folder);
         assert!(
             shows(&example.output, &output),
             "line {}: {}\n{}\nis now\n{output}",

@@ -8,8 +8,16 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+#[cfg(unix)]
+use landfall::DataStore;
+
+#[cfg(unix)]
+use crate::browser::Browser;
 use crate::logs;
 use crate::support::landfall::landfall;
+
+#[cfg(unix)]
+landfall::inline_schema!("type Note @model { text: String! }");
 
 /// A browser that can be run without a window.
 fn browser() -> Option<PathBuf> {
@@ -108,23 +116,25 @@ fn the_page_shows_the_store_as_it_was_at_any_entry() {
     );
 }
 
-/// Ends the server with the test.
-struct Served(Child);
+/// A page that is served. Ends with the test.
+struct Served {
+    program: Child,
+    address: String,
+}
 
 impl Drop for Served {
     fn drop(&mut self) {
         // It may have ended by itself, which the test has noticed then.
-        self.0.kill().unwrap_or(());
-        self.0.wait().map(drop).unwrap_or(());
+        self.program.kill().unwrap_or(());
+        self.program.wait().map(drop).unwrap_or(());
     }
 }
 
-#[test]
-fn the_page_is_served_to_this_machine_and_to_no_other_site() {
+fn serve(path: &Path) -> Served {
     let mut command = landfall();
-    command.arg("inspect").arg(logs::example()).stdout(Stdio::piped());
-    let mut served = Served(command.spawn().expect("the command runs"));
-    let output = served.0.stdout.take().expect("its output is read here");
+    command.arg("inspect").arg(path).stdout(Stdio::piped());
+    let mut program = command.spawn().expect("the command runs");
+    let output = program.stdout.take().expect("its output is read here");
     let mut line = String::new();
     BufReader::new(output)
         .read_line(&mut line)
@@ -134,17 +144,28 @@ fn the_page_is_served_to_this_machine_and_to_no_other_site() {
         .and_then(|(_, rest)| rest.split_once('/'))
         .map(|(address, _)| address.to_owned())
         .unwrap_or_else(|| panic!("no address in {line:?}"));
-    let ask = |host: &str| {
-        let mut stream = TcpStream::connect(&address).expect("it listens");
+    Served { program, address }
+}
+
+impl Served {
+    fn ask(&self, path: &str, host: &str) -> String {
+        let mut stream = TcpStream::connect(&self.address).expect("it listens");
         write!(
             stream,
-            "GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+            "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
         )
         .expect("it reads");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("it answers");
         answer
-    };
+    }
+}
+
+#[test]
+fn the_page_is_served_to_this_machine_and_to_no_other_site() {
+    let served = serve(&logs::example());
+    let address = served.address.clone();
+    let ask = |host: &str| served.ask("/", host);
     let page = ask(&address);
     assert!(
         page.starts_with("HTTP/1.1 200") && page.contains("Landfall at last"),
@@ -157,4 +178,81 @@ fn the_page_is_served_to_this_machine_and_to_no_other_site() {
     );
     let Some(browser) = browser() else { return };
     assert!(shown(&browser, &format!("http://{address}/")).contains("Post (3)"));
+}
+
+#[cfg(unix)]
+async fn note(store: &DataStore, text: &str) {
+    let note = Note::builder().text(text).build().expect("complete");
+    store.save(note).await.expect("saved");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn the_page_follows_a_store_that_another_process_has_open() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let store = DataStore::builder(schema())
+        .directory(folder.path())
+        .open()
+        .await
+        .expect("it can be made");
+    note(&store, "before the page").await;
+    let served = serve(folder.path());
+    let ask = |after: u64| served.ask(&format!("/data?after={after}"), &served.address);
+    let newest = || store.history().expect("it is open").bounds().1.0;
+    let page = served.ask("/", &served.address);
+    assert!(page.contains("before the page"), "{page}");
+    assert!(ask(newest()).starts_with("HTTP/1.1 204"), "nothing was added");
+    let seen = newest();
+    let browser = Browser::start();
+    if let Some(browser) = &browser {
+        browser.open(&format!("http://{}/", served.address));
+        browser.wait(&format!("document.body.dataset.ready && document.getElementById('position').textContent.includes('e{seen}')"));
+    }
+    note(&store, "while it is open").await;
+    if let Some(browser) = &browser {
+        let records = "document.getElementById('records').textContent";
+        browser.wait(&format!("{records}.includes('while it is open')"));
+        browser.wait("document.getElementById('live').textContent.startsWith('Follows')");
+        // Whoever looks at an older entry stays there, and is told.
+        browser.click("back");
+        note(&store, "behind the back").await;
+        browser.wait("document.getElementById('live').textContent.includes('has gone on by 1 ')");
+        let shown = browser.run(&format!("return {records}"));
+        assert!(
+            !shown.as_str().expect("a text").contains("behind the back"),
+            "{shown}"
+        );
+        browser.run("document.getElementById('slider').value = 1e9; document.getElementById('slider').dispatchEvent(new Event('input'))");
+        browser.wait(&format!("{records}.includes('behind the back')"));
+        let complaints = browser.complaints();
+        let wrong = |text: &&String| text.contains("Content Security Policy") || text.contains("Uncaught");
+        assert_eq!(complaints.iter().find(wrong), None, "{complaints:#?}");
+    }
+    // Asked as a page asks that has seen less: until then nothing more is collected than that costs in rest.
+    let answer = loop {
+        let answer = ask(seen);
+        if answer.contains("while it is open") {
+            break answer;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(
+        served
+            .ask("/data?after=0", "evil.example")
+            .starts_with("HTTP/1.1 403")
+    );
+    // The store is neither locked nor changed by being looked at.
+    note(&store, "at the end").await;
+    assert!(
+        store
+            .history()
+            .expect("it is open")
+            .check()
+            .expect("it can be read")
+            .is_sound()
+    );
+    store.close().await;
+    let again = DataStore::builder(schema()).directory(folder.path()).open().await;
+    again.expect("nobody else holds it").close().await;
 }

@@ -7,6 +7,7 @@ mod bench_sync;
 mod browser;
 mod command_line;
 mod crash_sweep;
+mod damage;
 mod determinism;
 mod guides;
 mod hosting;

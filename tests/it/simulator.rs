@@ -61,6 +61,32 @@ fn crash_images_are_counted_and_the_same_seed_counts_the_same() {
 }
 
 #[test]
+fn whole_scripts_are_cut_everywhere_and_every_recovery_a_second_time() {
+    let count = |words: &[&str]| -> Value {
+        let text = well(&[&["crash", "--json", "--seed", "11"], words].concat());
+        let mut counted: Value = serde_json::from_str(&text).expect("it prints one object");
+        for measured in ["seconds", "imagesPerSecondAndCore"] {
+            assert!(counted[measured].take().is_number(), "{text}");
+        }
+        counted
+    };
+    let counted = count(&["--scripts", "2", "--jobs", "2"]);
+    assert_eq!(counted["scripts"], 2, "{counted}");
+    let number = |name: &str| counted[name].as_u64().unwrap_or(0);
+    // Every image that no second cut made was cut again, each in one to four ways.
+    let first = number("images") - number("secondCuts");
+    assert!(
+        first > number("operations") / 2 && number("secondCuts") >= first,
+        "{counted}"
+    );
+    assert_eq!(
+        counted,
+        count(&["--scripts", "2"]),
+        "whatever the number of threads"
+    );
+}
+
+#[test]
 fn a_small_world_is_tried_in_every_order() {
     let text = well(&["exhaust", "--changes", "1", "--losses", "1", "--crashes", "0"]);
     assert_eq!(text.lines().count(), 2, "{text}");

@@ -140,3 +140,72 @@ async fn what_is_no_write_cannot_be_undone() {
     );
     assert!(matches!(store.undo(Seq(9)).await, Err(Error::Storage(_))));
 }
+
+/// What the entry at a position says led to it.
+fn cause(store: &DataStore, seq: Seq) -> Option<Seq> {
+    let history = store.history().expect("memory");
+    history.entry(seq).expect("it is there").cause
+}
+
+#[tokio::test]
+async fn an_undo_is_an_entry_that_names_what_it_takes_back() {
+    let store = open().await;
+    let saved = store.save(post("first")).await.expect("saved");
+    let edit = Post::copy_of(&saved, |post| post.title = "second".to_owned());
+    let edited = store.save(edit).await.expect("saved");
+    let updated = newest(&store);
+    store.undo(updated).await.expect("undone");
+    let undo = newest(&store);
+    assert_eq!(
+        (cause(&store, updated), cause(&store, undo)),
+        (None, Some(updated))
+    );
+    let history = store.history().expect("memory");
+    let led_to = history.led_to(updated).expect("memory");
+    assert_eq!(led_to.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [undo]);
+    let why = store
+        .history_of::<Post>(edited.id.as_str())
+        .expect("memory")
+        .why(Some("title"));
+    assert_eq!(
+        why.verdict[0],
+        format!("It comes from this store: the app took {updated} back in {undo}. It was \"second\" before.")
+    );
+    let last = &why.lines.last().expect("it has a story").text;
+    assert!(
+        last.starts_with(&format!(
+            "To take {updated} back, the app changed title from \"second\" to \"first\""
+        )),
+        "{last}"
+    );
+    // What was taken back can be had again; that is a third entry.
+    store.undo(undo).await.expect("undone");
+    assert_eq!(cause(&store, newest(&store)), Some(undo));
+}
+
+#[tokio::test]
+async fn the_undo_of_a_transaction_names_its_first_entry() {
+    let store = open().await;
+    store
+        .transaction(|tx| {
+            tx.save(&post("one"))?;
+            tx.save(&post("two"))
+        })
+        .await
+        .expect("saved");
+    let first = Seq(newest(&store).0 - 1);
+    store.undo(newest(&store)).await.expect("undone");
+    let last = newest(&store);
+    assert_eq!(last, Seq(first.0 + 3));
+    for undo in [Seq(last.0 - 1), last] {
+        assert_eq!(cause(&store, undo), Some(first));
+    }
+    assert!(
+        store
+            .history()
+            .expect("memory")
+            .check()
+            .expect("memory")
+            .is_sound()
+    );
+}

@@ -109,6 +109,8 @@ pub enum Input {
     Watch,
     /// To the hub: tell of events.
     Listen,
+    /// To the storage actor: carry these writes out, which take back what that entry did.
+    Undo(Seq, Vec<OpInput>),
 }
 
 /// A write of the app.
@@ -543,7 +545,7 @@ impl Fault {
         let (kind, cause) = match error {
             StorageError::OutcomeUnknown { cause } => (FaultKind::Unknown, cause.clone()),
             StorageError::Full => (FaultKind::Full, String::new()),
-            StorageError::Corrupt { what } => (FaultKind::Corrupt, what.clone()),
+            StorageError::Corrupt { what, .. } => (FaultKind::Corrupt, what.clone()),
             StorageError::Io { cause } => (FaultKind::Io, cause.clone()),
             other => (FaultKind::Io, other.to_string()),
         };
@@ -561,7 +563,10 @@ impl Fault {
         match self.kind {
             FaultKind::Io => StorageError::Io { cause },
             FaultKind::Full => StorageError::Full,
-            FaultKind::Corrupt => StorageError::Corrupt { what: cause },
+            FaultKind::Corrupt => StorageError::Corrupt {
+                path: None,
+                what: cause,
+            },
             FaultKind::Unknown => StorageError::OutcomeUnknown { cause },
         }
     }

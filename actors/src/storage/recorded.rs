@@ -49,6 +49,9 @@ fn gist(batch: &RemoteBatch) -> impl std::fmt::Debug {
 pub(super) fn input(message: &StorageMessage) -> Option<Input> {
     Some(match message {
         StorageMessage::Write { ops, .. } => Input::Write(ops.iter().map(OpInput::from).collect()),
+        StorageMessage::Undo { entry, ops, .. } => {
+            Input::Undo(*entry, ops.iter().map(OpInput::from).collect())
+        }
         StorageMessage::RetryParked { mutation, .. } => Input::RetryParked(*mutation),
         StorageMessage::EditParked { mutation, patch, .. } => Input::EditParked(*mutation, patch.clone()),
         StorageMessage::DiscardParked { mutation, .. } => Input::DiscardParked(*mutation),

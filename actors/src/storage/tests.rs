@@ -73,7 +73,10 @@ fn lab() -> Lab {
 }
 
 fn lab_in(env: Env) -> Lab {
-    let disk = Moody::default();
+    lab_on(Moody::default(), env)
+}
+
+fn lab_on(disk: Moody, env: Env) -> Lab {
     let (schema, _) = high_ratings_of_posts();
     let opened = disk.clone();
     let open: OpenBackend = Arc::new(move || {
@@ -114,6 +117,19 @@ impl Lab {
             condition: None,
         };
         let ops = vec![save];
+        let written = self.port.ask(|reply| StorageMessage::Write { ops, reply }).await;
+        written.expect("the actor answers").map(drop)
+    }
+
+    /// Deletes a post if it has this title.
+    async fn remove_if(&self, id: &str, title: &str) -> Result<(), WriteError> {
+        let condition = landfall_core::Predicate::field("title", landfall_core::Op::Eq(title.into()));
+        let remove = WriteOp::Delete {
+            key: RecordKey::new("Post", id),
+            condition: Some(condition),
+            guard: None,
+        };
+        let ops = vec![remove];
         let written = self.port.ask(|reply| StorageMessage::Write { ops, reply }).await;
         written.expect("the actor answers").map(drop)
     }
@@ -438,6 +454,62 @@ fn a_save_of_what_came_from_elsewhere_meanwhile_is_answered_with_the_record() {
             Some(&"write"),
             "it is a change for the server"
         );
+    });
+}
+
+impl Moody {
+    /// Writes something else over every place that holds these bytes; returns how many there were.
+    fn overwrite(&self, old: &[u8], new: &[u8]) -> usize {
+        let length = usize::try_from(self.bytes.len().expect("it has a length")).expect("small");
+        let mut all = vec![0; length];
+        StorageBackend::read(&*self.bytes, 0, &mut all).expect("it can be read");
+        let places: Vec<usize> = (0..length).filter(|at| all[*at..].starts_with(old)).collect();
+        for at in &places {
+            StorageBackend::write(&*self.bytes, *at as u64, new).expect("it can be written");
+        }
+        places.len()
+    }
+}
+
+#[test]
+fn a_damaged_record_fails_nobody_but_those_who_write_it() {
+    on_paused_time(async {
+        let first = lab();
+        first.save("p1", "fragile").await.expect("the disk is well");
+        first.save("p2", "sound").await.expect("the disk is well");
+        first.port.tell(StorageMessage::Halt).expect("it runs");
+        for _ in 0..100 {
+            if matches!(first.reader.snapshot(), Err(StorageError::Closed)) {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        assert!(first.disk.overwrite(b"fragile", b"frag\xFFle") > 0);
+        let lab = lab_on(first.disk.clone(), paused_env(None));
+        let mut observer = lab.observe().await;
+        // All of them are in one commit, some before the damage and some after it.
+        let (before, damaged, refused, after) = tokio::join!(
+            lab.save("p3", "new"),
+            lab.save("p1", "again"),
+            lab.remove_if("p2", "other"),
+            lab.save("p4", "new"),
+        );
+        before.expect("it is no part of the damage");
+        after.expect("it is no part of the damage");
+        assert!(matches!(refused, Err(WriteError::Refused(_))), "{refused:?}");
+        match damaged {
+            Err(WriteError::Storage(error)) => {
+                assert!(matches!(*error, StorageError::Corrupt { .. }), "{error}")
+            }
+            other => panic!("a damaged record is not {other:?}"),
+        }
+        assert_eq!(heard(&mut observer), "p3 p4");
+        let snapshot = lab.reader.snapshot().expect("the disk is well");
+        let there = |id: &str| snapshot.get("Post", &landfall_core::RecordId::text(id));
+        for id in ["p2", "p3", "p4"] {
+            assert!(there(id).expect("it is sound").is_some(), "{id}");
+        }
+        assert!(there("p1").is_err());
     });
 }
 

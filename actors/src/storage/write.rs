@@ -40,6 +40,8 @@ pub(super) struct Batch {
     newest: Option<Seq>,
     /// Entries that the command at hand has appended.
     of_command: usize,
+    /// What the command at hand takes back.
+    undone: Option<Seq>,
     pub(super) stale: u64,
 }
 
@@ -142,9 +144,9 @@ impl Batch {
     ) -> Result<(), StorageError> {
         self.of_command = 0;
         match command {
-            StorageMessage::Write { ops, reply } => {
-                let done = self.write(txn, rules, ops);
-                self.answer(done, reply)
+            StorageMessage::Write { ops, reply } => self.write_all(txn, rules, (None, ops), reply),
+            StorageMessage::Undo { entry, ops, reply } => {
+                self.write_all(txn, rules, (Some(entry), ops), reply)
             }
             StorageMessage::MarkSent {
                 epoch,
@@ -280,6 +282,19 @@ impl Batch {
         Ok(self.changes.take(applied))
     }
 
+    /// Carries out the app's writes, and what they take back, if they take something back.
+    fn write_all(
+        &mut self,
+        txn: &mut Txn<'_>,
+        rules: &Rules,
+        (undone, ops): (Option<Seq>, Vec<WriteOp>),
+        reply: Reply<Result<Vec<WriteDone>, WriteError>>,
+    ) -> Result<(), StorageError> {
+        self.undone = undone;
+        let done = self.write(txn, rules, ops);
+        self.answer(done, reply)
+    }
+
     fn write(&mut self, txn: &mut Txn<'_>, rules: &Rules, ops: Vec<WriteOp>) -> Result<Vec<WriteDone>, Stop> {
         let writes = ops.iter().filter(|op| !matches!(op, WriteOp::Expect { .. }));
         let group = (writes.count() > 1).then(|| txn.next_seq());
@@ -341,7 +356,7 @@ impl Batch {
     ) -> Result<Option<Record>, Stop> {
         let (kind, queued) = (write.kind, write.queued);
         let key = write.key.clone();
-        let told = self.append_to(txn, state, Origin::App, None, Change::Write(write))?;
+        let told = self.append_to(txn, state, Origin::App, self.undone, Change::Write(write))?;
         let record = match told.visible {
             Some(visible) => Some(visible.record.clone()),
             None if kind == MutationKind::Delete => None,
@@ -529,7 +544,7 @@ impl Batch {
 pub(super) fn refuse(command: StorageMessage, error: &WriteError) {
     let error = error.clone();
     match command {
-        StorageMessage::Write { reply, .. } => reply.send(Err(error)),
+        StorageMessage::Write { reply, .. } | StorageMessage::Undo { reply, .. } => reply.send(Err(error)),
         StorageMessage::MarkSent { reply, .. } => reply.send(Err(error)),
         StorageMessage::ApplyRemote { reply, .. } => reply.send(Err(error)),
         StorageMessage::Settle { reply, .. }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use clap::{Args as ClapArgs, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
-use landfall::{DataStore, Retention, TransferProgress};
+use landfall::{DataStore, Error, Extent, Remade, Retention, StorageError, TransferProgress};
 
 use crate::schema_file;
 
@@ -64,6 +64,15 @@ enum Action {
         store: StoreArgs,
         #[command(flatten)]
         keep: KeepArgs,
+    },
+    /// Makes a damaged store again from its log: records, indexes and what waits for the server. No process may have it open.
+    Rebuild {
+        /// Directory of the store, or its file.
+        store: PathBuf,
+        /// If the log itself is damaged, make the store from the entries before the damage and give up what came after
+        /// them. The damaged file is kept beside the new one.
+        #[arg(long)]
+        up_to_damage: bool,
     },
     /// Says how many records, waiting changes and log entries there are.
     Stats {
@@ -153,6 +162,14 @@ pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
                 trimmed.entries, trimmed.start
             );
         }
+        Action::Rebuild { store, up_to_damage } => {
+            let extent = if up_to_damage {
+                Extent::UpToDamage
+            } else {
+                Extent::Everything
+            };
+            tell_rebuilt(&quietly(|| landfall::rebuild(&store, extent)).map_err(cannot_rebuild)?);
+        }
         Action::Stats { store } => {
             let store = open(&store).await?;
             let statistics = store.statistics().map_err(report)?;
@@ -171,6 +188,39 @@ pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The database library panics at some kinds of damage; what it says of it is part of the error that comes of it.
+fn quietly<T>(work: impl FnOnce() -> T) -> T {
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let done = work();
+    std::panic::set_hook(hook);
+    done
+}
+
+fn tell_rebuilt(made: &Remade) {
+    println!(
+        "made again from {} log entries up to {}: {} records, {} changes that wait for the server",
+        made.entries, made.newest, made.records, made.pending
+    );
+    if let Some(lost) = &made.lost {
+        println!("what came after {} is lost: {lost}", made.newest);
+    }
+    if let Some(kept) = &made.kept {
+        println!("the damaged file is kept as {}", kept.display());
+    }
+}
+
+fn cannot_rebuild(error: Error) -> miette::Report {
+    match &error {
+        Error::Storage(storage) if matches!(**storage, StorageError::LogDamaged { .. }) => miette::miette!(
+            help = "the records themselves may be whole: `landfall data export` writes those that can be read, and \
+                    `landfall log DIRECTORY verify` says how far the log can be looked at",
+            "{error}"
+        ),
+        _ => report(error),
+    }
 }
 
 fn export(store: &DataStore, csv: Option<&str>, to: Option<&Path>) -> miette::Result<u64> {

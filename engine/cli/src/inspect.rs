@@ -1,24 +1,30 @@
 //! `landfall inspect`: a store as a page in the browser.
 //!
 //! Owns the arguments, writing the page to a file and serving it. What is on the page is made by `inspect/data.rs`;
-//! `inspect/page.*` are the page itself, which needs nothing from the network.
+//! `inspect/page.*` are the page itself, which needs nothing from the network; that it follows a store which is written to
+//! is `inspect/live.rs`.
 //!
 //! Invariants: 1. the page is served to this machine alone, and not to other sites that have a browser ask for it;
 //! 2. what is looked at is not written to.
 
 mod data;
+mod live;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use clap::Args as ClapArgs;
 use landfall::history;
+use live::{Live, News};
+use serde::Deserialize;
 
-/// Shows a store, also one that a process has open, or an exported log, as a page in the browser.
+/// Shows a store, also one that a process has open, or an exported log, as a page in the browser. Of a store the page
+/// shows what is added while it is open.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Args {
     /// Directory of a store, its file, or an exported log.
@@ -40,12 +46,21 @@ const SCRIPT: &str = include_str!("inspect/page.js");
 
 pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
     let (path, entries) = (args.path.clone(), args.entries);
-    let page = tokio::task::spawn_blocking(move || -> miette::Result<String> {
+    let serves = args.html.is_none();
+    let made = tokio::task::spawn_blocking(move || -> miette::Result<(String, Option<Live>)> {
         let history = history::open_for_inspection(&path).map_err(|error| miette::miette!("{error}"))?;
-        let data = data::collect(&history, &path, entries).map_err(|error| miette::miette!("{error}"))?;
-        Ok(page(&data))
+        let mut data = data::collect(&history, &path, entries).map_err(|error| miette::miette!("{error}"))?;
+        // A store that is looked at could not be opened by its app.
+        drop(history);
+        let live = if serves {
+            Live::follow(path, entries, &data)
+        } else {
+            None
+        };
+        data["live"] = live.is_some().into();
+        Ok((page(&data), live))
     });
-    let page = page.await.map_err(|error| miette::miette!("{error}"))??;
+    let (page, live) = made.await.map_err(|error| miette::miette!("{error}"))??;
     match &args.html {
         Some(file) => {
             std::fs::write(file, page)
@@ -53,7 +68,7 @@ pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
             println!("{}", file.display());
             Ok(ExitCode::SUCCESS)
         }
-        None => serve(page, args.port).await,
+        None => serve(page, live, args.port).await,
     }
 }
 
@@ -69,11 +84,13 @@ fn page(data: &serde_json::Value) -> String {
 /// What the handler knows.
 #[derive(Clone)]
 struct Served {
-    page: std::sync::Arc<str>,
+    page: Arc<str>,
+    /// `None` if nothing is added to what is shown.
+    live: Option<Arc<Mutex<Live>>>,
     hosts: [String; 2],
 }
 
-async fn serve(page: String, port: u16) -> miette::Result<ExitCode> {
+async fn serve(page: String, live: Option<Live>, port: u16) -> miette::Result<ExitCode> {
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", port))
         .await
         .map_err(|error| miette::miette!("cannot listen on port {port}: {error}; choose another --port"))?;
@@ -83,9 +100,13 @@ async fn serve(page: String, port: u16) -> miette::Result<ExitCode> {
         .port();
     let served = Served {
         page: page.into(),
+        live: live.map(|live| Arc::new(Mutex::new(live))),
         hosts: [format!("127.0.0.1:{port}"), format!("localhost:{port}")],
     };
-    let router = axum::Router::new().route("/", get(answer)).with_state(served);
+    let router = axum::Router::new()
+        .route("/", get(answer))
+        .route("/data", get(news))
+        .with_state(served);
     println!("open http://127.0.0.1:{port}/ in a browser; end with Ctrl-C");
     let ended = async {
         // Without a way to hear of Ctrl-C the page is served until the process is ended.
@@ -102,16 +123,57 @@ async fn serve(page: String, port: u16) -> miette::Result<ExitCode> {
 
 /// Another site may have its name lead to this machine and ask for the page; it asks by its own name.
 async fn answer(State(served): State<Served>, headers: HeaderMap) -> Response {
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    if !host.is_some_and(|host| served.hosts.iter().any(|own| own == host)) {
-        return (StatusCode::FORBIDDEN, "ask by the address that was printed").into_response();
+    if !served.is_asked(&headers) {
+        return refused();
     }
+    of_type("text/html; charset=utf-8", served.page.to_string())
+}
+
+/// What a page has seen.
+#[derive(Deserialize)]
+struct Seen {
+    after: u64,
+}
+
+/// What was added since; nothing, with the status that says so, if nothing was.
+async fn news(State(served): State<Served>, headers: HeaderMap, Query(seen): Query<Seen>) -> Response {
+    if !served.is_asked(&headers) {
+        return refused();
+    }
+    let Some(live) = served.live else {
+        return StatusCode::NO_CONTENT.into_response();
+    };
+    let look = move || {
+        live.lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .after(seen.after)
+    };
+    match tokio::task::spawn_blocking(look).await {
+        Ok(Ok(News::Nothing)) => StatusCode::NO_CONTENT.into_response(),
+        Ok(Ok(News::Data(data))) => of_type("application/json", data),
+        Ok(Err(error)) => (StatusCode::SERVICE_UNAVAILABLE, error.to_string()).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+impl Served {
+    fn is_asked(&self, headers: &HeaderMap) -> bool {
+        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        host.is_some_and(|host| self.hosts.iter().any(|own| own == host))
+    }
+}
+
+fn refused() -> Response {
+    (StatusCode::FORBIDDEN, "ask by the address that was printed").into_response()
+}
+
+fn of_type(content: &'static str, body: String) -> Response {
     let headers = [
-        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+        (header::CONTENT_TYPE, content),
         (header::CACHE_CONTROL, "no-store"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ];
-    (headers, served.page.to_string()).into_response()
+    (headers, body).into_response()
 }
 
 #[cfg(test)]

@@ -8,7 +8,6 @@
 //! with what a length claims; 2. what precedes the first damaged segment is read, what follows is not: a replay cannot go on
 //! behind a hole.
 
-mod nesting;
 
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -258,7 +257,7 @@ fn read_events(mut payload: &[u8], events: &mut Vec<Noted>) -> Result<(), &'stat
         let (length, rest) = payload.split_first_chunk::<4>().ok_or(UNREADABLE)?;
         let length = u32::from_le_bytes(*length) as usize;
         let (bytes, rest) = rest.split_at_checked(length).ok_or(UNREADABLE)?;
-        if nesting::nests_too_deep(bytes) {
+        if landfall_storage::nests_too_deep(bytes) {
             return Err("an event nests deeper than any that is recorded");
         }
         let noted: Noted = rmp_serde::from_slice(bytes).map_err(|_| UNREADABLE)?;

@@ -70,6 +70,11 @@ fn to_storage(input: Input) -> Option<StorageMessage> {
             ops: ops.into_iter().map(Into::into).collect(),
             reply: unheard(),
         },
+        Input::Undo(entry, ops) => StorageMessage::Undo {
+            entry,
+            ops: ops.into_iter().map(Into::into).collect(),
+            reply: unheard(),
+        },
         Input::RetryParked(mutation) => StorageMessage::RetryParked {
             mutation,
             reply: unheard(),

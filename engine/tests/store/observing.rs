@@ -154,6 +154,35 @@ async fn a_page_tells_how_many_there_are_in_all() {
 }
 
 #[tokio::test]
+async fn a_query_that_follows_relations_is_run_again_only_for_models_that_it_involves() {
+    let store = in_memory().await;
+    let blog = store
+        .save(Blog::builder().name("S").stars(5).build().unwrap())
+        .await
+        .unwrap();
+    let post = store
+        .save(Post::builder().title("one").blog(&blog).build().unwrap())
+        .await
+        .unwrap();
+    let mut observer = store
+        .observe_query(Post::blog().any(Blog::stars().gt(3)))
+        .await
+        .unwrap();
+    assert_eq!(observer.next().await.unwrap().unwrap().items, [post.clone()]);
+    let account = store.save(crate::account("a", 1)).await.unwrap();
+    store.delete(&account).await.unwrap();
+    assert!(
+        observer.try_next().is_none(),
+        "accounts have nothing to do with it"
+    );
+    store
+        .save(Blog::copy_of(&blog, |blog| blog.stars = Some(1)))
+        .await
+        .unwrap();
+    assert!(observer.next().await.unwrap().unwrap().items.is_empty());
+}
+
+#[tokio::test]
 async fn changes_are_told_by_what_their_record_is_related_to() {
     let store = in_memory().await;
     let starred = store

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use landfall_core::{Change, LogEntry, Opaque, Origin, RecordKey, Seq};
 
+use super::nesting::nests_too_deep;
 use crate::error::StorageError;
 
 const ENVELOPE: u8 = 1;
@@ -87,6 +88,11 @@ pub(crate) fn decode(seq: Seq, bytes: &[u8]) -> Result<LogEntry, StorageError> {
         *bytes[13..].first_chunk().ok_or_else(damaged)?,
     ));
     let payload = &bytes[HEADER_LEN..bytes.len() - CHECK_LEN];
+    if nests_too_deep(payload) {
+        return Err(StorageError::corrupt(format!(
+            "entry {seq} nests deeper than any that is written"
+        )));
+    }
     let change = change(kind, version, payload)
         .map_err(|error| StorageError::corrupt(format!("entry {seq} cannot be read: {error}")))?;
     Ok(LogEntry {
@@ -164,6 +170,14 @@ impl Peek<'_> {
 
     pub(crate) fn is_quarantined(&self) -> bool {
         self.is(kind::QUARANTINED)
+    }
+
+    pub(crate) fn is_write(&self) -> bool {
+        self.is(kind::WRITE)
+    }
+
+    pub(crate) fn is_remote(&self) -> bool {
+        self.is(kind::REMOTE)
     }
 
     fn is(&self, number: u16) -> bool {

@@ -9,7 +9,7 @@ use redb::StorageBackend;
 use super::layout::{self, FileLayout, HEADER_BYTES, Header};
 
 /// Every database begins with it.
-const MAGIC: &[u8] = b"redb\x1A\x0A\xA9\x0D\x0A";
+pub(super) const MAGIC: &[u8] = b"redb\x1A\x0A\xA9\x0D\x0A";
 
 /// The headers lie in the first sectors of file and database, which disks write as a whole.
 const SECTOR: usize = 512;

@@ -13,7 +13,8 @@
 //!
 //! The header keeps its form in every later version, so that an older program can tell a newer file from a damaged one.
 //!
-//! Invariant: the header is on disk only after the file has the length that it speaks of.
+//! Invariants: 1. the header is on disk only after the file has the length that it speaks of; 2. a file is made anew only once
+//! nothing of what it held is left.
 
 use std::io;
 use std::ops::Bound;
@@ -107,7 +108,12 @@ impl FileLayout {
 
     /// Makes a file anew, up to where the database begins.
     pub(super) fn create(self, backend: &dyn StorageBackend) -> io::Result<()> {
-        backend.set_len(0)?;
+        if backend.len()? > 0 {
+            // The beginnings of an earlier attempt are gone before the new ones come: nothing would know the end of the one
+            // behind the beginning of the other for what it is.
+            backend.set_len(0)?;
+            backend.sync_data()?;
+        }
         if self.journal_bytes == 0 {
             return Ok(());
         }

@@ -430,3 +430,46 @@ fn what_a_failed_sync_may_have_lost_is_written_again() {
     assert_eq!(disk.bytes.len().unwrap(), 97);
     assert!(!faults.have_unsynced());
 }
+
+#[test]
+fn only_directories_that_got_a_name_are_synced() {
+    let home = tempfile::tempdir().unwrap();
+    let changed =
+        |directory: &Path| -> Vec<PathBuf> { Names::of(directory).changed().map(Path::to_owned).collect() };
+    let deep = home.path().join("a").join("b");
+    assert_eq!(
+        changed(&deep),
+        [deep.as_path(), &home.path().join("a"), home.path()],
+        "the file's own, the one that was made above it, and the one that this was made in"
+    );
+    assert_eq!(
+        changed(home.path()),
+        [home.path()],
+        "nothing is made above the file"
+    );
+    assert_eq!(
+        changed(Path::new("not-there")),
+        [Path::new("not-there"), Path::new(".")]
+    );
+}
+
+#[test]
+fn a_file_system_that_syncs_no_directories_holds_stores_nevertheless() {
+    for kind in [
+        io::ErrorKind::InvalidInput,
+        io::ErrorKind::Unsupported,
+        io::ErrorKind::PermissionDenied,
+    ] {
+        assert!(cannot_be_synced(&kind.into()), "{kind}");
+    }
+    assert!(!cannot_be_synced(&io::Error::other("the disk fails")));
+    assert!(!cannot_be_synced(&io::ErrorKind::StorageFull.into()));
+    #[cfg(target_os = "linux")]
+    for number in [22, 95] {
+        // `EINVAL` and `EOPNOTSUPP`.
+        assert!(
+            cannot_be_synced(&io::Error::from_raw_os_error(number)),
+            "{number}"
+        );
+    }
+}

@@ -2,18 +2,19 @@
 //!
 //! Owns [`Invariant`] and [`History::first_failure`]. Each rule is kept up to date entry by entry, at the cost of the
 //! one record that the entry changes; so one fold answers what a search in halves would need several for, and finds the
-//! first failure also where the rule holds again later.
+//! first failure also where the rule holds again later. What the records have come to is held encoded (`held.rs`).
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use landfall_core::{
-    BoundPredicate, Change, FieldName, LogEntry, ModelName, Predicate, RecordKey, Row, Seq, Slot, Value,
-    keycode,
+    BoundPredicate, Change, FieldName, LogEntry, ModelName, Predicate, RecordKey, Row, Schema, Seq, Slot,
+    Value, keycode,
 };
 
 use super::History;
-use super::fold::{PastState, Scope, Sieve, model_of};
+use super::fold::{Scope, Sieve, model_of};
+use super::held::Held;
 use crate::codec::entry::{decode, peek};
 use crate::error::StorageError;
 
@@ -61,7 +62,7 @@ impl History {
     /// The first entry, not before `from`, after which one of the invariants does not hold; `None` if all hold throughout.
     ///
     /// The writes of one transaction are taken together: what is put right within it is no failure. Folds the log once
-    /// and holds the records of the models in memory.
+    /// and holds the records of the models in memory, encoded.
     ///
     /// # Errors
     /// [`StorageError::UnknownModel`], [`StorageError::BadQuery`] if an invariant does not fit its model by the schema in
@@ -83,7 +84,7 @@ impl History {
             }
             _ => Scope::All,
         };
-        let mut past = PastState::new(Seq(self.start.0 - 1), schema);
+        let mut held = Held::default();
         let sieve = Sieve::of(&scope);
         // What the base tells is what it came to, one record after another: no moment of its own.
         let from = from.max(self.start);
@@ -104,7 +105,7 @@ impl History {
                 return Ok(ControlFlow::Break(()));
             }
             if wanted {
-                step(&mut past, &mut watched, &entry)?;
+                step(&mut held, &schema, &mut watched, (&entry, bytes))?;
             }
             if seq >= from {
                 let now = watched.iter().find_map(Watched::fault);
@@ -135,30 +136,31 @@ fn group_of(entry: &LogEntry) -> Option<Seq> {
 }
 
 /// Carries out an entry and tells the rules what became of the record that it is about.
-fn step(past: &mut PastState, watched: &mut [Watched<'_>], entry: &LogEntry) -> Result<(), StorageError> {
-    let Some(key) = entry.change.key() else {
-        past.apply(entry)?;
-        if entry.change == Change::Cleared {
-            watched.iter_mut().for_each(Watched::clear);
-        }
+fn step(
+    held: &mut Held,
+    schema: &Schema,
+    watched: &mut [Watched<'_>],
+    (entry, bytes): (&LogEntry, &[u8]),
+) -> Result<(), StorageError> {
+    if entry.change == Change::Cleared {
+        held.clear();
+        watched.iter_mut().for_each(Watched::clear);
+    }
+    let about = |key: &RecordKey| watched.iter().any(|watched| watched.invariant.model == key.model);
+    let Some(key) = entry.change.key().filter(|key| about(key)) else {
         return Ok(());
     };
-    let row = |past: &PastState, watched: &Watched<'_>| {
-        watched.mark(past.state(key).and_then(|state| state.row.as_ref()))
+    let Some(def) = schema.model(&key.model) else {
+        return Ok(());
     };
-    let about = |watched: &Watched<'_>| watched.invariant.model == key.model;
-    let before: Vec<Option<Mark>> = watched
-        .iter()
-        .map(|watched| about(watched).then(|| row(past, watched)))
-        .collect();
-    past.apply(entry)?;
-    for (watched, before) in watched.iter_mut().zip(before) {
-        if let Some(before) = before {
-            let after = row(past, watched);
-            watched.change(key, &before, after);
+    held.change(def, key, (entry, bytes), |before, after| {
+        for watched in watched.iter_mut() {
+            if watched.invariant.model == key.model {
+                let (before, after) = (watched.mark(before), watched.mark(after));
+                watched.change(key, &before, after);
+            }
         }
-    }
-    Ok(())
+    })
 }
 
 /// What a row means to a rule.

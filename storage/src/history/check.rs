@@ -166,7 +166,7 @@ impl History {
     fn compare(&self, snapshot: &crate::Snapshot) -> Result<Verification, StorageError> {
         let mut found = match rebuild::verify(snapshot) {
             Ok(found) => found,
-            Err(StorageError::Corrupt { what }) => Verification {
+            Err(StorageError::Corrupt { what, .. }) => Verification {
                 differences: vec![what],
                 ..Verification::default()
             },

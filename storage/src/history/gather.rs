@@ -2,13 +2,12 @@
 //!
 //! Owns [`History::query`] and [`History::pending`]. The entries of the model are put together by record, still
 //! encoded, and then one record after the other is folded and tested. So what is held in memory is the model's part of
-//! the log and what was found, not a state for every record, which would take about ten times as much.
+//! the log and what was found, not a state for every record, which would take about ten times as much. Both the
+//! reading and the folding are shared between threads.
 //!
-//! Invariant: the result is that of [`PastState::query`](super::PastState::query).
+//! Invariant: the result is that of [`PastState::query`](super::PastState::query), however many threads there are.
 
-use std::hash::{DefaultHasher, Hasher};
 use std::io::Cursor;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use landfall_core::{BoundSort, ModelDef, Mutation, Record, RecordId, RecordKey, RecordState, Schema, Seq};
@@ -17,21 +16,40 @@ use serde::de::IgnoredAny;
 
 use super::History;
 use super::fold::{self, model_of};
+use super::parts::{at_the_same_time, threads};
+use super::probe::Probe;
 use crate::codec::entry::{Peek, decode, model_bytes, peek};
 use crate::error::StorageError;
 use crate::query::Query;
 
-/// Encoded entries of one model.
+/// Bits of a key's check that tell its shard: what belongs together is in one, and each is small enough to be sorted
+/// quickly.
+const SHARD_BITS: u32 = 6;
+
+const SHARDS: usize = 1 << SHARD_BITS;
+
+/// Entries that are worth a further thread: folding them takes a millisecond.
+const FOLDED_MIN: usize = 1_024;
+
+/// Encoded entries, each with those of the same record, from one part of the log.
 #[derive(Default)]
 struct Gathered {
+    shards: Vec<Shard>,
+    /// Whether the store was cleared in this part, so that nothing before it counts.
+    cleared: bool,
+}
+
+#[derive(Default)]
+struct Shard {
     bytes: Vec<u8>,
+    /// In the order of the log.
     pieces: Vec<Piece>,
 }
 
-/// One of them.
+/// One entry.
 struct Piece {
-    /// Of the encoded key, so that sorting seldom has to compare the keys themselves.
-    hash: u64,
+    /// Check of the encoded key, so that the keys themselves are compared only where it is the same.
+    hash: u32,
     seq: Seq,
     /// Where the entry is in `bytes`, and where the key is in the entry.
     at: usize,
@@ -40,76 +58,178 @@ struct Piece {
     key_length: usize,
 }
 
+/// An entry with its bytes.
+#[derive(Clone, Copy)]
+struct Encoded<'g> {
+    piece: &'g Piece,
+    entry: &'g [u8],
+}
+
+impl<'g> Encoded<'g> {
+    fn key(&self) -> &'g [u8] {
+        &self.entry[self.piece.key_at..][..self.piece.key_length]
+    }
+}
+
 impl Gathered {
     fn take(&mut self, seq: Seq, bytes: &[u8], peek: &Peek<'_>) -> Result<(), StorageError> {
         let (key_at, key_length) =
             key_in(peek).ok_or_else(|| StorageError::corrupt(format!("entry {seq} names no record")))?;
-        let mut hasher = DefaultHasher::new();
-        hasher.write(&bytes[key_at..key_at + key_length]);
-        self.pieces.push(Piece {
-            hash: hasher.finish(),
+        let hash = crc32fast::hash(&bytes[key_at..key_at + key_length]);
+        if self.shards.is_empty() {
+            self.shards.resize_with(SHARDS, Shard::default);
+        }
+        let shard = &mut self.shards[(hash >> (u32::BITS - SHARD_BITS)) as usize];
+        shard.pieces.push(Piece {
+            hash,
             seq,
-            at: self.bytes.len(),
+            at: shard.bytes.len(),
             length: bytes.len(),
             key_at,
             key_length,
         });
-        self.bytes.extend_from_slice(bytes);
+        shard.bytes.extend_from_slice(bytes);
         Ok(())
     }
 
-    fn key(&self, piece: &Piece) -> &[u8] {
-        &self.bytes[piece.at + piece.key_at..][..piece.key_length]
-    }
-
-    fn entry(&self, piece: &Piece) -> &[u8] {
-        &self.bytes[piece.at..][..piece.length]
-    }
-
-    /// Puts the pieces of each record together, in order.
-    fn sort(&mut self) {
-        let mut pieces = std::mem::take(&mut self.pieces);
-        pieces.sort_unstable_by(|a, b| {
-            let by_hash = a.hash.cmp(&b.hash);
-            by_hash
-                .then_with(|| self.key(a).cmp(self.key(b)))
-                .then(a.seq.cmp(&b.seq))
-        });
-        self.pieces = pieces;
-    }
-
-    /// Folds one record after the other, and hands each over; those of models that the schema has not are passed over.
-    fn fold_each(
-        mut self,
-        schema: &Schema,
-        mut each: impl FnMut(RecordKey, &Arc<ModelDef>, RecordState),
-    ) -> Result<(), StorageError> {
-        self.sort();
-        let of_one = |a: &Piece, b: &Piece| a.hash == b.hash && self.key(a) == self.key(b);
-        for pieces in self.pieces.chunk_by(of_one) {
-            let mut state = RecordState::default();
-            let mut last = None;
-            for piece in pieces {
-                let entry = decode(piece.seq, self.entry(piece))?;
-                let key = entry.change.key();
-                let Some((key, def)) = key.and_then(|key| Some((key, schema.model(&key.model)?))) else {
-                    break;
-                };
-                state.apply(def, entry.seq, &entry.change)?;
-                last = Some((key.clone(), def));
-            }
-            if let Some((key, def)) = last {
-                each(key, def, state);
-            }
-        }
-        Ok(())
+    fn clear(&mut self) {
+        *self = Self {
+            cleared: true,
+            ..Self::default()
+        };
     }
 }
+
+/// The entries of a shard from all parts: those of each record next to each other, in order.
+fn sorted(parts: &[Gathered], shard: usize) -> Vec<Encoded<'_>> {
+    let of_parts = parts.iter().filter_map(|part| part.shards.get(shard));
+    let mut all: Vec<Encoded<'_>> = of_parts
+        .flat_map(|shard| {
+            shard.pieces.iter().map(|piece| Encoded {
+                piece,
+                entry: &shard.bytes[piece.at..][..piece.length],
+            })
+        })
+        .collect();
+    // Both sorts keep the order of the log where what they compare is the same.
+    all.sort_by_key(|encoded| encoded.piece.hash);
+    for alike in all.chunk_by_mut(|a, b| a.piece.hash == b.piece.hash) {
+        if alike.windows(2).any(|pair| pair[0].key() != pair[1].key()) {
+            alike.sort_by_key(Encoded::key);
+        }
+    }
+    all
+}
+
+/// The entries of one record.
+struct OfRecord<'g>(&'g [Encoded<'g>]);
+
+impl OfRecord<'_> {
+    /// Whether what the record came to cannot match.
+    fn is_ruled_out_by(&self, probe: &mut Probe<'_>) -> bool {
+        match self.0 {
+            [only] => probe.rules_out(only.entry, only.piece.key_length),
+            _ => false,
+        }
+    }
+
+    /// What the record came to; `None` if the schema does not have its model.
+    fn fold<'s>(
+        &self,
+        schema: &'s Schema,
+    ) -> Result<Option<(RecordKey, &'s Arc<ModelDef>, RecordState)>, StorageError> {
+        let mut state = RecordState::default();
+        let mut last = None;
+        for encoded in self.0 {
+            let entry = decode(encoded.piece.seq, encoded.entry)?;
+            let key = entry.change.key();
+            let Some((key, def)) = key.and_then(|key| Some((key, schema.model(&key.model)?))) else {
+                return Ok(None);
+            };
+            state.apply(def, entry.seq, &entry.change)?;
+            last = Some((key.clone(), def));
+        }
+        Ok(last.map(|(key, def)| (key, def, state)))
+    }
+}
+
+/// Hands over one record after the other to each thread's own state; the states are in no order that means anything, but
+/// are always the same.
+fn each_record<T: Send>(
+    parts: &[Gathered],
+    threads: usize,
+    new: impl Fn() -> T + Sync,
+    each: impl Fn(&mut T, &OfRecord<'_>) -> Result<(), StorageError> + Sync,
+) -> Result<Vec<T>, StorageError> {
+    let shards: Vec<usize> = (0..SHARDS).collect();
+    let of_threads: Vec<&[usize]> = shards.chunks(SHARDS.div_ceil(threads)).collect();
+    let done = at_the_same_time(&of_threads, |shards| {
+        let mut state = new();
+        for shard in *shards {
+            for record in sorted(parts, *shard).chunk_by(|a, b| a.key() == b.key()) {
+                each(&mut state, &OfRecord(record))?;
+            }
+        }
+        Ok(state)
+    });
+    done.into_iter().collect()
+}
+
+/// How many threads are to fold what was gathered: a few entries are folded sooner than a thread is started.
+fn folding(parts: &[Gathered]) -> usize {
+    let shards = parts.iter().flat_map(|part| &part.shards);
+    let held: usize = shards.map(|shard| shard.pieces.len()).sum();
+    threads().min(1 + held / FOLDED_MIN)
+}
+
+/// The records among what was gathered that a query asks for.
+fn found_in(
+    parts: &[Gathered],
+    threads: usize,
+    schema: &Schema,
+    query: &Query,
+) -> Result<Vec<Record>, StorageError> {
+    let def = model_of(schema, &query.model)?;
+    let predicate = query.predicate.bind(def)?;
+    let sort = BoundSort::bind(&query.sort, def)?;
+    let found = each_record(
+        parts,
+        threads,
+        || (Probe::new(&predicate, def), Vec::new()),
+        |(probe, found), of_record| {
+            if probe
+                .as_mut()
+                .is_some_and(|probe| of_record.is_ruled_out_by(probe))
+            {
+                return Ok(());
+            }
+            if let Some((key, def, state)) = of_record.fold(schema)?
+                && state.row.as_ref().is_some_and(|row| predicate.matches(row))
+                && let Some(record) = fold::record(def, &state)
+            {
+                found.push((key.id, record));
+            }
+            Ok(())
+        },
+    )?;
+    let mut found: Vec<(RecordId, Record)> = found.into_iter().flat_map(|(_, found)| found).collect();
+    found.sort_by(|(a, _), (b, _)| a.cmp(b));
+    if !sort.is_empty() {
+        found.sort_by(|(_, a), (_, b)| sort.compare(a.values(), b.values()));
+    }
+    let limit = query.page.limit.unwrap_or(usize::MAX);
+    let page = found.into_iter().skip(query.page.offset()).take(limit);
+    Ok(page.map(|(_, record)| record).collect())
+}
+
+/// Lists that lie in each other in an encoded key, one more than there are: the key, and the parts of its identifier.
+const KEY_NESTING_MAX: usize = 4;
 
 /// Where the encoded key is in an entry that changes a record, and how long it is.
 fn key_in(peek: &Peek<'_>) -> Option<(usize, usize)> {
     let (at, from) = peek.key_from()?;
     let mut deserializer = rmp_serde::Deserializer::new(Cursor::new(from));
+    deserializer.set_max_depth(KEY_NESTING_MAX);
     IgnoredAny::deserialize(&mut deserializer).ok()?;
     let length = usize::try_from(deserializer.get_ref().position()).ok()?;
     Some((at, length))
@@ -118,31 +238,14 @@ fn key_in(peek: &Peek<'_>) -> Option<(usize, usize)> {
 impl History {
     /// The records that a query would have found after an entry.
     ///
-    /// Reads the log up to the entry and decodes what is about the model: about two microseconds an entry. Holds these
-    /// entries in memory, encoded, and the records that are found.
+    /// Reads the log up to the entry on as many threads as the machine has cores, eight at most. Holds what is about the
+    /// model in memory, encoded, and the records that are found.
     ///
     /// # Errors
     /// [`StorageError::UnknownModel`], [`StorageError::BadQuery`]; as [`History::as_of`].
     pub fn query(&self, seq: Seq, query: &Query) -> Result<Vec<Record>, StorageError> {
-        let (gathered, schema) = self.gather(seq, Some(&query.model))?;
-        let def = model_of(&schema, &query.model)?;
-        let predicate = query.predicate.bind(def)?;
-        let sort = BoundSort::bind(&query.sort, def)?;
-        let mut found: Vec<(RecordId, Record)> = Vec::new();
-        gathered.fold_each(&schema, |key, def, state| {
-            if state.row.as_ref().is_some_and(|row| predicate.matches(row))
-                && let Some(record) = fold::record(def, &state)
-            {
-                found.push((key.id, record));
-            }
-        })?;
-        found.sort_by(|(a, _), (b, _)| a.cmp(b));
-        if !sort.is_empty() {
-            found.sort_by(|(_, a), (_, b)| sort.compare(a.values(), b.values()));
-        }
-        let limit = query.page.limit.unwrap_or(usize::MAX);
-        let page = found.into_iter().skip(query.page.offset()).take(limit);
-        Ok(page.map(|(_, record)| record).collect())
+        let (parts, schema) = self.gather(seq, Some(&query.model))?;
+        found_in(&parts, folding(&parts), &schema, query)
     }
 
     /// The changes that waited for the server after an entry, oldest first.
@@ -152,27 +255,97 @@ impl History {
     /// # Errors
     /// As [`History::as_of`].
     pub fn pending(&self, seq: Seq) -> Result<Vec<Mutation>, StorageError> {
-        let (gathered, schema) = self.gather(seq, None)?;
-        let mut pending = Vec::new();
-        gathered.fold_each(&schema, |_, _, state| pending.extend(state.pending))?;
+        let (parts, schema) = self.gather(seq, None)?;
+        let pending = each_record(&parts, folding(&parts), Vec::new, |pending, of_record| {
+            if let Some((_, _, state)) = of_record.fold(&schema)? {
+                pending.extend(state.pending);
+            }
+            Ok(())
+        })?;
+        let mut pending: Vec<Mutation> = pending.into_iter().flatten().collect();
         pending.sort_by_key(|mutation: &Mutation| mutation.seq);
         Ok(pending)
     }
 
     /// The entries about the records of one model, or of all, and the schema in force after the last.
-    fn gather(&self, seq: Seq, model: Option<&str>) -> Result<(Gathered, Arc<Schema>), StorageError> {
+    fn gather(&self, seq: Seq, model: Option<&str>) -> Result<(Vec<Gathered>, Arc<Schema>), StorageError> {
         self.within_or_before_all(seq)?;
+        self.gather_from(&self.parts_to(seq), model)
+    }
+
+    fn gather_from(
+        &self,
+        ranges: &[(Seq, Seq)],
+        model: Option<&str>,
+    ) -> Result<(Vec<Gathered>, Arc<Schema>), StorageError> {
         let model = model.map(model_bytes);
-        let mut gathered = Gathered::default();
-        let schema = self.scan_with_schema(seq, &mut |at, bytes| {
+        let (mut parts, schema) = self.scan_ranges(ranges, &|gathered: &mut Gathered, at, bytes| {
             let peek = peek(bytes).ok_or_else(|| StorageError::corrupt(format!("entry {at} is no entry")))?;
             if peek.is_cleared() {
-                gathered = Gathered::default();
+                gathered.clear();
             } else if peek.is_of_record() && model.as_ref().is_none_or(|model| peek.is_of_model(model)) {
                 gathered.take(at, bytes, &peek)?;
             }
-            Ok(ControlFlow::Continue(()))
+            Ok(())
         })?;
-        Ok((gathered, schema))
+        if let Some(newest_clear) = parts.iter().rposition(|part| part.cleared) {
+            parts.drain(..newest_clear);
+        }
+        Ok((parts, schema))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use landfall_core::{Change, Op, Origin, Predicate};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::history::Scope;
+    use crate::history::tests::{deeds, history, perform, random_store};
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn neither_parts_nor_threads_show_in_what_is_found(
+            deeds in deeds(50),
+            cleared in any::<bool>(),
+            more in deeds(20),
+            cuts in proptest::collection::btree_set(2..60_u64, 0..4),
+            threads in 1..5_usize,
+        ) {
+            let mut store = random_store(&deeds);
+            if cleared {
+                store.write(5, |txn| txn.append(Origin::App, None, Change::Cleared)).unwrap();
+            }
+            for deed in &more {
+                perform(&mut store, deed);
+            }
+            let history = history(&store);
+            let (first, last) = history.bounds();
+            let mut ranges = Vec::new();
+            let mut from = first;
+            for cut in cuts.into_iter().map(Seq).filter(|cut| *cut > first && *cut <= last) {
+                ranges.push((from, Seq(cut.0 - 1)));
+                from = cut;
+            }
+            ranges.push((from, last));
+            let (parts, schema) = history.gather_from(&ranges, Some("Post")).unwrap();
+            let past = history.as_of(last, &Scope::Model("Post".into())).unwrap();
+            let predicates = [
+                Predicate::All,
+                Predicate::field("rating", Op::Ge(3.into())),
+                Predicate::Not(Box::new(Predicate::field("rating", Op::Eq(2.into())))),
+                Predicate::field("title", Op::BeginsWith("t1".into()))
+                    .or(Predicate::field("title", Op::BeginsWith("r".into()))),
+                Predicate::field("rating", Op::Eq(landfall_core::Value::Null)),
+            ];
+            for predicate in predicates {
+                let query = Query { predicate, ..Query::all("Post") };
+                prop_assert_eq!(found_in(&parts, threads, &schema, &query).unwrap(), past.query(&query).unwrap());
+                prop_assert_eq!(history.query(last, &query).unwrap(), past.query(&query).unwrap());
+            }
+        }
     }
 }

@@ -109,7 +109,7 @@ fn of_file(error: StorageError, file: &Path) -> StorageError {
         StorageError::Foreign { .. } => StorageError::Foreign {
             path: file.to_owned(),
         },
-        other => other,
+        other => other.in_file(Some(file)),
     }
 }
 

@@ -166,7 +166,17 @@ fn origin_of(step: &Step, field: Option<&str>, def: &ModelDef) -> String {
         Some(value) => format!(" It was {} before.", show(value)),
         None => String::new(),
     };
-    match &step.entry.change {
+    match (&step.entry.change, step.entry.cause) {
+        (Change::Write(_), Some(undone)) => {
+            format!("It comes from this store: the app took {undone} back in {seq}.{was}")
+        }
+        (change, _) => origin_of_change(step, change, field, &was, def),
+    }
+}
+
+fn origin_of_change(step: &Step, change: &Change, field: Option<&str>, was: &str, def: &ModelDef) -> String {
+    let seq = step.entry.seq;
+    match change {
         Change::Write(_) => format!("It comes from this store: the app wrote it in {seq}.{was}"),
         Change::Conflict(conflict) => match &conflict.decision {
             Decision::AcceptRemote => format!(
@@ -282,20 +292,26 @@ fn sentence(step: &Step, def: &ModelDef) -> String {
 }
 
 fn told_write(step: &Step, write: &Write) -> String {
+    // Only what takes something back has a cause among the app's writes.
+    let undo = step
+        .entry
+        .cause
+        .map_or_else(String::new, |undone| format!("To take {undone} back, "));
+    let the_app = if undo.is_empty() { "The app" } else { "the app" };
     let did = match write.kind {
-        MutationKind::Create => format!("The app created the record{}", with(&write.patch)),
+        MutationKind::Create => format!("{the_app} created the record{}", with(&write.patch)),
         MutationKind::Update => {
             let changed = list(&step.changed);
             if changed.is_empty() {
                 format!(
-                    "The app wrote {}, which changed nothing that it sees",
+                    "{the_app} wrote {}, which changed nothing that it sees",
                     fields(&write.patch)
                 )
             } else {
-                format!("The app changed {changed}")
+                format!("{the_app} changed {changed}")
             }
         }
-        MutationKind::Delete => "The app deleted the record".to_owned(),
+        MutationKind::Delete => format!("{the_app} deleted the record"),
     };
     let on = write
         .base_version
@@ -313,10 +329,10 @@ fn told_write(step: &Step, write: &Write) -> String {
         None => "; as the server had never seen the record, nothing is left to send".to_owned(),
     };
     let condition = match write.condition {
-        Some(_) => ", if the server finds a condition to hold",
-        None => "",
+        Some(_) if write.queued => ", if the server finds a condition to hold",
+        _ => "",
     };
-    format!("{did}{on}{then}{condition}.")
+    format!("{undo}{did}{on}{then}{condition}.")
 }
 
 fn told_acknowledgement(step: &Step, ack: &Acknowledged) -> String {

@@ -228,48 +228,50 @@ impl Snapshot {
         group_by: Option<&FieldName>,
         measures: &[Measure],
     ) -> Result<Vec<Group>, StorageError> {
-        let model = self.catalog().model(model)?;
-        let predicate = self.resolve(model, predicate)?;
-        let slots = measures
-            .iter()
-            .map(|measure| measure.bind(&model.def))
-            .collect::<Result<Vec<_>, _>>()?;
-        let group_by = match group_by {
-            Some(field) => {
-                let slot = bound(&model.def, field)?;
-                Kind::of(&model.def, slot).ok_or_else(|| bad(&model.def, slot, "group by"))?;
-                Some(slot)
-            }
-            None => None,
-        };
-        let fresh = || measures.iter().map(Folding::new).collect::<Vec<_>>();
-        let mut groups = std::collections::BTreeMap::new();
-        if group_by.is_none() {
-            groups.insert(Key(Value::Null), fresh());
-        }
-        let way = Way::choose(model, &predicate);
-        self.each_row(model, &way, &predicate, |_, row| {
-            let key = Key(group_by.map_or(Value::Null, |slot| row.value_at(slot).to_value()));
-            let full = groups.len() >= GROUPS_MAX;
-            let folding = match groups.entry(key) {
-                std::collections::btree_map::Entry::Occupied(found) => found.into_mut(),
-                std::collections::btree_map::Entry::Vacant(_) if full => {
-                    return Err(StorageError::TooManyGroups { max: GROUPS_MAX });
+        self.said(|| {
+            let model = self.catalog().model(model)?;
+            let predicate = self.resolve(model, predicate)?;
+            let slots = measures
+                .iter()
+                .map(|measure| measure.bind(&model.def))
+                .collect::<Result<Vec<_>, _>>()?;
+            let group_by = match group_by {
+                Some(field) => {
+                    let slot = bound(&model.def, field)?;
+                    Kind::of(&model.def, slot).ok_or_else(|| bad(&model.def, slot, "group by"))?;
+                    Some(slot)
                 }
-                std::collections::btree_map::Entry::Vacant(place) => place.insert(fresh()),
+                None => None,
             };
-            for (folding, slot) in folding.iter_mut().zip(&slots) {
-                folding.take(&slot.map_or(ValueRef::Null, |slot| row.value_at(slot)));
+            let fresh = || measures.iter().map(Folding::new).collect::<Vec<_>>();
+            let mut groups = std::collections::BTreeMap::new();
+            if group_by.is_none() {
+                groups.insert(Key(Value::Null), fresh());
             }
-            Ok(true)
-        })?;
-        Ok(groups
-            .into_iter()
-            .map(|(Key(key), folding)| Group {
-                key,
-                values: folding.into_iter().map(Folding::result).collect(),
-            })
-            .collect())
+            let way = Way::choose(model, &predicate);
+            self.each_row(model, &way, &predicate, |_, row| {
+                let key = Key(group_by.map_or(Value::Null, |slot| row.value_at(slot).to_value()));
+                let full = groups.len() >= GROUPS_MAX;
+                let folding = match groups.entry(key) {
+                    std::collections::btree_map::Entry::Occupied(found) => found.into_mut(),
+                    std::collections::btree_map::Entry::Vacant(_) if full => {
+                        return Err(StorageError::TooManyGroups { max: GROUPS_MAX });
+                    }
+                    std::collections::btree_map::Entry::Vacant(place) => place.insert(fresh()),
+                };
+                for (folding, slot) in folding.iter_mut().zip(&slots) {
+                    folding.take(&slot.map_or(ValueRef::Null, |slot| row.value_at(slot)));
+                }
+                Ok(true)
+            })?;
+            Ok(groups
+                .into_iter()
+                .map(|(Key(key), folding)| Group {
+                    key,
+                    values: folding.into_iter().map(Folding::result).collect(),
+                })
+                .collect())
+        })
     }
 
     /// Whether there is a record that satisfies a predicate; stops at the first.
@@ -277,14 +279,16 @@ impl Snapshot {
     /// # Errors
     /// As [`Snapshot::query`].
     pub fn exists(&self, model: &str, predicate: &Predicate) -> Result<bool, StorageError> {
-        let model = self.catalog().model(model)?;
-        let predicate: BoundPredicate = self.resolve(model, predicate)?;
-        let mut found = false;
-        self.each_row(model, &Way::choose(model, &predicate), &predicate, |_, _| {
-            found = true;
-            Ok(false)
-        })?;
-        Ok(found)
+        self.said(|| {
+            let model = self.catalog().model(model)?;
+            let predicate: BoundPredicate = self.resolve(model, predicate)?;
+            let mut found = false;
+            self.each_row(model, &Way::choose(model, &predicate), &predicate, |_, _| {
+                found = true;
+                Ok(false)
+            })?;
+            Ok(found)
+        })
     }
 }
 

@@ -20,7 +20,7 @@ use landfall_core::{
 
 use super::relation::{Followed, Resolver, SortPath, leads_away, sort_paths};
 use super::seek::Way;
-use super::{Query, Snapshot};
+use super::{Query, Snapshot, wanted_of};
 use crate::catalog::ModelEntry;
 use crate::codec::head::HeadRef;
 use crate::codec::row::EncodedRow;
@@ -137,44 +137,65 @@ impl Snapshot {
     /// [`StorageError::BadCursor`] if the cursor is of another query, or the query has no limit or asks for a numbered
     /// page; otherwise as [`Snapshot::query`].
     pub fn page_after(&self, query: &Query, after: Option<&Cursor>) -> Result<RecordPage, StorageError> {
-        let size = match query.page.limit {
-            Some(size) if size > 0 && query.page.page == 0 => size,
-            _ => {
+        self.said(|| {
+            let size = match query.page.limit {
+                Some(size) if size > 0 && query.page.page == 0 => size,
+                _ => {
+                    return Err(StorageError::BadCursor {
+                        reason: "pages by cursor need a limit above 0 and no page number",
+                    });
+                }
+            };
+            if after.is_some_and(|cursor| cursor.query != query.fingerprint()) {
                 return Err(StorageError::BadCursor {
-                    reason: "pages by cursor need a limit above 0 and no page number",
+                    reason: "it belongs to another query; ask for the first page of this one",
                 });
             }
-        };
-        if after.is_some_and(|cursor| cursor.query != query.fingerprint()) {
-            return Err(StorageError::BadCursor {
-                reason: "it belongs to another query; ask for the first page of this one",
-            });
-        }
-        let model = self.catalog().model(&query.model)?;
-        let mut places = self.places(model, query, after, size.saturating_add(1))?;
-        let next = (places.len() > size).then(|| {
-            places.truncate(size);
-            let last = &places[size - 1];
-            Cursor {
-                query: query.fingerprint(),
-                values: last.values.iter().map(|(value, _)| value.clone()).collect(),
-                id: last.key[model_prefix(&model.def.name).len()..].to_vec(),
+            let model = self.catalog().model(&query.model)?;
+            let predicate = self.resolve(model, &query.predicate)?;
+            let paths = sort_paths(self, model, &query.sort)?;
+            if after.is_some_and(|cursor| cursor.values.len() != paths.len()) {
+                return Err(StorageError::BadCursor {
+                    reason: "it was altered",
+                });
             }
-        });
-        let records = self.records_at(model, &places)?;
-        Ok(RecordPage { records, next })
+            let after = after.map(|cursor| Place::of_cursor(cursor, model, &paths));
+            let way = Way::choose(model, &predicate);
+            let wanted = size.saturating_add(1);
+            let mut places = self.places(model, (&way, &predicate), &paths, after.as_ref(), wanted)?;
+            let next = (places.len() > size).then(|| {
+                places.truncate(size);
+                let last = &places[size - 1];
+                Cursor {
+                    query: query.fingerprint(),
+                    values: last.values.iter().map(|(value, _)| value.clone()).collect(),
+                    id: last.key[model_prefix(&model.def.name).len()..].to_vec(),
+                }
+            });
+            let records = self.records_at(model, &places)?;
+            Ok(RecordPage { records, next })
+        })
     }
 
     /// A query that follows relations.
     pub(super) fn query_following(&self, query: &Query) -> Result<Vec<Record>, StorageError> {
         let model = self.catalog().model(&query.model)?;
-        let offset = query.page.offset();
-        let wanted = query
-            .page
-            .limit
-            .map_or(usize::MAX, |limit| offset.saturating_add(limit));
-        let places = self.places(model, query, None, wanted)?;
-        self.records_at(model, places.get(offset..).unwrap_or_default())
+        let predicate = self.resolve(model, &query.predicate)?;
+        let way = Way::choose(model, &predicate);
+        self.query_by_seeks(model, query, &way, &predicate)
+    }
+
+    /// A query of which is known already how its records are found.
+    pub(super) fn query_by_seeks(
+        &self,
+        model: &ModelEntry,
+        query: &Query,
+        way: &Way,
+        predicate: &BoundPredicate,
+    ) -> Result<Vec<Record>, StorageError> {
+        let paths = sort_paths(self, model, &query.sort)?;
+        let places = self.places(model, (way, predicate), &paths, None, wanted_of(query))?;
+        self.records_at(model, places.get(query.page.offset()..).unwrap_or_default())
     }
 
     /// How a query is carried out. What is at the other ends of relations is looked up for it.
@@ -182,19 +203,21 @@ impl Snapshot {
     /// # Errors
     /// As [`Snapshot::query`].
     pub fn explanation(&self, query: &Query) -> Result<Explanation, StorageError> {
-        let model = self.catalog().model(&query.model)?;
-        let mut resolver = Resolver {
-            snapshot: self,
-            followed: Vec::new(),
-        };
-        let predicate = resolver.resolve(&model.def, &query.predicate)?;
-        sort_paths(self, model, &query.sort)?;
-        let way = Way::choose(model, &predicate);
-        Ok(Explanation {
-            relations: resolver.followed,
-            plan: way.to_string(),
-            scans: way.is_scan(),
-            sorts: !query.sort.is_empty() || !way.is_in_key_order(),
+        self.said(|| {
+            let model = self.catalog().model(&query.model)?;
+            let mut resolver = Resolver {
+                snapshot: self,
+                followed: Vec::new(),
+            };
+            let predicate = resolver.resolve(&model.def, &query.predicate)?;
+            sort_paths(self, model, &query.sort)?;
+            let way = Way::choose(model, &predicate);
+            Ok(Explanation {
+                relations: resolver.followed,
+                plan: way.to_string(),
+                scans: way.is_scan(),
+                sorts: !query.sort.is_empty() || !way.is_in_key_order(),
+            })
         })
     }
 
@@ -211,37 +234,29 @@ impl Snapshot {
         .resolve(&model.def, predicate)
     }
 
-    /// The first `wanted` places after a cursor, in order.
+    /// The first `wanted` places after another, in order.
     fn places(
         &self,
         model: &ModelEntry,
-        query: &Query,
-        after: Option<&Cursor>,
+        (way, predicate): (&Way, &BoundPredicate),
+        paths: &[SortPath<'_>],
+        after: Option<&Place>,
         wanted: usize,
     ) -> Result<Vec<Place>, StorageError> {
-        let predicate = self.resolve(model, &query.predicate)?;
-        let paths = sort_paths(self, model, &query.sort)?;
-        if after.is_some_and(|cursor| cursor.values.len() != paths.len()) {
-            return Err(StorageError::BadCursor {
-                reason: "it was altered",
-            });
-        }
         if wanted == 0 {
             return Ok(Vec::new());
         }
-        let after = after.map(|cursor| Place::of_cursor(cursor, model, &paths));
-        let way = Way::choose(model, &predicate);
         if paths.is_empty() && way.is_scan() {
-            return self.scan_after(model, &predicate, after.as_ref(), wanted);
+            return self.scan_after(model, predicate, after, wanted);
         }
         let mut keys = SortValues::default();
         let mut heap: BinaryHeap<Place> = BinaryHeap::new();
-        self.each_row(model, &way, &predicate, |key, row| {
+        self.each_row(model, way, predicate, |key, row| {
             let place = Place {
-                values: keys.of(self, &paths, row)?,
+                values: keys.of(self, paths, row)?,
                 key: key.to_vec(),
             };
-            if after.as_ref().is_none_or(|after| place > *after)
+            if after.is_none_or(|after| place > *after)
                 && (heap.len() < wanted || heap.peek().is_some_and(|worst| place < *worst))
             {
                 if heap.len() >= wanted {

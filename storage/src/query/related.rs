@@ -26,28 +26,30 @@ impl Snapshot {
         records: &[Record],
         predicate: &Predicate,
     ) -> Result<Vec<Vec<Record>>, StorageError> {
-        let model = self.catalog().model(model)?;
-        let hop = hop(self, &model.def, relation)?;
-        let other = &hop.other.def;
-        let near = |record: &Record| identifier_at(&hop.near, record.values());
-        let wanted: BTreeSet<RecordId> = records.iter().filter_map(near).collect();
-        let bound = self.resolve(hop.other, predicate)?;
-        let mut found: BTreeMap<RecordId, Vec<Record>> = BTreeMap::new();
-        if hop.far.is_empty() {
-            for id in wanted {
-                let record = self.record_at(hop.other, &record_key_of(&other.name, &id))?;
-                if let Some(record) = record.filter(|record| bound.matches(record.values())) {
-                    found.insert(id, vec![record]);
+        self.said(|| {
+            let model = self.catalog().model(model)?;
+            let hop = hop(self, &model.def, relation)?;
+            let other = &hop.other.def;
+            let near = |record: &Record| identifier_at(&hop.near, record.values());
+            let wanted: BTreeSet<RecordId> = records.iter().filter_map(near).collect();
+            let bound = self.resolve(hop.other, predicate)?;
+            let mut found: BTreeMap<RecordId, Vec<Record>> = BTreeMap::new();
+            if hop.far.is_empty() {
+                for id in wanted {
+                    let record = self.record_at(hop.other, &record_key_of(&other.name, &id))?;
+                    if let Some(record) = record.filter(|record| bound.matches(record.values())) {
+                        found.insert(id, vec![record]);
+                    }
                 }
+            } else {
+                found = self.referring_to(hop.other, &hop.far, wanted, bound)?;
             }
-        } else {
-            found = self.referring_to(hop.other, &hop.far, wanted, bound)?;
-        }
-        let at = |record: &Record| near(record).and_then(|id| found.get(&id).cloned());
-        Ok(records
-            .iter()
-            .map(|record| at(record).unwrap_or_default())
-            .collect())
+            let at = |record: &Record| near(record).and_then(|id| found.get(&id).cloned());
+            Ok(records
+                .iter()
+                .map(|record| at(record).unwrap_or_default())
+                .collect())
+        })
     }
 
     /// Records whose fields hold one of the identifiers, by identifier.

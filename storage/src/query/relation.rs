@@ -263,12 +263,14 @@ impl Snapshot {
         predicate: &Predicate,
         records: &[landfall_core::Record],
     ) -> Result<Vec<bool>, StorageError> {
-        let model = self.catalog().model(model)?;
-        let predicate = self.resolve(model, predicate)?;
-        Ok(records
-            .iter()
-            .map(|record| predicate.matches(record.values()))
-            .collect())
+        self.said(|| {
+            let model = self.catalog().model(model)?;
+            let predicate = self.resolve(model, predicate)?;
+            Ok(records
+                .iter()
+                .map(|record| predicate.matches(record.values()))
+                .collect())
+        })
     }
 
     fn note_models(

@@ -67,11 +67,6 @@ impl fmt::Display for Way {
     }
 }
 
-/// Whether seeks find the records of a predicate that would be scanned for otherwise.
-pub(super) fn would_help(model: &ModelEntry, predicate: &BoundPredicate) -> bool {
-    seeks(model, predicate).is_some()
-}
-
 /// A plan for each of the values that the first suitable condition allows; `None` if no condition is suitable.
 fn seeks(model: &ModelEntry, predicate: &BoundPredicate) -> Option<Way> {
     match predicate {

@@ -498,6 +498,127 @@ fn parts_of_the_log_can_be_read_even_where_there_are_none() {
     assert_eq!(seqs((Included(9), Unbounded), 10), [] as [u64; 0]);
 }
 
+/// A disk whose file cannot grow beyond a length.
+#[derive(Clone, Debug)]
+struct Tight {
+    bytes: Arc<crate::InMemoryBackend>,
+    longest: Arc<AtomicU64>,
+}
+
+impl Tight {
+    fn new() -> Self {
+        Self {
+            bytes: Arc::default(),
+            longest: Arc::new(AtomicU64::new(u64::MAX)),
+        }
+    }
+
+    fn disk(&self) -> Disk {
+        let disk = self.clone();
+        Disk::Custom(Arc::new(move || Ok(Box::new(disk.clone()))))
+    }
+
+    fn holds(&self, end: u64) -> std::io::Result<()> {
+        if end > self.longest.load(Ordering::SeqCst) {
+            return Err(std::io::ErrorKind::StorageFull.into());
+        }
+        Ok(())
+    }
+}
+
+impl crate::StorageBackend for Tight {
+    fn len(&self) -> std::io::Result<u64> {
+        self.bytes.len()
+    }
+    fn read(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
+        crate::StorageBackend::read(&*self.bytes, offset, out)
+    }
+    fn set_len(&self, len: u64) -> std::io::Result<()> {
+        self.holds(len)?;
+        self.bytes.set_len(len)
+    }
+    fn sync_data(&self) -> std::io::Result<()> {
+        Ok(())
+    }
+    fn write(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
+        self.holds(offset + data.len() as u64)?;
+        crate::StorageBackend::write(&*self.bytes, offset, data)
+    }
+}
+
+#[test]
+fn a_store_with_something_to_settle_opens_on_a_full_disk_and_can_be_read() {
+    let disk = Tight::new();
+    let mut store = Store::open(options(disk.disk())).unwrap();
+    let created = save(&mut store, "Post", "id=sent title=on-its-way").seq;
+    append(&mut store, sent(&post("sent"), created)).unwrap();
+    for number in 0..50 {
+        save(
+            &mut store,
+            "Post",
+            &format!("id=p{number} title={}", "x".repeat(3_000)),
+        );
+    }
+    let before = everything(&store);
+    drop(store);
+
+    // Not even what is there already can be written over, as on a file system that copies what it changes.
+    disk.longest.store(0, Ordering::SeqCst);
+    let mut store = Store::open(options(disk.disk())).expect("it can be read");
+    assert_eq!(
+        everything(&store),
+        before,
+        "nothing that was acknowledged is missing"
+    );
+    assert!(
+        stages(&store).contains(&(created, Stage::InFlight)),
+        "it is settled when there is room"
+    );
+    for _ in 0..2 {
+        let refused = store.write(5, |txn| put(txn, "Post", "id=late title=t"));
+        assert!(matches!(refused, Err(StorageError::Full)), "{refused:?}");
+        assert_eq!(everything(&store), before);
+    }
+    disk.longest.store(u64::MAX, Ordering::SeqCst);
+    save(&mut store, "Post", "id=late title=t");
+    assert_sound(&store);
+    drop(store);
+    let store = Store::open(options(disk.disk())).unwrap();
+    assert!(
+        stages(&store).iter().all(|(_, stage)| *stage != Stage::InFlight),
+        "it is settled"
+    );
+    assert_eq!(all(&snapshot(&store), "Post").len(), 52);
+    assert_sound(&store);
+}
+
+#[test]
+fn a_new_schema_is_not_taken_on_without_room_and_no_store_is_made() {
+    let disk = Tight::new();
+    disk.longest.store(100_000, Ordering::SeqCst);
+    let refused = Store::open(options(disk.disk()));
+    assert!(matches!(refused, Err(StorageError::Full)), "{refused:?}");
+}
+
+#[test]
+fn a_reader_of_a_closed_store_is_told_so_and_keeps_no_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = in_directory(directory.path());
+    save(&mut store, "Post", "id=p1 title=a");
+    let reader = store.reader();
+    let held = reader.snapshot().unwrap();
+    drop(store);
+    for _ in 0..2 {
+        let refused = reader.snapshot();
+        assert!(matches!(refused, Err(StorageError::Closed)), "{refused:?}");
+    }
+    let mut again = Store::open(options(Disk::Directory(directory.path().to_owned())))
+        .expect("neither the reader nor its snapshot keep the file");
+    save(&mut again, "Post", "id=p2 title=b");
+    drop(held);
+    assert_eq!(titles(&snapshot(&again)), ["a", "b"]);
+}
+
 impl Store {
     /// The index entries that the rows make, without changing anything.
     pub(crate) fn index_from_rows(&mut self) -> Vec<Vec<u8>> {

@@ -52,6 +52,35 @@ fn a_crash_loses_nothing_when_pages_are_written_before_their_commit() {
 }
 
 #[test]
+fn a_store_is_made_however_often_the_power_goes_meanwhile() {
+    let mut dice = Dice::new(seed().wrapping_mul(1_000).wrapping_add(700));
+    let make = |image: Vec<u8>, at: u64, what: &str| {
+        let disk = SimDisk::with_image(image, at);
+        disk.record();
+        let store = open(&disk, 1024 * 1024).unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert!(rows_in(&store).is_empty(), "{what}");
+        disk.recorded()
+    };
+    let first = make(Vec::new(), dice.roll(), "an empty disk");
+    let (mut twice, mut platter) = (0, Platter::default());
+    for (index, op) in first.iter().enumerate() {
+        for survival in [Survival::Some, Survival::Torn] {
+            let what = format!("power cut before operation {index} of making a store ({survival:?})");
+            let image = platter.image(survival, &mut dice);
+            let mut again = Platter::of(image.clone());
+            for (second, op) in make(image, dice.roll(), &what).iter().enumerate() {
+                let what = format!("{what}, and before operation {second} of making it again");
+                make(again.image(Survival::Some, &mut dice), dice.roll(), &what);
+                twice += 1;
+                again.take(op);
+            }
+        }
+        platter.take(op);
+    }
+    assert!(twice > 50, "{twice} second cuts");
+}
+
+#[test]
 fn a_crash_while_a_new_schema_is_taken_on_loses_nothing() {
     let mut dice = Dice::new(seed().wrapping_mul(1_000).wrapping_add(800));
     let disk = SimDisk::new(dice.roll());

@@ -1,11 +1,15 @@
 // Shows the states that the program folded; folds nothing by itself. All text goes in as text, never as markup.
 'use strict';
 (() => {
-  const data = JSON.parse(document.getElementById('data').textContent);
+  // Replaced as a whole when the store has more; `live` says whether it may have.
+  let data = JSON.parse(document.getElementById('data').textContent);
   const $ = (id) => document.getElementById(id);
   // Most rows of a table or list that are drawn at once; more would make a browser slow.
   const ROWS_MAX = 500;
-  const before = data.from - 1;
+  // Time between two questions whether there is more, in milliseconds.
+  const ASK_EVERY = 1000;
+  const CANNOT = 'Cannot follow the store: ';
+  const before = () => data.from - 1;
   const state = { at: data.to, record: null, filter: '' };
 
   const make = (tag, text, attributes = {}) => {
@@ -186,7 +190,7 @@
   };
 
   const go = (seq, record) => {
-    state.at = Math.max(before, Math.min(data.to, seq));
+    state.at = Math.max(before(), Math.min(data.to, seq));
     if (record !== undefined && record !== null) state.record = record;
     const hash = '#e' + state.at + (state.record ? '/' + encodeURIComponent(state.record) : '');
     if (location.hash !== hash) history.replaceState(null, '', hash);
@@ -199,22 +203,54 @@
     else draw();
   };
 
-  const notes = ['e' + data.first + ' to e' + data.newest];
-  if (data.from > data.first) notes.push('this page begins with e' + data.from);
-  if (data.redacted) notes.push('values are replaced');
-  if (data.quietLeftOut > 0) notes.push(data.quietLeftOut + ' records that did not change are left out');
-  for (const what of data.damage) notes.push('damaged: ' + what);
-  if (data.onlyTouched) notes.push('only records that the entries shown are about are here');
-  $('notes').textContent = notes.join('\n');
-  $('title').textContent = 'Landfall log: ' + data.title;
-  document.title = data.title + ' - Landfall log';
-  $('slider').min = before;
-  $('slider').max = data.to;
+  // What is said of the log as a whole.
+  const drawNotes = () => {
+    const notes = ['e' + data.first + ' to e' + data.newest];
+    if (data.from > data.first) notes.push('this page begins with e' + data.from);
+    if (data.redacted) notes.push('values are replaced');
+    if (data.quietLeftOut > 0) notes.push(data.quietLeftOut + ' records that did not change are left out');
+    for (const what of data.damage) notes.push('damaged: ' + what);
+    if (data.onlyTouched) notes.push('only records that the entries shown are about are here');
+    $('notes').textContent = notes.join('\n');
+    $('title').textContent = 'Landfall log: ' + data.title;
+    document.title = data.title + ' - Landfall log';
+    $('slider').min = before();
+    $('slider').max = data.to;
+  };
+
+  // Whoever looks at the newest entry goes along with the store; whoever looks at an older one stays there.
+  const follow = (fresh) => {
+    const goesAlong = state.at === data.to;
+    const more = fresh.to - data.to;
+    data = fresh;
+    drawNotes();
+    if (goesAlong) go(data.to);
+    else go(state.at);
+    $('live').textContent = goesAlong ? 'Follows the store.' : 'The store has gone on by ' + more + ' to e' + data.to + '.';
+  };
+
+  const ask = async () => {
+    try {
+      const answer = await fetch('/data?after=' + data.to, { cache: 'no-store' });
+      if (answer.status === 200) follow(await answer.json());
+      else if (answer.status !== 204) $('live').textContent = CANNOT + await answer.text();
+      else if ($('live').textContent.startsWith(CANNOT)) $('live').textContent = 'Follows the store.';
+    } catch {
+      $('live').textContent = 'The program that served this page has ended; nothing is added any more.';
+    }
+    setTimeout(ask, ASK_EVERY);
+  };
+
+  drawNotes();
   $('slider').addEventListener('input', (event) => go(Number(event.target.value)));
   $('back').addEventListener('click', () => go(state.at - 1));
   $('forth').addEventListener('click', () => go(state.at + 1));
   $('filter').addEventListener('input', (event) => { state.filter = event.target.value; drawEntries(); });
   window.addEventListener('hashchange', fromHash);
   fromHash();
+  if (data.live) {
+    $('live').textContent = 'Follows the store.';
+    setTimeout(ask, ASK_EVERY);
+  }
   document.body.dataset.ready = 'true';
 })();

@@ -173,3 +173,142 @@ fn a_gap_is_told_and_what_lies_before_it_can_be_asked() {
     let exported = read(bytes).unwrap();
     assert_eq!(exported.check().unwrap().damage, check.damage);
 }
+
+/// A write whose condition has so many others in it, encoded as a careful stranger would.
+fn nested(levels: usize) -> Change {
+    const ALL: &[u8] = b"\xa3All";
+    const NOT: &[u8] = b"\x81\xa3Not";
+    let write = landfall_core::Write {
+        key: post("p1"),
+        kind: MutationKind::Update,
+        patch: fields("title=t"),
+        condition: Some(Predicate::Not(Box::new(Predicate::All))),
+        base_version: None,
+        queued: true,
+        parents: Vec::new(),
+        group: None,
+    };
+    let plain = rmp_serde::to_vec(&write).unwrap();
+    let at = plain.windows(ALL.len()).position(|bytes| bytes == ALL).unwrap();
+    let mut payload = plain[..at - NOT.len()].to_vec();
+    payload.extend(std::iter::repeat_n(NOT, levels).flatten());
+    payload.extend(&plain[at..]);
+    // Kind and version of a write, which the store takes for what it does not know when it is told so.
+    Change::Opaque(landfall_core::Opaque {
+        kind: 1,
+        version: 1,
+        payload,
+    })
+}
+
+/// An exported log whose checks all fit, with such a write between two sound ones.
+fn with_nested(levels: usize) -> Vec<u8> {
+    let mut store = in_memory();
+    save(&mut store, "Post", "id=p1 title=a");
+    append(&mut store, nested(levels)).expect("what is not known changes nothing");
+    save(&mut store, "Post", "id=p2 title=b");
+    let mut bytes = Vec::new();
+    history(&store)
+        .export(&mut bytes, None)
+        .expect("memory is always there");
+    bytes
+}
+
+#[test]
+fn a_condition_nested_without_end_is_told_and_nothing_falls_over() {
+    for levels in [400, 100_000] {
+        let damaged = read(with_nested(levels)).expect("every check fits");
+        let (_, last) = damaged.bounds();
+        let check = damaged.check().expect("memory is always there");
+        let told: Vec<&str> = check.damage.iter().map(|damage| damage.what.as_str()).collect();
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].contains("nests deeper"), "{told:?}");
+        let listed = damaged.list(&Filter::default(), usize::MAX).unwrap().entries;
+        assert_eq!(listed.iter().filter(|(_, entry)| entry.is_err()).count(), 1);
+        let query = Query {
+            predicate: Predicate::field("title", landfall_core::Op::Eq("a".into())),
+            ..Query::all("Post")
+        };
+        let invariant = Invariant {
+            name: "any".into(),
+            model: "Post".into(),
+            rule: Rule::Every(Predicate::All),
+        };
+        let answers = [
+            damaged.query(last, &query).map(drop),
+            damaged.query(last, &Query::all("Post")).map(drop),
+            damaged.pending(last).map(drop),
+            damaged.record(&post("p1")).map(drop),
+            damaged.as_of(last, &Scope::All).map(drop),
+            damaged.first_failure(&[invariant], Seq::ZERO).map(drop),
+        ];
+        for answer in answers {
+            let told = answer.expect_err("an entry cannot be read").to_string();
+            assert!(told.contains("nests deeper"), "{told}");
+        }
+        assert!(
+            damaged.record(&post("p2")).is_ok(),
+            "what is not damaged is answered"
+        );
+        damaged
+            .export(
+                &mut Vec::new(),
+                Some(&Redaction::new([7; REDACTION_KEY_BYTES], None)),
+            )
+            .map(drop)
+            .unwrap_or(());
+    }
+}
+
+#[test]
+fn as_much_nesting_as_is_read_fits_into_the_stack_of_a_thread() {
+    let most = with_nested(crate::codec::nesting::NESTING_MAX - 3);
+    let thread = std::thread::Builder::new().stack_size(2 * 1024 * 1024);
+    let read_all = thread.spawn(move || {
+        let history = read(most).expect("every check fits");
+        let entries = history.list(&Filter::default(), usize::MAX).unwrap().entries;
+        assert!(entries.iter().all(|(_, entry)| entry.is_ok()));
+        for (_, entry) in &entries {
+            entry_json(entry.as_ref().unwrap());
+        }
+        let (_, last) = history.bounds();
+        assert_eq!(history.query(last, &Query::all("Post")).unwrap().len(), 2);
+        history.pending(last).unwrap();
+    });
+    read_all.unwrap().join().expect("the stack is deep enough");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// What stands in an entry is a stranger's, though all checks fit.
+    #[test]
+    fn payloads_of_any_kind_are_answered(
+        kind in 0..20_u16,
+        payload in proptest::collection::vec(any::<u8>(), 0..200),
+        nest in proptest::collection::vec((any::<u8>(), 0..600_usize), 0..4),
+    ) {
+        let mut payload = payload;
+        for (byte, times) in nest {
+            payload.extend(std::iter::repeat_n(byte, times));
+        }
+        let mut store = in_memory();
+        save(&mut store, "Post", "id=p1 title=a");
+        append(&mut store, Change::Opaque(landfall_core::Opaque { kind, version: 1, payload })).expect("it is not known");
+        save(&mut store, "Post", "id=p2 title=b");
+        let mut bytes = Vec::new();
+        history(&store).export(&mut bytes, None).expect("memory is always there");
+        let damaged = read(bytes).expect("every check fits");
+        let (_, last) = damaged.bounds();
+        let query = Query {
+            predicate: Predicate::field("title", landfall_core::Op::Eq("a".into())),
+            ..Query::all("Post")
+        };
+        damaged.check().unwrap();
+        let found = damaged.query(last, &query).map(drop).is_ok();
+        let plain = damaged.as_of(last, &Scope::Model("Post".into())).map(drop).is_ok();
+        prop_assert!(found || !plain, "a query reads no more than a fold");
+        damaged.pending(last).map(drop).unwrap_or(());
+        damaged.record(&post("p1")).map(drop).unwrap_or(());
+    }
+}

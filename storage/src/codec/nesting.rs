@@ -4,11 +4,22 @@
 //! from a stranger could exhaust the stack; this looks first, without calling itself. Whether the bytes are a value at all
 //! is the decoder's to say.
 
-/// Deepest nesting that is read. Conditions that people write nest some ten deep; this many fit into the stack of any thread.
-const NESTING_MAX: usize = 512;
+/// Deepest nesting that is read. A condition has 64 groups in each other at most, of two levels each, and a value 64
+/// levels, so nothing that was written comes near; and this many fit into the stack of any thread.
+pub(crate) const NESTING_MAX: usize = 256;
 
-/// Whether lists and maps lie deeper within each other than is read.
-pub(super) fn nests_too_deep(bytes: &[u8]) -> bool {
+/// Whether lists and maps of a MessagePack value lie deeper within each other than is read: then it is not to be decoded.
+///
+/// ```
+/// let deep = vec![0x91; 100_000];
+/// assert!(landfall_storage::nests_too_deep(&deep));
+/// assert!(!landfall_storage::nests_too_deep(&[0x91, 0xc0]));
+/// ```
+pub fn nests_too_deep(bytes: &[u8]) -> bool {
+    // A level takes a byte at least, so that most values need not be looked through.
+    if bytes.len() <= NESTING_MAX {
+        return false;
+    }
     // How many values are still to come of each list and map that is open.
     let mut open: Vec<u64> = vec![1];
     let mut rest = bytes;
@@ -79,11 +90,20 @@ fn value(bytes: &[u8]) -> Option<(u64, &[u8])> {
 mod tests {
     use super::*;
 
+    /// Bytes as bytes, not as a list of numbers.
+    struct Blob(Vec<u8>);
+
+    impl serde::Serialize for Blob {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.serialize_bytes(&self.0)
+        }
+    }
+
     #[test]
     fn every_kind_of_value_is_passed_over_and_only_depth_counts() {
         let long = "x".repeat(70_000);
         let wide: Vec<u32> = (0..70_000).collect();
-        let bytes = |length: usize| crate::flight::Bytes(vec![0x91; length]);
+        let bytes = |length: usize| Blob(vec![0x91; length]);
         let some = (
             (
                 1_u8,
