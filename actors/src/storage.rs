@@ -378,6 +378,8 @@ pub struct StorageActor {
     leftovers: bool,
     /// A commit of which the disk did not tell whether it is there.
     unsure: Option<Unsure>,
+    /// Mutations that are in flight by the log, but were not sent: whoever marked them was told that the commit failed.
+    unsent: Vec<Seq>,
 }
 
 /// A commit whose outcome is unknown.
@@ -387,6 +389,8 @@ struct Unsure {
     planned: Seq,
     /// What there is to tell then.
     changes: notice::Changes,
+    /// Mutations that it marks as sent, which nobody has sent.
+    marked: Vec<Seq>,
 }
 
 /// How long the actor waits before it looks what became of a commit, in milliseconds: the disk has just failed, and
@@ -408,6 +412,7 @@ impl StorageActor {
             quarantine: quarantine::Known::default(),
             leftovers: false,
             unsure: None,
+            unsent: Vec::new(),
         }
     }
 
@@ -433,7 +438,7 @@ impl StorageActor {
     /// transaction of its own, so that a damaged record fails nobody but those who write it.
     fn commit(&mut self, ctx: &mut Context<Self>) {
         let mut commands = std::mem::take(&mut self.collected);
-        if commands.is_empty() && !self.leftovers && self.unsure.is_none() {
+        if commands.is_empty() && !self.leftovers && !self.has_open_questions() {
             return;
         }
         let spares = again::spares(&mut commands);
@@ -464,6 +469,7 @@ impl StorageActor {
         self.recall_broken(commands.as_slice());
         let mut batch = write::Batch::new(std::mem::take(&mut self.quarantine));
         let (leftovers, mut base) = (self.leftovers, None);
+        let (unsure, unsent) = (&self.unsure, &self.unsent);
         let fault = recorded::fault(&self.env);
         let mut carried = 0;
         let written = match recorded::never_begins(fault.as_ref()) {
@@ -472,6 +478,12 @@ impl StorageActor {
                 base = Some(txn.next_seq());
                 if leftovers {
                     batch.settle_leftovers(txn)?;
+                }
+                batch.settle_unsent(txn, unsent)?;
+                if let Some(unsure) = unsure
+                    && txn.next_seq() == unsure.planned.next()
+                {
+                    batch.settle_unsent(txn, &unsure.marked)?;
                 }
                 loop {
                     // Before a command is taken, so that whoever waits for it hears of the error with those behind it.
@@ -497,10 +509,14 @@ impl StorageActor {
             Ok(_) => self.committed(batch),
             Err(error @ StorageError::OutcomeUnknown { .. }) => {
                 tracing::error!(%error, commands = batch.len(), "what became of this commit is not known");
-                let planned = batch.newest();
+                let (planned, marked) = (batch.newest(), batch.take_marked());
                 // Every command was carried out: it is the commit that failed.
                 let changes = batch.fail(&WriteError::from(error));
-                self.unsure = planned.map(|planned| Unsure { planned, changes });
+                self.unsure = planned.map(|planned| Unsure {
+                    planned,
+                    changes,
+                    marked,
+                });
                 self.look_again(ctx);
             }
             // It began, so something in it is damaged, and not the store as a whole.
@@ -512,7 +528,7 @@ impl StorageActor {
                 batch.fail(&error);
                 // Those that it did not come to: the transaction could not begin, or broke off.
                 commands.for_each(|command| write::refuse(command, &error));
-                if self.unsure.is_some() {
+                if self.has_open_questions() {
                     self.look_again(ctx);
                 }
             }
@@ -521,7 +537,7 @@ impl StorageActor {
     }
 
     /// The commands of a batch are on disk.
-    fn committed(&mut self, batch: write::Batch) {
+    fn committed(&mut self, mut batch: write::Batch) {
         if batch.cleared()
             && let Err(error) = self.store.scrub()
         {
@@ -529,8 +545,10 @@ impl StorageActor {
             tracing::warn!(%error, "what was cleared could not be removed from the file itself");
         }
         self.leftovers = false;
-        let changes = batch.succeed();
-        self.listeners.hear(changes);
+        self.unsent.clear();
+        // Who is answered and asks the outbox next must find there what was written.
+        self.listeners.hear(batch.take_changes());
+        batch.succeed();
     }
 
     /// Before a broken record is logged: which were logged by an earlier process.
@@ -550,7 +568,13 @@ impl StorageActor {
         {
             // Whoever asked was told of an error; those who only listen must not miss what is there.
             self.listeners.hear(unsure.changes);
+            self.unsent.extend(unsure.marked);
         }
+    }
+
+    /// Whether another transaction is needed to know what became of an earlier one, or to set right what came of it.
+    fn has_open_questions(&self) -> bool {
+        self.unsure.is_some() || !self.unsent.is_empty()
     }
 
     fn look_again(&self, ctx: &mut Context<Self>) {
@@ -572,7 +596,7 @@ impl Handle for StorageActor {
         match message {
             StorageMessage::Commit => self.commit(ctx),
             StorageMessage::FindOut => {
-                if self.unsure.is_some() {
+                if self.has_open_questions() {
                     self.commit(ctx);
                 }
             }

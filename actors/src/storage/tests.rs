@@ -227,6 +227,40 @@ fn observers_hear_of_a_commit_that_is_there_though_the_disk_did_not_say_so() {
 }
 
 #[test]
+fn what_was_marked_in_a_commit_that_seemed_to_fail_waits_as_before() {
+    on_paused_time(async {
+        let lab = lab();
+        lab.save("a", "one").await.expect("the disk is well");
+        let snapshot = lab.reader.snapshot().expect("the disk is well");
+        let seq = snapshot.pending(Seq::ZERO, 1).expect("the outbox")[0].seq;
+        let mark = || {
+            let (epoch, mutations) = (Epoch::default(), vec![seq]);
+            lab.port.ask(move |reply| StorageMessage::MarkSent {
+                epoch,
+                mutations,
+                reply,
+            })
+        };
+        lab.disk.mood.refuses_syncs.store(true, Ordering::SeqCst);
+        lab.disk.mood.gone.store(true, Ordering::SeqCst);
+        let told = mark().await.expect("an answer");
+        told.expect_err("who marked it was told of the disk, and sends nothing");
+        lab.disk.mood.refuses_syncs.store(false, Ordering::SeqCst);
+        lab.disk.mood.gone.store(false, Ordering::SeqCst);
+        SimTime::pass(2 * FIND_OUT_MS).await;
+        assert_eq!(lab.kinds(), ["write", "sent", "not applied"]);
+        let marked = mark().await.expect("an answer").expect("the disk is well");
+        assert_eq!(marked.len(), 1, "it can be sent");
+        SimTime::pass(2 * FIND_OUT_MS).await;
+        assert_eq!(
+            lab.kinds(),
+            ["write", "sent", "not applied", "sent"],
+            "and that stays"
+        );
+    });
+}
+
+#[test]
 fn observers_hear_nothing_of_a_commit_that_is_not_there() {
     on_paused_time(async {
         let lab = lab();

@@ -43,6 +43,8 @@ pub(super) struct Batch {
     /// What the command at hand takes back.
     undone: Option<Seq>,
     pub(super) stale: u64,
+    /// Mutations that were marked as sent.
+    marked: Vec<Seq>,
 }
 
 /// Why a command was not carried out: by the rules (others go on), or because the store failed (all fail).
@@ -93,12 +95,19 @@ impl Batch {
         std::mem::take(&mut self.quarantine)
     }
 
-    /// Answers everybody. Returns what there is to tell.
-    pub(super) fn succeed(self) -> Changes {
+    pub(super) fn take_changes(&mut self) -> Changes {
+        std::mem::take(&mut self.changes)
+    }
+
+    pub(super) fn take_marked(&mut self) -> Vec<Seq> {
+        std::mem::take(&mut self.marked)
+    }
+
+    /// Answers everybody.
+    pub(super) fn succeed(self) {
         for answer in self.answers {
             answer(Ok(()));
         }
-        self.changes
     }
 
     /// Tells everybody who asked that the transaction failed. Returns what there is to tell if it is there after all.
@@ -129,6 +138,29 @@ impl Batch {
                 // It waits as it is, such as one whose model has gone from the schema.
                 Err(Stop::Refused(error)) => {
                     tracing::warn!(%error, "an interrupted mutation cannot be settled");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whoever had marked these was told of an error and sent none of them, so they wait as before.
+    pub(super) fn settle_unsent(&mut self, txn: &mut Txn<'_>, unsent: &[Seq]) -> Result<(), StorageError> {
+        for seq in unsent {
+            self.of_command = 0;
+            let in_flight = |mutation: &Mutation| mutation.stage == Stage::InFlight;
+            let Some(mutation) = txn.mutation(*seq)?.filter(in_flight) else {
+                continue;
+            };
+            let of = MutationRef {
+                key: mutation.key,
+                mutation: *seq,
+            };
+            match self.append(txn, Origin::Outbox, Some(*seq), Change::NotApplied(of)) {
+                Ok(_) => {}
+                Err(Stop::Failed(error)) => return Err(error),
+                Err(Stop::Refused(error)) => {
+                    tracing::warn!(%error, "a mutation that was not sent cannot be freed");
                 }
             }
         }
@@ -399,6 +431,7 @@ impl Batch {
                 OutboxChange::Put(mutation) if mutation.seq == *seq => Some(mutation.clone()),
                 OutboxChange::Put(_) | OutboxChange::Removed(_) => None,
             }));
+            self.marked.push(*seq);
         }
         Ok(sent)
     }

@@ -8,7 +8,6 @@
 //! with what a length claims; 2. what precedes the first damaged segment is read, what follows is not: a replay cannot go on
 //! behind a hole.
 
-
 use std::io::{self, Read, Write};
 use std::path::Path;
 
