@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use landfall_wire::Transport;
 
-use crate::flight::Flight;
+use crate::flight::{Flight, Seat};
 
 /// A clock: monotonic milliseconds for deadlines, wall-clock milliseconds for people.
 pub trait Clock: Send + Sync {
@@ -62,6 +62,25 @@ impl fmt::Debug for Env {
 }
 
 impl Env {
+    /// The same world as the one who sits there sees it, with that one's clock, chance and way to the server.
+    #[must_use]
+    pub fn seen_from<S>(&self, seat: Arc<S>, transport: Option<Arc<dyn Transport>>) -> Self
+    where
+        S: Clock + Entropy + Seat + 'static,
+    {
+        Self {
+            clock: Arc::clone(&seat) as Arc<dyn Clock>,
+            entropy: Arc::clone(&seat) as Arc<dyn Entropy>,
+            transport,
+            trace: Arc::clone(&self.trace),
+            schedule: Arc::clone(&self.schedule),
+            flight: Flight {
+                deck: self.flight.deck.clone(),
+                seat: Some(seat),
+            },
+        }
+    }
+
     /// A fresh UUID (version 4) from the environment's entropy.
     pub fn new_id(&self) -> uuid::Uuid {
         let (high, low) = (self.entropy.next_u64(), self.entropy.next_u64());

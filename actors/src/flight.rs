@@ -10,6 +10,7 @@
 //! before, and not at all once its actor has stopped.
 
 mod data;
+mod settings;
 
 use std::fmt;
 use std::hash::Hasher;
@@ -24,9 +25,8 @@ use landfall_storage::{Reader, Snapshot, StorageError};
 
 use crate::env::Env;
 use crate::port::{Handle, Message, trace_message};
-pub use data::{
-    Answer, Bytes, Commit, Decided, Failed, FailedKind, Fault, FaultKind, Input, OpInput, SettingsInput,
-};
+pub use data::{Answer, Bytes, Commit, Decided, Failed, FailedKind, Fault, FaultKind, Input, OpInput};
+pub use settings::SettingsInput;
 
 /// Gives actors their seats; one for each store.
 pub trait Deck: Send + Sync {

@@ -5,7 +5,7 @@
 //! `StorageActor` note that a mutation goes out and what became of it, in that order; asks the app's conflict handler,
 //! tells its error handler, the hub, and the `ReachabilityActor` how the server answers.
 //!
-//! The machine (`mutation/machine.rs`, with `gate.rs` and `verdict.rs`) decides, this shell performs. Which mutations share
+//! The machine (`mutation/machine.rs`, with `gate.rs`, `pauses.rs` and `verdict.rs`) decides, this shell performs. Which mutations share
 //! a request is `batch.rs`.
 //!
 //! Invariants: 1. nothing is sent that is not marked sent on disk; 2. after a lost reply the server is asked before
@@ -17,11 +17,12 @@ mod catalog;
 mod consult;
 mod gate;
 mod machine;
+mod pauses;
 #[cfg(test)]
 mod testing;
 mod verdict;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::panic::AssertUnwindSafe;
 
 use actix::Context;
@@ -29,7 +30,7 @@ use actix::prelude::*;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
-use landfall_core::{FieldMap, ModelDef, Mutation, RecordVersion, RemoteRecord, Row, Seq};
+use landfall_core::{FieldMap, ModelDef, Mutation, RecordVersion, RemoteRecord, Row, Seq, Topic};
 use landfall_wire::{BATCH_MAX, Failure, HttpRequest, HttpResponse, MutationReply, TransportError};
 
 use crate::actor;
@@ -133,7 +134,7 @@ impl MutationProcessor {
     /// Performs an effect; returns what follows from it at once.
     fn perform(&mut self, effect: Effect, ctx: &mut Context<Self>) -> Option<Input> {
         match effect {
-            Effect::Take { max } => self.take(max, ctx),
+            Effect::Take { max, held_up } => self.take(max, held_up, ctx),
             Effect::GiveBack(mutations) => {
                 self.context
                     .outbox
@@ -157,9 +158,10 @@ impl MutationProcessor {
         None
     }
 
-    fn take(&self, max: usize, ctx: &mut Context<Self>) {
+    fn take(&self, max: usize, held_up: BTreeSet<Topic>, ctx: &mut Context<Self>) {
         let outbox = self.context.outbox.clone();
-        let taking = async move { outbox.ask(|reply| OutboxMessage::Take { max, reply }).await };
+        let take = move |reply| OutboxMessage::Take { max, held_up, reply };
+        let taking = async move { outbox.ask(take).await };
         // An outbox that is gone has nothing to give.
         ctx.spawn(
             taking

@@ -7,13 +7,13 @@
 //! Invariants: 1. the window is a prefix of the outbox, so everything that could hold a mutation back is in it;
 //! 2. nothing is taken while paused; 3. a mutation is with the sender at most once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use actix::{ActorContext, Context};
 use tokio::sync::mpsc;
 
-use landfall_core::{Errand, Outbox, Seq, planted};
+use landfall_core::{Errand, Outbox, Seq, Topic, planted};
 use landfall_storage::{OutboxChange, Reader};
 
 use crate::actor;
@@ -40,8 +40,10 @@ pub enum OutboxMessage {
     Take {
         /// Free lanes.
         max: usize,
+        /// What is not sent now, whatever waits of it.
+        held_up: BTreeSet<Topic>,
         /// What to do with which, oldest first.
-        reply: Reply<Vec<(Seq, Errand)>>,
+        reply: Reply<Vec<(Seq, Errand, Topic)>>,
     },
     /// From `MutationProcessor`: these were not sent after all.
     GiveBack(Vec<Seq>),
@@ -238,9 +240,9 @@ impl Handle for OutboxActor {
                 self.announce();
             }
             OutboxMessage::Pause => self.processor = None,
-            OutboxMessage::Take { max, reply } => {
+            OutboxMessage::Take { max, held_up, reply } => {
                 let taken = if self.processor.is_some() {
-                    self.window.take(max)
+                    self.window.take_except(max, &held_up)
                 } else {
                     Vec::new()
                 };

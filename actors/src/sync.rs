@@ -4,12 +4,13 @@
 //! hub how far it has got, the supervisor when it is through, and the `ReachabilityActor` how the server answers. What
 //! a record does to the store is the storage's business, what subscriptions bring meanwhile the subscriptions'.
 //!
-//! The machine (`sync/machine.rs`, with `model.rs` and `pages.rs`) decides, this shell performs.
+//! The machine (`sync/machine.rs`, with `model.rs`, `pages.rs` and `sweep.rs`) decides, this shell performs.
 //!
 //! Invariants: 1. a cursor is stored with the page that it follows; 2. an answer that came after a cancel is ignored
 //! and counted; 3. a model that fails is reported, tried again if that may help, and holds up nobody.
 
 mod catalog;
+mod doubts;
 mod machine;
 mod model;
 mod pages;
@@ -23,9 +24,9 @@ use std::collections::VecDeque;
 use actix::Context;
 use actix::prelude::*;
 
-use landfall_core::{ModelName, Page, SyncAges, SyncKind};
+use landfall_core::{ModelName, Page, RecordId, SyncAges, SyncKind};
 use landfall_storage::{Query, Snapshot, StorageError};
-use landfall_wire::{Failure, ServerError, TransportError};
+use landfall_wire::{Failure, HttpRequest, HttpResponse, ServerError, TransportError};
 
 use crate::actor;
 use crate::env::Env;
@@ -41,6 +42,7 @@ use machine::{Effect, Input, Limits, State};
 use model::{Question, Ticket};
 pub(crate) use report::error_kind;
 use report::server_error_kind;
+use seen::SEEN_MAX;
 use sweep::Portion;
 use trouble::Trouble;
 
@@ -122,6 +124,7 @@ impl SyncProcessor {
                     Effect::ReadCursor { ticket, model } => inputs.push_back(self.read_cursor(ticket, model)),
                     Effect::List(portion) => inputs.push_back(self.list(portion)),
                     Effect::Ask(question) => self.ask(question, ctx),
+                    Effect::Inquire { ticket, model, id } => self.inquire(ticket, model, &id, ctx),
                     Effect::Store { ticket, batch } => self.store(ticket, batch, ctx),
                     Effect::Finished => {
                         let finished = SupervisorMessage::SyncFinished {
@@ -173,19 +176,38 @@ impl SyncProcessor {
 
     fn ask(&self, question: Question, ctx: &mut Context<Self>) {
         let request = self.catalog.request(&question);
+        self.execute(request, ctx, move |actor, result| {
+            let Question { ticket, model, .. } = question;
+            let answer = result.and_then(|response| actor.catalog.read(&model, &response));
+            Input::Answered {
+                ticket,
+                model,
+                answer,
+            }
+        });
+    }
+
+    fn inquire(&self, ticket: Ticket, model: ModelName, id: &RecordId, ctx: &mut Context<Self>) {
+        let request = self.catalog.inquiry(&model, id);
+        self.execute(request, ctx, move |actor, result| {
+            let found = result.and_then(|response| actor.catalog.read_inquiry(&model, &response));
+            Input::Inquired { ticket, model, found }
+        });
+    }
+
+    /// Sends a request; what `read` makes of the answer is heard in its turn.
+    fn execute(
+        &self,
+        request: Option<HttpRequest>,
+        ctx: &mut Context<Self>,
+        read: impl FnOnce(&Self, Result<HttpResponse, Box<Failure>>) -> Input + 'static,
+    ) {
         let (Some(transport), Some(request)) = (&self.context.env.transport, request) else {
             let failure = Failure::from(TransportError::Unreachable {
                 reason: "there is no server".to_owned(),
             });
-            let answer = Err(Box::new(failure));
-            return hear(
-                ctx,
-                Input::Answered {
-                    ticket: question.ticket,
-                    model: question.model,
-                    answer,
-                },
-            );
+            let input = read(self, Err(Box::new(failure)));
+            return hear(ctx, input);
         };
         let asking = transport
             .execute(request)
@@ -197,19 +219,8 @@ impl SyncProcessor {
                     .reachability
                     .tell(ReachabilityMessage::Report(outcome))
                     .unwrap_or(());
-                let Question { ticket, model, .. } = question;
-                let answer = match result {
-                    Ok(response) => actor.catalog.read(&model, &response),
-                    Err(error) => Err(Box::new(Failure::from(error))),
-                };
-                hear(
-                    ctx,
-                    Input::Answered {
-                        ticket,
-                        model,
-                        answer,
-                    },
-                );
+                let input = read(actor, result.map_err(|error| Box::new(Failure::from(error))));
+                hear(ctx, input);
             });
         ctx.spawn(asking);
     }
@@ -275,10 +286,12 @@ impl SyncProcessor {
                     reason: trouble.to_string(),
                 }
             }
+            Effect::Kept { model, records } => return self.report(kept_error(&model, records)),
             Effect::Ready => HubEvent::SyncQueriesReady,
             Effect::ReadCursor { .. }
             | Effect::List(_)
             | Effect::Ask(_)
+            | Effect::Inquire { .. }
             | Effect::Store { .. }
             | Effect::Finished => return,
         };
@@ -314,6 +327,24 @@ fn item_error(model: &ModelName, error: &ServerError) -> SyncError {
         suggestion: "the record is kept as far as it came; see that the server can deliver all of it"
             .to_owned(),
         ..sync_error(server_error_kind(error), model, error.to_string())
+    }
+}
+
+/// What a full sync could not do for records that it has not met.
+fn kept_error(model: &ModelName, records: Option<u64>) -> SyncError {
+    let message = match records {
+        Some(records) => format!(
+            "a full sync has left {records} records in the store that it did not meet: the server gave items without \
+             an identifier, and did not tell of each record whether it is there"
+        ),
+        None => format!(
+            "a full sync has met more than {SEEN_MAX} records, so it cannot tell what the server no longer has; nothing \
+             has left the store"
+        ),
+    };
+    SyncError {
+        suggestion: "see that the server can deliver every record; the next full sync looks again".to_owned(),
+        ..sync_error(ErrorKind::BadRecord, model, message)
     }
 }
 

@@ -1,14 +1,17 @@
 //! Which credentials are presented, and which next if the server refuses them.
 //!
-//! Owns [`Presenting`], what was learnt of the server's likes and dislikes. For one request, the ways that the endpoint's
+//! Owns [`Presenting`], what was presented for the newest connection. For one request, the ways that the endpoint's
 //! strategy names are tried in order; credentials that the server turns away as such (401, 403) are renewed once before
 //! the next way. A refused request has had no effect, so asking again is safe.
+//!
+//! Each request begins with the best way again, whatever came of the last one: who is signed out may sign in, and what
+//! is refused for one record may be granted for the next. Going on in a lesser way would write records without an owner
+//! and read them without the fields that only owners see.
 //!
 //! Invariants: 1. each way is tried once for a request, once more if the reply tells that our clock is wrong, and once
 //! more with renewed credentials; 2. a request whose
 //! outcome is unknown is never sent again here.
 
-use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use landfall_wire::{
@@ -16,19 +19,16 @@ use landfall_wire::{
 };
 use serde_json::Value as Json;
 
-use crate::authorization::{Authorization, Call, Held};
+use crate::authorization::{Call, Held};
 use crate::http::{Inner, send};
-use crate::strategy::AuthMode;
 use crate::websocket;
 
 /// Longest answer that is searched for a refusal: it holds no data, so it is short.
 const REFUSAL_BYTES_MAX: usize = 64 * 1_024;
 
-/// What was learnt of the server's likes and dislikes.
+/// What was presented for the newest realtime connection, and what came of it.
 #[derive(Default)]
 pub(crate) struct Presenting {
-    /// The way that worked last; bounded by the models of a schema.
-    worked: Mutex<BTreeMap<Subject, AuthMode>>,
     connection: Mutex<Option<Presented>>,
 }
 
@@ -42,10 +42,6 @@ struct Presented {
 }
 
 impl Presenting {
-    fn worked(&self) -> MutexGuard<'_, BTreeMap<Subject, AuthMode>> {
-        self.worked.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn connection(&self) -> MutexGuard<'_, Option<Presented>> {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -58,23 +54,12 @@ impl Presenting {
     }
 }
 
-/// The ways to try for that, what worked before first.
-fn ways<'i>(inner: &'i Inner, subject: Option<&Subject>) -> Vec<&'i (AuthMode, Authorization)> {
-    let mut ways = inner.endpoint.ways_for(subject);
-    let worked = subject.and_then(|subject| inner.presenting.worked().get(subject).copied());
-    if let Some(position) = ways.iter().position(|(mode, _)| Some(*mode) == worked) {
-        ways[..=position].rotate_right(1);
-    }
-    ways
-}
-
 /// Sends a request, in as many ways as it takes.
 pub(crate) async fn execute(inner: &Inner, request: HttpRequest) -> Result<HttpResponse, TransportError> {
     let within = inner.endpoint.timeouts.request;
-    let subject = request.operation.subject();
-    let ways = ways(inner, subject);
+    let ways = inner.endpoint.ways_for(request.operation.subject());
     let mut refused = None;
-    for (mode, authorization) in &ways {
+    for (_, authorization) in &ways {
         let mut held = match authorization.hold(within).await {
             Ok(held) => held,
             Err(error) => {
@@ -95,9 +80,6 @@ pub(crate) async fn execute(inner: &Inner, request: HttpRequest) -> Result<HttpR
         }
         let is_refused = turned_away(&reply) || (ways.len() > 1 && is_denied(&reply));
         if !is_refused {
-            if let Some(subject) = subject.filter(|_| ways.len() > 1) {
-                inner.presenting.worked().insert(subject.clone(), *mode);
-            }
             return Ok(reply);
         }
         // What the server says tells more than that a provider has nothing.

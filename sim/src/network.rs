@@ -197,7 +197,7 @@ async fn travel(
     arrow: &mut Arrow,
 ) -> Result<HttpResponse, TransportError> {
     pass(link.delay_ms()).await;
-    if link.is_cut() || link.request_lost() {
+    if link.is_cut() || link.request_lost() || link.hangs() {
         network.note(link, &format!("{} lost", request.operation));
         return Err(interrupted(link).await);
     }
@@ -212,7 +212,7 @@ async fn travel(
     }
     let now_ms = network.server_ms();
     let call = HttpCall::post(API_KEY, request.body.clone());
-    let reply = network.backend.handle_http(now_ms, &call);
+    let mut reply = network.backend.handle_http(now_ms, &call);
     arrow.arrived(network.clock.elapsed_ms());
     network.note(link, &format!("{} answered {}", request.operation, reply.status));
     network.watch(|watch| {
@@ -224,6 +224,9 @@ async fn travel(
             &reply,
         );
     });
+    if let Some(answer) = arrive_again(network, link, &request, call) {
+        reply = answer;
+    }
     if let Some(lost) = after_the_act(link, &request, &reply) {
         network.note(link, &format!("reply of {} {lost}", request.operation));
         return Err(interrupted(link).await);
@@ -245,6 +248,25 @@ async fn travel(
         body.truncate(body.len() / 2);
     }
     Ok(HttpResponse::new(reply.status, body))
+}
+
+/// Has a request reach the server a second time, if the link does so; the answer, if that is the one that arrives.
+fn arrive_again(network: &Network, link: &Link, request: &HttpRequest, call: HttpCall) -> Option<HttpReply> {
+    let later_ms = link.doubles_request()?;
+    let (network, link) = (network.clone(), network.link(link.name()));
+    let operation = request.operation.clone();
+    let arrive = move || {
+        network.note(&link, &format!("{operation} arrived once more"));
+        network.backend.handle_http(network.server_ms(), &call)
+    };
+    if later_ms == 0 {
+        return Some(arrive());
+    }
+    actix::spawn(async move {
+        pass(later_ms).await;
+        arrive();
+    });
+    None
 }
 
 /// Whether the reply is lost although the server acted, and why.

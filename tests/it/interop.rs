@@ -1,7 +1,8 @@
 //! Landfall beside the real npm client of Amplify DataStore: both sync with one `landfall serve` over real sockets.
 //!
 //! Each test has a server, an npm client and a Landfall shell of its own and drives both through the line protocol.
-//! It waits for what must happen, never for time to pass. Without Node.js the tests are skipped (`support/npm.rs`).
+//! It waits for what must happen, never for time to pass. What needs no second client is in `side_by_side.rs`. Without
+//! Node.js the tests are skipped (`support/npm.rs`).
 
 use std::path::Path;
 
@@ -34,9 +35,6 @@ enum Side {
     Npm,
     Landfall,
 }
-
-/// The models of the schema, in its order.
-const MODELS: [&str; 5] = ["Blog", "Post", "Device", "Reading", "Sample"];
 
 /// Both clients, each once in the first role and once in the second.
 const BOTH_WAYS: [(Side, Side); 2] = [(Side::Npm, Side::Landfall), (Side::Landfall, Side::Npm)];
@@ -447,51 +445,46 @@ fn every_kind_of_field_crosses_unchanged() {
     }
 }
 
-/// The npm client sees the server that it expects: every event of its start in its order, parents before children.
+/// Two Landfall stores and the npm client on one server: whatever one of them writes, the two others see.
 #[test]
-fn the_npm_client_starts_in_its_usual_order() {
-    let Some(mut meeting) = Meeting::start(Strategy::Automerge) else {
+fn two_landfall_shells_and_the_npm_client_see_each_others_writes() {
+    let Some(meeting) = Meeting::ready(Strategy::Automerge) else {
         return;
     };
-    let npm = &mut meeting.npm;
-    npm.ok(&json!({"op": "start"}));
-    npm.wait_hub_with("networkStatus", &json!({"active": true}));
-    npm.wait_hub("subscriptionsEstablished");
-    assert_eq!(npm.wait_hub("syncQueriesStarted"), json!({"models": MODELS}));
-    let synced = MODELS.map(|_| npm.wait_hub("modelSynced"));
-    npm.wait_hub("syncQueriesReady");
-    npm.wait_hub("ready");
-    for model in &synced {
-        assert_eq!(model["isFullSync"], true, "{model}");
+    let mut third = start_landfall(&meeting.server, &meeting.folder.path().join("of the third"));
+    third.ok(&json!({"op": "start"}));
+    third.wait_hub("ready");
+    let mut everybody = [meeting.landfall, third, meeting.npm];
+    for writer in 0..everybody.len() {
+        let blog = everybody[writer].save("Blog", &json!({"name": format!("blog {writer}")}))["id"].clone();
+        let fields = json!({"title": format!("post {writer}"), "blog": {"$ref": ["Blog", blog]}});
+        let post = everybody[writer].save("Post", &fields)["id"].clone();
+        let written = json!({"title": format!("post {writer}"), "blog": blog, "_version": 1});
+        for client in &mut everybody {
+            client.wait_for(
+                "Blog",
+                &blog,
+                &json!({"name": format!("blog {writer}"), "_version": 1}),
+            );
+            client.wait_for("Post", &post, &written);
+        }
+        // Each of the others changes it in turn, and the last one deletes it.
+        let (next, last) = ((writer + 1) % 3, (writer + 2) % 3);
+        everybody[next].update("Post", &post, &json!({"rating": writer}));
+        for client in &mut everybody {
+            client.wait_for("Post", &post, &json!({"rating": writer, "_version": 2}));
+        }
+        everybody[last].delete("Post", &post);
+        for client in &mut everybody {
+            client.wait_gone("Post", &post);
+        }
     }
-    let place = |name: &str| synced.iter().position(|event| event["model"] == name);
-    assert!(MODELS.iter().all(|model| place(model).is_some()), "{synced:?}");
-    for (parent, child) in [("Blog", "Post"), ("Device", "Reading")] {
-        assert!(place(parent) < place(child), "{synced:?}");
+    for client in &mut everybody {
+        assert_eq!(client.ok(&json!({"op": "count", "model": "Blog"})), 3);
+        assert_eq!(client.ok(&json!({"op": "errors"})), json!([]));
     }
-}
-
-/// After a spell offline the npm client asks for what it missed only, and the server answers from its delta table.
-#[test]
-fn the_npm_client_catches_up_with_a_delta_sync() {
-    let Some(mut meeting) = Meeting::ready(Strategy::Automerge) else {
-        return;
-    };
-    meeting.share(Side::Npm, "Blog", &json!({"name": "known"}));
-    meeting.npm.go_offline();
-    let missed = meeting.landfall.save("Blog", &json!({"name": "missed"}))["id"].clone();
-    meeting
-        .landfall
-        .wait_for("Blog", &missed, &json!({"_version": 1}));
-    meeting.npm.go_online();
-    let synced = MODELS.map(|_| meeting.npm.wait_hub("modelSynced"));
-    let blogs = synced
-        .iter()
-        .find(|event| event["model"] == "Blog")
-        .expect("the model was synced");
-    assert_eq!(
-        (&blogs["isDeltaSync"], &blogs["isFullSync"]),
-        (&json!(true), &json!(false))
-    );
-    meeting.npm.wait_for("Blog", &missed, &json!({"name": "missed"}));
+    let [landfall, third, npm] = everybody;
+    for client in [landfall, third, npm] {
+        assert!(client.exit().success());
+    }
 }

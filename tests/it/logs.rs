@@ -238,6 +238,7 @@ fn rest_of_the_kinds() -> Script {
             started_at_ms: 1_769_000_000_001,
             received: 100,
             fresh: false,
+            limit: 0,
         }),
     };
     let model = "Post".into();

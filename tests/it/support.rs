@@ -4,6 +4,8 @@
 
 pub(crate) mod landfall;
 pub(crate) mod line_client;
+pub(crate) mod make;
 pub(crate) mod npm;
 pub(crate) mod process;
+pub(crate) mod proxy;
 pub(crate) mod serve;

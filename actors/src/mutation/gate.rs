@@ -1,6 +1,6 @@
 //! Whether mutations may go out: the one backoff that all of them share.
 //!
-//! Owns [`Gate`]. Pure.
+//! Owns [`Gate`]. Pure. What waits for credentials is `pauses.rs`: that is about some mutations and never about all.
 //!
 //! | gate | this round's answer | this round's failure | deadline |
 //! |---|---|---|---|
@@ -30,30 +30,23 @@ pub(super) const SEND_BACKOFF: BackoffPolicy = BackoffPolicy {
     attempts_max: None,
 };
 
-/// When sending is tried again without valid credentials: the app is to act, so there is no hurry.
-pub(super) const CREDENTIALS_BACKOFF: BackoffPolicy = BackoffPolicy {
-    first_ms: 5_000,
-    longest_ms: 300_000,
-    attempts_max: None,
-};
-
 /// Failures in a row after which the app is told that the server does not take anything.
 pub(super) const FAILURES_BEFORE_REPORT: u32 = 3;
 
 /// Mutations that are remembered for having failed. Twice as many as would fill the lanes of a busy store; if more fail, it
 /// is the server and not the mutations, and all begin anew.
-const FAILED_MAX: usize = 64;
+pub(super) const FAILED_MAX: usize = 64;
 
 /// Number of the times that the gate has closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Round(u64);
 
-/// What closes the gate.
+/// What keeps mutations from going out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Closing {
-    /// It may pass by itself.
+    /// It may pass by itself, for all of them.
     Transient { retry_after_ms: Option<u64> },
-    /// Other credentials are needed.
+    /// Other credentials are needed, for those like this one.
     Credentials,
 }
 
@@ -69,8 +62,7 @@ enum Position {
 pub(super) struct Gate {
     position: Position,
     round: Round,
-    transient: Backoff,
-    credentials: Backoff,
+    backoff: Backoff,
     /// Mutations that have failed since the last answer.
     failed: BTreeSet<Seq>,
     /// How many may be out at the same time: from 1 to `lanes`.
@@ -86,8 +78,7 @@ impl Gate {
             lanes,
             position: Position::Open,
             round: Round(0),
-            transient: Backoff::new(SEND_BACKOFF),
-            credentials: Backoff::new(CREDENTIALS_BACKOFF),
+            backoff: Backoff::new(SEND_BACKOFF),
             failed: BTreeSet::new(),
         }
     }
@@ -155,7 +146,7 @@ impl Gate {
         &mut self,
         seq: Option<Seq>,
         round: Round,
-        closing: Closing,
+        retry_after_ms: Option<u64>,
         now_ms: u64,
         random: &mut dyn FnMut() -> u64,
     ) -> Option<u32> {
@@ -164,28 +155,19 @@ impl Gate {
         }
         self.failed.extend(seq);
         if round != self.round {
-            if let (
-                Position::Closed { until_ms },
-                Closing::Transient {
-                    retry_after_ms: Some(asked_ms),
-                },
-            ) = (&mut self.position, closing)
-            {
+            if let (Position::Closed { until_ms }, Some(asked_ms)) = (&mut self.position, retry_after_ms) {
                 *until_ms = (*until_ms).max(now_ms.saturating_add(asked_ms.min(RETRY_AFTER_MS_MAX)));
             }
             return None;
         }
-        if matches!(closing, Closing::Transient { .. }) && seq.is_some() {
+        if seq.is_some() {
             self.width = (self.width / 2).max(1);
         }
-        let (backoff, retry_after_ms) = match closing {
-            Closing::Transient { retry_after_ms } => (&mut self.transient, retry_after_ms),
-            Closing::Credentials => (&mut self.credentials, None),
-        };
-        let wait_ms = backoff
+        let wait_ms = self
+            .backoff
             .next(retry_after_ms, random)
             .unwrap_or(SEND_BACKOFF.longest_ms);
-        let failures = backoff.attempts();
+        let failures = self.backoff.attempts();
         self.round.0 += 1;
         let until_ms = now_ms.saturating_add(wait_ms);
         // The store may fail as well while the server is waited for.
@@ -209,8 +191,7 @@ impl Gate {
     }
 
     fn forget(&mut self) {
-        self.transient.reset();
-        self.credentials.reset();
+        self.backoff.reset();
         self.failed.clear();
     }
 }
@@ -219,28 +200,19 @@ impl Gate {
 mod tests {
     use super::*;
 
-    const PASSES: Closing = Closing::Transient { retry_after_ms: None };
-
-    fn fail(gate: &mut Gate, round: Round, closing: Closing, now_ms: u64) -> Option<u32> {
-        gate.failed(None, round, closing, now_ms, &mut || 0)
+    fn fail(gate: &mut Gate, round: Round, retry_after_ms: Option<u64>, now_ms: u64) -> Option<u32> {
+        gate.failed(None, round, retry_after_ms, now_ms, &mut || 0)
     }
 
     #[test]
     fn many_failures_of_one_round_count_once() {
         let mut gate = Gate::new(32);
         let round = gate.round();
-        assert_eq!(fail(&mut gate, round, PASSES, 0), Some(1));
-        assert_eq!(fail(&mut gate, round, PASSES, 1), None);
+        assert_eq!(fail(&mut gate, round, None, 0), Some(1));
+        assert_eq!(fail(&mut gate, round, None, 1), None);
         assert_eq!(gate.due_ms(), Some(100));
         // The server's wish counts all the same.
-        fail(
-            &mut gate,
-            round,
-            Closing::Transient {
-                retry_after_ms: Some(7_000),
-            },
-            2,
-        );
+        fail(&mut gate, round, Some(7_000), 2);
         assert_eq!(gate.due_ms(), Some(7_002));
     }
 
@@ -250,7 +222,7 @@ mod tests {
         assert_eq!((gate.room(0, 8), gate.room(5, 8)), (8, 3));
         for expected in [4, 2, 1, 1] {
             let round = gate.round();
-            gate.failed(Some(Seq(1)), round, PASSES, 0, &mut || 0);
+            gate.failed(Some(Seq(1)), round, None, 0, &mut || 0);
             gate.wake(u64::MAX);
             assert_eq!(gate.width, expected);
         }
@@ -260,13 +232,11 @@ mod tests {
         }
         gate.answered(gate.round());
         assert_eq!(gate.room(0, 100), 8, "no more than there are lanes");
-        // That the store cannot note something says nothing of the server, nor do credentials.
+        // That the store cannot note something says nothing of the server.
         let round = gate.round();
-        fail(&mut gate, round, PASSES, 0);
-        let round = gate.round();
-        gate.failed(Some(Seq(1)), round, Closing::Credentials, 0, &mut || 0);
+        fail(&mut gate, round, None, 0);
         assert_eq!(gate.width, 8);
-        gate.failed(Some(Seq(1)), gate.round(), PASSES, 0, &mut || 0);
+        gate.failed(Some(Seq(1)), gate.round(), None, 0, &mut || 0);
         gate.forgive();
         assert_eq!(gate.room(0, 8), 8, "a network that is back is as good as new");
     }
@@ -283,7 +253,7 @@ mod tests {
         let mut gate = Gate::new(32);
         assert_eq!(gate.room(3, 5), 5);
         let old = gate.round();
-        fail(&mut gate, old, PASSES, 0);
+        fail(&mut gate, old, None, 0);
         assert_eq!(gate.room(0, 5), 0);
         assert!(!gate.wake(99) && gate.wake(100));
         assert_eq!((gate.room(0, 5), gate.room(1, 5)), (1, 0));
@@ -304,7 +274,7 @@ mod tests {
         let mut waits = Vec::new();
         for _ in 0..3 {
             let round = gate.round();
-            fail(&mut gate, round, PASSES, now_ms);
+            fail(&mut gate, round, None, now_ms);
             waits.push(gate.due_ms().unwrap() - now_ms);
             now_ms = gate.due_ms().unwrap();
             gate.wake(now_ms);
@@ -312,8 +282,8 @@ mod tests {
         assert_eq!(waits, [100, 200, 400]);
         gate.answered(gate.round());
         let round = gate.round();
-        assert_eq!(fail(&mut gate, round, Closing::Credentials, 0), Some(1));
-        assert_eq!(gate.due_ms(), Some(2_500));
+        assert_eq!(fail(&mut gate, round, None, 0), Some(1));
+        assert_eq!(gate.due_ms(), Some(100));
     }
 
     #[test]
@@ -322,7 +292,7 @@ mod tests {
         let seqs = [Seq(1), Seq(2)];
         assert_eq!(gate.choose(&seqs, 2), seqs);
         for (failed, next) in [(Seq(1), Seq(2)), (Seq(2), Seq(1))] {
-            gate.failed(Some(failed), gate.round(), PASSES, 0, &mut || 0);
+            gate.failed(Some(failed), gate.round(), None, 0, &mut || 0);
             gate.wake(u64::MAX);
             assert!(gate.candidates(1) > 1, "there is a choice");
             assert_eq!(gate.choose(&seqs, 1), [next]);
@@ -335,7 +305,7 @@ mod tests {
         let mut gate = Gate::new(32);
         let round = gate.round();
         for seq in 0..1_000 {
-            gate.failed(Some(Seq(seq)), round, PASSES, 0, &mut || 0);
+            gate.failed(Some(Seq(seq)), round, None, 0, &mut || 0);
         }
         gate.wake(u64::MAX);
         assert!(gate.candidates(1) <= FAILED_MAX + 1);

@@ -1,6 +1,7 @@
 //! The machine of the [`MutationProcessor`](super::MutationProcessor): what is in hand, and what happens to it next.
 //!
-//! Owns the lanes. Pure. What an answer means is `verdict.rs`, whether anything may go out is `gate.rs`.
+//! Owns the lanes. Pure. What an answer means is `verdict.rs`, whether anything may go out is `gate.rs`, and which changes
+//! wait for other credentials is `pauses.rs`.
 //!
 //! | stage | its answer | becomes |
 //! |---|---|---|
@@ -21,16 +22,17 @@
 //! hand leaves it settled or given back; 4. one take is open at a time, and no wake is forgotten; 5. what was marked
 //! sent but not handed to the transport before a pause is settled as not applied.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use landfall_core::{
     Errand, ModelDef, Mutation, Refusal, RemoteRecord, Resolution, Schema, Seq, Stage as MutationStage,
-    decide_conflict, planted,
+    Topic, decide_conflict, planted,
 };
 use landfall_wire::{Failure, FailureCause, MutationReply, TransportError};
 
 use super::gate::{Closing, FAILURES_BEFORE_REPORT, Gate, Round};
+use super::pauses::{Count, Pauses};
 use super::verdict::{self, Fetched, Health, Purpose, Report, Verdict};
 use crate::handlers::ErrorKind;
 use crate::storage::Settlement;
@@ -49,7 +51,7 @@ pub(super) enum Input {
     /// The deadline has come.
     TimerDue,
     /// The outbox gave these.
-    Taken(Vec<(Seq, Errand)>),
+    Taken(Vec<(Seq, Errand, Topic)>),
     /// Of the mutations that were to be marked sent, these were.
     Marked {
         asked: Vec<Seq>,
@@ -113,8 +115,8 @@ impl Input {
 /// What the shell is to do.
 #[derive(Debug)]
 pub(super) enum Effect {
-    /// Ask the outbox for work.
-    Take { max: usize },
+    /// Ask the outbox for work that is of none of these topics.
+    Take { max: usize, held_up: BTreeSet<Topic> },
     /// Give mutations back to the outbox.
     GiveBack(Vec<Seq>),
     /// Have mutations marked sent.
@@ -149,7 +151,15 @@ enum Mode {
 #[derive(Debug)]
 struct Held {
     stage: Stage,
+    place: Place,
+}
+
+/// What a mutation in hand is about, and when it went out.
+#[derive(Clone, Debug)]
+struct Place {
+    topic: Topic,
     round: Round,
+    began: Count,
 }
 
 #[derive(Debug)]
@@ -188,6 +198,7 @@ pub(super) struct State {
     lanes: usize,
     mode: Mode,
     gate: Gate,
+    pauses: Pauses,
     held: BTreeMap<Seq, Held>,
     /// Whether the outbox has been asked and has not answered yet.
     asking: bool,
@@ -211,6 +222,7 @@ impl State {
             lanes,
             mode: Mode::Fresh,
             gate: Gate::new(lanes),
+            pauses: Pauses::default(),
             held: BTreeMap::new(),
             asking: false,
             hungry: false,
@@ -224,8 +236,8 @@ impl State {
             Stage::Resting { until_ms, .. } => Some(until_ms),
             _ => None,
         });
-        let gate = self.gate.due_ms().filter(|_| self.mode == Mode::Awake);
-        resting.chain(gate).min()
+        let sending = self.gate.due_ms().into_iter().chain(self.pauses.due_ms());
+        resting.chain(sending.filter(|_| self.mode == Mode::Awake)).min()
     }
 
     /// Takes an input; returns what is to be done, in this order.
@@ -258,7 +270,10 @@ impl State {
     fn wake(&mut self) {
         match self.mode {
             // Sending resumes because the server can be reached again.
-            Mode::Paused => self.gate.forgive(),
+            Mode::Paused => {
+                self.gate.forgive();
+                self.pauses.forgive();
+            }
             Mode::Fresh | Mode::Awake => {}
         }
         self.mode = Mode::Awake;
@@ -267,6 +282,7 @@ impl State {
 
     fn timer(&mut self, turn: &mut Turn<'_>) {
         self.hungry |= self.gate.wake(turn.now_ms);
+        self.hungry |= self.pauses.wake(turn.now_ms);
         for (seq, held) in &mut self.held {
             if let Stage::Resting {
                 until_ms,
@@ -296,8 +312,16 @@ impl State {
         self.asking = true;
         self.hungry = false;
         turn.effects.push(Effect::Take {
-            max: self.gate.candidates(room),
+            max: self.gate.candidates(room).saturating_add(self.pauses.spare()),
+            held_up: self.held_up(),
         });
+    }
+
+    /// What may not go for lack of credentials.
+    fn held_up(&self) -> BTreeSet<Topic> {
+        let places = self.held.values().map(|held| &held.place);
+        self.pauses
+            .held_up(&places.map(|place| (&place.topic, place.began)))
     }
 
     fn free(&self) -> usize {
@@ -308,23 +332,28 @@ impl State {
         let out = self
             .held
             .values()
-            .filter(|held| held.round == self.gate.round())
+            .filter(|held| held.place.round == self.gate.round())
             .count();
         self.gate.room(out, self.free())
     }
 
-    fn taken(&mut self, errands: Vec<(Seq, Errand)>, turn: &mut Turn<'_>) {
+    fn taken(&mut self, errands: Vec<(Seq, Errand, Topic)>, turn: &mut Turn<'_>) {
         self.asking = false;
         // An outbox that was resumed knows nothing of what is in hand already.
-        let errands: Vec<(Seq, Errand)> = errands
+        let errands: Vec<(Seq, Errand, Topic)> = errands
             .into_iter()
-            .filter(|(seq, _)| !self.held.contains_key(seq))
+            .filter(|(seq, ..)| !self.held.contains_key(seq))
             .collect();
-        let candidates: Vec<Seq> = errands.iter().map(|(seq, _)| *seq).collect();
+        let topics: Vec<(Seq, Topic)> = errands
+            .iter()
+            .map(|(seq, _, topic)| (*seq, topic.clone()))
+            .collect();
+        let held_up = self.held_up();
+        let candidates = self.pauses.admit(&topics, &held_up);
         let room = if self.mode == Mode::Awake { self.room() } else { 0 };
         let chosen = self.gate.choose(&candidates, room);
         let (mut to_mark, mut back) = (Vec::new(), Vec::new());
-        for (seq, errand) in errands {
+        for (seq, errand, topic) in errands {
             if !chosen.contains(&seq) {
                 back.push(seq);
                 continue;
@@ -339,13 +368,8 @@ impl State {
                     Stage::Loading
                 }
             };
-            self.held.insert(
-                seq,
-                Held {
-                    stage,
-                    round: self.gate.round(),
-                },
-            );
+            let place = self.place(topic);
+            self.held.insert(seq, Held { stage, place });
         }
         if !to_mark.is_empty() {
             turn.effects.push(Effect::Mark(to_mark));
@@ -372,34 +396,28 @@ impl State {
             Err(_) => {
                 // None of them went out; the store needs the pause, not the server.
                 let round = self.gate.round();
-                self.gate.failed(None, round, PASSES, turn.now_ms, turn.random);
+                self.gate.failed(None, round, None, turn.now_ms, turn.random);
                 BTreeMap::new()
             }
         };
         let mut back = Vec::new();
         for seq in asked {
-            let stage = self.held.get_mut(seq).map(|held| &mut held.stage);
-            match (stage, marked.remove(seq)) {
-                (Some(stage @ Stage::Marking), Some(mutation)) if self.mode == Mode::Awake => {
+            let held = self.held.get_mut(seq).map(|held| (&mut held.stage, &held.place));
+            match (held, marked.remove(seq)) {
+                (Some((stage @ Stage::Marking, _)), Some(mutation)) if self.mode == Mode::Awake => {
                     *stage = Stage::Sending(Box::new(mutation.clone()));
                     turn.effects.push(Effect::Send(Box::new(mutation)));
                 }
-                (Some(Stage::Marking), Some(_)) => {
-                    let round = self.held.get(seq).map_or(self.gate.round(), |held| held.round);
-                    self.rule(
-                        *seq,
-                        round,
-                        Verdict::Settle(Settlement::NotApplied, None),
-                        None,
-                        turn,
-                    );
+                (Some((Stage::Marking, place)), Some(_)) => {
+                    let (place, verdict) = (place.clone(), Verdict::Settle(Settlement::NotApplied, None));
+                    self.rule(*seq, place, verdict, None, turn);
                 }
-                (Some(Stage::Marking), None) => {
+                (Some((Stage::Marking, _)), None) => {
                     self.held.remove(seq);
                     back.push(*seq);
                 }
-                (stage, _) => {
-                    let stage = stage.map_or("not held", |stage| stage.name());
+                (held, _) => {
+                    let stage = held.map_or("not held", |(stage, _)| stage.name());
                     *self.unexpected.entry((stage, name)).or_default() += 1;
                 }
             }
@@ -414,9 +432,9 @@ impl State {
         let Some(held) = self.held.remove(&seq) else {
             return *self.unexpected.entry(("not held", input.name())).or_default() += 1;
         };
-        let round = held.round;
+        let place = held.place;
         match (held.stage, input) {
-            (Stage::Loading, Input::Loaded { loaded, .. }) => self.loaded(seq, round, loaded, turn),
+            (Stage::Loading, Input::Loaded { loaded, .. }) => self.loaded(seq, place, loaded, turn),
             (
                 Stage::Sending(mutation) | Stage::Fetching(mutation, _),
                 Input::Unsendable { kind, reason, .. },
@@ -426,21 +444,21 @@ impl State {
                     message: reason,
                 };
                 let verdict = verdict::refuse(&mutation, refusal, kind, None);
-                self.rule(seq, round, verdict, Some(mutation), turn);
+                self.rule(seq, place, verdict, Some(mutation), turn);
             }
             (Stage::Sending(mutation), Input::Replied { reply, .. }) => {
                 let (verdict, health) = verdict::of_reply(self.def(&mutation), &mutation, *reply);
-                self.note(seq, round, health, &mutation, turn);
-                self.rule(seq, round, verdict, Some(mutation), turn);
+                self.note(seq, &place, health, is_through(&verdict), &mutation, turn);
+                self.rule(seq, place, verdict, Some(mutation), turn);
             }
             (Stage::Fetching(mutation, purpose), Input::Fetched { fetched, .. }) => {
                 let (verdict, health) = verdict::of_fetched(self.def(&mutation), &mutation, purpose, fetched);
-                self.note(seq, round, health, &mutation, turn);
-                self.rule(seq, round, verdict, Some(mutation), turn);
+                self.note(seq, &place, health, is_through(&verdict), &mutation, turn);
+                self.rule(seq, place, verdict, Some(mutation), turn);
             }
             (Stage::Deciding(mutation, remote), Input::Decided { resolution, .. }) => {
                 let verdict = decided(&mutation, *remote, resolution);
-                self.rule(seq, round, verdict, Some(mutation), turn);
+                self.rule(seq, place, verdict, Some(mutation), turn);
             }
             (Stage::Settling(_, report), Input::Settled { settled: Ok(()), .. }) => {
                 turn.effects.extend(
@@ -461,13 +479,13 @@ impl State {
                             settlement,
                             report,
                         },
-                        round,
+                        place,
                     },
                 );
             }
             (stage, input) => {
                 *self.unexpected.entry((stage.name(), input.name())).or_default() += 1;
-                self.held.insert(seq, Held { stage, round });
+                self.held.insert(seq, Held { stage, place });
             }
         }
     }
@@ -476,7 +494,7 @@ impl State {
     fn loaded(
         &mut self,
         seq: Seq,
-        round: Round,
+        place: Place,
         loaded: Result<Option<Mutation>, String>,
         turn: &mut Turn<'_>,
     ) {
@@ -484,16 +502,25 @@ impl State {
         match loaded.map(|mutation| mutation.filter(is_unknown)) {
             Ok(Some(mutation)) => {
                 let mutation = Some(Box::new(mutation));
-                return self.rule(seq, round, Verdict::Ask(Purpose::Outcome), mutation, turn);
+                return self.rule(seq, place, Verdict::Ask(Purpose::Outcome), mutation, turn);
             }
             // The outbox will hear by itself of what has become of it.
             Ok(None) => {}
             Err(_) => {
                 self.gate
-                    .failed(Some(seq), round, PASSES, turn.now_ms, turn.random);
+                    .failed(Some(seq), place.round, None, turn.now_ms, turn.random);
             }
         }
         turn.effects.push(Effect::GiveBack(vec![seq]));
+    }
+
+    /// What goes out now.
+    fn place(&self, topic: Topic) -> Place {
+        Place {
+            topic,
+            round: self.gate.round(),
+            began: self.pauses.begun(),
+        }
     }
 
     fn def(&self, mutation: &Mutation) -> &ModelDef {
@@ -506,29 +533,29 @@ impl State {
     fn rule(
         &mut self,
         seq: Seq,
-        round: Round,
+        place: Place,
         verdict: Verdict,
         mutation: Option<Box<Mutation>>,
         turn: &mut Turn<'_>,
     ) {
-        let (round, stage) = match (verdict, mutation) {
+        let (place, stage) = match (verdict, mutation) {
             (Verdict::Settle(settlement, report), _) => {
                 turn.effects.push(Effect::Settle {
                     seq,
                     settlement: settlement.clone(),
                 });
-                (round, Stage::Settling(settlement, report))
+                (place, Stage::Settling(settlement, report))
             }
             (Verdict::Ask(purpose), Some(mutation)) => {
                 turn.effects.push(Effect::Fetch(mutation.clone()));
-                (self.gate.round(), Stage::Fetching(mutation, purpose))
+                (self.place(place.topic), Stage::Fetching(mutation, purpose))
             }
             (Verdict::Decide(remote), Some(mutation)) => {
                 turn.effects.push(Effect::Decide {
                     mutation: mutation.clone(),
                     remote: remote.clone(),
                 });
-                (round, Stage::Deciding(mutation, remote))
+                (place, Stage::Deciding(mutation, remote))
             }
             (Verdict::GiveBack | Verdict::Ask(_) | Verdict::Decide(_), _) => {
                 self.held.remove(&seq);
@@ -537,18 +564,37 @@ impl State {
                 return;
             }
         };
-        self.held.insert(seq, Held { stage, round });
+        self.held.insert(seq, Held { stage, place });
     }
 
-    /// Takes note of how the server is.
-    fn note(&mut self, seq: Seq, round: Round, health: Health, mutation: &Mutation, turn: &mut Turn<'_>) {
+    /// Takes note of how the server is. A mutation that is through has needed no credentials that were missing.
+    fn note(
+        &mut self,
+        seq: Seq,
+        place: &Place,
+        health: Health,
+        is_through: bool,
+        mutation: &Mutation,
+        turn: &mut Turn<'_>,
+    ) {
         let Health::Refuses(closing, failure) = health else {
-            return self.gate.answered(round);
+            self.gate.answered(place.round);
+            if is_through {
+                self.pauses.answered(&place.topic, place.began);
+            }
+            return;
         };
-        let Some(failures) = self
-            .gate
-            .failed(Some(seq), round, closing, turn.now_ms, turn.random)
-        else {
+        let failures = match closing {
+            Closing::Transient { retry_after_ms } => {
+                self.gate
+                    .failed(Some(seq), place.round, retry_after_ms, turn.now_ms, turn.random)
+            }
+            Closing::Credentials => {
+                self.pauses
+                    .denied(seq, &place.topic, place.began, turn.now_ms, turn.random)
+            }
+        };
+        let Some(failures) = failures else {
             return;
         };
         let is_news = match closing {
@@ -575,7 +621,9 @@ impl State {
     }
 }
 
-const PASSES: Closing = Closing::Transient { retry_after_ms: None };
+fn is_through(verdict: &Verdict) -> bool {
+    !matches!(verdict, Verdict::Ask(_))
+}
 
 fn is_misconfigured(failure: &Failure) -> bool {
     matches!(

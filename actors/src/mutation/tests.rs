@@ -347,8 +347,10 @@ impl Lab {
     /// Names of the events that the hub was told.
     fn events(&mut self) -> Vec<&'static str> {
         let mut events = Vec::new();
-        while let Ok((_, HubMessage::Publish(event))) = self.hub.try_recv() {
-            events.push(event.name());
+        while let Ok((_, message)) = self.hub.try_recv() {
+            if let HubMessage::Publish(event) = message {
+                events.push(event.name());
+            }
         }
         events
     }
@@ -657,7 +659,7 @@ fn denied_credentials_wait_and_a_refused_record_is_parked_and_told() {
         lab.save("a", "one").await;
         lab.drained().await;
         assert!(
-            lab.now_ms() >= gate::CREDENTIALS_BACKOFF.first_ms / 2,
+            lab.now_ms() >= pauses::CREDENTIALS_BACKOFF.first_ms / 2,
             "tried again after a while, not at once"
         );
         assert_eq!(lab.server.asked(), ["CreateTodo", "CreateTodo"]);

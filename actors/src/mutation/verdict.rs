@@ -9,7 +9,7 @@
 //! | version conflict | ask the conflict handler, with the record asked for if it did not come along; refused after [`CONFLICT_ROUNDS_MAX`] rounds |
 //! | condition failed, or exists already | ask for the record: a create or delete may have been applied after all, and a create that met another record is a conflict; else refused with it |
 //! | permanent, or this record is not allowed | refused |
-//! | credentials | not applied, gate closed |
+//! | credentials | not applied, changes of its kind to its model pause |
 //! | transient, not delivered | not applied, gate closed |
 //! | transient, perhaps delivered | unknown, gate closed |
 //!

@@ -1,6 +1,6 @@
 //! What is synced: the document, filter and reader of every model, made once for a run.
 //!
-//! Owns requests for pages and what their answers say. Pure; sends nothing.
+//! Owns requests for pages and single records, and what their answers say. Pure; sends nothing.
 //!
 //! A server's filter may let more through than the sync expression says, so each record is tested again (`scope.rs`).
 //! A record that lacks a field which the expression asks for is taken: the server had that field when it filtered.
@@ -15,12 +15,13 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 
-use landfall_core::{ModelName, Predicate, RemoteRecord, Schema};
+use landfall_core::{ModelName, Predicate, RecordId, RemoteRecord, Schema};
 use landfall_wire::{
-    Failure, HttpRequest, HttpResponse, ModelDocuments, RecordReader, SyncArguments, SyncPage, WireError,
-    read_sync_page, sync_filter,
+    Failure, GetReply, HttpRequest, HttpResponse, ModelDocuments, RecordReader, SyncArguments, SyncPage,
+    WireError, get_variables, read_get, read_sync_page, sync_filter,
 };
 
+use super::doubts::Found;
 use super::model::{Question, Subject};
 use super::trouble::Unfit;
 use crate::config::{Listen, SyncSettings};
@@ -30,6 +31,7 @@ use crate::scope::{Coverage, Scope};
 /// Every model that can be synced.
 #[derive(Debug)]
 pub(super) struct Catalog {
+    schema: Arc<Schema>,
     models: BTreeMap<ModelName, Listed>,
 }
 
@@ -54,6 +56,7 @@ impl Catalog {
     /// pushed is not asked for.
     pub(super) fn new(schema: &Arc<Schema>, settings: &SyncSettings) -> (Self, Vec<Vec<Subject>>) {
         let mut catalog = Self {
+            schema: Arc::clone(schema),
             models: BTreeMap::new(),
         };
         let is_pulled = |model: &&ModelName| schema.model(model).is_some_and(|def| def.sync.pulls());
@@ -106,16 +109,44 @@ impl Catalog {
 
     /// Reads the answer to [`request`](Self::request).
     pub(super) fn read(&self, model: &ModelName, response: &HttpResponse) -> Result<Answer, Box<Failure>> {
-        let listed = self
-            .models
-            .get(model)
-            .expect("only what was asked for is answered");
+        let listed = self.listed(model);
         let mut page = read_sync_page(&listed.reader, &listed.documents.sync, response)?;
         let is_outside =
             |record: &RemoteRecord| listed.scope.coverage(listed.reader.def(), record) == Coverage::Outside;
         let (outside, items) = std::mem::take(&mut page.items).into_iter().partition(is_outside);
         page.items = items;
         Ok(Answer { page, outside })
+    }
+
+    /// The request for one record; `None` for a model that cannot be synced.
+    pub(super) fn inquiry(&self, model: &ModelName, id: &RecordId) -> Option<HttpRequest> {
+        let listed = self.models.get(model)?;
+        let variables = get_variables(&self.schema, listed.reader.def(), id);
+        Some(listed.documents.get.request(&variables))
+    }
+
+    /// Reads the answer to [`inquiry`](Self::inquiry).
+    pub(super) fn read_inquiry(
+        &self,
+        model: &ModelName,
+        response: &HttpResponse,
+    ) -> Result<Found, Box<Failure>> {
+        let listed = self.listed(model);
+        Ok(match read_get(&listed.reader, &listed.documents.get, response)? {
+            GetReply::Found(record)
+                if listed.scope.coverage(listed.reader.def(), &record) == Coverage::Outside =>
+            {
+                Found::Outside(record)
+            }
+            GetReply::Found(record) => Found::Record(record),
+            GetReply::Missing => Found::Nothing,
+            GetReply::Unreadable(_) => Found::Unreadable,
+        })
+    }
+
+    fn listed(&self, model: &ModelName) -> &Listed {
+        let listed = self.models.get(model);
+        listed.expect("only what was asked for is answered")
     }
 }
 

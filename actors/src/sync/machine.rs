@@ -22,11 +22,12 @@
 
 use std::collections::BTreeMap;
 
-use landfall_core::{ModelName, SyncAges, SyncCursor, SyncKind};
+use landfall_core::{ModelName, RecordId, SyncAges, SyncCursor, SyncKind};
 use landfall_storage::Listing;
 use landfall_wire::{Failure, ServerError};
 
 use super::catalog::Answer;
+use super::doubts::Found;
 use super::model::{ModelSync, Question, Subject, Ticket, Tickets, Turn};
 use super::sweep::Portion;
 use super::trouble::Trouble;
@@ -79,6 +80,12 @@ pub(super) enum Input {
         model: ModelName,
         listed: Result<Listing, String>,
     },
+    /// The server answered what it has of a record, or will not.
+    Inquired {
+        ticket: Ticket,
+        model: ModelName,
+        found: Result<Found, Box<Failure>>,
+    },
     /// A page is stored, or could not be.
     Stored {
         ticket: Ticket,
@@ -98,6 +105,7 @@ impl Input {
             Self::Answered { answer: Ok(_), .. } => "Page",
             Self::Answered { answer: Err(_), .. } => "PageFailed",
             Self::Listed { .. } => "Listed",
+            Self::Inquired { .. } => "Inquired",
             Self::Stored { stored: Ok(_), .. } => "PageStored",
             Self::Stored { stored: Err(_), .. } => "PageNotStored",
         }
@@ -115,6 +123,12 @@ pub(super) enum Effect {
     Ask(Question),
     /// List a portion of what the store holds of a model.
     List(Portion),
+    /// Ask the server what it has of a record.
+    Inquire {
+        ticket: Ticket,
+        model: ModelName,
+        id: RecordId,
+    },
     /// Store a page.
     Store { ticket: Ticket, batch: RemoteBatch },
     /// Tell the hub how many records of a model are stored.
@@ -132,6 +146,9 @@ pub(super) enum Effect {
     },
     /// Tell the hub that a model has more records than one sync fetches.
     Truncated { model: ModelName, received: u64 },
+    /// Tell the app that a full sync has left records in the store of which nobody knows whether the server has them,
+    /// and how many if that is known.
+    Kept { model: ModelName, records: Option<u64> },
     /// Tell the app that a model is not synced.
     Failed {
         model: ModelName,
@@ -253,6 +270,7 @@ impl State {
                 input @ (Input::CursorRead { .. }
                 | Input::Answered { .. }
                 | Input::Listed { .. }
+                | Input::Inquired { .. }
                 | Input::Stored { .. }),
             ) => {
                 self.answer(now_ms, random, input, &mut effects);
@@ -273,6 +291,7 @@ impl State {
         let (Input::CursorRead { model, .. }
         | Input::Answered { model, .. }
         | Input::Listed { model, .. }
+        | Input::Inquired { model, .. }
         | Input::Stored { model, .. }) = &input
         else {
             return;
@@ -297,6 +316,7 @@ impl State {
             } => asker.planned(ticket, cursor, wall_ms, &mut turn),
             Input::Answered { ticket, answer, .. } => asker.answered(ticket, answer, &mut turn),
             Input::Listed { ticket, listed, .. } => asker.listed(ticket, listed, &mut turn),
+            Input::Inquired { ticket, found, .. } => asker.inquired(ticket, found, &mut turn),
             Input::Stored { ticket, stored, .. } => asker.stored(ticket, stored, &mut turn),
             Input::Start | Input::Cancel | Input::TimerDue => true,
         };

@@ -6,9 +6,9 @@
 //! |---|---|---|---|---|---|---|---|
 //! | queued | planning | | | | | - | - |
 //! | planning | | paging | | waiting | | - | - |
-//! | paging | | | stored, next one asked for; while another is being stored: held | waiting | page token refused: queued, from the first page; else failed | held page stored; after the last one settled | waiting |
+//! | paging | | | stored, next one asked for; while another is being stored: held | waiting | page token refused: queued, from the first page; else failed | held page stored; after the last one settled, or queued if the pages began before the start | waiting |
 //! | waiting | due: queued | | | | | - | - |
-//! | sweeping | | | | | | listed: what was not met is stored; the last portion: settled | waiting |
+//! | sweeping | | | | | | listed, and what is in doubt asked for: what is not there is stored; the last portion: as after the last page | waiting |
 //! | settled | due: queued | | | | | - | - |
 //!
 //! A settled model begins by itself again if it is polled, and if it failed for something that somebody has to mend.
@@ -20,9 +20,17 @@
 //! A sync that reaches the record limit is truncated: its last cursor stays that of a sync between two pages, so
 //! `lastSync` does not move and the next sync goes on where this one stopped, with a fresh allowance. Fetching the same
 //! records again each time would never get past the limit; taking the model for synced would lose the rest for good.
+//! Should the server refuse that cursor's token, what was fetched before does not count against the allowance.
+//!
+//! Pages that began before the start (they were cut off by an outage, the end of the process or the record limit) may
+//! have been passed by what was made before anybody listened again: a scan of everything never looks back at where it
+//! has been. So once they are through, the model is synced once more before it counts as settled. A try that goes on
+//! within one start needs none of that, for the subscriptions listened all the while. Starting over instead would never
+//! get to the end of a large model on a bad line.
 //!
 //! Invariants: 1. at most one page is being stored and at most one is ahead of it; 2. the cursor is read only while
-//! nothing of the model is on its way to the store; 3. an answer to an older question has no effect.
+//! nothing of the model is on its way to the store; 3. an answer to an older question has no effect; 4. a model is
+//! synced once more at most for each start.
 
 use std::time::Duration;
 
@@ -31,6 +39,7 @@ use landfall_storage::Listing;
 use landfall_wire::{Backoff, BackoffPolicy, Failure};
 
 use super::catalog::Answer;
+use super::doubts::Found;
 use super::machine::{Effect, Limits};
 use super::pages::{Ending, Fetch, PAGES_MAX, Pages, Start};
 use super::seen::Seen;
@@ -123,6 +132,10 @@ pub(super) struct ModelSync {
     again_ms: Option<u64>,
     /// Whether nobody waits for it any more.
     background: bool,
+    /// Whether the pages began before the start, so that nobody listened all the while.
+    carried: bool,
+    /// Whether everything was fetched since the model began.
+    full: bool,
     counts: RemoteCounts,
     /// When everything is to be fetched again.
     full_due_ms: Option<u64>,
@@ -151,6 +164,8 @@ impl ModelSync {
             seen: None,
             again_ms: None,
             background: false,
+            carried: true,
+            full: false,
             counts: RemoteCounts::default(),
             full_due_ms: None,
         }
@@ -215,6 +230,7 @@ impl ModelSync {
             self.again_ms = None;
             self.counts = RemoteCounts::default();
             self.restarts = 0;
+            self.full = false;
             self.stage = Stage::Queued { from: Start::Stored };
         }
     }
@@ -288,6 +304,7 @@ impl ModelSync {
             _ => None,
         };
         let mut pages = Pages::new(from, plan, cursor, turn.limits.records_max, holds);
+        self.carried &= pages.token.is_some();
         self.seen = pages.memory(self.seen.take());
         pages.ask(&self.subject.model, turn);
         self.stage = Stage::Paging(Box::new(pages));
@@ -355,6 +372,12 @@ impl ModelSync {
         let pages = match &mut self.stage {
             Stage::Paging(pages) => pages,
             Stage::Sweeping(sweep) if sweep.is_over => {
+                if let Some(records) = sweep.unexplained() {
+                    turn.effects.push(Effect::Kept {
+                        model: self.subject.model.clone(),
+                        records: Some(records),
+                    });
+                }
                 self.synced(SyncKind::Base, turn);
                 return true;
             }
@@ -396,13 +419,21 @@ impl ModelSync {
             return;
         }
         match pages.ending(self.seen.as_ref()) {
-            Ending::Synced => self.synced(pages.kind, turn),
+            Ending::Synced => {
+                if self.seen.as_ref().is_some_and(|seen| !seen.is_whole()) {
+                    turn.effects.push(Effect::Kept { model, records: None });
+                }
+                self.synced(pages.kind, turn);
+            }
             Ending::Again => {
+                // The full sync that follows finds what these pages were passed by.
+                self.carried = false;
                 self.synced(pages.kind, turn);
                 self.full_due_ms = Some(turn.now_ms);
             }
             Ending::Sweep { started_at_ms } => {
-                let mut sweep = Sweep::new(pages.finished(&self.subject, started_at_ms), started_at_ms);
+                let cursor = pages.finished(&self.subject, started_at_ms);
+                let mut sweep = Sweep::new(cursor, started_at_ms, self.seen.as_ref());
                 sweep.list(&model, turn);
                 self.stage = Stage::Sweeping(Box::new(sweep));
             }
@@ -410,15 +441,21 @@ impl ModelSync {
     }
 
     fn synced(&mut self, kind: SyncKind, turn: &mut Turn<'_>) {
-        self.stage = Stage::Settled;
         self.seen = None;
         if kind == SyncKind::Base {
+            self.full = true;
             self.full_due_ms = Some(turn.now_ms.saturating_add(turn.limits.interval_ms()));
         }
+        if std::mem::take(&mut self.carried) {
+            self.restarts = 0;
+            self.stage = Stage::Queued { from: Start::Stored };
+            return;
+        }
+        self.stage = Stage::Settled;
         self.poll(turn);
         turn.effects.push(Effect::Synced {
             model: self.subject.model.clone(),
-            kind,
+            kind: if self.full { SyncKind::Base } else { kind },
             counts: self.counts,
         });
     }
@@ -449,6 +486,23 @@ impl ModelSync {
             Ok(listing) => self.storing = sweep.take(listing, seen, &self.subject.model, turn),
             Err(reason) => self.fail(Trouble::Store(reason), turn),
         }
+        true
+    }
+
+    /// The server answered what it has of a record that was not met, or will not. Returns whether it was asked.
+    pub(super) fn inquired(
+        &mut self,
+        ticket: Ticket,
+        found: Result<Found, Box<Failure>>,
+        turn: &mut Turn<'_>,
+    ) -> bool {
+        let Stage::Sweeping(sweep) = &mut self.stage else {
+            return false;
+        };
+        let Some(storing) = sweep.inquired(ticket, found, &self.subject.model, turn) else {
+            return false;
+        };
+        self.storing = storing;
         true
     }
 

@@ -3,7 +3,8 @@
 //! Owns [`Pages`]. Pure. What becomes of a failure is `model.rs`.
 //!
 //! Invariants: 1. the cursor of a page says no more than that everything up to it is stored with it; 2. `startedAt` is
-//! that of the first page; 3. no page asks for more than is left of the record limit.
+//! that of the first page; 3. no page asks for more than is left of the record limit; 4. a sync that was truncated gets
+//! further the next time, whatever the server thinks of its token.
 
 use landfall_core::{ModelName, Origin, Paging, Quarantined, SyncCursor, SyncKind, SyncPlan, planted};
 use landfall_wire::BadRecord;
@@ -43,6 +44,8 @@ pub(super) struct Pages {
     /// Whether the store held nothing of the model when the sync began.
     fresh: bool,
     pub(super) received: u64,
+    /// With how many received it is truncated.
+    limit: u64,
     pub(super) pages: u32,
     pub(super) fetch: Fetch,
 }
@@ -75,9 +78,16 @@ impl Pages {
         records_max: u64,
         holds: bool,
     ) -> Self {
+        let limit = plan.resume.as_ref().map_or(records_max, |resume| {
+            let limit = resume.limit.max(records_max);
+            // A sync that was truncated goes on with a fresh allowance, also if it has to begin with the first page again.
+            if resume.received < limit {
+                limit
+            } else {
+                resume.received.saturating_add(records_max)
+            }
+        });
         let resume = plan.resume.filter(|_| from == Start::Stored);
-        // A sync that was truncated goes on with a fresh allowance.
-        let received = resume.as_ref().map_or(0, |resume| resume.received);
         Self {
             from,
             kind: plan.kind,
@@ -85,7 +95,8 @@ impl Pages {
             cursor,
             started_at_ms: resume.as_ref().map(|resume| resume.started_at_ms),
             fresh: resume.as_ref().map_or(!holds, |resume| resume.fresh),
-            received: if received < records_max { received } else { 0 },
+            received: resume.as_ref().map_or(0, |resume| resume.received),
+            limit,
             token: resume.map(|resume| resume.next_token),
             pages: 0,
             fetch: Fetch::Over { truncated: false },
@@ -125,7 +136,7 @@ impl Pages {
     /// Asks for the next page.
     pub(super) fn ask(&mut self, model: &ModelName, turn: &mut Turn<'_>) {
         let ticket = turn.tickets.next();
-        let room = turn.limits.records_max.saturating_sub(self.received).max(1);
+        let room = self.limit.saturating_sub(self.received).max(1);
         self.fetch = Fetch::Asked(ticket);
         turn.effects.push(Effect::Ask(Question {
             ticket,
@@ -183,7 +194,7 @@ impl Pages {
         self.token = page.next_token.filter(|_| !planted("first-page-only"));
         if self.token.is_none() {
             self.fetch = Fetch::Over { truncated: false };
-        } else if self.received >= turn.limits.records_max {
+        } else if self.received >= self.limit {
             self.fetch = Fetch::Over { truncated: true };
         } else {
             self.ask(model, turn);
@@ -216,6 +227,7 @@ impl Pages {
                     started_at_ms,
                     received: self.received,
                     fresh: self.fresh,
+                    limit: self.limit,
                 };
                 self.cursor.paged(expression, paging)
             }

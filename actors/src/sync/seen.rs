@@ -5,7 +5,7 @@
 //!
 //! Identifiers are kept as fingerprints of 64 bits. Should two of them share one, a record stays that might have left.
 //!
-//! Bound: [`SEEN_MAX`] records; a sync that meets more removes nothing.
+//! Bound: [`SEEN_MAX`] records; a sync that meets more removes nothing, and the app is told.
 
 use std::collections::BTreeSet;
 use std::collections::hash_map::DefaultHasher;
@@ -25,7 +25,11 @@ pub(super) struct Seen {
     /// `startedAt` of the sync; `None` before its first page.
     pub(super) started_at_ms: Option<i64>,
     met: BTreeSet<u64>,
-    /// Whether it met something that it cannot put a name to, so that what is missing cannot be told.
+    /// Items that it cannot put a name to; any record may be behind each.
+    nameless: u64,
+    /// Whether an item came along with an error.
+    had_errors: bool,
+    /// Whether it met more than is remembered, so that what is missing cannot be told.
     blind: bool,
 }
 
@@ -38,8 +42,8 @@ impl Seen {
         if self.blind {
             return;
         }
-        // What came along with an error may stand for any record.
-        self.blind |= !errors.is_empty() || bad.iter().any(|bad| bad.id.is_none());
+        self.had_errors |= !errors.is_empty();
+        self.nameless += bad.iter().filter(|bad| bad.id.is_none()).count() as u64;
         let unreadable = bad.iter().filter_map(|bad| bad.id.as_ref());
         for id in items.iter().map(|record| &record.id).chain(unreadable) {
             self.met.insert(fingerprint(id));
@@ -51,9 +55,14 @@ impl Seen {
         }
     }
 
-    /// Whether what it has not met is certainly not there.
+    /// Whether it can tell what it has met.
     pub(super) fn is_whole(&self) -> bool {
         !self.blind
+    }
+
+    /// How many items it cannot put a name to; `None` if what it has not met is certainly not there.
+    pub(super) fn nameless(&self) -> Option<u64> {
+        (self.nameless > 0 || self.had_errors).then_some(self.nameless)
     }
 
     /// Whether it has met a record.

@@ -1,13 +1,16 @@
 //! The end of a full sync: what it has not met leaves the store, portion by portion.
 //!
-//! Owns [`Sweep`]. Pure. Which records stay because something of them waits is the storage's business.
+//! Owns [`Sweep`]. Pure. Which records stay because something of them waits is the storage's business; what has to be asked
+//! for before it leaves is `doubts.rs`.
 //!
 //! Invariants: 1. the cursor that says that a full sync is over is stored with the last portion, so that a sweep that
-//! was cut off is made up for by another full sync; 2. one portion at a time is listed or stored.
+//! was cut off is made up for by another full sync; 2. one portion at a time is listed, asked about or stored.
 
 use landfall_core::{ModelName, Origin, RecordId, SyncCursor};
 use landfall_storage::Listing;
+use landfall_wire::Failure;
 
+use super::doubts::{Doubts, Found, Told};
 use super::machine::Effect;
 use super::model::{Ticket, Turn};
 use super::seen::Seen;
@@ -38,19 +41,22 @@ pub(super) struct Sweep {
     /// The portion that is being listed.
     pub(super) listing: Option<Ticket>,
     next: Option<RecordId>,
-    /// Whether the last portion is with the store.
+    /// Whether the last portion is listed.
     pub(super) is_over: bool,
+    /// `None` if what was not met is certainly gone.
+    doubts: Option<Doubts>,
 }
 
 impl Sweep {
-    /// A sweep at the end of a sync that began at that time of the server's clock.
-    pub(super) fn new(cursor: SyncCursor, started_at_ms: i64) -> Self {
+    /// A sweep at the end of a sync that began at that time of the server's clock and has met that.
+    pub(super) fn new(cursor: SyncCursor, started_at_ms: i64, seen: Option<&Seen>) -> Self {
         Self {
             cursor,
             before_ms: started_at_ms.saturating_sub(MARGIN_MS),
             listing: None,
             next: None,
             is_over: false,
+            doubts: seen.and_then(Seen::nameless).map(Doubts::new),
         }
     }
 
@@ -77,19 +83,73 @@ impl Sweep {
         self.listing = None;
         self.next = listing.next;
         self.is_over = self.next.is_none();
-        let ids: Vec<RecordId> = listing.ids.into_iter().filter(|id| !seen.has(id)).collect();
-        if ids.is_empty() && !self.is_over {
+        let not_met: Vec<RecordId> = listing.ids.into_iter().filter(|id| !seen.has(id)).collect();
+        match &mut self.doubts {
+            Some(doubts) => {
+                doubts.add(not_met);
+                self.look(model, turn)
+            }
+            None => self.hand_over(
+                Told {
+                    gone: not_met,
+                    ..Told::default()
+                },
+                model,
+                turn,
+            ),
+        }
+    }
+
+    /// The server answered what it has of a record, or will not. `None` if nobody asked, else the ticket of the store if
+    /// there is something to be stored.
+    pub(super) fn inquired(
+        &mut self,
+        ticket: Ticket,
+        found: Result<Found, Box<Failure>>,
+        model: &ModelName,
+        turn: &mut Turn<'_>,
+    ) -> Option<Option<Ticket>> {
+        let was_asked = self.doubts.as_mut()?.answered(ticket, found);
+        was_asked.then(|| self.look(model, turn))
+    }
+
+    /// Asks for what is in doubt, and hands over what is known once nothing is.
+    fn look(&mut self, model: &ModelName, turn: &mut Turn<'_>) -> Option<Ticket> {
+        let doubts = self.doubts.as_mut()?;
+        if doubts.ask(model, turn) {
+            return None;
+        }
+        let told = std::mem::take(&mut doubts.told);
+        self.hand_over(told, model, turn)
+    }
+
+    /// Hands over what a portion has come to, or has the next one listed if that is nothing.
+    fn hand_over(&mut self, told: Told, model: &ModelName, turn: &mut Turn<'_>) -> Option<Ticket> {
+        let Told {
+            gone,
+            records,
+            outside,
+        } = told;
+        let is_nothing = gone.is_empty() && records.is_empty() && outside.is_empty();
+        if is_nothing && !self.is_over {
             self.list(model, turn);
             return None;
         }
         let ticket = turn.tickets.next();
         let before_ms = self.before_ms;
         let batch = RemoteBatch {
-            left_over: (!ids.is_empty()).then_some(LeftOver { ids, before_ms }),
+            records,
+            outside,
+            left_over: (!gone.is_empty()).then_some(LeftOver { ids: gone, before_ms }),
             cursor: self.is_over.then(|| self.cursor.clone()),
             ..RemoteBatch::new(Origin::Sync, model.clone())
         };
         turn.effects.push(Effect::Store { ticket, batch });
         Some(ticket)
+    }
+
+    /// How many records stay although nothing says that the server has them; `None` if there are none.
+    pub(super) fn unexplained(&self) -> Option<u64> {
+        self.doubts.as_ref()?.unexplained()
     }
 }

@@ -199,8 +199,10 @@ impl Lab {
     /// Everything that the hub was told, with its time.
     fn events(&mut self) -> Vec<(u64, &'static str, Json)> {
         let mut events = Vec::new();
-        while let Ok((at_ms, HubMessage::Publish(event))) = self.hub.try_recv() {
-            events.push((at_ms, event.name(), event.data()));
+        while let Ok((at_ms, message)) = self.hub.try_recv() {
+            if let HubMessage::Publish(event) = message {
+                events.push((at_ms, event.name(), event.data()));
+            }
         }
         events
     }
@@ -303,14 +305,19 @@ fn a_sync_that_was_cut_off_goes_on_where_it_stopped() {
 
         lab.server
             .answer("SyncBlogs", Ok(page("syncBlogs", &[record("b2")], None)));
+        lab.server
+            .answer("SyncBlogs", Ok(page("syncBlogs", &[record("b3")], None)));
         lab.server.answer(
             "SyncPosts",
             Ok(json!({ "data": null, "errors": [{ "errorType": "Unauthorized", "message": "no" }] })),
         );
         lab.port.tell(SyncMessage::Start).unwrap();
         SimTime::pass(1_000).await;
-        assert_eq!(lab.server.asked(), ["SyncBlogs t1", "SyncPosts first"]);
-        assert!(lab.has("Blog", "b2"));
+        assert_eq!(
+            lab.server.asked(),
+            ["SyncBlogs t1", "SyncBlogs first", "SyncPosts first"]
+        );
+        assert!(lab.has("Blog", "b2") && lab.has("Blog", "b3"));
         assert_eq!(lab.cursor("Blog").last_sync_ms, Some(1_700_000_000_000));
         assert_eq!(lab.cursor("Post"), SyncCursor::default());
         let failed = lab
@@ -337,6 +344,56 @@ fn a_sync_that_was_cut_off_goes_on_where_it_stopped() {
         assert!(
             lab.port.tell(SyncMessage::Start).is_err(),
             "the actor has stopped"
+        );
+    });
+}
+
+#[test]
+fn records_that_the_server_forgot_leave_though_one_that_it_cannot_show_has_no_name() {
+    on_paused_time(async {
+        let mut lab = lab();
+        let blogs = ["b1", "b2", "b3", "b4"].map(record);
+        lab.server
+            .answer("SyncBlogs", Ok(page("syncBlogs", &blogs, None)));
+        lab.server.answer("SyncPosts", Ok(page("syncPosts", &[], None)));
+        lab.port.tell(SyncMessage::Start).unwrap();
+        SimTime::pass(1_000).await;
+        let broken = |path: Json| {
+            let message = "Cannot return null for non-nullable type: 'String' within parent 'Blog'";
+            json!([{ "message": message, "path": path }])
+        };
+        let mut again = page("syncBlogs", &[record("b1"), Json::Null], None);
+        again["errors"] = broken(json!(["syncBlogs", "items", 1, "title"]));
+        lab.server.answer("SyncBlogs", Ok(again));
+        lab.server.answer("SyncPosts", Ok(page("syncPosts", &[], None)));
+        let gone = json!({ "data": { "getBlog": null } });
+        let cannot_be_shown =
+            json!({ "data": { "getBlog": null }, "errors": broken(json!(["getBlog", "title"])) });
+        for answer in [gone.clone(), cannot_be_shown, gone] {
+            lab.server.answer("GetBlog", Ok(answer));
+        }
+        lab.server.asked();
+        SimTime::pass(24 * 60 * 60 * 1_000).await;
+        let asked = lab.server.asked();
+        assert_eq!(asked[0], "SyncBlogs first");
+        assert_eq!(
+            asked.iter().filter(|line| line.starts_with("GetBlog")).count(),
+            3,
+            "{asked:?}"
+        );
+        let has = ["b1", "b2", "b3", "b4"].map(|id| lab.has("Blog", id));
+        assert_eq!(has, [true, false, true, false]);
+        assert_eq!(
+            lab.errors.0.lock().unwrap().len(),
+            1,
+            "the item without a name, and nothing else"
+        );
+        assert!(
+            lab.events()
+                .iter()
+                .filter(|(_, name, _)| *name == "modelSynced")
+                .count()
+                >= 4
         );
     });
 }

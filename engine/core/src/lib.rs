@@ -47,7 +47,7 @@ pub use model::{
 };
 pub use mutation::{Coalesced, Mutation, MutationKind, Refusal, Seq, Stage, coalesce};
 pub use names::{FieldName, ModelName};
-pub use outbox::{Errand, Outbox};
+pub use outbox::{Errand, Outbox, Topic};
 #[cfg(feature = "planted-defects")]
 pub use planted::plant;
 pub use planted::planted;

@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::mutation::{Mutation, MutationKind, Seq, Stage};
+use crate::names::ModelName;
 use crate::planted::planted;
 use crate::record::RecordKey;
 
@@ -19,6 +20,15 @@ pub enum Errand {
     Send,
     /// Ask the server whether it was applied.
     Inquire,
+}
+
+/// What credentials may be about: one kind of change to one model.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Topic {
+    /// Which model.
+    pub model: ModelName,
+    /// Which kind of change.
+    pub kind: MutationKind,
 }
 
 /// Waiting mutations in order, with what holds each back.
@@ -86,13 +96,22 @@ impl Outbox {
 
     /// Takes up to `max` mutations that may go now, oldest first, and marks them taken.
     pub fn take(&mut self, max: usize) -> Vec<(Seq, Errand)> {
-        let ready: Vec<(Seq, Errand)> = self
-            .waiting
-            .iter()
-            .filter_map(|(seq, waiting)| Some((*seq, self.errand(*seq, waiting)?)))
-            .take(max)
-            .collect();
-        for (seq, _) in &ready {
+        let taken = self.take_except(max, &BTreeSet::new());
+        taken.into_iter().map(|(seq, errand, _)| (seq, errand)).collect()
+    }
+
+    /// Takes up to `max` mutations that may go now and are of none of these topics, oldest first, and marks them taken.
+    pub fn take_except(&mut self, max: usize, held_up: &BTreeSet<Topic>) -> Vec<(Seq, Errand, Topic)> {
+        let ready = self.waiting.iter().filter_map(|(seq, waiting)| {
+            let errand = self.errand(*seq, waiting)?;
+            let topic = Topic {
+                model: waiting.key.model.clone(),
+                kind: waiting.kind,
+            };
+            (!held_up.contains(&topic)).then_some((*seq, errand, topic))
+        });
+        let ready: Vec<(Seq, Errand, Topic)> = ready.take(max).collect();
+        for (seq, ..) in &ready {
             if let Some(waiting) = self.waiting.get_mut(seq) {
                 waiting.taken = true;
             }
@@ -220,6 +239,24 @@ mod tests {
         assert_eq!(taken(&mut outbox), [] as [u64; 0]);
         outbox.remove(Seq(1));
         assert_eq!(taken(&mut outbox), [2]);
+    }
+
+    #[test]
+    fn what_is_held_up_is_passed_over_however_much_of_it_waits() {
+        let mut outbox = Outbox::default();
+        for seq in 1..=5 {
+            outbox.put(&mutation(seq, &format!("r{seq}"), MutationKind::Create, &[]));
+        }
+        outbox.put(&mutation(6, "other", MutationKind::Update, &[]));
+        let topic = |kind| Topic {
+            model: "M".into(),
+            kind,
+        };
+        let held_up = BTreeSet::from([topic(MutationKind::Create)]);
+        let other = (Seq(6), Errand::Send, topic(MutationKind::Update));
+        assert_eq!(outbox.take_except(2, &held_up), [other]);
+        assert_eq!(outbox.take_except(2, &held_up), []);
+        assert_eq!(taken(&mut outbox), [1, 2, 3, 4, 5], "they were not taken");
     }
 
     #[test]

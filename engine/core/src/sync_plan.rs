@@ -33,12 +33,16 @@ pub struct Paging {
     pub next_token: String,
     /// `startedAt` of the first page.
     pub started_at_ms: i64,
-    /// Records received so far.
+    /// Records received since the first page.
     pub received: u64,
     /// Whether the store held nothing of the model when the first page was asked for, so that nothing can be left
     /// over when the last one is stored.
     #[serde(default)]
     pub fresh: bool,
+    /// With how many records received the record limit cuts it off; moves on each time that it does, so that a sync whose
+    /// token is refused afterwards gets further than the last time. 0 if nothing is known of it.
+    #[serde(default)]
+    pub limit: u64,
 }
 
 /// How old what is known of a model may be before everything is fetched again.
@@ -222,6 +226,7 @@ mod tests {
             started_at_ms: 7,
             received: 1_000,
             fresh: true,
+            limit: 0,
         };
         let cursor = SyncCursor::default().paged(None, paging.clone());
         assert_eq!(plan(&cursor, None, &DAY, 10).resume, Some(paging.clone()));

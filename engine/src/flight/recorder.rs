@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 
-use landfall_actors::flight::{Answer, Commit, Deck, Flight, Input, Seat};
+use landfall_actors::flight::{Answer, Commit, Deck, Input, Seat};
 use landfall_actors::{Clock, Entropy, Env};
 use landfall_core::{ModelSync, Schema, Seq};
 use landfall_storage::history::History;
@@ -427,17 +427,7 @@ impl Deck for RecorderDeck {
         let transport = self.world.transport.as_ref().map(|inner| {
             Arc::new(RecordedTransport::new(Arc::clone(inner), Arc::clone(&seat))) as Arc<dyn Transport>
         });
-        Env {
-            clock: Arc::clone(&seat) as Arc<dyn Clock>,
-            entropy: Arc::clone(&seat) as Arc<dyn Entropy>,
-            transport,
-            trace: Arc::clone(&env.trace),
-            schedule: Arc::clone(&env.schedule),
-            flight: Flight {
-                deck: env.flight.deck.clone(),
-                seat: Some(seat),
-            },
-        }
+        env.seen_from(seat, transport)
     }
 }
 

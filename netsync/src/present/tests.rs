@@ -6,6 +6,7 @@ use landfall_wire::{Access, OperationName, Transport as _, credentials_of_subpro
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::authorization::Authorization;
 use crate::testing::{read_request, write};
 use crate::{AuthMode, Endpoint, HttpTransport, ProxyUse, Secret, TokenProvider, TokenResult};
 
@@ -122,39 +123,67 @@ async fn a_key_that_is_refused_is_not_tried_again() {
     assert_eq!(server.await.expect("the server ends").len(), 1);
 }
 
-#[tokio::test]
-async fn a_strategy_goes_on_to_the_next_mode_and_remembers_what_worked() {
-    let replies = vec![
-        reply("200 OK", DENIED),
-        reply("200 OK", OK),
-        reply("200 OK", OK),
-        reply("200 OK", OK),
-    ];
+/// Asks for these one after the other, with the user's token before the key for reading; returns what was presented.
+async fn presented_for(tokens: Authorization, replies: &[&str], asked: &[Access]) -> Vec<String> {
+    let replies = replies.iter().map(|body| reply("200 OK", body)).collect();
     let (url, server) = server(replies).await;
     let strategy = |subject: &Subject| match subject.access {
         Access::Read => vec![AuthMode::UserPool, AuthMode::ApiKey],
         _ => vec![AuthMode::UserPool],
     };
     let endpoint = endpoint(&url, Authorization::api_key("k"))
-        .with_authorization(AuthMode::UserPool, Authorization::fixed_token("t"))
+        .with_authorization(AuthMode::UserPool, tokens)
         .expect("good")
         .with_strategy(Arc::new(strategy));
     let transport = HttpTransport::new(endpoint).expect("a transport");
-    for access in [Access::Read, Access::Read, Access::Update] {
-        let answer = transport.execute(request(access)).await.expect("a reply");
+    for access in asked {
+        let answer = transport.execute(request(*access)).await.expect("a reply");
         assert_eq!(answer.body, OK.as_bytes());
     }
     let asked = server.await.expect("the server ends");
-    let presented: Vec<&str> = asked.iter().map(|request| presented(request)).collect();
+    asked
+        .iter()
+        .map(|request| presented(request).to_owned())
+        .collect()
+}
+
+#[tokio::test]
+async fn a_strategy_goes_on_to_the_next_mode_and_each_request_begins_with_the_first() {
+    let token = Authorization::fixed_token("t");
+    let replies = [DENIED, OK, DENIED, OK, OK];
+    let presented = presented_for(token, &replies, &[Access::Read, Access::Read, Access::Update]).await;
     assert_eq!(
         presented,
         [
             "authorization: t",
             "x-api-key: k",
+            "authorization: t",
             "x-api-key: k",
             "authorization: t"
         ]
     );
+}
+
+/// Has no token the first time it is asked, as before a sign-in.
+struct SignsIn(AtomicUsize);
+
+impl TokenProvider for SignsIn {
+    fn token(&self) -> BoxFuture<'static, TokenResult> {
+        let is_first = self.0.fetch_add(1, Ordering::SeqCst) == 0;
+        Box::pin(async move {
+            if is_first {
+                return Err("signed out".into());
+            }
+            Ok(Secret::from("t".to_owned()))
+        })
+    }
+}
+
+#[tokio::test]
+async fn who_signs_in_is_asked_for_at_once_though_another_mode_worked_before() {
+    let tokens = Authorization::token_from(SignsIn(AtomicUsize::default()));
+    let presented = presented_for(tokens, &[OK, OK], &[Access::Read, Access::Read]).await;
+    assert_eq!(presented, ["x-api-key: k", "authorization: t"]);
 }
 
 #[tokio::test]

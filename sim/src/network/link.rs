@@ -85,6 +85,17 @@ pub enum Trouble {
     FailsAfter(u32),
     /// So many bytes pass in a second, one reply after the other.
     Narrow(u64),
+    /// Requests reach the server twice. The oracles take the second for somebody else's write, so this is for scripted
+    /// tests and no plan has it.
+    RequestsDoubled {
+        /// How probable, per mille.
+        per_mille: u32,
+        /// How long after the first, in milliseconds. If it is 0, the answer to the second is the one that arrives, as
+        /// when something on the way asks again.
+        later_ms: u64,
+    },
+    /// Requests and new sockets are neither refused nor answered; whoever waits gives up in the end.
+    Hangs,
 }
 
 /// Changes replies on their way, as a server would give them that is odd: it is handed the operation and the reply.
@@ -299,6 +310,21 @@ impl Link {
 
     pub(super) fn is_cut(&self) -> bool {
         self.troubles().contains(&Trouble::Cut)
+    }
+
+    pub(super) fn hangs(&self) -> bool {
+        self.troubles().contains(&Trouble::Hangs)
+    }
+
+    /// Whether this request reaches the server twice, and how long after the first time, in milliseconds.
+    pub(super) fn doubles_request(&self) -> Option<u64> {
+        let doubling = self.troubles().iter().find_map(|trouble| match trouble {
+            Trouble::RequestsDoubled { per_mille, later_ms } => Some((*per_mille, *later_ms)),
+            _ => None,
+        });
+        doubling
+            .filter(|(per_mille, _)| self.happens(*per_mille))
+            .map(|(_, later_ms)| later_ms)
     }
 
     pub(super) fn refuses_sockets(&self) -> bool {

@@ -24,6 +24,10 @@ pub(super) async fn connect(network: Network, link: Arc<Link>) -> Result<Box<dyn
     if link.refuses_sockets() {
         return Err(unreachable());
     }
+    if link.hangs() {
+        pass(link.base().timeout_ms).await;
+        return Err(unreachable());
+    }
     pass(link.delay_ms() + link.delay_ms()).await;
     if link.refuses_sockets() {
         return Err(unreachable());

@@ -230,17 +230,7 @@ impl Deck for ReplayDeck {
         let transport = endpoint.map(|endpoint| {
             Arc::new(ReplayTransport::new(Arc::clone(&seat), endpoint)) as Arc<dyn Transport>
         });
-        Env {
-            clock: Arc::clone(&seat) as Arc<dyn Clock>,
-            entropy: Arc::clone(&seat) as Arc<dyn Entropy>,
-            transport,
-            trace: Arc::clone(&env.trace),
-            schedule: Arc::clone(&env.schedule),
-            flight: Flight {
-                deck: env.flight.deck.clone(),
-                seat: Some(seat),
-            },
-        }
+        env.seen_from(seat, transport)
     }
 }
 

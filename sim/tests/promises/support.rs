@@ -4,7 +4,7 @@ use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use landfall::ModelQuery;
+use landfall::{ModelQuery, Schema};
 use landfall_backend::{Backend, BackendConfig, SeededEntropy};
 use landfall_sim::{API_KEY, ClientPlan, Network, Seed, SimClient, SimClock, TraceLog, pass};
 use landfall_storage::kv::KvStore;
@@ -22,10 +22,15 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(config: BackendConfig) -> Self {
+        Self::serving(schema(), config)
+    }
+
+    /// As [`Self::new`], with a server of another schema than the clients have.
+    pub(crate) fn serving(schema: &Arc<Schema>, config: BackendConfig) -> Self {
         let clock = SimClock::start();
         let kv = KvStore::in_memory().expect("memory can be written to");
-        let backend = Backend::new(Arc::clone(schema()), config, kv, SeededEntropy::new(7))
-            .expect("the schema is sound");
+        let backend =
+            Backend::new(Arc::clone(schema), config, kv, SeededEntropy::new(7)).expect("the schema is sound");
         let backend = Arc::new(backend);
         let ticking = Arc::clone(&backend);
         actix::spawn(async move {
@@ -35,7 +40,7 @@ impl World {
             }
         });
         let network = Network::new(
-            Arc::clone(schema()),
+            Arc::clone(schema),
             Arc::clone(&backend),
             clock,
             TraceLog::default(),
@@ -49,9 +54,14 @@ impl World {
     }
 
     pub(crate) fn client(&self, name: &str) -> SimClient {
+        self.client_with(name, schema())
+    }
+
+    /// As [`Self::client`], with a schema of its own.
+    pub(crate) fn client_with(&self, name: &str, schema: &Arc<Schema>) -> SimClient {
         SimClient::new(
             ClientPlan::plain(name),
-            Arc::clone(schema()),
+            Arc::clone(schema),
             self.network.clone(),
             Seed(7),
             Rc::new(|builder| builder),

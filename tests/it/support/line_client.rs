@@ -53,6 +53,11 @@ impl LineClient {
         }
     }
 
+    /// The process's number, as the system knows it.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Sends a command and answers with its value.
     ///
     /// # Errors
@@ -87,7 +92,8 @@ impl LineClient {
             .unwrap_or_else(|error| panic!("{}: {command}: {error}", self.name))
     }
 
-    /// Sends a command and leaves its answer unread, for a process that is about to be killed.
+    /// Sends a command and leaves its answer unread, for a process that is about to be killed or has to wait for what the
+    /// test does meanwhile; then [`take_answer`](Self::take_answer) must be called before the next command.
     ///
     /// # Panics
     /// If the process takes no more input.
@@ -95,6 +101,17 @@ impl LineClient {
         self.process
             .write_line(&command.to_string())
             .unwrap_or_else(|error| panic!("{}: {error}", self.name));
+    }
+
+    /// The answer to a command that was [posted](Self::post).
+    ///
+    /// # Panics
+    /// If the command failed, or no answer comes.
+    pub(crate) fn take_answer(&mut self) -> Value {
+        self.process
+            .read_line(PATIENCE)
+            .and_then(|line| answer(&line))
+            .unwrap_or_else(|error| panic!("{}: {error}", self.name))
     }
 
     /// Saves a new record and answers with it.

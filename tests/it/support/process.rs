@@ -68,6 +68,11 @@ impl Process {
         }
     }
 
+    /// Its number, as the system knows it.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Writes a line to the process.
     ///
     /// # Errors

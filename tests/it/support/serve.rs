@@ -1,7 +1,11 @@
 //! A running `landfall serve`.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::Path;
 use std::time::Duration;
+
+use serde_json::{Value as Json, json};
 
 use super::landfall::landfall;
 use super::process::Process;
@@ -17,6 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Lines before the address: a banner may be there, an endless log may not.
 const LINES_BEFORE_ADDRESS_MAX: usize = 100;
+
+/// What calls of the endpoint for administration need.
+const ADMIN_HEADER: &str = "x-landfall-admin: 1";
 
 /// A server on a port of its own; it ends when dropped.
 pub(crate) struct ServeProcess {
@@ -42,6 +49,63 @@ impl ServeProcess {
             _process: process,
             url,
         }
+    }
+
+    /// Host and port at which it listens.
+    pub(crate) fn address(&self) -> &str {
+        self.url.split('/').nth(2).expect("addresses have a host")
+    }
+
+    /// What it answers to somebody else's request, which no client of the test sends.
+    ///
+    /// # Panics
+    /// If it does not answer.
+    pub(crate) fn ask(&self, query: &str) -> Json {
+        let header = format!("x-api-key: {API_KEY}");
+        self.call(
+            "POST",
+            "/graphql",
+            &header,
+            &json!({ "query": query }).to_string(),
+        )
+    }
+
+    /// Makes something go wrong, or puts it right; answers with its state then. For servers with `--dev`.
+    ///
+    /// # Panics
+    /// If it does not take the faults.
+    pub(crate) fn inject(&self, faults: &[&str]) -> Json {
+        let state = self.call(
+            "POST",
+            "/_admin/faults",
+            ADMIN_HEADER,
+            &json!({ "faults": faults }).to_string(),
+        );
+        assert!(state["faults"].is_array(), "{faults:?}: {state}");
+        state
+    }
+
+    /// What is wrong with it on purpose, and how many connections it has. For servers with `--dev`.
+    ///
+    /// # Panics
+    /// If it does not answer.
+    pub(crate) fn state(&self) -> Json {
+        self.call("GET", "/_admin", ADMIN_HEADER, "")
+    }
+
+    fn call(&self, method: &str, path: &str, header: &str, body: &str) -> Json {
+        let address = self.address();
+        let mut stream = TcpStream::connect(address).expect("it listens");
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nhost: {address}\r\n{header}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+            body.len()
+        )
+        .expect("it reads");
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).expect("it answers");
+        let (_, body) = reply.split_once("\r\n\r\n").expect("replies have a head");
+        serde_json::from_str(body).unwrap_or_else(|_| panic!("{reply}"))
     }
 }
 

@@ -4,7 +4,8 @@ use landfall_core::MutationKind::{self, Create, Delete, Update};
 use landfall_core::{CONFLICT_ROUNDS_MAX, Decision, FieldMap, Outbox, RecordVersion, Value};
 use landfall_wire::{Delivery, FailureClass};
 
-use super::super::gate::{CREDENTIALS_BACKOFF, SEND_BACKOFF};
+use super::super::gate::SEND_BACKOFF;
+use super::super::pauses::CREDENTIALS_BACKOFF;
 use super::super::testing::{
     deleted, error, misconfigured, mutation, no_credentials, remote, schema, settlement_text, transient,
 };
@@ -74,11 +75,11 @@ impl Lab {
 
     fn perform(&mut self, effect: Effect) {
         match effect {
-            Effect::Take { max } => {
+            Effect::Take { max, held_up } => {
                 let taken = if self.paused {
                     Vec::new()
                 } else {
-                    self.outbox.take(max)
+                    self.outbox.take_except(max, &held_up)
                 };
                 self.inputs.push_back(Input::Taken(taken));
             }
@@ -529,6 +530,71 @@ fn missing_credentials_pause_sending_and_park_nothing() {
 }
 
 #[test]
+fn what_lacks_credentials_holds_up_no_other_model_or_kind_of_change() {
+    let mut lab = with(2, &[(Update, "Todo/a"), (Update, "Todo/b"), (Update, "Todo/c")]);
+    lab.fail(1, no_credentials());
+    lab.fail(2, no_credentials());
+    lab.trace.clear();
+    lab.put(mutation(4, Create, "Tag/a"));
+    lab.put(mutation(5, Create, "Todo/d"));
+    lab.feed(Input::Wake);
+    lab.check(&["send e4 create", "send e5 create"]);
+    lab.apply(4);
+    lab.apply(5);
+    lab.check(&["e4 acknowledged v1", "e5 acknowledged v1"]);
+    // That those went has nothing to do with these: each wait is longer than the last, and nobody is told again.
+    for wait_ms in [CREDENTIALS_BACKOFF.first_ms / 2, CREDENTIALS_BACKOFF.first_ms] {
+        assert_eq!(lab.next_due(), wait_ms);
+        let sent = *lab.out.keys().next().expect("one is tried");
+        lab.put(mutation(sent.0 + 100, Create, &format!("Tag/{sent}")));
+        lab.feed(Input::Wake);
+        lab.fail(sent.0, no_credentials());
+        lab.apply(sent.0 + 100);
+        assert!(
+            !lab.trace
+                .iter()
+                .any(|line| line.starts_with("paused") || line.starts_with("told")),
+            "{:?}",
+            lab.trace
+        );
+    }
+}
+
+#[test]
+fn a_long_row_without_credentials_is_passed_over() {
+    let drafts: Vec<String> = (0..50).map(|draft| format!("Todo/{draft}")).collect();
+    let mut mutations: Vec<(MutationKind, &str)> =
+        drafts.iter().map(|draft| (Update, draft.as_str())).collect();
+    mutations.push((Create, "Tag/a"));
+    let mut lab = with(2, &mutations);
+    lab.fail(1, no_credentials());
+    lab.trace.clear();
+    lab.fail(2, no_credentials());
+    lab.check(&["e2 not applied"]);
+    lab.apply(51);
+    assert_eq!(lab.trace, ["e51 acknowledged v1"]);
+}
+
+#[test]
+fn a_record_that_may_not_be_asked_for_is_no_news_each_time_its_change_meets_a_conflict() {
+    let mut lab = with(1, &[(Update, "Todo/a")]);
+    lab.conflict(1, None);
+    lab.found(1, Err(no_credentials()));
+    lab.check(&[
+        "send e1 update on v1",
+        "ask e1",
+        "paused: the server answered with status 401",
+        "told Unauthorized e1 waits",
+        "e1 not applied",
+    ]);
+    assert_eq!(lab.next_due(), CREDENTIALS_BACKOFF.first_ms / 2);
+    lab.conflict(1, None);
+    lab.found(1, Err(no_credentials()));
+    lab.check(&["send e1 update on v1", "ask e1", "e1 not applied"]);
+    assert_eq!(lab.next_due(), CREDENTIALS_BACKOFF.first_ms);
+}
+
+#[test]
 fn a_wrong_setting_is_told_at_once() {
     let mut lab = with(1, &[(Update, "Todo/a")]);
     lab.trace.clear();
@@ -587,8 +653,11 @@ fn what_was_marked_but_not_sent_before_a_pause_is_not_applied() {
     let mut lab = lab(2);
     lab.put(mutation(1, Update, "Todo/a"));
     let effects = lab.state.step(0, &mut || 0, Input::Wake);
-    assert!(matches!(effects[..], [Effect::Take { max: 2 }]), "{effects:?}");
-    let taken = lab.outbox.take(2);
+    assert!(
+        matches!(effects[..], [Effect::Take { max: 2, .. }]),
+        "{effects:?}"
+    );
+    let taken = lab.outbox.take_except(2, &BTreeSet::new());
     let effects = lab.state.step(0, &mut || 0, Input::Taken(taken));
     assert!(
         matches!(&effects[..], [Effect::Mark(seqs)] if *seqs == [Seq(1)]),
@@ -607,7 +676,7 @@ fn what_was_taken_before_a_pause_is_given_back() {
     let mut lab = lab(2);
     lab.put(mutation(1, Update, "Todo/a"));
     lab.state.step(0, &mut || 0, Input::Wake);
-    let taken = lab.outbox.take(2);
+    let taken = lab.outbox.take_except(2, &BTreeSet::new());
     lab.state.step(0, &mut || 0, Input::Pause);
     lab.feed(Input::Taken(taken));
     lab.check(&[]);

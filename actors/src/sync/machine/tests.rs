@@ -8,6 +8,7 @@ use landfall_wire::{
     TransportError,
 };
 
+use super::super::doubts::{AT_A_TIME, Found, INQUIRIES_MAX};
 use super::super::model::{ATTEMPTS_BEFORE_BACKGROUND, RESTARTS_MAX};
 use super::super::pages::PAGES_MAX;
 use super::super::trouble::Unfit;
@@ -26,9 +27,12 @@ struct Lab {
     cursors: BTreeMap<ModelName, SyncCursor>,
     questions: BTreeMap<ModelName, Question>,
     stores: BTreeMap<ModelName, (Ticket, Option<SyncCursor>, RemoteCounts)>,
+    /// Records that the server is asked for.
+    inquiries: BTreeMap<String, (Ticket, ModelName)>,
     slow_store: bool,
-    /// What the store holds of a model; looked at in portions of two.
+    /// What the store holds of a model; looked at in portions.
     held: BTreeMap<ModelName, Vec<&'static str>>,
+    portion: usize,
     trace: Vec<String>,
 }
 
@@ -70,8 +74,10 @@ fn lab_with(limits: Limits, levels: &str) -> Lab {
         cursors: BTreeMap::new(),
         questions: BTreeMap::new(),
         stores: BTreeMap::new(),
+        inquiries: BTreeMap::new(),
         slow_store: false,
         held: BTreeMap::new(),
+        portion: 2,
         trace: Vec::new(),
     }
 }
@@ -122,14 +128,21 @@ impl Lab {
                     .filter(|id| after.as_ref().is_none_or(|after| id > after))
                     .collect();
                 let listing = Listing {
-                    next: ids.get(1).filter(|_| ids.len() > 2).cloned(),
-                    ids: ids.into_iter().take(2).collect(),
+                    next: ids
+                        .get(self.portion - 1)
+                        .filter(|_| ids.len() > self.portion)
+                        .cloned(),
+                    ids: ids.into_iter().take(self.portion).collect(),
                 };
                 Some(Input::Listed {
                     ticket,
                     model,
                     listed: Ok(listing),
                 })
+            }
+            Effect::Inquire { ticket, model, id } => {
+                self.inquiries.insert(id.to_string(), (ticket, model));
+                None
             }
             _ => None,
         }
@@ -183,6 +196,13 @@ impl Lab {
 
     fn fail(&mut self, model: &str, class: FailureClass) {
         self.answer(model, Err(Box::new(failure(class))));
+    }
+
+    /// The server's answer to what it has of a record.
+    fn found(&mut self, id: &str, found: Result<Found, FailureClass>) {
+        let (ticket, model) = self.inquiries.remove(id).expect("it was asked for");
+        let found = found.map_err(|class| Box::new(failure(class)));
+        self.feed(Input::Inquired { ticket, model, found });
     }
 
     fn stored(&mut self, model: &str) {
@@ -252,6 +272,8 @@ impl Lab {
                     if *tried_again { "; tried again" } else { "" }
                 )
             }
+            Effect::Inquire { id, .. } => format!("inquire {id}"),
+            Effect::Kept { model, records } => format!("kept {model} {records:?}"),
             Effect::Ready => "ready".to_owned(),
             Effect::Finished => "finished".to_owned(),
         };
@@ -429,15 +451,104 @@ fn paging_resumes_where_it_stopped_with_what_is_left_of_the_allowance() {
         started_at_ms: 123,
         received: 95,
         fresh: true,
+        limit: 0,
     };
     lab.cursors
         .insert("A".into(), SyncCursor::default().paged(None, paging));
     lab.start();
     lab.check(&["begin A", "ask A t7 limit 5"]);
     lab.page("A", "a1", None);
+    // What was made meanwhile may be behind the token, and nobody listened then.
     lab.check(&[
         "store A [a1] finished @123",
         "progress A 96",
+        "ask A first limit 10 since 123",
+    ]);
+    lab.page("A", "", None);
+    lab.check(&[
+        "store A [] finished @500",
+        "progress A 0",
+        "synced A Base new 1",
+        "ready",
+        "finished",
+    ]);
+}
+
+#[test]
+fn changes_that_are_fetched_from_where_paging_stopped_are_asked_for_once_more() {
+    let mut lab = lab("A");
+    let paging = Paging {
+        kind: SyncKind::Delta,
+        next_token: "t7".into(),
+        started_at_ms: 999_999,
+        received: 3,
+        fresh: false,
+        limit: 0,
+    };
+    lab.cursors
+        .insert("A".into(), synced_at(WALL_MS - 9).paged(None, paging));
+    lab.start();
+    lab.page("A", "a1", None);
+    lab.check(&[
+        "begin A",
+        "ask A t7 limit 10 since 999991",
+        "store A [a1] finished @999999",
+        "progress A 4",
+        "ask A first limit 10 since 999999",
+    ]);
+    // However that one fares, it is one more and not two.
+    lab.page("A", "a2", Some("t1"));
+    lab.fail("A", TRANSIENT);
+    lab.until(1_000);
+    lab.trace.clear();
+    lab.page("A", "a3", None);
+    lab.check(&[
+        "store A [a3] finished @500",
+        "progress A 2",
+        "synced A Delta new 3",
+        "ready",
+        "finished",
+    ]);
+}
+
+#[test]
+fn a_try_that_goes_on_within_a_start_asks_for_nothing_more() {
+    let mut lab = lab("A");
+    lab.start();
+    lab.page("A", "a1", Some("t1"));
+    lab.fail("A", TRANSIENT);
+    lab.until(1_000);
+    lab.trace.clear();
+    lab.page("A", "a2", None);
+    lab.check(&[
+        "store A [a2] finished @500",
+        "progress A 2",
+        "synced A Base new 2",
+        "ready",
+        "finished",
+    ]);
+}
+
+#[test]
+fn pages_that_are_no_longer_gone_on_with_need_no_second_look() {
+    let mut lab = lab("A");
+    let paging = Paging {
+        kind: SyncKind::Base,
+        next_token: "old".into(),
+        started_at_ms: 123,
+        received: 50,
+        fresh: true,
+        limit: 0,
+    };
+    lab.cursors
+        .insert("A".into(), SyncCursor::default().paged(None, paging));
+    lab.start();
+    lab.fail("A", FailureClass::Permanent);
+    lab.trace.clear();
+    lab.page("A", "a1", None);
+    lab.check(&[
+        "store A [a1] finished @500",
+        "progress A 1",
         "synced A Base new 1",
         "ready",
         "finished",
@@ -470,6 +581,7 @@ fn a_refused_page_token_begins_with_the_first_page_but_not_for_ever() {
         started_at_ms: 1,
         received: 50,
         fresh: true,
+        limit: 0,
     };
     lab.cursors
         .insert("A".into(), SyncCursor::default().paged(None, paging));
@@ -704,8 +816,52 @@ fn the_record_limit_truncates_and_the_next_sync_goes_on() {
         "begin A",
         "ask A t2 limit 2",
         "store A [a4] finished @500",
-        "progress A 1",
+        "progress A 4",
+        "ask A first limit 2 since 500",
+    ]);
+    lab.page("A", "", None);
+    lab.check(&[
+        "store A [] finished @500",
+        "progress A 0",
         "synced A Base new 1",
+        "ready",
+        "finished",
+    ]);
+}
+
+#[test]
+fn a_truncated_sync_whose_token_is_refused_gets_further_than_before() {
+    let mut lab = lab_with(
+        Limits {
+            records_max: 3,
+            page_size: 2,
+            ..limits()
+        },
+        "A",
+    );
+    lab.start();
+    lab.page("A", "a1 a2", Some("t1"));
+    lab.page("A", "a3", Some("t2"));
+    lab.start();
+    lab.trace.clear();
+    lab.fail("A", FailureClass::Permanent);
+    lab.page("A", "a1 a2", Some("t1"));
+    lab.check(&[
+        "ask A first limit 2",
+        "store A [a1 a2] paged t1 @500 2",
+        "ask A t1 limit 2",
+        "progress A 2",
+    ]);
+    // The end of the process changes nothing about that.
+    lab.state = State::new(lab.state.limits.clone(), vec![vec![subject("A")]]);
+    lab.start();
+    lab.page("A", "a3 a4", Some("t2"));
+    lab.trace.clear();
+    lab.page("A", "a5 a6", Some("t3"));
+    lab.check(&[
+        "store A [a5 a6] paged t3 @500 6",
+        "progress A 6",
+        "truncated A 6",
         "ready",
         "finished",
     ]);
@@ -936,6 +1092,7 @@ fn a_changed_expression_begins_anew_and_is_kept_with_the_cursor() {
         started_at_ms: 1,
         received: 9,
         fresh: true,
+        limit: 0,
     };
     lab.cursors
         .insert("A".into(), synced_at(WALL_MS - 1).paged(None, paging));
@@ -1076,6 +1233,12 @@ fn a_full_sync_that_was_cut_off_goes_on_with_what_it_has_met() {
         "progress A 1",
         "list A from the first before -59500",
         "store A [] without a2 finished @500",
+        "ask A first limit 10 since 500",
+    ]);
+    lab.page("A", "", None);
+    lab.check(&[
+        "store A [] finished @500",
+        "progress A 0",
         "synced A Base new 0",
         "ready",
         "finished",
@@ -1091,6 +1254,7 @@ fn a_full_sync_begun_by_another_process_removes_nothing_and_is_repeated() {
         started_at_ms: 500,
         received: 1,
         fresh: false,
+        limit: 0,
     };
     lab.cursors
         .insert("A".into(), SyncCursor::default().paged(None, paging));
@@ -1109,31 +1273,119 @@ fn a_full_sync_begun_by_another_process_removes_nothing_and_is_repeated() {
     lab.check(&["begin A", "ask A first limit 10"]);
 }
 
+/// A page with so many items of null.
+fn nameless(ids: &str, items: usize) -> SyncPage {
+    let item = BadRecord {
+        id: None,
+        fault: BadRecordFault::Withheld,
+        path: String::new(),
+        reason: "is null".into(),
+        json: String::new(),
+    };
+    SyncPage {
+        bad: vec![item; items],
+        ..page(ids, None, Some(500))
+    }
+}
+
 #[test]
-fn what_cannot_be_named_may_be_any_record_so_nothing_leaves() {
+fn what_may_be_behind_an_item_without_a_name_is_asked_for_before_it_leaves() {
+    let mut lab = lab_that_holds(&["a1", "a2", "a3", "a4", "a5"]);
+    lab.start();
+    lab.trace.clear();
+    lab.answer("A", Ok(nameless("a1 a5", 1)));
+    lab.check(&[
+        "store A [a1 a5] bad 1 finished @500",
+        "progress A 3",
+        "list A from the first before -59500",
+        "inquire a2",
+    ]);
+    assert_eq!(lab.cursors["A"].last_full_sync_ms, None, "it is not over yet");
+    lab.found("a2", Ok(Found::Nothing));
+    lab.check(&[
+        "store A [] without a2 no cursor",
+        "list A from a2 before -59500",
+        "inquire a3",
+        "inquire a4",
+    ]);
+    let record = page("a4", None, None).items.remove(0);
+    lab.found("a4", Ok(Found::Record(record)));
+    lab.check(&[]);
+    // This is the one that the server cannot show.
+    lab.found("a3", Err(FailureClass::Permanent));
+    lab.check(&[
+        "store A [a4] no cursor",
+        "list A from a4 before -59500",
+        "store A [] finished @500",
+        "synced A Base new 3",
+        "ready",
+        "finished",
+    ]);
+    assert_eq!(lab.cursors["A"].last_full_sync_ms, Some(500));
+}
+
+#[test]
+fn what_cannot_be_found_out_stays_and_the_app_is_told() {
+    let mut lab = lab_that_holds(&["a1", "a2"]);
+    lab.start();
+    lab.answer("A", Ok(nameless("", 1)));
+    lab.trace.clear();
+    // The way to the server says nothing of the record, so nothing more is asked.
+    lab.found("a1", Err(TRANSIENT));
+    lab.found("a2", Ok(Found::Unreadable));
+    lab.check(&[
+        "store A [] finished @500",
+        "synced A Base new 0",
+        "ready",
+        "finished",
+    ]);
+    let mut lab = lab_that_holds(&["a1", "a2"]);
+    lab.start();
+    lab.answer("A", Ok(nameless("", 1)));
+    lab.trace.clear();
+    lab.found("a1", Err(FailureClass::Permanent));
+    lab.found("a2", Err(FailureClass::Permanent));
+    lab.check(&[
+        "store A [] finished @500",
+        "kept A Some(2)",
+        "synced A Base new 0",
+        "ready",
+        "finished",
+    ]);
+}
+
+#[test]
+fn a_sync_asks_for_so_many_records_and_a_few_at_a_time() {
+    let mut lab = lab("A");
+    let ids = (0..INQUIRIES_MAX + 10).map(|id| &*format!("{id:05}").leak());
+    lab.held.insert("A".into(), ids.collect());
+    lab.portion = usize::MAX;
+    lab.start();
+    lab.answer("A", Ok(nameless("", 1)));
+    let mut answered = 0;
+    while let Some(id) = lab.inquiries.keys().next().cloned() {
+        assert!(lab.inquiries.len() <= AT_A_TIME);
+        answered += 1;
+        lab.found(&id, Ok(Found::Nothing));
+    }
+    assert_eq!(answered, INQUIRIES_MAX);
+    assert!(
+        lab.trace.iter().any(|line| line == "kept A Some(10)"),
+        "{:?}",
+        lab.trace.iter().rev().take(3).collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn an_answer_that_comes_after_a_cancel_removes_nothing() {
     let mut lab = lab_that_holds(&["a1"]);
     lab.start();
-    let nameless = SyncPage {
-        bad: vec![BadRecord {
-            id: None,
-            fault: BadRecordFault::Withheld,
-            path: String::new(),
-            reason: "is null".into(),
-            json: String::new(),
-        }],
-        ..page("", None, Some(500))
-    };
-    lab.answer("A", Ok(nameless));
-    assert!(
-        !lab.trace.iter().any(|line| line.starts_with("list")),
-        "{:?}",
-        lab.trace
-    );
-    assert_eq!(
-        lab.cursors["A"].last_full_sync_ms,
-        Some(500),
-        "it is not repeated for that"
-    );
+    lab.answer("A", Ok(nameless("", 1)));
+    lab.cancel();
+    lab.trace.clear();
+    lab.found("a1", Ok(Found::Nothing));
+    lab.check(&[]);
+    assert_eq!((lab.state.late, lab.cursors["A"].last_full_sync_ms), (1, None));
 }
 
 #[test]
