@@ -375,14 +375,14 @@ fn paging_is_resumed_where_it_stopped_after_a_kill() {
     );
 }
 
-/// Which pages of posts were asked for, after so many requests.
+/// Which pages of all posts were asked for, after so many; a delta sync for what was made meanwhile may follow.
 fn tokens(way: &Proxy, after: usize) -> Vec<Value> {
     let seen = way.seen();
     let requests = seen.requests_for("syncPosts");
-    let later = requests.iter().skip(after);
-    later
-        .map(|request| request["variables"]["nextToken"].clone())
-        .collect()
+    let is_of_all = |variables: &&Value| variables["lastSync"].as_i64().unwrap_or(0) == 0;
+    let variables = requests.iter().map(|request| &request["variables"]);
+    let later = variables.filter(is_of_all).skip(after);
+    later.map(|variables| variables["nextToken"].clone()).collect()
 }
 
 /// Whatever the server says for a while, no change is dropped, none is parked, and each takes effect once.

@@ -1,15 +1,81 @@
-//! Faults that no plan has, because they take a server that is odd in a way of its own: it hangs, or records and models are
-//! no longer for this client.
+//! Faults that no plan has, because the oracles could not tell them from other writers: requests that arrive twice, a
+//! server that hangs, records and models that are no longer for this client.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use landfall::{HubEvent, ModelQuery, Query};
-use landfall_backend::FieldError;
-use landfall_sim::{Trouble, pass};
+use landfall_backend::{BackendConfig, ConflictStrategy, FieldError};
+use landfall_sim::{SimClient, Trouble, pass};
 use serde_json::{Value as Json, json};
 
 use crate::support::{MINUTE_MS, Note, World, config, create, find, recount, simulate, texts};
+
+/// By when a request has arrived on a link without faults, and few more can have been sent; in milliseconds.
+const ONE_REQUEST_MS: u64 = 50;
+
+/// A request that arrives a second time does no harm: at once, with the answer to the second as the one that arrives;
+/// and minutes later, when the record has moved on.
+#[test]
+fn n7_requests_that_arrive_twice_put_nothing_back() {
+    let (merging, refusing) = (
+        ConflictStrategy::Automerge,
+        ConflictStrategy::OptimisticConcurrency,
+    );
+    // A server that refuses old versions refuses the second and has the client ask again, so only one is doubled.
+    let cases = [
+        (merging, 0, 1_000),
+        (merging, 3 * MINUTE_MS, 1_000),
+        (refusing, 0, ONE_REQUEST_MS),
+        (refusing, 3 * MINUTE_MS, 1_000),
+    ];
+    for (conflict, later_ms, doubled_ms) in cases {
+        simulate(async move {
+            let world = World::new(BackendConfig { conflict, ..config() });
+            let (anna, bert) = (world.client("anna"), world.client("bert"));
+            anna.boot().await.unwrap();
+            bert.boot().await.unwrap();
+            pass(MINUTE_MS).await;
+            let doubled = Trouble::RequestsDoubled {
+                per_mille: 1_000,
+                later_ms,
+            };
+            for step in 0..4 {
+                anna.link().put(doubled.clone());
+                match step {
+                    0 => drop(create(&anna, "note", 1).await),
+                    1 => recount(&anna, "note", 2).await,
+                    2 => drop(create(&anna, "gone", 1).await),
+                    _ => {
+                        let gone = find(&anna, "gone");
+                        anna.store().delete(&gone).await.unwrap();
+                    }
+                }
+                pass(doubled_ms).await;
+                anna.link().take_off(&doubled);
+                recount_by(&bert, step).await;
+            }
+            pass(10 * MINUTE_MS).await;
+            let told = format!("{conflict:?}, {later_ms} ms later");
+            assert_eq!(anna.store().outbox().list(10).unwrap(), [], "{told}");
+            let server = world.backend.records("Note").unwrap();
+            let alive: Vec<_> = server.iter().filter(|record| !record.sync.deleted).collect();
+            assert_eq!(alive.len(), 1, "{told}: {alive:#?}");
+            assert_eq!(alive[0].fields.get("count"), Some(&103.into()), "{told}");
+            for client in [&anna, &bert] {
+                assert_eq!(texts(client), "note", "{told}");
+                assert_eq!(find(client, "note").count, Some(103), "{told}");
+            }
+        });
+    }
+}
+
+/// Somebody else changes the note after it has seen it.
+async fn recount_by(client: &SimClient, step: i32) {
+    pass(MINUTE_MS).await;
+    recount(client, "note", 100 + step).await;
+    pass(MINUTE_MS).await;
+}
 
 /// Nothing is refused and nothing is answered: what is local goes on at once, the app is told that it is offline, what
 /// waits is sent when the server is back, and the server is not flooded meanwhile.
