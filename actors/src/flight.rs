@@ -25,6 +25,7 @@ use landfall_storage::{Reader, Snapshot, StorageError};
 
 use crate::env::Env;
 use crate::port::{Handle, Message, trace_message};
+pub(crate) use data::without_queries;
 pub use data::{Answer, Bytes, Commit, Decided, Failed, FailedKind, Fault, FaultKind, Input, OpInput};
 pub use settings::SettingsInput;
 

@@ -20,12 +20,16 @@ pub struct SyncConflict {
     pub kind: MutationKind,
     /// The record as the app sees it; `None` if it deleted it.
     pub local: Option<FieldMap>,
-    /// The server's record on which the local change was made, as far as it is known.
+    /// The record on which the local change was made, as its author saw it; `None` if it made the record, or if that is
+    /// not known. What others have changed since is not in it.
     pub base: Option<FieldMap>,
     /// The server's record now; may be a tombstone.
     pub remote: RemoteRecord,
     /// Fields that the local change sets.
     pub changed: Vec<FieldName>,
+    /// Fields that others have changed: what clients write of the server's record and is not as in `base`. All of it if
+    /// there is no base; nothing if the server deleted the record.
+    pub overtaken: Vec<FieldName>,
     /// How often this change has met a conflict, this time included; counted across restarts.
     pub attempts: u32,
 }
@@ -87,6 +91,9 @@ pub enum ErrorKind {
     Unauthorized,
     /// It may pass by itself; the engine tries again.
     Transient,
+    /// A change of the app was given up: an edit because the record was deleted on the server, or a delete because others
+    /// have changed the record. The error has all of it. Ours; proposed for the originals as `LostUpdate`.
+    LostUpdate,
     /// Anything else.
     Unknown,
 }
@@ -123,6 +130,10 @@ pub struct SyncError {
     pub local: Option<FieldMap>,
     /// The server's record, if it came along.
     pub remote: Option<RemoteRecord>,
+    /// The record as the app saw it with the change; of a change that met a conflict.
+    pub record: Option<FieldMap>,
+    /// The record on which the change was made, as in [`SyncConflict::base`]; of a change that met a conflict.
+    pub base: Option<FieldMap>,
     /// What to do about it.
     pub suggestion: String,
 }
@@ -136,6 +147,7 @@ impl ErrorKind {
             Self::BadRecord => "BadRecord",
             Self::Unauthorized => "Unauthorized",
             Self::Transient => "Transient",
+            Self::LostUpdate => "LostUpdate",
             Self::Unknown => "Unknown",
         }
     }
@@ -152,7 +164,11 @@ impl Process {
     }
 }
 
-/// Applies the fields that were changed locally to the server's record.
+/// Applies the fields that were changed locally to the server's record, and decides between edits and deletes.
+///
+/// A record that was deleted stays so, and the edit that comes too late is told as [`ErrorKind::LostUpdate`]. A delete is
+/// sent again unless it would take along what others have changed since: then their record stands, and the delete is told
+/// in the same way.
 ///
 /// A create sets every field and was made on nothing, so of a record that another client has made under the same
 /// identifier it fills in what is missing and puts nothing back: what a field holds that both set is the server's. Once
@@ -163,7 +179,11 @@ pub struct ApplyLocalChanges;
 impl ConflictHandler for ApplyLocalChanges {
     fn decide(&self, conflict: SyncConflict) -> BoxFuture<'static, Resolution> {
         let resolution = match conflict.kind {
+            // Nothing of the record would be left, so it waits for the app.
+            MutationKind::Create if conflict.remote.sync.deleted => Resolution::KeepLocal,
             MutationKind::Create => Resolution::Merged(missing_there(&conflict)),
+            MutationKind::Update if conflict.remote.sync.deleted => Resolution::AcceptRemote,
+            MutationKind::Delete if !conflict.overtaken.is_empty() => Resolution::AcceptRemote,
             MutationKind::Update | MutationKind::Delete => Resolution::KeepLocal,
         };
         Box::pin(std::future::ready(resolution))
@@ -242,6 +262,7 @@ mod tests {
                 },
             },
             changed: local.iter().map(|(name, _)| (*name).into()).collect(),
+            overtaken: Vec::new(),
             attempts: 1,
         }
     }
@@ -277,5 +298,27 @@ mod tests {
             &[("text", "theirs")],
         ));
         assert_eq!(resolution, Resolution::KeepLocal);
+    }
+
+    #[test]
+    fn a_delete_gives_way_to_what_others_have_changed_and_to_nothing_else() {
+        let untouched = conflict(MutationKind::Delete, &[], &[("text", "first")]);
+        assert_eq!(decided(untouched.clone()), Resolution::KeepLocal);
+        let edited = SyncConflict {
+            overtaken: vec!["text".into()],
+            ..untouched
+        };
+        assert_eq!(decided(edited), Resolution::AcceptRemote);
+    }
+
+    #[test]
+    fn what_was_deleted_stays_so_but_a_record_that_was_made_here_waits() {
+        let gone = |kind| {
+            let mut met = conflict(kind, &[("text", "mine")], &[]);
+            met.remote.sync.deleted = true;
+            decided(met)
+        };
+        assert_eq!(gone(MutationKind::Update), Resolution::AcceptRemote);
+        assert_eq!(gone(MutationKind::Create), Resolution::KeepLocal);
     }
 }

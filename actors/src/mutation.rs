@@ -15,6 +15,7 @@
 mod batch;
 mod catalog;
 mod consult;
+mod decided;
 mod gate;
 mod machine;
 mod pauses;
@@ -30,7 +31,10 @@ use actix::prelude::*;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
-use landfall_core::{FieldMap, ModelDef, Mutation, RecordVersion, RemoteRecord, Row, Seq, Topic};
+use landfall_core::{
+    FieldMap, ModelDef, Mutation, RECORD_DELETED, RecordVersion, RemoteRecord, Row, Seq, Topic,
+    changed_by_others,
+};
 use landfall_wire::{BATCH_MAX, Failure, HttpRequest, HttpResponse, MutationReply, TransportError};
 
 use crate::actor;
@@ -45,6 +49,7 @@ use crate::storage::{Settlement, StorageMessage};
 use crate::supervisor;
 use crate::timer::{Timed, Timer, arm};
 use catalog::{Catalog, Unsendable};
+use decided::Known;
 use machine::{Effect, Input, State, Undecided};
 use verdict::Report;
 
@@ -199,7 +204,9 @@ impl MutationProcessor {
             .and_then(|snapshot| snapshot.mutation(seq));
         Input::Loaded {
             seq,
-            loaded: loaded.map_err(|error| error.to_string()),
+            loaded: loaded
+                .map(|found| found.map(Box::new))
+                .map_err(|error| error.to_string()),
         }
     }
 
@@ -289,6 +296,10 @@ impl MutationProcessor {
     fn decide(&self, mutation: &Mutation, remote: RemoteRecord, ctx: &mut Context<Self>) {
         let seq = mutation.seq;
         let conflict = self.conflict(mutation, remote);
+        let known = Known {
+            record: conflict.local.clone(),
+            base: conflict.base.clone(),
+        };
         let handler = std::sync::Arc::clone(&self.context.settings.conflict_handler);
         let within = self.context.settings.conflict_timeout;
         let deciding = AssertUnwindSafe(async move { handler.decide(conflict).await }).catch_unwind();
@@ -300,9 +311,17 @@ impl MutationProcessor {
             }
         };
         let deciding = consult::recorded(&self.context.env, seq, deciding);
-        let deciding = deciding
-            .into_actor(self)
-            .map(move |resolution, _, ctx| hear(ctx, Input::Decided { seq, resolution }));
+        let deciding = deciding.into_actor(self).map(move |resolution, _, ctx| {
+            let known = Box::new(known);
+            hear(
+                ctx,
+                Input::Decided {
+                    seq,
+                    resolution,
+                    known,
+                },
+            );
+        });
         ctx.spawn(deciding);
     }
 
@@ -315,13 +334,16 @@ impl MutationProcessor {
             .and_then(|snapshot| snapshot.state(&mutation.key));
         let state = state.unwrap_or_default();
         let def = self.context.schema.model(mutation.model());
+        let base = def.and_then(|def| state.base_of(def, mutation.seq));
+        let overtaken = def.map_or_else(Vec::new, |def| changed_by_others(def, base.as_ref(), &remote));
         let fields = |row: Option<Row>| def.zip(row).map(|(def, row)| to_fields(def, row));
         SyncConflict {
             key: mutation.key.clone(),
             kind: mutation.kind,
             local: fields(state.row),
-            base: fields(state.shadow),
+            base: fields(base),
             remote,
+            overtaken,
             changed: mutation.patch.keys().cloned().collect(),
             attempts: mutation.conflict_rounds.saturating_add(1),
         }
@@ -382,6 +404,10 @@ fn to_fields(def: &ModelDef, row: Row) -> FieldMap {
 /// A report in Amplify's shape.
 fn sync_error(report: Report) -> SyncError {
     let suggestion = match (report.kind, report.parked) {
+        (ErrorKind::LostUpdate, _) => {
+            "tell the user: `local` is what was changed and `record` the record with it; save a new record if it is still \
+             wanted, or delete again"
+        }
         (ErrorKind::Unauthorized, false) => {
             "sign in again; changes wait for that and are then sent by themselves"
         }
@@ -392,6 +418,10 @@ fn sync_error(report: Report) -> SyncError {
         }
         (ErrorKind::BadModel, true) => {
             "generate the models from the schema that the server runs, then retry the parked change or discard it"
+        }
+        (_, true) if report.error_type.as_deref() == Some(RECORD_DELETED) => {
+            "the change is parked: discard it to accept the deletion, save what is still wanted of `record` as a new \
+             record, or retry it to ask the conflict handler again"
         }
         (_, true) => "the change is parked: retry it once what the server says is dealt with, or discard it",
     };
@@ -406,6 +436,8 @@ fn sync_error(report: Report) -> SyncError {
         key: Some(mutation.key),
         local: Some(mutation.patch),
         remote: report.remote.map(|remote| *remote),
+        record: report.known.record,
+        base: report.known.base,
         suggestion: suggestion.to_owned(),
     }
 }

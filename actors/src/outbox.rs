@@ -59,8 +59,18 @@ pub enum OutboxMessage {
         /// Where the watcher's end goes. It holds one nudge at most: several changes in a row are one to a slow reader.
         reply: Reply<mpsc::Receiver<()>>,
     },
+    /// From the supervisor: at the start of a run the hub was told whether changes wait.
+    Told {
+        /// Whether none does.
+        is_empty: bool,
+    },
     /// From `StorageActor`: a commit changed the outbox.
-    Committed(Vec<OutboxChange>),
+    Committed {
+        /// What changed.
+        changes: Vec<OutboxChange>,
+        /// Whether changes wait, as the hub was told last with this commit, if it was told.
+        told_empty: Option<bool>,
+    },
     /// From `StorageActor`: all data was cleared.
     Cleared,
     /// From the owner: end at once.
@@ -78,7 +88,8 @@ impl Message for OutboxMessage {
             Self::GiveBack(_) => "GiveBack",
             Self::Drained { .. } => "Drained",
             Self::Watch { .. } => "Watch",
-            Self::Committed(_) => "Committed",
+            Self::Told { .. } => "Told",
+            Self::Committed { .. } => "Committed",
             Self::Cleared => "Cleared",
             Self::Halt => "Halt",
         }
@@ -89,7 +100,8 @@ impl Message for OutboxMessage {
             Self::Take { max, .. } => *max as u64,
             Self::GiveBack(mutations) => mutations.iter().fold(1, |print, seq| print * 31 + seq.0),
             // What was committed is checked by the log itself.
-            Self::Committed(changes) => changes.len() as u64,
+            Self::Committed { changes, .. } => changes.len() as u64,
+            Self::Told { is_empty } => u64::from(*is_empty),
             _ => 0,
         }
     }
@@ -116,7 +128,7 @@ pub struct OutboxActor {
     window: Outbox,
     /// Whether the window holds everything that waits.
     complete: bool,
-    /// What the hub was last told.
+    /// What the hub was last told; nothing before the first start.
     told_empty: Option<bool>,
     /// Those who wait until nothing waits, by number.
     draining: BTreeMap<u64, Reply<bool>>,
@@ -198,10 +210,11 @@ impl OutboxActor {
         }
     }
 
-    /// Tells whoever wants to know that the outbox filled or emptied, and the sender that there is work.
+    /// Tells whoever wants to know that the outbox filled or emptied, and the sender that there is work. The hub hears of
+    /// what is queued and answered from `StorageActor` already, in its place among the other events of the commit.
     fn announce(&mut self) {
         let is_empty = self.complete && self.window.is_empty();
-        if self.told_empty != Some(is_empty) {
+        if self.told_empty.is_some_and(|told| told != is_empty) {
             self.told_empty = Some(is_empty);
             self.hub
                 .tell(HubMessage::Publish(HubEvent::OutboxStatus { is_empty }))
@@ -234,7 +247,6 @@ impl Handle for OutboxActor {
                     self.window = Outbox::default();
                 }
                 self.complete = false;
-                self.told_empty = None;
                 self.processor = Some(processor);
                 self.load();
                 self.announce();
@@ -261,8 +273,14 @@ impl Handle for OutboxActor {
                 self.watchers.push(sender);
                 reply.send(receiver);
             }
-            OutboxMessage::Committed(changes) => {
+            OutboxMessage::Told { is_empty } => {
+                self.told_empty = Some(is_empty);
+                self.load();
+                self.announce();
+            }
+            OutboxMessage::Committed { changes, told_empty } => {
                 self.nudge();
+                self.told_empty = told_empty.or(self.told_empty);
                 changes.into_iter().for_each(|change| self.take_over(change));
                 self.load();
                 self.announce();

@@ -14,8 +14,10 @@ use actix::prelude::*;
 use landfall_wire::{Document, HttpResponse, TransportError, Variables};
 
 use crate::actor;
+use crate::config::SyncSettings;
 use crate::env::Env;
-use crate::flight::print_of;
+use crate::flight::{print_of, without_queries};
+use crate::handlers::{ErrorKind, Process, SyncError};
 use crate::port::{Envelope, Handle, Message, Port};
 use crate::storage::Epoch;
 use crate::supervisor::SupervisorMessage;
@@ -100,19 +102,30 @@ pub struct ReachabilityActor {
     env: Env,
     epoch: Epoch,
     supervisor: Port<SupervisorMessage>,
+    settings: SyncSettings,
     state: State,
     timer: Timer,
+    /// Why the last probe did not reach the server; told with the verdict that comes of it.
+    reason: Option<String>,
 }
 
 impl ReachabilityActor {
     /// An actor that probes as soon as it starts, unless it is `forced_offline`.
-    pub fn new(env: Env, epoch: Epoch, forced_offline: bool, supervisor: Port<SupervisorMessage>) -> Self {
+    pub fn new(
+        env: Env,
+        epoch: Epoch,
+        forced_offline: bool,
+        supervisor: Port<SupervisorMessage>,
+        settings: SyncSettings,
+    ) -> Self {
         Self {
             env,
             epoch,
             supervisor,
+            settings,
             state: State::new(forced_offline),
             timer: Timer::default(),
+            reason: None,
         }
     }
 
@@ -126,6 +139,9 @@ impl ReachabilityActor {
                 Effect::Probe { turn } => self.probe(turn, ctx),
                 Effect::Tell { online } => {
                     let epoch = self.epoch;
+                    if !online && let Some(reason) = self.reason.take() {
+                        self.report(&reason);
+                    }
                     // A supervisor that is gone has no use for a verdict.
                     self.supervisor
                         .tell(SupervisorMessage::NetworkChanged { epoch, online })
@@ -134,6 +150,29 @@ impl ReachabilityActor {
             }
         }
         arm(self, ctx, self.state.due_ms());
+    }
+
+    /// Tells the app of an outage, once: a wrong address looks no other than a server that is down.
+    fn report(&self, reason: &str) {
+        let address = self.env.transport.as_ref().map(|transport| transport.endpoint());
+        let address = without_queries(address.unwrap_or_default());
+        let reason = without_queries(reason);
+        self.settings.report(SyncError {
+            kind: ErrorKind::Transient,
+            process: Process::Sync,
+            message: format!("the server at {address} cannot be reached: {reason}"),
+            error_type: None,
+            model: None,
+            key: None,
+            operation: None,
+            local: None,
+            remote: None,
+            record: None,
+            base: None,
+            suggestion:
+                "check the address and the network; changes wait, and are sent once the server answers"
+                    .to_owned(),
+        });
     }
 
     fn probe(&self, turn: u64, ctx: &mut Context<Self>) {
@@ -145,13 +184,14 @@ impl ReachabilityActor {
         };
         let document = Document::new("Probe", "__typename", "query Probe { __typename }");
         let answer = transport.execute(document.request(&Variables::new()));
-        let probing = answer.into_actor(self).map(move |result, _, ctx| {
+        let probing = answer.into_actor(self).map(move |result, actor, ctx| {
             let outcome = Outcome::of_result(&result);
-            tracing::debug!(
-                ?outcome,
-                error = result.err().map(tracing::field::display),
-                "probed"
-            );
+            let error = result.err().filter(|_| outcome == Outcome::Unreachable);
+            actor.reason = error.map(|error| match error {
+                TransportError::Unreachable { reason } | TransportError::Interrupted { reason } => reason,
+                other => other.to_string(),
+            });
+            tracing::debug!(?outcome, reason = actor.reason.as_deref(), "probed");
             ctx.notify(Envelope(ReachabilityMessage::Probed { turn, outcome }));
         });
         ctx.spawn(probing);
@@ -172,7 +212,11 @@ impl Handle for ReachabilityActor {
     fn handle(&mut self, message: ReachabilityMessage, ctx: &mut Context<Self>) {
         match message {
             ReachabilityMessage::Report(outcome) => self.step(Input::Report(outcome), ctx),
-            ReachabilityMessage::ForceOffline { offline } => self.step(Input::ForceOffline { offline }, ctx),
+            ReachabilityMessage::ForceOffline { offline } => {
+                // Whoever cuts the network knows why.
+                self.reason = None;
+                self.step(Input::ForceOffline { offline }, ctx);
+            }
             ReachabilityMessage::Probed { turn, outcome } => self.step(Input::Probed { turn, outcome }, ctx),
             ReachabilityMessage::Stop => ctx.stop(),
         }

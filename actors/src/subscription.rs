@@ -357,6 +357,8 @@ impl SubscriptionProcessor {
             operation: complaint.operation,
             local: None,
             remote: None,
+            record: None,
+            base: None,
             suggestion,
         });
     }
@@ -400,7 +402,7 @@ fn suggestion(kind: ErrorKind, model: Option<&ModelName>) -> String {
         ErrorKind::Transient => {
             format!("nothing; {what} is subscribed again, and delta syncs stand in until then")
         }
-        ErrorKind::BadRecord | ErrorKind::Unknown => {
+        ErrorKind::BadRecord | ErrorKind::LostUpdate | ErrorKind::Unknown => {
             "report what the message says to the server's operator".to_owned()
         }
     }

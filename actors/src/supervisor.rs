@@ -211,6 +211,8 @@ pub struct Supervisor {
     epoch: Epoch,
     forced_offline: bool,
     parts: Option<Parts>,
+    /// What the hub was told of this run that it is told once a run.
+    told: Told,
     /// Whether the app keeps local changes from being sent. Outlives a run.
     push_paused: bool,
     /// Whether the app keeps the store from fetching and listening. Outlives a run.
@@ -219,6 +221,14 @@ pub struct Supervisor {
     awaiting_sync: Vec<AwaitingSync>,
     /// Inputs that no phase expects, counted.
     unexpected: u64,
+}
+
+/// What is told once a run.
+#[derive(Debug, Default)]
+struct Told {
+    storage: bool,
+    outbox: bool,
+    ready: bool,
 }
 
 /// Somebody who waits for a sync.
@@ -259,6 +269,7 @@ impl Supervisor {
             epoch: Epoch::default(),
             forced_offline: false,
             parts: None,
+            told: Told::default(),
             push_paused: false,
             pull_paused: false,
             awaiting_ready: Vec::new(),
@@ -325,6 +336,10 @@ impl Supervisor {
             } else {
                 Input::ResumePull
             });
+            if self.phase == Phase::Pushing {
+                // There are no subscriptions after which it would be told.
+                self.tell_outbox_status();
+            }
         }
     }
 
@@ -365,17 +380,52 @@ impl Supervisor {
         }
     }
 
+    /// Tells the hub, in the order of Amplify's JavaScript client: `networkStatus`, `storageSubscribed`,
+    /// `subscriptionsEstablished`, `outboxStatus`, then what the syncs tell. Without a network the outbox comes at once.
     fn publish(&mut self, effect: Effect) {
-        let event = match effect {
-            Effect::AnnounceNetwork { active } => HubEvent::NetworkStatus { active },
-            Effect::AnnounceSubscriptions => HubEvent::SubscriptionsEstablished,
-            Effect::AnnounceReady => HubEvent::Ready,
-            Effect::AnswerReady { ready } => {
-                return self.awaiting_ready.drain(..).for_each(|reply| reply.send(ready));
+        match effect {
+            Effect::AnnounceNetwork { active } => {
+                self.tell_hub(HubEvent::NetworkStatus { active });
+                if !std::mem::replace(&mut self.told.storage, true) {
+                    self.tell_hub(HubEvent::StorageSubscribed);
+                }
+                if !active || self.pull_paused {
+                    self.tell_outbox_status();
+                }
             }
-            _ => return,
-        };
+            Effect::AnnounceSubscriptions => {
+                self.tell_hub(HubEvent::SubscriptionsEstablished);
+                self.tell_outbox_status();
+            }
+            Effect::AnnounceReady => {
+                self.tell_hub(HubEvent::SyncStarted);
+                if !std::mem::replace(&mut self.told.ready, true) {
+                    self.tell_hub(HubEvent::Ready);
+                }
+            }
+            Effect::AnswerReady { ready } => {
+                self.awaiting_ready.drain(..).for_each(|reply| reply.send(ready));
+            }
+            _ => {}
+        }
+    }
+
+    fn tell_hub(&self, event: HubEvent) {
         self.hub.tell(HubMessage::Publish(event)).unwrap_or(());
+    }
+
+    /// Tells once a run whether changes wait. A store that cannot be read now is taken to have some.
+    fn tell_outbox_status(&mut self) {
+        if std::mem::replace(&mut self.told.outbox, true) {
+            return;
+        }
+        let waiting = self
+            .env
+            .look(&self.reader)
+            .and_then(|snapshot| snapshot.pending_len());
+        let is_empty = waiting.is_ok_and(|waiting| waiting == 0);
+        self.tell_hub(HubEvent::OutboxStatus { is_empty });
+        self.outbox.tell(OutboxMessage::Told { is_empty }).unwrap_or(());
     }
 
     /// Makes the parts of a new run.
@@ -387,6 +437,7 @@ impl Supervisor {
             self.epoch,
             self.forced_offline,
             supervisor.clone(),
+            settings.clone(),
         );
         let reachability = Port::new(&reachability.start(), self.env.clone());
         let context = Context {
@@ -414,9 +465,7 @@ impl Supervisor {
             sync: Port::new(&sync, self.env.clone()),
             mutation: Port::new(&mutation, self.env.clone()),
         });
-        self.hub
-            .tell(HubMessage::Publish(HubEvent::StorageSubscribed))
-            .unwrap_or(());
+        self.told = Told::default();
     }
 
     /// Ends the run: its parts stop, and what they still send is of an older epoch.
@@ -428,6 +477,7 @@ impl Supervisor {
             parts.subscription.tell(SubscriptionMessage::Stop).unwrap_or(());
             parts.sync.tell(SyncMessage::Stop).unwrap_or(());
             parts.mutation.tell(MutationMessage::Stop).unwrap_or(());
+            self.tell_hub(HubEvent::SyncStopped);
         }
         self.outbox.tell(OutboxMessage::Pause).unwrap_or(());
     }
@@ -444,15 +494,13 @@ impl Supervisor {
 
     fn start(&mut self, settings: SyncSettings, ctx: &mut actix::Context<Self>) {
         self.epoch = Epoch(self.epoch.0 + 1);
+        self.tell_hub(HubEvent::LocalReady);
         if self.env.transport.is_some() {
             self.run(settings, ctx);
             self.step(Input::Started);
         } else {
             self.step(Input::StartedLocally);
         }
-        self.hub
-            .tell(HubMessage::Publish(HubEvent::LocalReady))
-            .unwrap_or(());
     }
 
     fn of_this_run(&self, epoch: Epoch, input: Input) -> Input {

@@ -366,7 +366,7 @@ fn model_error(model: &ModelName, trouble: &Trouble, tried_again: bool) -> SyncE
         _ if tried_again => "nothing needs to be done; the model is tried again until it succeeds",
         ErrorKind::ConfigError => "correct the configuration, then start again",
         ErrorKind::BadModel => "generate the models from the schema that the server runs",
-        ErrorKind::BadRecord | ErrorKind::Transient | ErrorKind::Unknown => {
+        ErrorKind::BadRecord | ErrorKind::Transient | ErrorKind::LostUpdate | ErrorKind::Unknown => {
             "see what the server says; the model is tried again with the next sync"
         }
     };
@@ -388,6 +388,8 @@ fn sync_error(kind: ErrorKind, model: &ModelName, message: String) -> SyncError 
         operation: None,
         local: None,
         remote: None,
+        record: None,
+        base: None,
         suggestion: String::new(),
     }
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use landfall_actors::{ChangeSet, HubEvent, HubMessage, StorageMessage};
+use landfall_actors::{ChangeSet, HubEvent, HubMessage, StorageMessage, SyncState};
 use landfall_core::{BoundPredicate, Model, ModelDef, ModelName, Origin, Predicate, Record, Seq};
 use landfall_storage::{ChangeKind, Query, Reader, VisibleChange};
 
@@ -42,7 +42,8 @@ pub struct QuerySnapshot<T> {
     pub items: Vec<T>,
     /// How many records satisfy the predicate, whatever the page.
     pub total: usize,
-    /// Whether the model was synced since the last start.
+    /// Whether the model is in sync: it was synced since the last start, and since then neither the network nor a sync of
+    /// the model failed, none was cut off at the record limit, and sync was not stopped.
     pub is_synced: bool,
 }
 
@@ -304,14 +305,13 @@ impl<T> QueryObserver<T> {
     }
 
     fn hear(&mut self, event: &HubEvent) -> bool {
-        match event {
-            HubEvent::ModelSynced { model, .. } if *model == self.model && !self.is_synced => {
-                self.is_synced = true;
-                true
-            }
-            HubEvent::StorageSubscribed => std::mem::take(&mut self.is_synced),
-            _ => false,
-        }
+        let is_synced = match event.sync_state() {
+            Some(SyncState::InSync(model)) if *model == self.model => true,
+            Some(SyncState::Behind(model)) if *model == self.model => false,
+            Some(SyncState::AllBehind) => false,
+            Some(SyncState::InSync(_) | SyncState::Behind(_)) | None => self.is_synced,
+        };
+        std::mem::replace(&mut self.is_synced, is_synced) != is_synced
     }
 
     fn snapshot(&mut self) -> Result<QuerySnapshot<T>, Error> {

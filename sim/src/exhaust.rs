@@ -20,7 +20,8 @@ use std::sync::Arc;
 use landfall_core::{
     Acknowledged, Change, Conflict, Decision, FieldMap, ModelDef, Mutation, MutationKind, MutationRef,
     RecordId, RecordKey, RecordState, RecordVersion, Remote, RemoteRecord, Resolution, SaveRequest, Schema,
-    Sent, Seq, Settled, Stage, SyncMetadata, Value, decide_conflict, decide_delete, decide_save, settle,
+    Sent, Seq, Settled, Stage, SyncMetadata, Value, decide_conflict, decide_delete, decide_save, given_up,
+    settle,
 };
 
 use crate::run::plan_schema;
@@ -408,13 +409,20 @@ impl World {
         if mutation.kind == MutationKind::Delete && remote.sync.deleted {
             return self.acknowledge(rules, client, mutation.seq, remote);
         }
-        let decision: Decision = decide_conflict(mutation, &remote, Resolution::KeepLocal);
-        if matches!(decision, Decision::Retry { .. }) {
+        // As the handler that stores come with: what was deleted stays so.
+        let resolution = if remote.sync.deleted {
+            Resolution::AcceptRemote
+        } else {
+            Resolution::KeepLocal
+        };
+        let decision = decide_conflict(mutation, &remote, resolution).map_err(|refusal| refusal.message)?;
+        if decision != Decision::AcceptRemote {
             self.decided.extend(title_of(mutation));
         }
         let change = Change::Conflict(Conflict {
             key: rules.key.clone(),
             mutation: mutation.seq,
+            given_up: given_up(mutation, &remote, &decision),
             remote,
             decision,
         });

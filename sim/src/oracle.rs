@@ -57,7 +57,10 @@ pub const INVARIANTS: &[(&str, &str)] = &[
     ),
     ("I13", "nothing of a run of sync takes effect after its end"),
     ("I14", "requests and sockets stay within their bounds"),
-    ("I15", "what the server refuses is told to the app"),
+    (
+        "I15",
+        "what the server refuses is told to the app, and so is what a deletion or an edit of others ends",
+    ),
     ("I16", "the log replays to what the store holds"),
     ("I17", "an index finds what a scan finds"),
     ("I18", "a write whose condition does not hold changes nothing"),
@@ -86,6 +89,10 @@ pub const SOMETIMES: &[(&str, &str)] = &[
     (
         "conflict dropped",
         "a conflict was decided for the server's record",
+    ),
+    (
+        "edit or delete lost",
+        "an edit was given up to a deletion, or a delete to an edit, and that was told",
     ),
     ("merged", "the server merged a stale change"),
     ("unknown outcome", "the answer to a change was lost"),

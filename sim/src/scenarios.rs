@@ -115,8 +115,14 @@ scenarios! {
         "a create whose answer was lost was sent again over what others had written meanwhile";
     together::an_edit_against_a_delete, optimistic, ["amplify-cli#4111", "amplify-flutter#1501"],
         "an edit of a record that another client deleted was never settled";
+    together::an_edit_against_a_delete_where_edits_are_merged, automerge, ["amplify-cli#4111"],
+        "an edit of a record that another client deleted was dropped, and announced as processed";
     together::a_delete_against_an_edit, automerge, ["amplify-cli#4111"],
         "deletes are never merged, and a stale one stayed in the outbox";
+    together::a_delete_against_an_edit_where_edits_are_refused, optimistic, ["amplify-cli#4111"],
+        "a delete took an edit along that whoever deleted had never seen";
+    together::a_delete_against_an_edit_that_was_taken_back, automerge, ["amplify-cli#4111"],
+        "a delete was refused for ever though nothing of the record had changed";
     deletes::a_record_made_and_deleted_offline, automerge, ["amplify-js#8179"],
         "a record that was created and deleted came back";
     deletes::a_record_made_again_after_its_delete, automerge, ["amplify-swift#918", "amplify-flutter#1506"],

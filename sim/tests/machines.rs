@@ -164,6 +164,7 @@ impl ReferenceStateMachine for Rules {
                     conflict_rounds: 0,
                     parents: parent.iter().map(|parent| key(*parent)).collect(),
                     group,
+                    base: None,
                 };
                 state.waiting.push(Waiting {
                     mutation,

@@ -8,7 +8,7 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
-use redb::{ReadableTable, Table, WriteTransaction};
+use redb::{ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
 
 use landfall_core::{
     Change, LogEntry, ModelDef, ModelName, Mutation, Origin, Record, RecordId, RecordKey, RecordState, Row,
@@ -198,6 +198,14 @@ impl<'t> Txn<'t> {
             Some(bytes) => Ok(Some(rmp_serde::from_slice(bytes.value())?)),
             None => Ok(None),
         }
+    }
+
+    /// Whether no mutation waits for the server.
+    ///
+    /// # Errors
+    /// The disk's faults.
+    pub fn outbox_is_empty(&self) -> Result<bool, StorageError> {
+        Ok(self.projections.outbox.is_empty()?)
     }
 
     /// Every pending mutation that is on its way, oldest first.

@@ -162,6 +162,7 @@ fn clash() -> Script {
             kind: MutationKind::Update,
             patch: fields(&[("title", text("Landfall at last"))]),
         },
+        given_up: fields(&[]),
     });
     script.append(Origin::Response, Some(mine), conflict);
     script.sent("p1", mine, 2);

@@ -306,7 +306,7 @@ impl From<Failed> for TransportError {
 
 /// A realtime address carries credentials in its query, any address may have them before its host, and an error may name the
 /// address.
-fn without_queries(reason: &str) -> String {
+pub(crate) fn without_queries(reason: &str) -> String {
     let words = reason.split_inclusive(char::is_whitespace).map(|word| {
         let Some((before, address)) = word.split_once("://") else {
             return word.to_owned();

@@ -27,10 +27,11 @@ use std::sync::Arc;
 
 use landfall_core::{
     Errand, ModelDef, Mutation, Refusal, RemoteRecord, Resolution, Schema, Seq, Stage as MutationStage,
-    Topic, decide_conflict, planted,
+    Topic, planted,
 };
 use landfall_wire::{Failure, FailureCause, MutationReply, TransportError};
 
+use super::decided::{Known, of_resolution};
 use super::gate::{Closing, FAILURES_BEFORE_REPORT, Gate, Round};
 use super::pauses::{Count, Pauses};
 use super::verdict::{self, Fetched, Health, Purpose, Report, Verdict};
@@ -60,7 +61,7 @@ pub(super) enum Input {
     /// A mutation whose outcome is unknown was read; `None` if it does not wait any more.
     Loaded {
         seq: Seq,
-        loaded: Result<Option<Mutation>, String>,
+        loaded: Result<Option<Box<Mutation>>, String>,
     },
     /// A mutation cannot be put on the wire.
     Unsendable {
@@ -75,10 +76,11 @@ pub(super) enum Input {
         seq: Seq,
         fetched: Result<Fetched, Box<Failure>>,
     },
-    /// The conflict handler answered, or failed.
+    /// The conflict handler answered, or failed; and what the store knew when it was asked.
     Decided {
         seq: Seq,
         resolution: Result<Resolution, Undecided>,
+        known: Box<Known>,
     },
     /// A settlement is stored, or could not be.
     Settled { seq: Seq, settled: Result<(), String> },
@@ -456,8 +458,13 @@ impl State {
                 self.note(seq, &place, health, is_through(&verdict), &mutation, turn);
                 self.rule(seq, place, verdict, Some(mutation), turn);
             }
-            (Stage::Deciding(mutation, remote), Input::Decided { resolution, .. }) => {
-                let verdict = decided(&mutation, *remote, resolution);
+            (
+                Stage::Deciding(mutation, remote),
+                Input::Decided {
+                    resolution, known, ..
+                },
+            ) => {
+                let verdict = of_resolution(&mutation, *remote, resolution, *known);
                 self.rule(seq, place, verdict, Some(mutation), turn);
             }
             (Stage::Settling(_, report), Input::Settled { settled: Ok(()), .. }) => {
@@ -495,14 +502,12 @@ impl State {
         &mut self,
         seq: Seq,
         place: Place,
-        loaded: Result<Option<Mutation>, String>,
+        loaded: Result<Option<Box<Mutation>>, String>,
         turn: &mut Turn<'_>,
     ) {
-        let is_unknown = |mutation: &Mutation| mutation.stage == MutationStage::Unknown;
-        match loaded.map(|mutation| mutation.filter(is_unknown)) {
+        match loaded.map(|mutation| mutation.filter(|found| found.stage == MutationStage::Unknown)) {
             Ok(Some(mutation)) => {
-                let mutation = Some(Box::new(mutation));
-                return self.rule(seq, place, Verdict::Ask(Purpose::Outcome), mutation, turn);
+                return self.rule(seq, place, Verdict::Ask(Purpose::Outcome), Some(mutation), turn);
             }
             // The outbox will hear by itself of what has become of it.
             Ok(None) => {}
@@ -617,6 +622,7 @@ impl State {
             parked: false,
             mutation: Box::new(mutation.clone()),
             remote: None,
+            known: Box::default(),
         }));
     }
 }
@@ -630,26 +636,6 @@ fn is_misconfigured(failure: &Failure) -> bool {
         failure.cause,
         FailureCause::Transport(TransportError::Misconfigured { .. })
     )
-}
-
-fn decided(mutation: &Mutation, remote: RemoteRecord, resolution: Result<Resolution, Undecided>) -> Verdict {
-    match resolution {
-        Ok(resolution) => {
-            let decision = decide_conflict(mutation, &remote, resolution);
-            Verdict::Settle(Settlement::Conflict { remote, decision }, None)
-        }
-        Err(undecided) => {
-            let why = match undecided {
-                Undecided::Panicked => "panicked",
-                Undecided::TookTooLong => "took too long",
-            };
-            let refusal = Refusal {
-                error_type: None,
-                message: format!("the conflict handler {why}, so nothing is decided"),
-            };
-            verdict::refuse(mutation, refusal, ErrorKind::Unknown, Some(remote))
-        }
-    }
 }
 
 #[cfg(test)]

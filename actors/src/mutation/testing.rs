@@ -66,6 +66,7 @@ pub(super) fn mutation(seq: u64, kind: MutationKind, key: &str) -> Mutation {
         conflict_rounds: 0,
         parents: Vec::new(),
         group: None,
+        base: None,
     }
 }
 

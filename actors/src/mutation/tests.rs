@@ -348,8 +348,10 @@ impl Lab {
     fn events(&mut self) -> Vec<&'static str> {
         let mut events = Vec::new();
         while let Ok((_, message)) = self.hub.try_recv() {
-            if let HubMessage::Publish(event) = message {
-                events.push(event.name());
+            match message {
+                HubMessage::Publish(event) => events.push(event.name()),
+                HubMessage::PublishAll(all) => events.extend(all.iter().map(HubEvent::name)),
+                _ => {}
             }
         }
         events

@@ -28,6 +28,7 @@ use landfall_core::{
 };
 use landfall_wire::{BadRecord, Delivery, Failure, FailureCause, FailureClass, MutationReply};
 
+use super::decided::Known;
 use super::gate::Closing;
 use crate::handlers::ErrorKind;
 use crate::storage::Settlement;
@@ -70,6 +71,8 @@ pub(super) struct Report {
     pub(super) parked: bool,
     pub(super) mutation: Box<Mutation>,
     pub(super) remote: Option<Box<RemoteRecord>>,
+    /// What the store knew of the record, where that was looked up.
+    pub(super) known: Box<Known>,
 }
 
 /// What becomes of a mutation.
@@ -312,6 +315,17 @@ pub(super) fn refuse(
     kind: ErrorKind,
     remote: Option<RemoteRecord>,
 ) -> Verdict {
+    refuse_knowing(mutation, refusal, kind, remote, Known::default())
+}
+
+/// The same where more is known of the record.
+pub(super) fn refuse_knowing(
+    mutation: &Mutation,
+    refusal: Refusal,
+    kind: ErrorKind,
+    remote: Option<RemoteRecord>,
+    known: Known,
+) -> Verdict {
     let report = Report {
         kind,
         message: refusal.message.clone(),
@@ -319,6 +333,7 @@ pub(super) fn refuse(
         parked: true,
         mutation: Box::new(mutation.clone()),
         remote: remote.clone().map(Box::new),
+        known: Box::new(known),
     };
     Verdict::Settle(Settlement::Refused { refusal, remote }, Some(report))
 }

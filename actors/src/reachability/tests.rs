@@ -1,13 +1,15 @@
 //! The actor on paused time; the machine's own tests are beside the machine.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use actix::prelude::*;
 use futures_util::future::BoxFuture;
 use landfall_wire::{Credentials, HttpRequest, HttpResponse, Socket, Transport, TransportError};
 use tokio::sync::mpsc;
 
+use crate::config::SyncSettings;
+use crate::handlers::{ErrorHandler, SyncError};
 use crate::port::Port;
 use crate::reachability::{Outcome, ReachabilityActor, ReachabilityMessage};
 use crate::storage::Epoch;
@@ -48,7 +50,31 @@ impl Transport for Plug {
     }
 
     fn endpoint(&self) -> &str {
-        "http://plug"
+        "http://me:secret@plug/graphql?key=secret"
+    }
+}
+
+/// What the app was told.
+#[derive(Clone, Default)]
+struct Heard(Arc<Mutex<Vec<SyncError>>>);
+
+impl ErrorHandler for Heard {
+    fn handle(&self, error: SyncError) {
+        self.0.lock().unwrap().push(error);
+    }
+}
+
+impl Heard {
+    fn settings(&self) -> SyncSettings {
+        SyncSettings {
+            error_handler: Arc::new(self.clone()),
+            ..SyncSettings::default()
+        }
+    }
+
+    fn messages(&self) -> Vec<String> {
+        let errors = self.0.lock().unwrap();
+        errors.iter().map(|error| error.message.clone()).collect()
     }
 }
 
@@ -70,7 +96,8 @@ fn an_outage_is_noticed_by_report_and_its_end_by_probes() {
         let plug = Arc::new(Plug::default());
         let env = paused_env(Some(Arc::clone(&plug) as Arc<dyn Transport>));
         let (supervisor, mut told) = ear(&env);
-        let actor = ReachabilityActor::new(env.clone(), Epoch(7), false, supervisor);
+        let heard = Heard::default();
+        let actor = ReachabilityActor::new(env.clone(), Epoch(7), false, supervisor, heard.settings());
         let port = Port::new(&actor.start(), env);
         SimTime::pass(1_000).await;
         // An error status is an answer.
@@ -83,11 +110,20 @@ fn an_outage_is_noticed_by_report_and_its_end_by_probes() {
         assert_eq!(verdicts(&mut told), [(1_250, false)]);
         let probes = plug.requests.load(Ordering::Relaxed);
         assert!((5..=10).contains(&probes), "{probes} probes in 4 seconds");
+        let outage = "the server at http://plug/graphql?… cannot be reached: unplugged";
+        assert_eq!(heard.messages(), [outage], "once, and without what is secret");
 
         plug.unplugged.store(false, Ordering::Relaxed);
         SimTime::pass(4_000).await;
         let told = verdicts(&mut told);
         assert!(matches!(told[..], [(5_250..9_000, true)]), "{told:?}");
+        assert_eq!(heard.messages().len(), 1, "its end is no error");
+
+        // Whoever cuts the network is not told that it is cut.
+        port.tell(ReachabilityMessage::ForceOffline { offline: true })
+            .unwrap();
+        SimTime::pass(1_000).await;
+        assert_eq!(heard.messages().len(), 1);
 
         port.tell(ReachabilityMessage::Stop).unwrap();
         SimTime::pass(1).await;

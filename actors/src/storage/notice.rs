@@ -18,6 +18,8 @@ pub(super) struct Changes {
     pub(super) visible: Vec<VisibleChange>,
     pub(super) outbox: Vec<OutboxChange>,
     pub(super) events: Vec<HubEvent>,
+    /// What the last of these events says of the outbox.
+    pub(super) told_empty: Option<bool>,
     pub(super) cleared: bool,
 }
 
@@ -47,6 +49,13 @@ impl Changes {
     pub(super) fn enqueued(&mut self, kind: MutationKind, record: Record) {
         self.events
             .push(HubEvent::OutboxMutationEnqueued { kind, record });
+        self.outbox_status(false);
+    }
+
+    /// Has the app told whether changes wait.
+    pub(super) fn outbox_status(&mut self, is_empty: bool) {
+        self.told_empty = Some(is_empty);
+        self.events.push(HubEvent::OutboxStatus { is_empty });
     }
 }
 
@@ -88,10 +97,10 @@ impl Listeners {
             // Dropping the senders ends the streams: what they observed is gone.
             self.observers.clear();
         }
-        if let Some(hub) = &self.hub {
-            for event in changes.events {
-                hub.tell(HubMessage::Publish(event)).unwrap_or(());
-            }
+        if let Some(hub) = &self.hub
+            && !changes.events.is_empty()
+        {
+            hub.tell(HubMessage::PublishAll(changes.events)).unwrap_or(());
         }
         if let Some(outbox) = &self.outbox
             && (changes.cleared || !changes.outbox.is_empty())
@@ -99,7 +108,10 @@ impl Listeners {
             let notice = if changes.cleared {
                 OutboxMessage::Cleared
             } else {
-                OutboxMessage::Committed(changes.outbox)
+                OutboxMessage::Committed {
+                    changes: changes.outbox,
+                    told_empty: changes.told_empty,
+                }
             };
             outbox.tell(notice).unwrap_or(());
         }

@@ -7,8 +7,8 @@
 use std::cmp::Ordering;
 
 use landfall_core::{
-    Change, Checkpoint, Evicted, ModelDef, ModelName, Origin, Quarantined, RecordKey, RecordState, Remote,
-    RemoteRecord, Seq, SyncMetadata, planted,
+    Change, Checkpoint, Evicted, ModelDef, ModelName, Origin, Quarantined, Record, RecordKey, RecordState,
+    Remote, RemoteRecord, Seq, SyncMetadata, planted,
 };
 use landfall_storage::{ChangeKind, Txn};
 
@@ -118,6 +118,13 @@ impl Batch {
     ) -> Result<RemoteCounts, Stop> {
         let model = txn.model(&batch.model)?;
         let mut counts = RemoteCounts::default();
+        if batch.origin == Origin::Subscription {
+            let brought = batch.records.iter().chain(&batch.outside);
+            let events = brought.map(|remote| HubEvent::SubscriptionDataProcessed {
+                record: Record::from_fields(model.clone(), &remote.fields).with_sync(Some(remote.sync)),
+            });
+            self.changes.events.extend(events);
+        }
         let skipped = usize::from(planted("page-row-skipped") && batch.origin == Origin::Sync);
         for remote in batch.records.into_iter().skip(skipped) {
             let key = RecordKey {

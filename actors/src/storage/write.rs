@@ -7,7 +7,7 @@
 
 use landfall_core::{
     Acknowledged, Change, Conflict, Decision, FieldMap, Mutation, MutationKind, MutationRef, Origin, Record,
-    RecordState, Refused, RemoteRecord, Sent, Seq, Stage, Write, decide_edit, planted,
+    RecordState, Refusal, Refused, RemoteRecord, Sent, Seq, Stage, Write, decide_edit, given_up, planted,
 };
 use landfall_storage::{OutboxChange, StorageError, Txn};
 
@@ -20,6 +20,9 @@ use crate::port::Reply;
 
 /// Why a record leaves that the server changed so that the sync expression no longer selects it.
 pub(super) const LEFT_EXPRESSION: &str = "left the sync expression";
+
+/// AppSync's `errorType` of a condition that does not hold, and of a create that meets a record.
+const CONDITION_FAILED: &str = "ConditionalCheckFailedException";
 
 /// What applies to every command of a batch.
 pub(super) struct Rules {
@@ -347,6 +350,9 @@ impl Batch {
         self.changes.visible.clear();
         self.changes.outbox.clear();
         self.changes.cleared = true;
+        if self.changes.told_empty == Some(false) {
+            self.changes.outbox_status(true);
+        }
         self.quarantine = Known::of_nothing();
         done
     }
@@ -483,31 +489,35 @@ impl Batch {
                     remote,
                 });
                 self.append(txn, Origin::Response, Some(seq), change)?;
+                self.changes.outbox_status(txn.outbox_is_empty()?);
             }
             Settlement::Conflict { remote, decision } => {
                 let accepted_remote = decision == Decision::AcceptRemote;
+                let given_up = given_up(mutation, &remote, &decision);
+                self.changes.events.push(HubEvent::ConflictResolved {
+                    key: key.clone(),
+                    kind: mutation.kind,
+                    accepted_remote,
+                    deleted: remote.sync.deleted,
+                    given_up: given_up.clone(),
+                });
                 if accepted_remote {
                     self.processed(txn, mutation, &remote)?;
                 }
-                self.changes.events.push(HubEvent::ConflictResolved {
-                    key: key.clone(),
-                    accepted_remote,
-                });
                 let change = Change::Conflict(Conflict {
                     key,
                     mutation: seq,
                     remote,
                     decision,
+                    given_up,
                 });
                 self.append(txn, Origin::Response, Some(seq), change)?;
+                if accepted_remote {
+                    self.changes.outbox_status(txn.outbox_is_empty()?);
+                }
             }
             Settlement::Refused { refusal, remote } => {
-                self.changes.events.push(HubEvent::OutboxMutationFailed {
-                    key: key.clone(),
-                    kind: mutation.kind,
-                    error_type: refusal.error_type.clone(),
-                    message: refusal.message.clone(),
-                });
+                self.refused(mutation, &refusal);
                 let change = Change::Refused(Refused {
                     key,
                     mutation: seq,
@@ -529,6 +539,23 @@ impl Batch {
             }
         }
         Ok(())
+    }
+
+    fn refused(&mut self, mutation: &Mutation, refusal: &Refusal) {
+        let (key, kind) = (mutation.key.clone(), mutation.kind);
+        if refusal.error_type.as_deref() == Some(CONDITION_FAILED) {
+            self.changes.events.push(HubEvent::ConditionalSaveFailed {
+                key: key.clone(),
+                kind,
+                patch: mutation.patch.clone(),
+            });
+        }
+        self.changes.events.push(HubEvent::OutboxMutationFailed {
+            key,
+            kind,
+            error_type: refusal.error_type.clone(),
+            message: refusal.message.clone(),
+        });
     }
 
     fn processed(&mut self, txn: &Txn<'_>, mutation: &Mutation, remote: &RemoteRecord) -> Result<(), Stop> {

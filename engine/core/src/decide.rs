@@ -2,10 +2,12 @@
 //!
 //! Owns the decisions; `state.rs` carries them out. Reads nothing but its arguments.
 
+mod conflict;
 mod edit;
 
+pub use self::conflict::{RECORD_DELETED, Resolution, decide_conflict, given_up};
 pub use self::edit::decide_edit;
-use crate::entry::{Decision, Write};
+use crate::entry::Write;
 use crate::mutation::{Mutation, MutationKind, Seq};
 use crate::names::{FieldName, ModelName};
 use crate::planted::planted;
@@ -14,7 +16,6 @@ use crate::record::{FieldMap, RecordId, RecordKey, RecordVersion, RemoteRecord, 
 use crate::schema::{FieldType, KeyKind, ModelDef, Schema, fill_defaults};
 use crate::state::{NEVER_SEEN, RecordState, Row, is_subset};
 use crate::validate::{InvalidRecord, validate};
-use crate::value::Value;
 
 /// How often one mutation may meet a conflict before it is parked.
 pub const CONFLICT_ROUNDS_MAX: u32 = 10;
@@ -359,60 +360,6 @@ pub fn settle(def: &ModelDef, mutation: &Mutation, server: Option<&RemoteRecord>
             Settled::Applied
         }
         MutationKind::Update | MutationKind::Delete => Settled::Conflict,
-    }
-}
-
-/// What a conflict handler answers.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Resolution {
-    /// The server's record stands (Amplify's `DISCARD` and `applyRemote`).
-    AcceptRemote,
-    /// The fields that were changed locally are applied to the server's record.
-    KeepLocal,
-    /// These fields are applied to the server's record.
-    Merged(FieldMap),
-}
-
-/// Turns a handler's answer into the decision that is logged.
-///
-/// A record that the server deleted cannot be updated again, so there every answer means its record stands.
-pub fn decide_conflict(mutation: &Mutation, remote: &RemoteRecord, resolution: Resolution) -> Decision {
-    if remote.sync.deleted {
-        return Decision::AcceptRemote;
-    }
-    match resolution {
-        Resolution::AcceptRemote => Decision::AcceptRemote,
-        Resolution::KeepLocal => {
-            // A create that met a record made meanwhile goes on as an update of it.
-            let kind = match mutation.kind {
-                MutationKind::Create | MutationKind::Update => MutationKind::Update,
-                MutationKind::Delete => MutationKind::Delete,
-            };
-            let mut patch = mutation.patch.clone();
-            planted("kept-change-loses-field").then(|| patch.pop_last());
-            Decision::Retry { kind, patch }
-        }
-        Resolution::Merged(fields) => {
-            let patch: FieldMap = fields
-                .into_iter()
-                .filter(|(name, value)| {
-                    remote
-                        .fields
-                        .get(name)
-                        .unwrap_or(&Value::Null)
-                        .cmp_total(value)
-                        .is_ne()
-                })
-                .collect();
-            if patch.is_empty() {
-                Decision::AcceptRemote
-            } else {
-                Decision::Retry {
-                    kind: MutationKind::Update,
-                    patch,
-                }
-            }
-        }
     }
 }
 

@@ -153,6 +153,10 @@ pub struct Conflict {
     pub remote: RemoteRecord,
     /// What the conflict handler answered.
     pub decision: Decision,
+    /// Fields of the mutation that are given up by this: they are neither sent again nor the server's anyway. Older
+    /// entries do not say.
+    #[serde(default)]
+    pub given_up: FieldMap,
 }
 
 /// How a conflict was decided.

@@ -31,8 +31,8 @@ pub use aws::{
     AwsDate, AwsDateTime, AwsEmail, AwsIpAddress, AwsPhone, AwsTime, AwsTimestamp, AwsUrl, InvalidScalar,
 };
 pub use decide::{
-    CONFLICT_ROUNDS_MAX, Resolution, SaveRequest, Settled, WriteRefused, decide_conflict, decide_delete,
-    decide_edit, decide_save, parents, settle,
+    CONFLICT_ROUNDS_MAX, RECORD_DELETED, Resolution, SaveRequest, Settled, WriteRefused, decide_conflict,
+    decide_delete, decide_edit, decide_save, given_up, parents, settle,
 };
 pub use entry::{
     Acknowledged, Change, Checkpoint, Conflict, Decision, Edited, Evicted, LogEntry, MutationRef, Opaque,
@@ -65,7 +65,7 @@ pub use schema::{
     SchemaHash, SchemaParts, Slot, SubscriptionLevel, Timestamps,
 };
 pub use sort::{BoundSort, Direction, Page, Sort, compare_keys};
-pub use state::{FoldError, RecordState, Row, is_news, is_subset};
+pub use state::{FoldError, RecordState, Row, changed_by_others, is_news, is_subset};
 pub use sync_plan::{Paging, SyncAges, SyncCursor, SyncKind, SyncPlan, plan as plan_sync};
 pub use validate::{FieldFault, InvalidRecord, RECORD_BYTES_MAX, VALUE_DEPTH_MAX, validate};
 pub use value::{Value, ValueRef};

@@ -47,7 +47,8 @@ pub enum Stage {
 /// Why the server, or the engine on its behalf, refused a mutation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
-    /// AppSync's `errorType`, such as `ConditionalCheckFailedException`, if it gave one.
+    /// AppSync's `errorType`, such as `ConditionalCheckFailedException`, if it gave one; or `RecordDeleted`, if the engine
+    /// refused it because the server deleted the record.
     pub error_type: Option<String>,
     /// The message that came with it.
     pub message: String,
@@ -80,6 +81,10 @@ pub struct Mutation {
     pub parents: Vec<RecordKey>,
     /// First entry of the transaction that it belongs to, if any.
     pub group: Option<Seq>,
+    /// The record on which it was made, as its author saw it, once that is not what lies under it any more; fields that
+    /// are null are left out. Nothing for a create, which is made on nothing.
+    #[serde(default)]
+    pub base: Option<FieldMap>,
 }
 
 /// What became of a new mutation.

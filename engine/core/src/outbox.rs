@@ -222,6 +222,7 @@ mod tests {
                 .map(|parent| RecordKey::new("M", *parent))
                 .collect(),
             group: None,
+            base: None,
         }
     }
 

@@ -154,6 +154,17 @@ impl IdPart {
 }
 
 impl RecordId {
+    /// As JSON for tools and events: a scalar, or a list if it has several parts.
+    pub fn to_json(&self) -> serde_json::Value {
+        match self.parts() {
+            [part] => (&part.to_value()).into(),
+            parts => parts
+                .iter()
+                .map(|part| serde_json::Value::from(&part.to_value()))
+                .collect(),
+        }
+    }
+
     /// An identifier of one textual part, such as a UUID.
     pub fn text(id: impl Into<String>) -> Self {
         Self(vec![IdPart::Text(id.into())])

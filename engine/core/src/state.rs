@@ -5,10 +5,13 @@
 //! Invariants, checked after each step of the model test: 1. the visible row is the server's record with the pending
 //! mutations replayed on it; 2. the version never goes down within one life of a record; 3. the server's record is
 //! kept beside the row exactly while something is pending; 4. the oldest pending mutation names a version unless it
-//! is a create, and no mutation overwrites what its author has not seen without the server noticing (`version.rs`).
+//! is a create, and no mutation overwrites what its author has not seen without the server noticing (`version.rs`);
+//! 5. the record on which a mutation was made can be told as long as it waits (`overtaken.rs`).
 
+mod overtaken;
 mod version;
 
+pub use self::overtaken::changed_by_others;
 pub(crate) use self::version::NEVER_SEEN;
 use self::version::{Arrival, is_effect, is_only_ours};
 use crate::entry::{Acknowledged, Change, Conflict, Decision, Write};
@@ -86,25 +89,25 @@ impl RecordState {
             }
             Change::Conflict(conflict) => {
                 self.pending_mut(seq, change, conflict.mutation)?;
+                let views = self.views(def, Some(conflict.mutation));
                 self.conflict(def, conflict);
+                self.note_overtaken(def, &views);
             }
             Change::Refused(refused) => {
                 let mutation = self.pending_mut(seq, change, refused.mutation)?;
                 mutation.stage = Stage::Parked(refused.refusal.clone());
-                if let Some(remote) = &refused.remote {
-                    self.forget_if_taken_back(refused.mutation, remote);
-                    self.learn(def, remote, false);
+                match &refused.remote {
+                    Some(remote) => self.hear(def, Some(refused.mutation), remote),
+                    None => self.replay(def),
                 }
-                self.replay(def);
             }
             Change::Discarded(of) => {
                 self.pending_mut(seq, change, of.mutation)?;
+                let views = self.views(def, Some(of.mutation));
                 self.discard(def, of.mutation);
+                self.note_overtaken(def, &views);
             }
-            Change::Remote(remote) => {
-                self.learn(def, &remote.remote, false);
-                self.replay(def);
-            }
+            Change::Remote(remote) => self.hear(def, None, &remote.remote),
             Change::Base(base) => *self = base.state(def),
             Change::Evicted(evicted) => {
                 *self = Self {
@@ -140,11 +143,18 @@ impl RecordState {
                 conflict_rounds: 0,
                 parents: write.parents.clone(),
                 group: write.group,
+                base: None,
             };
+            let overtaken = self.newest_overtaken(def);
             match coalesce(self.pending.last_mut(), mutation) {
                 Coalesced::Append(mutation) => self.pending.push(mutation),
                 Coalesced::Folded if planted("folded-not-shown") => return,
-                Coalesced::Folded => return self.replay(def),
+                Coalesced::Folded => {
+                    if let Some(before) = overtaken {
+                        self.see_again(def, before, &write.patch);
+                    }
+                    return self.replay(def);
+                }
                 Coalesced::Cancelled if planted("cancelled-create-stays") => return self.replay(def),
                 Coalesced::Cancelled => {
                     self.pending.pop();
@@ -157,6 +167,7 @@ impl RecordState {
     }
 
     fn acknowledge(&mut self, def: &ModelDef, ack: &Acknowledged) {
+        let views = self.views(def, Some(ack.mutation));
         let head = self.pending.first().filter(|head| head.seq == ack.mutation);
         let fits = head.is_some_and(|head| is_effect(head, &ack.remote));
         // A lost answer is put together from the server's record, which may be another writer's with our values in it.
@@ -176,6 +187,22 @@ impl RecordState {
             self.hand_over_applied(&applied, &ack.remote, alone);
         }
         self.replay(def);
+        if !certain || self.sync != Some(ack.remote.sync) {
+            self.note_overtaken(def, &views);
+        }
+    }
+
+    /// Takes in a server record that settles nothing; it came with the refusal of `refused`, if with one.
+    fn hear(&mut self, def: &ModelDef, refused: Option<Seq>, remote: &RemoteRecord) {
+        let views = self.views(def, None);
+        if let Some(mutation) = refused {
+            self.forget_if_taken_back(mutation, remote);
+        }
+        let own = self.learn(def, remote, false);
+        self.replay(def);
+        if !own {
+            self.note_overtaken(def, &views);
+        }
     }
 
     /// Forgets the server's record if what answers a mutation is older than what the server had told before it was sent:
@@ -204,9 +231,12 @@ impl RecordState {
                 }
             }
             Decision::Retry { kind, patch } => {
+                // Whoever decided has seen this record of the server, which need not be the newest.
+                let seen = self.decided_on(def, &conflict.remote);
                 if let Some(mutation) = self.pending.iter_mut().find(|m| m.seq == conflict.mutation) {
                     mutation.kind = *kind;
                     mutation.patch = patch.clone();
+                    mutation.base = seen;
                     mutation.conflict_rounds += 1;
                     let answered = mutation.stage != Stage::Unknown;
                     mutation.stage = Stage::Queued;
@@ -256,10 +286,10 @@ impl RecordState {
     }
 
     /// Takes over a server record unless an equal or newer one is known; `answers` says that it is known to be the
-    /// effect of the oldest mutation alone.
-    fn learn(&mut self, def: &ModelDef, remote: &RemoteRecord, answers: bool) {
+    /// effect of the oldest mutation alone. Returns whether it is an effect of this store's, as far as it says something.
+    fn learn(&mut self, def: &ModelDef, remote: &RemoteRecord, answers: bool) -> bool {
         if !self.accepts(remote.sync) && !planted("old-version-taken") {
-            return;
+            return true;
         }
         // A version that went down is of a new life, which shares nothing with the one before it.
         let next_life = self
@@ -282,7 +312,7 @@ impl RecordState {
             new_life,
             answers,
         };
-        self.take_note(def, &arrival);
+        let own = self.take_note(def, &arrival);
         self.sync = Some(remote.sync);
         planted("version-not-noted").then(|| self.sync.as_mut().map(|sync| sync.version.0 += 1));
         if self.pending.is_empty() {
@@ -291,6 +321,7 @@ impl RecordState {
         } else if now.is_some() && !planted("shadow-not-updated") {
             self.shadow = now;
         }
+        own
     }
 
     /// Whether a server record says something that is not known yet.

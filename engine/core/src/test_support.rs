@@ -332,6 +332,7 @@ pub(crate) fn mutation(seq: u64, kind: MutationKind, patch: &str) -> Mutation {
         conflict_rounds: 0,
         parents: Vec::new(),
         group: None,
+        base: None,
     }
 }
 

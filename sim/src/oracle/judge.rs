@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use landfall::{DataStore, ErrorHandler, RecordKey, Seq, SyncError, Value};
+use landfall::{DataStore, ErrorHandler, ErrorKind, RecordKey, Seq, SyncError, Value};
 use landfall_core::IdPart;
 use tokio::sync::Notify;
 
@@ -24,6 +24,9 @@ const VERIFY_ONE_IN: u64 = 150;
 /// For so many entries of the log the thorough looks become rarer by one commit, so that what they cost stays in step with
 /// the length of a run.
 const ENTRIES_PER_COMMIT: u64 = 8;
+
+/// Lost changes that are kept for scripts; a script has few.
+const LOSSES_MAX: usize = 100;
 
 /// Entries of a record's story in a report.
 const STORY_MAX: usize = 200;
@@ -50,6 +53,8 @@ struct State {
     /// Records whose refusals the error handler was told.
     told: BTreeMap<RecordKey, u64>,
     refused: BTreeMap<RecordKey, u64>,
+    /// Changes of which the app was told that they are lost, the first [`LOSSES_MAX`].
+    lost: Vec<SyncError>,
     /// Pairs of records that are written together.
     pairs: Vec<(RecordKey, RecordKey)>,
     /// Whether a crash may have come between a refusal and its report.
@@ -67,8 +72,12 @@ struct Told(Judge);
 
 impl ErrorHandler for Told {
     fn handle(&self, error: SyncError) {
-        if let Some(key) = error.key {
-            *self.0.state().told.entry(key).or_default() += 1;
+        let mut state = self.0.state();
+        if let Some(key) = &error.key {
+            *state.told.entry(key.clone()).or_default() += 1;
+        }
+        if error.kind == ErrorKind::LostUpdate && state.lost.len() < LOSSES_MAX {
+            state.lost.push(error);
         }
     }
 }
@@ -192,6 +201,11 @@ impl Judge {
         if !state.pairs.contains(&(one.clone(), other.clone())) {
             state.pairs.push((one, other));
         }
+    }
+
+    /// The changes of which the app was told that they are lost.
+    pub fn lost(&self) -> Vec<SyncError> {
+        self.state().lost.clone()
     }
 
     /// Notes a violation.
@@ -328,7 +342,8 @@ impl Judge {
             .iter()
             .filter(|(key, times)| state.told.get(key).copied().unwrap_or(0) < **times)
             .map(|(key, times)| {
-                let what = format!("{key} was refused {times} times and the app was told less often");
+                let what =
+                    format!("{key} was refused or given up {times} times and the app was told less often");
                 Fault::new("I15", key, what)
             })
             .collect();

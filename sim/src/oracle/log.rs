@@ -61,6 +61,7 @@ struct Batch {
     /// Queued writes that are to be found in the outbox, or folded into an earlier mutation of their record.
     queued: Vec<(Seq, RecordKey)>,
     synced: Vec<(ModelName, i64)>,
+    /// Records of which a change was refused, or given up in a way that the app is told of.
     refused: Vec<RecordKey>,
     /// Texts that conflicts sent out again, on a version that their author has not read.
     retried: Vec<String>,
@@ -232,6 +233,10 @@ impl LogAudit {
                 match &conflict.decision {
                     Decision::AcceptRemote => {
                         findings.seen("conflict dropped");
+                        if ends_unseen(shadow, conflict) {
+                            findings.seen("edit or delete lost");
+                            batch.refused.push(key.clone());
+                        }
                         self.answered(key, conflict.mutation, batch);
                     }
                     // The app's change goes on as it was, except for a create that met another record.
@@ -427,6 +432,14 @@ impl LogAudit {
         faults.extend(check_edits(key, def, shadow, state));
         faults.extend(check_version(key, def, state, server));
     }
+}
+
+/// Whether a change is given up that the app could not expect to lose: an edit to a deletion, or a delete to an edit.
+fn ends_unseen(shadow: &Shadow, conflict: &Conflict) -> bool {
+    let sent = shadow.sent.get(&conflict.mutation).copied();
+    let sent = sent.unwrap_or(conflict.mutation);
+    let newest = shadow.writes.iter().rfind(|(seq, _, _)| *seq <= sent);
+    newest.is_some_and(|(_, kind, _)| (*kind == MutationKind::Delete) != conflict.remote.sync.deleted)
 }
 
 /// A create that met another record gives up what that record has already, and everything once somebody has changed it;

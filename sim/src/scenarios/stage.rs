@@ -2,7 +2,10 @@
 //!
 //! Owns [`Stage`] and [`Person`].
 
-use landfall::{Op, Predicate, Query, Record, RecordId, RecordKey, Stage as MutationStage, Value};
+use landfall::{
+    FieldMap, Op, Predicate, Query, Record, RecordId, RecordKey, Stage as MutationStage, SyncError, Value,
+};
+use landfall_core::Change;
 
 use crate::client::SimClient;
 use crate::clock::pass;
@@ -229,6 +232,26 @@ impl Person {
             .iter()
             .filter(|one| matches!(one.stage, MutationStage::Parked(_)));
         refused.count()
+    }
+
+    /// Changes of which this person's app was told that they are lost.
+    pub fn lost(&self) -> Vec<SyncError> {
+        self.client.judge().lost()
+    }
+
+    /// What conflicts gave up of this person's changes, as the log has it.
+    pub fn given_up(&self) -> Vec<FieldMap> {
+        let store = self.client.running();
+        let snapshot = store.and_then(|store| store.snapshot().ok());
+        let entries = snapshot.and_then(|snapshot| snapshot.log(0.., usize::MAX).ok());
+        let conflicts = entries
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|entry| match entry.change {
+                Change::Conflict(conflict) => Some(conflict.given_up),
+                _ => None,
+            });
+        conflicts.collect()
     }
 
     /// Takes back what the server refused.

@@ -1,6 +1,6 @@
 //! Scenarios in which two people change the same record.
 
-use landfall::Value;
+use landfall::{FieldMap, MutationKind, Value};
 
 use super::stage::{Person, Stage};
 use crate::network::Trouble;
@@ -191,10 +191,34 @@ pub(super) async fn an_edit_against_a_delete(stage: Stage) {
     );
     anna.comes_online();
     stage.later(120).await;
+    stage.expect(anna.waiting() == 0, "nothing waits: the deletion stands");
+    for person in [&anna, &berta] {
+        stage.expect(person.reads("note").is_none(), "the note is gone for both");
+    }
+    let lost = anna.lost();
+    stage.expect(lost.len() == 1 && berta.lost().is_empty(), "Anna is told, once");
     stage.expect(
-        anna.waiting() == anna.refused(),
-        "the edit is settled or refused, and not forgotten",
+        lost.iter().all(|lost| {
+            let has = |fields: &Option<FieldMap>, text: &str| text_of(fields.as_ref()) == Some(text.into());
+            lost.operation == Some(MutationKind::Update)
+                && has(&lost.local, "edited")
+                && has(&lost.record, "edited")
+                && has(&lost.base, "shared")
+                && lost.remote.as_ref().is_some_and(|remote| remote.sync.deleted)
+        }),
+        "with what she wrote, on what, and the deletion",
     );
+    let kept = anna.given_up();
+    stage.expect(
+        kept.iter()
+            .any(|fields| text_of(Some(fields)) == Some("edited".into())),
+        "and her log keeps what she wrote",
+    );
+    stage.all_agree().await;
+}
+
+pub(super) async fn an_edit_against_a_delete_where_edits_are_merged(stage: Stage) {
+    an_edit_against_a_delete(stage).await;
 }
 
 pub(super) async fn a_delete_against_an_edit(stage: Stage) {
@@ -202,11 +226,55 @@ pub(super) async fn a_delete_against_an_edit(stage: Stage) {
     anna.deletes("Note", "note").await;
     berta.writes("note", "edited").await;
     stage.later(10).await;
+    stage.expect(
+        anna.reads("note").is_none(),
+        "Anna has deleted it as far as she knows",
+    );
     anna.comes_online();
     stage.all_agree().await;
-    stage.expect(
-        anna.reads("note") == berta.reads("note"),
-        "both see the same, whoever won",
-    );
     stage.expect(anna.waiting() == 0, "the delete does not wait for ever");
+    for person in [&anna, &berta] {
+        stage.expect(
+            person.reads("note").as_deref() == Some("edited"),
+            "a delete takes nothing along that whoever deleted had not seen",
+        );
+    }
+    let lost = anna.lost();
+    stage.expect(lost.len() == 1 && berta.lost().is_empty(), "Anna is told, once");
+    stage.expect(
+        lost.iter().all(|lost| {
+            lost.operation == Some(MutationKind::Delete)
+                && lost.record.is_none()
+                && text_of(lost.base.as_ref()) == Some("shared".into())
+                && text_of(lost.remote.as_ref().map(|remote| &remote.fields)) == Some("edited".into())
+        }),
+        "with what she deleted and what is there now",
+    );
+}
+
+pub(super) async fn a_delete_against_an_edit_where_edits_are_refused(stage: Stage) {
+    a_delete_against_an_edit(stage).await;
+}
+
+pub(super) async fn a_delete_against_an_edit_that_was_taken_back(stage: Stage) {
+    let (anna, berta) = with_a_note_and_anna_away(&stage).await;
+    anna.deletes("Note", "note").await;
+    berta.sets("Note", "note", &[("text", "edited".into())]).await;
+    stage.later(10).await;
+    berta.sets("Note", "note", &[("text", "shared".into())]).await;
+    stage.later(10).await;
+    anna.comes_online();
+    stage.all_agree().await;
+    for person in [&anna, &berta] {
+        stage.expect(
+            person.reads("note").is_none(),
+            "the note is as it was deleted, so the delete goes on",
+        );
+        stage.expect(person.lost().is_empty(), "and nothing is lost");
+    }
+    stage.expect(anna.waiting() == 0, "nothing waits");
+}
+
+fn text_of(fields: Option<&FieldMap>) -> Option<Value> {
+    fields?.get("text").cloned()
 }

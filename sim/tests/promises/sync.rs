@@ -315,61 +315,6 @@ fn the_outbox_can_be_watched_and_lifecycle_calls_come_in_any_order() {
 }
 
 #[test]
-fn a_start_tells_its_events_in_amplifys_order() {
-    simulate(async {
-        let world = World::new(config());
-        let (anna, bert) = (world.client("anna"), world.client("bert"));
-        bert.boot().await.unwrap();
-        create(&bert, "note", 1).await;
-        pass(MINUTE_MS).await;
-        anna.boot().await.unwrap();
-        anna.store().stop().await.unwrap();
-        let mut events = anna.store().hub().await.unwrap();
-        anna.store().start().await.unwrap();
-        pass(MINUTE_MS).await;
-        let names = |events: &mut landfall::HubEvents| {
-            let mut names = Vec::new();
-            while let Some(event) = events.try_next() {
-                names.push(event.name());
-            }
-            names
-        };
-        let heard = names(&mut events);
-        let order = [
-            "storageSubscribed",
-            "localReady",
-            "subscriptionsEstablished",
-            "syncQueriesStarted",
-            "modelSynced",
-            "syncQueriesReady",
-            "ready",
-        ];
-        let told: Vec<&str> = heard
-            .iter()
-            .copied()
-            .filter(|name| order.contains(name))
-            .collect();
-        assert_eq!(told, order, "{heard:?}");
-        assert!(
-            heard.contains(&"networkStatus") && heard.contains(&"outboxStatus"),
-            "{heard:?}"
-        );
-
-        create(&anna, "sent", 1).await;
-        pass(MINUTE_MS).await;
-        assert_eq!(
-            names(&mut events),
-            [
-                "outboxMutationEnqueued",
-                "outboxStatus",
-                "outboxMutationProcessed",
-                "outboxStatus"
-            ]
-        );
-    });
-}
-
-#[test]
 fn an_observed_query_is_synced_once_its_model_is_and_not_before() {
     simulate(async {
         let world = World::new(config());

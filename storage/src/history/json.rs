@@ -4,7 +4,7 @@
 //! one; field values are as the server has them.
 
 use landfall_core::{
-    Change, Decision, FieldMap, LogEntry, RecordId, RecordKey, RemoteRecord, SyncMetadata, Value, Write,
+    Change, Decision, FieldMap, LogEntry, RecordKey, RemoteRecord, SyncMetadata, Value, Write,
 };
 use serde_json::{Map, Value as Json, json};
 
@@ -40,6 +40,7 @@ pub fn change_json(change: &Change) -> Map<String, Json> {
         Change::Conflict(conflict) => json!({
             "remote": remote_json(&conflict.remote),
             "decision": decision_json(&conflict.decision),
+            "givenUp": fields_json(&conflict.given_up),
         }),
         Change::Refused(refused) => json!({
             "errorType": refused.refusal.error_type,
@@ -91,7 +92,7 @@ fn decision_json(decision: &Decision) -> Json {
 pub(super) fn key_members(key: &RecordKey) -> Map<String, Json> {
     [
         ("model".to_owned(), json!(key.model)),
-        ("id".to_owned(), id_json(&key.id)),
+        ("id".to_owned(), key.id.to_json()),
     ]
     .into_iter()
     .collect()
@@ -100,13 +101,6 @@ pub(super) fn key_members(key: &RecordKey) -> Map<String, Json> {
 /// A key as JSON.
 fn key_json(key: &RecordKey) -> Json {
     Json::Object(key_members(key))
-}
-
-fn id_json(id: &RecordId) -> Json {
-    match id.parts() {
-        [part] => Json::from(&part.to_value()),
-        parts => parts.iter().map(|part| Json::from(&part.to_value())).collect(),
-    }
 }
 
 fn fields_json(fields: &FieldMap) -> Json {

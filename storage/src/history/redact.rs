@@ -80,6 +80,7 @@ impl Redaction {
                 if let Decision::Retry { patch, .. } = &mut conflict.decision {
                     *patch = self.fields(self.def(&conflict.key), patch);
                 }
+                conflict.given_up = self.fields(self.def(&conflict.key), &conflict.given_up);
                 conflict.remote = self.remote(&conflict.key, &conflict.remote);
                 conflict.key = self.key(&conflict.key);
             }

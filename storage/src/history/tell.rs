@@ -371,7 +371,8 @@ fn told_conflict(step: &Step, conflict: &Conflict) -> String {
     };
     let decided = match &conflict.decision {
         Decision::AcceptRemote => format!(
-            "It was decided that the server's record stands, and the app's change was dropped{}",
+            "It was decided that the server's record stands, and the app's change was dropped{}{}",
+            lost(&conflict.given_up),
             effect(step)
         ),
         Decision::Retry {
@@ -379,8 +380,9 @@ fn told_conflict(step: &Step, conflict: &Conflict) -> String {
             ..
         } => "It was decided to delete it all the same".to_owned(),
         Decision::Retry { patch, .. } => format!(
-            "The conflict handler decided to send {} again, on that version{}",
+            "The conflict handler decided to send {} again, on that version{}{}",
             fields(patch),
+            lost(&conflict.given_up),
             effect(step)
         ),
     };
@@ -388,6 +390,15 @@ fn told_conflict(step: &Step, conflict: &Conflict) -> String {
         "The server did not accept {}{on} because {theirs}. {decided}.",
         conflict.mutation
     )
+}
+
+/// What a decision gave up.
+fn lost(given_up: &FieldMap) -> String {
+    if given_up.is_empty() {
+        String::new()
+    } else {
+        format!(", with {}", fields(given_up))
+    }
 }
 
 fn told_remote(step: &Step, remote: &Remote) -> String {

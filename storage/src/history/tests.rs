@@ -112,6 +112,7 @@ fn answer(store: &mut Store, key: &RecordKey, how: u8) {
             mutation,
             remote: remote(&format!("id={id} title=theirs rating=2")),
             decision: Decision::AcceptRemote,
+            given_up: fields("title=lost"),
         }),
         6 => Change::Conflict(Conflict {
             key: key.clone(),
@@ -121,6 +122,7 @@ fn answer(store: &mut Store, key: &RecordKey, how: u8) {
                 kind: MutationKind::Update,
                 patch: fields("title=merged"),
             },
+            given_up: fields(""),
         }),
         _ => Change::Refused(Refused {
             key: key.clone(),

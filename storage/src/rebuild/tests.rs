@@ -46,6 +46,7 @@ fn a_mutation_on_its_way(store: &mut Store) {
         mutation,
         remote: remote_record,
         decision,
+        given_up: fields(""),
     };
     append(store, Change::Conflict(conflict)).unwrap();
 }

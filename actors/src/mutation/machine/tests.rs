@@ -88,7 +88,7 @@ impl Lab {
             Effect::Load(seq) => {
                 self.inputs.push_back(Input::Loaded {
                     seq,
-                    loaded: Ok(self.stored.get(&seq).cloned()),
+                    loaded: Ok(self.stored.get(&seq).cloned().map(Box::new)),
                 });
             }
             Effect::Send(mutation) => {
@@ -111,7 +111,11 @@ impl Lab {
             Effect::Settle { seq, settlement } => self.settle(seq, settlement),
             Effect::AnnouncePaused { reason } => self.trace.push(format!("paused: {reason}")),
             Effect::Report(report) => {
-                let what = if report.parked { "parked" } else { "waits" };
+                let what = match report.kind {
+                    ErrorKind::LostUpdate => "gone",
+                    _ if report.parked => "parked",
+                    _ => "waits",
+                };
                 self.trace.push(format!(
                     "told {} {} {what}",
                     report.kind.name(),
@@ -230,6 +234,7 @@ impl Lab {
         self.feed(Input::Decided {
             seq: Seq(seq),
             resolution,
+            known: Box::default(),
         });
     }
 
@@ -478,7 +483,24 @@ fn a_conflict_is_decided_while_others_go_on() {
     lab.check(&["ask e1"]);
     lab.found(1, Ok(Fetched::Found(deleted(6))));
     lab.decide(1, Ok(Resolution::KeepLocal));
-    lab.check(&["decide e1 v6", "e1 accepts remote v6 deleted"]);
+    lab.check(&[
+        "decide e1 v6",
+        "e1 refused RecordDeleted, v6 deleted",
+        "told Unknown e1 parked",
+    ]);
+}
+
+#[test]
+fn a_change_that_is_given_up_to_a_deletion_is_told_once_that_is_stored() {
+    let mut lab = with(1, &[(Update, "Todo/a")]);
+    lab.trace.clear();
+    lab.conflict(1, Some(deleted(6)));
+    lab.decide(1, Ok(Resolution::AcceptRemote));
+    lab.check(&[
+        "decide e1 v6",
+        "e1 accepts remote v6 deleted",
+        "told LostUpdate e1 gone",
+    ]);
 }
 
 #[test]

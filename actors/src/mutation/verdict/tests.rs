@@ -132,6 +132,7 @@ fn a_refusal_tells_the_app_everything() {
         parked: true,
         mutation: Box::new(sent),
         remote: None,
+        known: Box::default(),
     };
     assert_eq!(report, expected);
 }

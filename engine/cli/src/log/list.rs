@@ -158,7 +158,15 @@ pub(super) fn summary(change: &Change) -> String {
         Change::Acknowledged(ack) => format!("{}, version {}", ack.mutation, ack.remote.sync.version.0),
         Change::Conflict(conflict) => {
             let decided = match &conflict.decision {
-                Decision::AcceptRemote => "the server's record stands".to_owned(),
+                Decision::AcceptRemote if conflict.given_up.is_empty() => {
+                    "the server's record stands".to_owned()
+                }
+                Decision::AcceptRemote => {
+                    format!(
+                        "the server's record stands, given up {}",
+                        fields(&conflict.given_up)
+                    )
+                }
                 Decision::Retry { patch, .. } => format!("again with {}", fields(patch)),
             };
             format!(

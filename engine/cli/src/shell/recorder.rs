@@ -92,6 +92,7 @@ impl ConflictHandler for Recorder {
                 "base": conflict.base,
                 "remoteModel": remote_json(&conflict.remote),
                 "changed": conflict.changed,
+                "overtaken": conflict.overtaken,
                 "attempts": conflict.attempts,
             }),
         );
@@ -115,7 +116,10 @@ impl ErrorHandler for Recorder {
                 "process": error.process.name(),
                 "operation": error.operation.map(landfall::MutationKind::verb),
                 "model": error.model,
+                "id": error.key.as_ref().map(|key| super::values::id_json_of(&key.id)),
                 "localModel": error.local,
+                "record": error.record,
+                "base": error.base,
                 "remoteModel": error.remote.as_ref().map(remote_json),
                 "recoverySuggestion": error.suggestion,
             }),

@@ -84,10 +84,7 @@ pub(crate) fn id_json(def: &ModelDef, id: &RecordId) -> Json {
 
 /// An identifier as JSON where the model is not at hand: a scalar, or a list of parts.
 pub(crate) fn id_json_of(id: &RecordId) -> Json {
-    match id.parts() {
-        [part] => Json::from(&part.to_value()),
-        parts => parts.iter().map(|part| Json::from(&part.to_value())).collect(),
-    }
+    id.to_json()
 }
 
 /// Sets fields of a record from JSON; relation fields take `{"$ref": [model, id]}` or null.

@@ -97,6 +97,7 @@ mod tests {
             conflict_rounds: 9,
             parents: Vec::new(),
             group: None,
+            base: None,
         }
     }
 

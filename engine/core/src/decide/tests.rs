@@ -1,6 +1,7 @@
 //! Tests of the decisions: what a save, a delete, a lost answer and a conflict lead to.
 
 use super::*;
+use crate::entry::Decision;
 use crate::predicate::Op;
 use crate::record::IdPart;
 use crate::schema::SchemaParts;
@@ -8,6 +9,7 @@ use crate::test_support::lab::{From, Lab, remote, show_write};
 use crate::test_support::{
     blog, blog_model, fields, model, mutation, names, relation, row, sdl, show_fields,
 };
+use crate::value::Value;
 
 use MutationKind::{Create, Delete, Update};
 
@@ -683,17 +685,24 @@ fn a_handlers_answer_becomes_a_decision() {
             "accept",
         ),
         (Update, "title=b", "v3 title=x", merged(""), "accept"),
-        // What the server deleted cannot be updated again, whatever the handler says.
-        (Update, "title=b", "v3 deleted", keep.clone(), "accept"),
-        (Update, "title=b", "v3 deleted", merged("title=b"), "accept"),
-        (Create, "title=b", "v3 deleted", keep.clone(), "accept"),
+        // What the server deleted cannot be updated again: whoever wants it kept has to decide anew.
+        (Update, "title=b", "v3 deleted", keep.clone(), "RecordDeleted"),
+        (
+            Update,
+            "title=b",
+            "v3 deleted",
+            merged("title=b"),
+            "RecordDeleted",
+        ),
+        (Create, "title=b", "v3 deleted", keep.clone(), "RecordDeleted"),
         (Delete, "", "v3 deleted", keep, "accept"),
     ];
     for (kind, patch, server, resolution, expected) in cases {
         let name = format!("{kind:?} {patch} with {server}: {resolution:?}");
         let told = match decide_conflict(&unknown(kind, patch), &remote(server), resolution) {
-            Decision::AcceptRemote => "accept".to_owned(),
-            Decision::Retry { kind, patch } => format!("{} {}", kind.verb(), show_fields(&patch)),
+            Ok(Decision::AcceptRemote) => "accept".to_owned(),
+            Ok(Decision::Retry { kind, patch }) => format!("{} {}", kind.verb(), show_fields(&patch)),
+            Err(refusal) => refusal.error_type.unwrap_or_default(),
         };
         assert_eq!(told, expected, "{name}");
     }

@@ -349,6 +349,11 @@ impl Carrier {
         let condition = mutation.condition.as_ref();
         Ok(Some(Mutation {
             patch: self.fields(model, &mutation.patch, whole)?,
+            base: mutation
+                .base
+                .as_ref()
+                .map(|base| self.base_of(model, base))
+                .transpose()?,
             condition: condition
                 .map(|condition| self.predicate(model, condition))
                 .transpose()?,
@@ -360,6 +365,13 @@ impl Carrier {
             key,
             ..mutation.clone()
         }))
+    }
+
+    /// The record on which a mutation was made; nothing stays nothing.
+    fn base_of(&self, model: &ModelName, base: &FieldMap) -> Result<FieldMap, CarryFault> {
+        let mut base = self.fields(model, base, !base.is_empty())?;
+        base.retain(|_, value| !value.is_null());
+        Ok(base)
     }
 
     /// What happened, as it is told by the new schema; `None` if it happened to a model that goes.
@@ -408,6 +420,7 @@ impl Carrier {
                     let whole = *kind == MutationKind::Create;
                     *patch = self.fields(&conflict.key.model, patch, whole)?;
                 }
+                conflict.given_up = self.fields(&conflict.key.model, &conflict.given_up, false)?;
                 self.rename(&mut conflict.key)
             }
             Change::Refused(refused) => {

@@ -215,6 +215,7 @@ fn conditions_follow_their_fields_or_stop_the_migration() {
         conflict_rounds: 0,
         parents: Vec::new(),
         group: None,
+        base: None,
     };
     let carried = carrier.mutation(&mutation).expect("it fits").expect("kept");
     let renamed = Predicate::Not(Box::new(Predicate::field("name", Op::Eq("t".into()))));

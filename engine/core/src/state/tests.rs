@@ -12,7 +12,7 @@ use crate::record::RecordKey;
 use crate::schema::SchemaHash;
 use crate::sync_plan::SyncCursor;
 use crate::test_support::lab::{Lab, change, remote};
-use crate::test_support::{blog_model, fields, row, sync};
+use crate::test_support::{blog_model, fields, row, show_row, sync};
 
 #[track_caller]
 fn check(script: &str, expected: &str) {
@@ -157,6 +157,78 @@ fn a_conflict_is_carried_out_as_it_was_decided() {
             "- | v3 deleted | - | -",
         ),
     ]);
+}
+
+/// The record on which the newest mutation of a script was made.
+#[track_caller]
+fn check_base(script: &str, expected: &str) {
+    let lab = Lab::run(script);
+    let newest = lab.state.pending.last().expect("something waits");
+    let base = lab.state.base_of(&lab.def, newest.seq);
+    assert_eq!(show_row(&lab.def, base.as_ref()), expected, "after `{script}`");
+}
+
+#[test]
+fn the_record_on_which_a_change_was_made_is_known_whatever_others_make_of_it() {
+    for (script, expected) in [
+        ("save title=a", "-"),
+        ("remote v1 title=a; delete", "{title=a}"),
+        ("remote v1 title=a; delete; remote v2 title=x", "{title=a}"),
+        (
+            "remote v1 title=a; delete; remote v2 title=x; remote v3 title=y note=n",
+            "{title=a}",
+        ),
+        ("remote v1 title=a; save rating=1; remote v2 title=x", "{title=a}"),
+        // Gone, and made again by others.
+        (
+            "remote v1 title=a; delete; remote v2 deleted; remote v1@500 title=x",
+            "{title=a}",
+        ),
+        // What its author saw is his own edit, which is not the server's yet.
+        (
+            "remote v1 title=a; save title=b; sent e2; delete; remote v2 note=n title=a",
+            "{title=b}",
+        ),
+        // The edit that the delete swallows was never sent; what others made of the rest was to be seen.
+        (
+            "remote v1 rating=1 title=a; save title=b; remote v2 rating=2 title=x; delete",
+            "{rating=2 title=a}",
+        ),
+        // An answer of the server to ours alone is no change of others.
+        (
+            "remote v1 title=a; save title=b; sent e2; delete; ack e2 v2 title=b",
+            "{title=b}",
+        ),
+        (
+            "remote v1 title=a; save title=b; sent e2; delete; ack e2 v3 note=n title=b",
+            "{title=b}",
+        ),
+        // Whoever decides a conflict has seen the server's record.
+        (
+            "remote v1 title=a; delete; sent e2; conflict e2 v3 title=x -> delete; remote v4 title=y",
+            "{title=x}",
+        ),
+    ] {
+        check_base(script, expected);
+    }
+}
+
+#[test]
+fn fields_that_others_have_changed_are_those_that_clients_write_and_that_differ() {
+    let lab = Lab::run("remote v1 title=a rating=1; delete");
+    let base = lab.state.row.clone().or(lab.state.base_of(&lab.def, Seq(2)));
+    let changed = |theirs: &str| {
+        let names = changed_by_others(&lab.def, base.as_ref(), &remote(theirs));
+        names
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    assert_eq!(changed("v2 title=a rating=1"), "");
+    assert_eq!(changed("v2 title=a"), "", "what is left out is as it was");
+    assert_eq!(changed("v2 title=x rating=null"), "rating title");
+    assert_eq!(changed("v2 deleted"), "");
 }
 
 #[test]

@@ -33,13 +33,14 @@ pub(super) struct Arrival<'a> {
 
 impl RecordState {
     /// Brings `own_since` and the waiting mutations up to date with a server record that is about to be taken over.
-    pub(super) fn take_note(&mut self, def: &ModelDef, arrival: &Arrival<'_>) {
+    /// Returns whether it is the effect of the oldest of them and of nothing else.
+    pub(super) fn take_note(&mut self, def: &ModelDef, arrival: &Arrival<'_>) -> bool {
         if arrival.answers || self.is_echo(def, arrival) {
             self.own_since = Some(match self.sync {
                 Some(known) if !known.deleted => self.own_since.unwrap_or(known.version),
                 _ => NEVER_SEEN,
             });
-            return;
+            return true;
         }
         let hidden = if arrival.new_life {
             self.pin(|_| true)
@@ -48,6 +49,7 @@ impl RecordState {
         };
         // What a waiting edit hides is not seen by whoever reads this version.
         self.own_since = hidden.then(|| above(arrival.remote.sync.version));
+        false
     }
 
     /// A write that is made on an old version hides what its author has not seen from later readers as well.
@@ -229,7 +231,7 @@ fn written<'a>(def: &'a ModelDef, mutation: &'a Mutation) -> impl Iterator<Item 
 }
 
 /// The stored fields that clients write; the others change with every version.
-fn writable(def: &ModelDef) -> impl Iterator<Item = &FieldName> {
+pub(super) fn writable(def: &ModelDef) -> impl Iterator<Item = &FieldName> {
     let fields = def
         .stored_fields()
         .filter(|field| !field.read_only && !def.key.fields.contains(&field.name));
@@ -237,7 +239,7 @@ fn writable(def: &ModelDef) -> impl Iterator<Item = &FieldName> {
 }
 
 /// The value of a field; null if there is no row or the model does not store the field.
-fn value<'a>(def: &ModelDef, row: Option<&'a Row>, name: &FieldName) -> &'a Value {
+pub(super) fn value<'a>(def: &ModelDef, row: Option<&'a Row>, name: &FieldName) -> &'a Value {
     let slot = def.slot(name);
     row.zip(slot)
         .map_or(&Value::Null, |(row, slot)| &row[slot.index()])

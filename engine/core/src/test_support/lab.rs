@@ -27,7 +27,7 @@ use crate::entry::{
 };
 use crate::mutation::{MutationKind, Refusal, Seq};
 use crate::predicate::{Op, Predicate};
-use crate::record::{RecordKey, RecordVersion, RemoteRecord, SyncMetadata};
+use crate::record::{FieldMap, RecordKey, RecordVersion, RemoteRecord, SyncMetadata};
 use crate::schema::{ModelDef, Schema};
 use crate::state::{FoldError, RecordState, Row};
 
@@ -210,6 +210,7 @@ pub(crate) fn change(verb: &str, rest: &str) -> Change {
                 mutation: seq(first),
                 remote: remote(server),
                 decision,
+                given_up: FieldMap::new(),
             })
         }
         "refused" => Change::Refused(Refused {

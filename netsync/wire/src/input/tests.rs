@@ -22,6 +22,7 @@ fn mutation(kind: MutationKind, model: &str, id: RecordId, patch: &[(&str, Value
         conflict_rounds: 0,
         parents: Vec::new(),
         group: None,
+        base: None,
     }
 }
 

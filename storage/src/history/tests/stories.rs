@@ -20,11 +20,16 @@ fn clash(decision: Decision) -> Store {
     append(&mut store, arrived(&post("p1"), 1, "id=p1 title=first rating=1")).unwrap();
     let edit = save(&mut store, "Post", "id=p1 title=mine").seq;
     append(&mut store, sent(&post("p1"), edit)).unwrap();
+    let given_up = match decision {
+        Decision::AcceptRemote => fields("title=mine"),
+        Decision::Retry { .. } => fields(""),
+    };
     let conflict = Conflict {
         key: post("p1"),
         mutation: edit,
         remote: remote(&post("p1"), 2, "id=p1 title=theirs rating=5"),
         decision,
+        given_up,
     };
     append(&mut store, Change::Conflict(conflict)).unwrap();
     store
@@ -39,7 +44,7 @@ fn a_conflict_that_the_server_won() {
 e2 Version 1 came from the server, by other means: the record appeared with id "p1", rating 1, title "first".
 e3 The app changed title from "first" to "mine", on top of the server's version 1; that waits for the server.
 e4 It was sent to the server, attempt 1: updatePost(id: "p1", title: "mine", _version: 1).
-e5 The server did not accept e3, made on version 1, because its record was at version 2 with title "theirs". It was decided that the server's record stands, and the app's change was dropped: it changed title from "mine" to "theirs", rating from 1 to 5.
+e5 The server did not accept e3, made on version 1, because its record was at version 2 with title "theirs". It was decided that the server's record stands, and the app's change was dropped, with title "mine": it changed title from "mine" to "theirs", rating from 1 to 5.
 The server won: in the conflict e5 its version 2 replaced what the app had written in e3. It was "mine" before.
 It agrees with the server's version 2."#
     );

@@ -11,9 +11,11 @@ use super::server::{Answer, Request, Server};
 use super::{ConflictAnswer, Edit, GOOD_ROUNDS, REST_ROUNDS_MAX, Setup, Step};
 use crate::decide::{
     CONFLICT_ROUNDS_MAX, Resolution, SaveRequest, Settled, decide_conflict, decide_delete, decide_save,
-    settle,
+    given_up, settle,
 };
-use crate::entry::{Acknowledged, Change, Conflict, Evicted, MutationRef, Refused, Remote, Sent, Write};
+use crate::entry::{
+    Acknowledged, Change, Conflict, Decision, Evicted, MutationRef, Refused, Remote, Sent, Write,
+};
 use crate::mutation::{Mutation, MutationKind, Refusal, Seq, Stage};
 use crate::predicate::{Op, Predicate};
 use crate::record::{FieldMap, RecordKey, RecordVersion, RemoteRecord, SyncMetadata};
@@ -34,6 +36,8 @@ pub(super) struct World {
     oracle: Oracle,
     copy: Option<(Row, Option<SyncMetadata>, Seen)>,
     authors: Authors,
+    /// What was to be seen when each waiting delete was made, or decided to be sent again.
+    deleted: BTreeMap<Seq, FieldMap>,
     network: Option<(Request, Option<Answer>)>,
     /// What this history has seen, so that a run can show that it saw everything.
     pub(super) seen: BTreeMap<&'static str, u32>,
@@ -59,6 +63,7 @@ impl World {
             oracle: Oracle::default(),
             copy: None,
             authors: Authors::default(),
+            deleted: BTreeMap::new(),
             network: None,
             seen: BTreeMap::new(),
             trace: Vec::new(),
@@ -205,6 +210,7 @@ impl World {
 
     fn write(&mut self, write: Write, seen: Seen) -> Result<(), String> {
         let (kind, patch) = (write.kind, write.patch.clone());
+        let visible = self.state.row.clone();
         let newest = self
             .state
             .pending
@@ -221,7 +227,13 @@ impl World {
             self.authors.wrote(into.seq, kind, &patch, seen);
         }
         match self.state.pending.len() {
-            now if now > waiting => self.see("appended"),
+            now if now > waiting => {
+                self.see("appended");
+                let seq = Seq(self.log.len() as u64);
+                if let Some(row) = visible.filter(|_| kind == MutationKind::Delete) {
+                    self.deleted.insert(seq, named(&self.def, &row));
+                }
+            }
             now if now == waiting => self.see("folded"),
             _ => {
                 self.see("cancelled");
@@ -330,6 +342,10 @@ impl World {
     }
 
     fn conflict(&mut self, mutation: Seq, remote: RemoteRecord) -> Result<(), String> {
+        // Both sides want a deleted record deleted, whatever was in it.
+        if !remote.sync.deleted {
+            self.check_base(mutation)?;
+        }
         let pending = self
             .state
             .pending
@@ -349,13 +365,40 @@ impl World {
                 Resolution::Merged(merged)
             }
         };
-        let decision = decide_conflict(pending, &remote, resolution);
+        let Ok(decision) = decide_conflict(pending, &remote, resolution) else {
+            self.see("parked for a deletion");
+            return self.park(mutation, Some(remote));
+        };
+        let given_up = given_up(pending, &remote, &decision);
+        if let (Decision::Retry { .. }, Some(seen)) = (&decision, self.deleted.get_mut(&mutation)) {
+            // Whoever decided has seen this, also if the delete goes on as an update.
+            *seen = without_nulls(&remote.fields);
+        }
         self.apply(Change::Conflict(Conflict {
             key: self.key(),
             mutation,
             remote,
             decision,
+            given_up,
         }))
+    }
+
+    /// A delete that meets a conflict knows the record on which it was made, whatever has happened to it since.
+    fn check_base(&mut self, mutation: Seq) -> Result<(), String> {
+        let Some(expected) = self.deleted.get(&mutation) else {
+            return Ok(());
+        };
+        let found = self.state.base_of(&self.def, mutation);
+        let found = found.map(|row| named(&self.def, &row)).unwrap_or_default();
+        if *expected != found {
+            return Err(format!(
+                "{mutation} deleted {}, but is said to have deleted {}",
+                show_fields(expected),
+                show_fields(&found)
+            ));
+        }
+        self.see("base of a delete");
+        Ok(())
     }
 
     fn lose(&mut self) -> Result<(), String> {
@@ -524,14 +567,20 @@ fn condition() -> Predicate {
     Predicate::field("rating", Op::Ne(2.into()))
 }
 
+/// The fields of a row that are not null.
+fn named(def: &ModelDef, row: &Row) -> FieldMap {
+    let names = def.stored_fields().map(|field| field.name.clone());
+    without_nulls(&names.zip(row.iter().cloned()).collect())
+}
+
+fn without_nulls(fields: &FieldMap) -> FieldMap {
+    let fields = fields.clone().into_iter();
+    fields.filter(|(_, value)| *value != Value::Null).collect()
+}
+
 fn told(change: &Change) -> String {
     let server = |record: &RemoteRecord| {
-        let fields: FieldMap = record
-            .fields
-            .clone()
-            .into_iter()
-            .filter(|(_, v)| *v != Value::Null)
-            .collect();
+        let fields = without_nulls(&record.fields);
         let deleted = if record.sync.deleted { " deleted" } else { "" };
         format!(
             "{}{deleted}@{} {}",
