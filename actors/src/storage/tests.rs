@@ -533,7 +533,7 @@ fn a_damaged_record_fails_nobody_but_those_who_write_it() {
         assert!(matches!(refused, Err(WriteError::Refused(_))), "{refused:?}");
         match damaged {
             Err(WriteError::Storage(error)) => {
-                assert!(matches!(*error, StorageError::Corrupt { .. }), "{error}")
+                assert!(matches!(*error, StorageError::Corrupt { .. }), "{error}");
             }
             other => panic!("a damaged record is not {other:?}"),
         }

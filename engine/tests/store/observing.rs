@@ -168,7 +168,10 @@ async fn a_query_that_follows_relations_is_run_again_only_for_models_that_it_inv
         .observe_query(Post::blog().any(Blog::stars().gt(3)))
         .await
         .unwrap();
-    assert_eq!(observer.next().await.unwrap().unwrap().items, [post.clone()]);
+    assert_eq!(
+        observer.next().await.unwrap().unwrap().items,
+        std::slice::from_ref(&post)
+    );
     let account = store.save(crate::account("a", 1)).await.unwrap();
     store.delete(&account).await.unwrap();
     assert!(

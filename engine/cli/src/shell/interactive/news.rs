@@ -176,11 +176,16 @@ impl News {
             HubEvent::OutboxPaused { reason } => {
                 Some(format!("{} {}", "sending waits:".yellow(), harmless(reason)))
             }
-            HubEvent::ConflictResolved { key, accepted_remote } => {
-                let outcome = if *accepted_remote {
-                    "the server's record stands"
-                } else {
-                    "the change from here is sent again"
+            HubEvent::ConflictResolved {
+                key,
+                accepted_remote,
+                deleted,
+                ..
+            } => {
+                let outcome = match (accepted_remote, deleted) {
+                    (true, true) => "it was deleted elsewhere, and stays so",
+                    (true, false) => "the server's record stands",
+                    (false, _) => "the change from here is sent again",
                 };
                 Some(format!(
                     "{} {}: {outcome}",
