@@ -150,8 +150,16 @@ pub fn play(recording: &Recording, watch: &mut Watch<'_>) -> Result<Played, Repl
             drive::is_cut(recording),
         ));
         let store = open(recording, &control)?;
-        let mut played = drive::drive(&store, &control, recording, watch).await;
-        let snapshot = store.snapshot()?;
+        // A store whose end was recorded is closed then, and shows nothing more.
+        let mut newest = store.snapshot()?;
+        let mut played = drive::drive(&store, &control, recording, &mut |moment| {
+            if let Ok(snapshot) = moment.store.snapshot() {
+                newest = snapshot;
+            }
+            watch(moment)
+        })
+        .await;
+        let snapshot = store.snapshot().unwrap_or(newest);
         played.head = snapshot.head_and_check()?;
         played.state = state_hash(&snapshot)?;
         store.halt();
