@@ -134,7 +134,8 @@ impl News {
                 self.failed = true;
                 None
             }
-            HubEvent::Ready => self.in_sync(),
+            // After an outage the store is ready as it was; that its syncs are over is told each time.
+            HubEvent::Ready | HubEvent::SyncQueriesReady => self.in_sync(),
             HubEvent::OutboxMutationEnqueued { record, .. } => {
                 self.own.remember(record);
                 None
