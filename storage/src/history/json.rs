@@ -4,7 +4,7 @@
 //! one; field values are as the server has them.
 
 use landfall_core::{
-    Change, Decision, FieldMap, LogEntry, RecordKey, RemoteRecord, SyncMetadata, Value, Write,
+    Change, Conflict, Decision, FieldMap, LogEntry, RecordKey, RemoteRecord, SyncMetadata, Value, Write,
 };
 use serde_json::{Map, Value as Json, json};
 
@@ -85,6 +85,18 @@ fn write_json(write: &Write) -> Json {
         "parents": write.parents.iter().map(key_json).collect::<Vec<_>>(),
         "group": write.group,
     })
+}
+
+/// What was given up is there if something was.
+fn conflict_json(conflict: &Conflict) -> Json {
+    let mut json = json!({
+        "remote": remote_json(&conflict.remote),
+        "decision": decision_json(&conflict.decision),
+    });
+    if !conflict.given_up.is_empty() {
+        json["givenUp"] = fields_json(&conflict.given_up);
+    }
+    json
 }
 
 fn decision_json(decision: &Decision) -> Json {
