@@ -37,16 +37,7 @@ pub fn change_json(change: &Change) -> Map<String, Json> {
         Change::Write(write) => write_json(write),
         Change::Sent(sent) => json!({ "attempt": sent.attempt }),
         Change::Acknowledged(ack) => json!({ "remote": remote_json(&ack.remote) }),
-        Change::Conflict(conflict) => {
-            let mut told = json!({
-                "remote": remote_json(&conflict.remote),
-                "decision": decision_json(&conflict.decision),
-            });
-            if !conflict.given_up.is_empty() {
-                told["givenUp"] = fields_json(&conflict.given_up);
-            }
-            told
-        }
+        Change::Conflict(conflict) => conflict_json(conflict),
         Change::Refused(refused) => json!({
             "errorType": refused.refusal.error_type,
             "message": refused.refusal.message,
