@@ -148,7 +148,7 @@ impl<T> Reply<T> {
     }
 
     /// Answers. Whoever asked may have given up waiting, which is no fault of the actor's; or have had the answer of a
-    /// [`twin`](Self::twin).
+    /// `twin`.
     pub fn send(self, answer: T) {
         let sender = match self.0 {
             Way::Own(sender) => Some(sender),
