@@ -10,8 +10,9 @@ use landfall_core::{
 };
 use landfall_storage::{Group, Measure, Snapshot};
 
-use crate::datastore::{DataStore, ModelQuery};
+use crate::datastore::DataStore;
 use crate::error::Error;
+use crate::model_query::ModelQuery;
 
 /// Aggregates of the records that a predicate selects, all of one moment; see [`DataStore::aggregate`].
 #[derive(Debug)]

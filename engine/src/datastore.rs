@@ -3,15 +3,12 @@
 //! Owns the typed calls; those for models known only at run time are in `records.rs`. Writes go through the storage actor and
 //! return once they are on disk; reads take a snapshot and wait for nobody.
 
-use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use landfall_actors::{HubMessage, SupervisorMessage, SyncSettings};
-use landfall_core::{
-    Model, Page, Predicate, Record, RecordId, RecordKey, Schema, Sort, TypedPredicate, TypedSort,
-};
+use landfall_core::{Model, Predicate, Record, RecordId, RecordKey, Schema, TypedPredicate};
+use landfall_storage::Snapshot;
 use landfall_storage::history::{History, RecordHistory};
-use landfall_storage::{Query, Snapshot};
 use tokio::sync::Semaphore;
 
 use crate::assembly::Handles;
@@ -21,6 +18,7 @@ use crate::expressions::Expressions;
 use crate::flight::recorder::{Recorder, RecorderReport};
 use crate::flight::state_hash;
 use crate::gate::NetworkGate;
+use crate::model_query::ModelQuery;
 use crate::observe::{Observer, QueryObserver};
 use crate::outbox::OutboxView;
 use crate::records::Records;
@@ -51,72 +49,6 @@ pub(crate) struct Inner {
     pub(crate) gate: Arc<NetworkGate>,
     runtime: Mutex<Option<Runtime>>,
     recorder: Option<Arc<Recorder>>,
-}
-
-/// A query of one model: which records, in which order, how many.
-#[derive(Clone, Debug)]
-pub struct ModelQuery<M> {
-    pub(crate) predicate: Predicate,
-    sort: Vec<Sort>,
-    page: Page,
-    marker: PhantomData<fn() -> M>,
-}
-
-impl<M: Model> ModelQuery<M> {
-    /// All records, in the order of their identifiers.
-    pub fn all() -> Self {
-        Self {
-            predicate: Predicate::All,
-            sort: Vec::new(),
-            page: Page::default(),
-            marker: PhantomData,
-        }
-    }
-
-    /// Only those that also satisfy the predicate.
-    #[must_use]
-    pub fn filter(mut self, predicate: TypedPredicate<M>) -> Self {
-        self.predicate = self.predicate.and(predicate.into_predicate());
-        self
-    }
-
-    /// In this order; ties are in the order of identifiers.
-    #[must_use]
-    pub fn sort(mut self, keys: TypedSort<M>) -> Self {
-        self.sort.extend(keys.into_keys());
-        self
-    }
-
-    /// At most so many.
-    #[must_use]
-    pub fn limit(mut self, records: usize) -> Self {
-        self.page.limit = Some(records);
-        self
-    }
-
-    /// The page of that number, from 0; needs a [`limit`](Self::limit).
-    #[must_use]
-    pub fn page(mut self, number: usize) -> Self {
-        self.page.page = number;
-        self
-    }
-}
-
-impl<M: Model> From<ModelQuery<M>> for Query {
-    fn from(query: ModelQuery<M>) -> Self {
-        Self {
-            model: M::NAME.into(),
-            predicate: query.predicate,
-            sort: query.sort,
-            page: query.page,
-        }
-    }
-}
-
-impl<M: Model> From<TypedPredicate<M>> for ModelQuery<M> {
-    fn from(predicate: TypedPredicate<M>) -> Self {
-        Self::all().filter(predicate)
-    }
 }
 
 impl DataStore {

@@ -16,6 +16,7 @@ pub mod flight;
 mod gate;
 pub mod history;
 mod migration;
+mod model_query;
 mod namespace;
 mod observe;
 mod operations;
@@ -32,8 +33,9 @@ mod undo;
 
 pub use aggregate::{Aggregate, Grouped};
 pub use builder::DataStoreBuilder;
-pub use datastore::{DataStore, ModelQuery};
+pub use datastore::DataStore;
 pub use error::Error;
+pub use model_query::ModelQuery;
 pub use namespace::{NAMESPACE_LEN_MAX, namespaces};
 pub use observe::{Change, Observer, QueryObserver, QuerySnapshot};
 pub use operations::{rebuild, restore};

@@ -5,8 +5,9 @@
 use landfall_core::{Model, Record};
 use landfall_storage::{Cursor, Explanation, Query, RecordPage};
 
-use crate::datastore::{DataStore, ModelQuery};
+use crate::datastore::DataStore;
 use crate::error::Error;
+use crate::model_query::ModelQuery;
 use crate::records::Records;
 
 /// A page of a query's result; see [`DataStore::page`].

@@ -6,8 +6,9 @@
 use landfall_core::{BelongsTo, FieldType, HasMany, HasOne, Model, Predicate, Record, TypedPredicate};
 use landfall_storage::Snapshot;
 
-use crate::datastore::{DataStore, ModelQuery};
+use crate::datastore::DataStore;
 use crate::error::Error;
+use crate::model_query::ModelQuery;
 
 impl DataStore {
     /// The record that a model belongs to; `None` if it belongs to none, or to one that is not here.

@@ -12,8 +12,9 @@ use landfall_actors::{WriteDone, WriteOp};
 use landfall_core::{Base, Model, Predicate, Record, RecordId, RecordKey, TypedPredicate};
 use landfall_storage::Snapshot;
 
-use crate::datastore::{DataStore, ModelQuery};
+use crate::datastore::DataStore;
 use crate::error::Error;
+use crate::model_query::ModelQuery;
 
 /// Writes that one transaction may hold; they are one commit and are held in memory until then.
 pub const TRANSACTION_WRITES_MAX: usize = 100_000;

@@ -166,6 +166,7 @@ fn open_old(overlay: &Overlay, path: &Path) -> Result<Opened, StorageError> {
 }
 
 /// What is whole of a log.
+#[derive(Default)]
 pub(crate) struct Sound {
     start: LogHead,
     /// The last entry of the table before any damage.
@@ -181,13 +182,7 @@ pub(crate) struct Sound {
 impl Sound {
     /// Reads the log as far as it is whole.
     fn of(transaction: &ReadTransaction, old: &Opened) -> Self {
-        let mut sound = Self {
-            start: LogHead::default(),
-            end: LogHead::default(),
-            journaled: Vec::new(),
-            schema: None,
-            damage: None,
-        };
+        let mut sound = Self::default();
         if let Err(error) = unless_it_panics(|| sound.read(transaction)) {
             sound.damage = Some(error.gist());
         } else {
@@ -201,13 +196,7 @@ impl Sound {
 
     /// The whole log of a store that is open, whose journal holds nothing that the database does not show.
     pub(crate) fn of_open(transaction: &ReadTransaction) -> Result<Self, StorageError> {
-        let mut sound = Self {
-            start: LogHead::default(),
-            end: LogHead::default(),
-            journaled: Vec::new(),
-            schema: None,
-            damage: None,
-        };
+        let mut sound = Self::default();
         match unless_it_panics(|| sound.read(transaction)) {
             Ok(()) => Ok(sound),
             Err(error) => Err(StorageError::LogDamaged {

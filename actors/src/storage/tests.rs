@@ -5,15 +5,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use landfall_core::{
-    Base, Change, FieldMap, MutationKind, RecordVersion, Schema, SyncCursor, SyncKind, SyncMetadata, Value,
+    Base, Change, FieldMap, MutationKind, Origin, Quarantined, RecordId, RecordKey, RecordVersion,
+    RemoteRecord, Schema, SyncCursor, SyncKind, SyncMetadata, Value,
 };
 use landfall_storage::{
     CACHE_BYTES_DEFAULT, Disk, InMemoryBackend, OnIncompatible, OpenBackend, Reader, StorageBackend,
     StoreOptions,
 };
+use tokio::sync::mpsc;
 
 use super::*;
-use crate::flight::{Answer, Commit, Fault, Seat};
+use crate::flight::{Answer, Commit, Fault, Input, Seat};
 use crate::subscription::high_ratings_of_posts;
 use crate::test_support::{SimTime, on_paused_time, paused_env};
 

@@ -1,28 +1,21 @@
 //! What each command does inside the transaction, and the answers that wait for its commit.
 //!
-//! Owns [`Batch`]. The decisions themselves are `landfall_core`'s.
+//! Owns [`Batch`]; what becomes of mutations is `write/settle.rs`. The decisions themselves are `landfall_core`'s.
 //!
 //! Invariant: a command either appends everything that it decided, or the whole transaction fails. A write of the app
 //! decides all before it appends, so that the rules can refuse it while the others go on.
 
-use landfall_core::{
-    Acknowledged, Change, Conflict, Decision, FieldMap, Mutation, MutationKind, MutationRef, Origin, Record,
-    RecordState, Refusal, Refused, RemoteRecord, Sent, Seq, Stage, Write, decide_edit, given_up, planted,
-};
-use landfall_storage::{OutboxChange, StorageError, Txn};
+mod settle;
+
+use landfall_core::{Change, MutationKind, Origin, Record, RecordState, Seq, Write, planted};
+use landfall_storage::{StorageError, Txn};
 
 use super::notice::{Changes, Told};
 use super::plan::{Plan, Step};
 use super::quarantine::Known;
-use super::{Epoch, RemoteCounts, Settlement, StorageMessage, WriteDone, WriteError, WriteOp};
-use crate::hub::HubEvent;
+use super::{Epoch, RemoteCounts, StorageMessage, WriteDone, WriteError, WriteOp};
 use crate::port::Reply;
-
-/// Why a record leaves that the server changed so that the sync expression no longer selects it.
-pub(super) const LEFT_EXPRESSION: &str = "left the sync expression";
-
-/// AppSync's `errorType` of a condition that does not hold, and of a create that meets a record.
-const CONDITION_FAILED: &str = "ConditionalCheckFailedException";
+pub(super) use settle::LEFT_EXPRESSION;
 
 /// What applies to every command of a batch.
 pub(super) struct Rules {
@@ -119,55 +112,6 @@ impl Batch {
             answer(Err(error.clone()));
         }
         self.changes
-    }
-
-    /// Nobody waits for the answers to what an ended run has sent: they are of unknown outcome.
-    pub(super) fn settle_leftovers(&mut self, txn: &mut Txn<'_>) -> Result<(), StorageError> {
-        let settled_max = if planted("one-leftover-settled") {
-            1
-        } else {
-            usize::MAX
-        };
-        for mutation in txn.pending_in_flight()?.into_iter().take(settled_max) {
-            // Each stands alone, like a command.
-            self.of_command = 0;
-            let of = MutationRef {
-                key: mutation.key,
-                mutation: mutation.seq,
-            };
-            match self.append(txn, Origin::Outbox, Some(of.mutation), Change::OutcomeUnknown(of)) {
-                Ok(_) => {}
-                Err(Stop::Failed(error)) => return Err(error),
-                // It waits as it is, such as one whose model has gone from the schema.
-                Err(Stop::Refused(error)) => {
-                    tracing::warn!(%error, "an interrupted mutation cannot be settled");
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Whoever had marked these was told of an error and sent none of them, so they wait as before.
-    pub(super) fn settle_unsent(&mut self, txn: &mut Txn<'_>, unsent: &[Seq]) -> Result<(), StorageError> {
-        for seq in unsent {
-            self.of_command = 0;
-            let in_flight = |mutation: &Mutation| mutation.stage == Stage::InFlight;
-            let Some(mutation) = txn.mutation(*seq)?.filter(in_flight) else {
-                continue;
-            };
-            let of = MutationRef {
-                key: mutation.key,
-                mutation: *seq,
-            };
-            match self.append(txn, Origin::Outbox, Some(*seq), Change::NotApplied(of)) {
-                Ok(_) => {}
-                Err(Stop::Failed(error)) => return Err(error),
-                Err(Stop::Refused(error)) => {
-                    tracing::warn!(%error, "a mutation that was not sent cannot be freed");
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Carries out one command. An error means that the whole transaction has failed.
@@ -409,195 +353,6 @@ impl Batch {
         }
         Ok(record)
     }
-
-    fn mark_sent(&mut self, txn: &mut Txn<'_>, mutations: &[Seq]) -> Result<Vec<Mutation>, Stop> {
-        let mut ready = Vec::with_capacity(mutations.len());
-        for seq in mutations {
-            let Some(mutation) = txn.mutation(*seq)? else {
-                continue;
-            };
-            // One whose model has gone from the schema is left alone, and holds up no other.
-            if mutation.stage == Stage::Queued && txn.model(mutation.model()).is_ok() {
-                ready.push((seq, mutation));
-            }
-        }
-        let mut sent = Vec::with_capacity(ready.len());
-        for (seq, mutation) in ready {
-            let of = Sent {
-                key: mutation.key,
-                mutation: *seq,
-                attempt: mutation.attempts + 1,
-            };
-            if planted("sent-not-noted") {
-                sent.extend(txn.mutation(*seq)?);
-                continue;
-            }
-            let told = self.append(txn, Origin::Outbox, Some(*seq), Change::Sent(of))?;
-            sent.extend(told.outbox.iter().find_map(|change| match change {
-                OutboxChange::Put(mutation) if mutation.seq == *seq => Some(mutation.clone()),
-                OutboxChange::Put(_) | OutboxChange::Removed(_) => None,
-            }));
-            self.marked.push(*seq);
-        }
-        Ok(sent)
-    }
-
-    fn settle(
-        &mut self,
-        txn: &mut Txn<'_>,
-        seq: Seq,
-        settlement: Settlement,
-        covered: bool,
-    ) -> Result<(), Stop> {
-        let Some(mutation) = txn.mutation(seq)? else {
-            return Ok(());
-        };
-        let key = mutation.key.clone();
-        let judged = match &settlement {
-            Settlement::Acknowledged(remote) | Settlement::Conflict { remote, .. } => Some(remote.sync),
-            Settlement::Refused { .. } | Settlement::NotApplied | Settlement::Unknown => None,
-        };
-        self.settle_one(txn, &mutation, settlement)?;
-        if covered {
-            return Ok(());
-        }
-        let state = txn.state(&key)?;
-        // A newer record that is known already was judged when it came.
-        if state.pending.is_empty() && state.row.is_some() && state.sync == judged {
-            self.evict(txn, Origin::Response, Some(seq), key, LEFT_EXPRESSION, state.sync)?;
-        }
-        Ok(())
-    }
-
-    fn settle_one(
-        &mut self,
-        txn: &mut Txn<'_>,
-        mutation: &Mutation,
-        settlement: Settlement,
-    ) -> Result<(), Stop> {
-        let (seq, key) = (mutation.seq, mutation.key.clone());
-        let of = MutationRef {
-            key: key.clone(),
-            mutation: seq,
-        };
-        match settlement {
-            Settlement::Acknowledged(remote) => {
-                self.processed(txn, mutation, &remote)?;
-                let change = Change::Acknowledged(Acknowledged {
-                    key,
-                    mutation: seq,
-                    remote,
-                });
-                self.append(txn, Origin::Response, Some(seq), change)?;
-                self.changes.outbox_status(txn.outbox_is_empty()?);
-            }
-            Settlement::Conflict { remote, decision } => {
-                let accepted_remote = decision == Decision::AcceptRemote;
-                let given_up = given_up(mutation, &remote, &decision);
-                self.changes.events.push(HubEvent::ConflictResolved {
-                    key: key.clone(),
-                    kind: mutation.kind,
-                    accepted_remote,
-                    deleted: remote.sync.deleted,
-                    given_up: given_up.clone(),
-                });
-                if accepted_remote {
-                    self.processed(txn, mutation, &remote)?;
-                }
-                let change = Change::Conflict(Conflict {
-                    key,
-                    mutation: seq,
-                    remote,
-                    decision,
-                    given_up,
-                });
-                self.append(txn, Origin::Response, Some(seq), change)?;
-                if accepted_remote {
-                    self.changes.outbox_status(txn.outbox_is_empty()?);
-                }
-            }
-            Settlement::Refused { refusal, remote } => {
-                self.refused(mutation, &refusal);
-                let change = Change::Refused(Refused {
-                    key,
-                    mutation: seq,
-                    refusal,
-                    remote,
-                });
-                self.append(txn, Origin::Response, Some(seq), change)?;
-            }
-            Settlement::NotApplied => {
-                let change = if planted("not-applied-means-acknowledged") {
-                    Change::Discarded(of)
-                } else {
-                    Change::NotApplied(of)
-                };
-                self.append(txn, Origin::Response, Some(seq), change)?;
-            }
-            Settlement::Unknown => {
-                self.append(txn, Origin::Outbox, Some(seq), Change::OutcomeUnknown(of))?;
-            }
-        }
-        Ok(())
-    }
-
-    fn refused(&mut self, mutation: &Mutation, refusal: &Refusal) {
-        let (key, kind) = (mutation.key.clone(), mutation.kind);
-        if refusal.error_type.as_deref() == Some(CONDITION_FAILED) {
-            self.changes.events.push(HubEvent::ConditionalSaveFailed {
-                key: key.clone(),
-                kind,
-                patch: mutation.patch.clone(),
-            });
-        }
-        self.changes.events.push(HubEvent::OutboxMutationFailed {
-            key,
-            kind,
-            error_type: refusal.error_type.clone(),
-            message: refusal.message.clone(),
-        });
-    }
-
-    fn processed(&mut self, txn: &Txn<'_>, mutation: &Mutation, remote: &RemoteRecord) -> Result<(), Stop> {
-        let def = txn.model(mutation.model())?;
-        let record = Record::from_fields(def, &remote.fields).with_sync(Some(remote.sync));
-        self.changes.events.push(HubEvent::OutboxMutationProcessed {
-            kind: mutation.kind,
-            record,
-        });
-        Ok(())
-    }
-
-    /// Changes what a parked mutation sets, and has it sent again.
-    fn edit(&mut self, txn: &mut Txn<'_>, seq: Seq, patch: FieldMap) -> Result<(), Stop> {
-        let mutation = parked(txn, seq)?;
-        let def = txn.model(mutation.model())?;
-        let state = txn.state(&mutation.key)?;
-        let edited = decide_edit(txn.schema(), &def, &state, &mutation, patch)?;
-        self.append(txn, Origin::App, Some(seq), Change::Edited(edited))?;
-        Ok(())
-    }
-
-    fn retry(&mut self, txn: &mut Txn<'_>, seq: Seq) -> Result<(), Stop> {
-        let mutation = parked(txn, seq)?;
-        let of = MutationRef {
-            key: mutation.key,
-            mutation: seq,
-        };
-        self.append(txn, Origin::App, Some(seq), Change::Retried(of))?;
-        Ok(())
-    }
-
-    /// Gives a parked mutation up. What was built on a refused create goes with it.
-    fn discard(&mut self, txn: &mut Txn<'_>, seq: Seq) -> Result<(), Stop> {
-        let mutation = parked(txn, seq)?;
-        let of = MutationRef {
-            key: mutation.key,
-            mutation: seq,
-        };
-        self.append(txn, Origin::App, Some(seq), Change::Discarded(of))?;
-        Ok(())
-    }
 }
 
 /// Answers a command that was not carried out because the transaction failed before it came to it.
@@ -619,12 +374,5 @@ pub(super) fn refuse(command: StorageMessage, error: &WriteError) {
         | StorageMessage::Commit
         | StorageMessage::FindOut
         | StorageMessage::Halt => unreachable!("only commands that write are collected"),
-    }
-}
-
-fn parked(txn: &Txn<'_>, seq: Seq) -> Result<Mutation, Stop> {
-    match txn.mutation(seq)? {
-        Some(mutation) if matches!(mutation.stage, Stage::Parked(_)) => Ok(mutation),
-        _ => Err(Stop::Refused(WriteError::NotParked { seq })),
     }
 }

@@ -1,8 +1,8 @@
 use std::collections::VecDeque;
 
 use landfall_core::MutationKind::{self, Create, Delete, Update};
-use landfall_core::{CONFLICT_ROUNDS_MAX, Decision, FieldMap, Outbox, RecordVersion, Value};
-use landfall_wire::{Delivery, FailureClass};
+use landfall_core::{CONFLICT_ROUNDS_MAX, Decision, FieldMap, Outbox, RecordVersion, Resolution, Value};
+use landfall_wire::{Delivery, FailureClass, MutationReply};
 
 use super::super::gate::SEND_BACKOFF;
 use super::super::pauses::CREDENTIALS_BACKOFF;
@@ -10,6 +10,8 @@ use super::super::testing::{
     deleted, error, misconfigured, mutation, no_credentials, remote, schema, settlement_text, transient,
 };
 use super::*;
+use crate::handlers::ErrorKind;
+use crate::mutation::verdict::Fetched;
 
 /// The machine with the rules of the outbox and a store that forgets nothing; the test is the server.
 struct Lab {

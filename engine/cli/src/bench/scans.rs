@@ -42,6 +42,20 @@ fn plain(number: usize) -> Plain {
     }
 }
 
+/// The same as parameters of an insert.
+fn values(number: usize) -> (String, String, String, i32, f64, bool, Option<String>) {
+    let row = plain(number);
+    (
+        row.id,
+        row.name,
+        row.category,
+        row.rating,
+        row.score,
+        row.active,
+        row.note,
+    )
+}
+
 /// Reads by identifier, decoded into a struct.
 pub(super) fn get(directory: &Path, scale: &Scale) -> miette::Result<Vec<Figure>> {
     let mut store = rows::open(&directory.join("store"))?;
@@ -176,17 +190,7 @@ pub(super) fn fill_sqlite(path: &Path, rows: usize) -> miette::Result<Connection
             .prepare("INSERT INTO item VALUES (?, ?, ?, ?, ?, ?, ?)")
             .map_err(report)?;
         for number in 0..rows {
-            let row = plain(number);
-            let values = (
-                row.id,
-                row.name,
-                row.category,
-                row.rating,
-                row.score,
-                row.active,
-                row.note,
-            );
-            insert.execute(values).map_err(report)?;
+            insert.execute(values(number)).map_err(report)?;
         }
     }
     transaction.commit().map_err(report)?;
@@ -221,18 +225,8 @@ pub(super) fn get_sqlite(connection: &Connection, id: &str) -> miette::Result<Pl
 
 /// A new row in a transaction of its own.
 pub(super) fn insert_sqlite(connection: &Connection, number: usize) -> miette::Result<()> {
-    let row = plain(number);
-    let values = (
-        row.id,
-        row.name,
-        row.category,
-        row.rating,
-        row.score,
-        row.active,
-        row.note,
-    );
     let mut insert = connection
         .prepare_cached("INSERT INTO item VALUES (?, ?, ?, ?, ?, ?, ?)")
         .map_err(report)?;
-    insert.execute(values).map(drop).map_err(report)
+    insert.execute(values(number)).map(drop).map_err(report)
 }
