@@ -255,7 +255,9 @@ impl SyncProcessor {
 
     fn announce(&self, effect: Effect) {
         let event = match effect {
-            Effect::Begun { models } => HubEvent::SyncQueriesStarted { models },
+            Effect::Begun { models } => HubEvent::SyncQueriesStarted {
+                models: self.catalog.in_order_of_schema(&models),
+            },
             Effect::Progress { model, received } => HubEvent::SyncProgress { model, received },
             Effect::Synced { model, kind, counts } => HubEvent::ModelSynced {
                 model,

@@ -158,7 +158,9 @@ pub fn exhaust(scope: Scope, progress: &mut dyn FnMut(u64)) -> Result<Explored, 
         }
         for world in next {
             explored.steps += 1;
-            let world = world.in_order(&rules);
+            let world = world
+                .in_order(&rules)
+                .map_err(|what| world.counterexample(what))?;
             world.check(&rules).map_err(|what| world.counterexample(what))?;
             if seen.insert(world.digest()) {
                 open.push(world);
@@ -217,17 +219,39 @@ impl World {
 
     /// The same state, however it is written down: what lies side by side is sorted, and messages that would be passed
     /// over are gone.
-    fn in_order(mut self, rules: &Rules) -> Self {
-        self.requests.sort_by_key(|request| request.client);
-        self.replies.sort_by_key(|reply| reply.client);
-        for client in 0..CLIENTS {
-            let mut messages = std::mem::take(&mut self.messages[client]);
-            let state = &self.clients[client].state;
-            messages.retain(|version| state.accepts(self.version(rules, *version).sync));
+    fn in_order(&self, rules: &Rules) -> Result<Self, String> {
+        let mut ordered = self.clone();
+        ordered.requests.sort_by_key(|request| request.client);
+        ordered.replies.sort_by_key(|reply| reply.client);
+        for (client, messages) in ordered.messages.iter_mut().enumerate() {
+            let news = std::mem::take(messages);
+            for version in news {
+                if self.is_news(rules, client, version)? {
+                    messages.push(version);
+                }
+            }
             messages.sort_unstable();
-            self.messages[client] = messages;
         }
-        self
+        Ok(ordered)
+    }
+
+    /// Whether a client would learn something from a version. What it would not take must change nothing if it comes.
+    fn is_news(&self, rules: &Rules, client: usize, version: usize) -> Result<bool, String> {
+        let state = &self.clients[client].state;
+        let remote = self.version(rules, version);
+        if state.accepts(remote.sync) {
+            return Ok(true);
+        }
+        let mut after = self.clone();
+        let key = rules.key.clone();
+        after.apply(rules, client, 0, &Change::Remote(Remote { key, remote }))?;
+        if after.clients[client].state == *state {
+            Ok(false)
+        } else {
+            Err(format!(
+                "{client} takes over version {version} though it has a newer one"
+            ))
+        }
     }
 
     fn step(&self, what: String) -> Self {
@@ -508,11 +532,7 @@ impl World {
     }
 
     fn learn(&mut self, rules: &Rules, client: usize, version: usize) -> Result<(), String> {
-        let remote = self.version(rules, version);
-        if !self.clients[client].state.accepts(remote.sync) {
-            return Ok(());
-        }
-        let key = rules.key.clone();
+        let (key, remote) = (rules.key.clone(), self.version(rules, version));
         self.apply(rules, client, 0, &Change::Remote(Remote { key, remote }))
     }
 

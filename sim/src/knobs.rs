@@ -154,6 +154,8 @@ knobs! {
     "U1" stop_start = 5;
     /// All local data is cleared, as at sign-out, and sync starts again.
     "U8" clear = 2;
+    /// Requests and new sockets are neither refused nor answered, and whoever waits gives up in the end.
+    "N20" hangs = 5;
     /// So little passes in a second that replies wait for each other.
     "N10" narrow = 6;
 }

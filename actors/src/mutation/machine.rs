@@ -242,11 +242,15 @@ impl State {
 
     fn taken(&mut self, errands: Vec<(Seq, Errand, Topic)>, turn: &mut Turn<'_>) {
         self.asking = false;
-        // An outbox that was resumed knows nothing of what is in hand already.
-        let errands: Vec<(Seq, Errand, Topic)> = errands
+        // An outbox that was resumed knows nothing of what is in hand already; and one that heard of a settlement first
+        // hands out again what is to go once more. It can have that once the settlement is heard of here, too.
+        let (in_hand, errands): (Vec<_>, Vec<_>) = errands
             .into_iter()
-            .filter(|(seq, ..)| !self.held.contains_key(seq))
-            .collect();
+            .partition(|(seq, ..)| self.held.contains_key(seq));
+        if !in_hand.is_empty() {
+            let in_hand = in_hand.into_iter().map(|(seq, ..)| seq).collect();
+            turn.effects.push(Effect::GiveBack(in_hand));
+        }
         let topics: Vec<(Seq, Topic)> = errands
             .iter()
             .map(|(seq, _, topic)| (*seq, topic.clone()))

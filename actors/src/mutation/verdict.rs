@@ -6,7 +6,7 @@
 //! |---|---|
 //! | applied | acknowledged |
 //! | applied, record unreadable | ask for the record |
-//! | version conflict | ask the conflict handler, with the record asked for if it did not come along; refused after [`CONFLICT_ROUNDS_MAX`] rounds |
+//! | version conflict | with the record asked for if it did not come along: acknowledged if a newer record holds all that an update says; else ask the conflict handler; refused after [`CONFLICT_ROUNDS_MAX`] rounds |
 //! | condition failed, or exists already | ask for the record: a create or delete may have been applied after all, and a create that met another record is a conflict; else refused with it |
 //! | permanent, or this record is not allowed | refused |
 //! | credentials | not applied, changes of its kind to its model pause |
@@ -18,7 +18,7 @@
 //! | asked because | found or missing | unreadable or not shown | may pass, credentials |
 //! |---|---|---|---|
 //! | the outcome is unknown | as [`settle`] says | refused | given back |
-//! | of a conflict | conflict handler; a deleted record means a delete is through; missing: refused | refused | not applied: the next try meets the conflict again |
+//! | of a conflict | as [`settle`] says of an update; conflict handler; a deleted record means a delete is through; missing: refused | refused | not applied: the next try meets the conflict again |
 //! | a condition failed | acknowledged if [`settle`] says so of a create or delete; conflict handler if it says so of a create; else refused | refused | create: unknown; else not applied |
 //! | its answer was unreadable | acknowledged | refused, saying that it was applied | unknown |
 
@@ -105,7 +105,7 @@ pub(super) fn of_reply(def: &ModelDef, mutation: &Mutation, reply: MutationReply
         MutationReply::Conflict {
             server: Some(remote),
             failure,
-        } => conflict(mutation, remote, &failure),
+        } => conflict(def, mutation, remote, &failure),
         MutationReply::Conflict {
             server: None,
             failure,
@@ -172,7 +172,7 @@ pub(super) fn of_fetched(
     let verdict = match purpose {
         Purpose::Outcome => outcome(def, mutation, remote, known),
         Purpose::Conflict(failure) => match remote {
-            Some(remote) => conflict(mutation, remote, &failure),
+            Some(remote) => conflict(def, mutation, remote, &failure),
             None if mutation.kind == MutationKind::Delete => acknowledged(def, mutation, None, known),
             None => refused(mutation, &failure, None),
         },
@@ -221,7 +221,11 @@ fn tombstone(def: &ModelDef, mutation: &Mutation, known: Option<RecordVersion>) 
     }
 }
 
-fn conflict(mutation: &Mutation, remote: RemoteRecord, failure: &Failure) -> Verdict {
+fn conflict(def: &ModelDef, mutation: &Mutation, remote: RemoteRecord, failure: &Failure) -> Verdict {
+    // A request that was doubled on its way meets what its twin has done; and whoever did it, there is nothing to decide.
+    if mutation.kind == MutationKind::Update && settle(def, mutation, Some(&remote)) == Settled::Applied {
+        return Verdict::Settle(Settlement::Acknowledged(remote), None);
+    }
     conflict_or(mutation, remote, |remote| {
         refused(mutation, failure, Some(remote))
     })
@@ -270,7 +274,7 @@ fn condition_failed(
     match (settled, remote) {
         (Settled::Applied, remote) => acknowledged(def, mutation, remote, known),
         (Settled::Conflict, Some(remote)) if mutation.kind == MutationKind::Create => {
-            conflict(mutation, remote, failure)
+            conflict(def, mutation, remote, failure)
         }
         (Settled::NotApplied | Settled::Conflict, remote) => refused(mutation, failure, remote),
     }

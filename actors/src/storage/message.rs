@@ -188,7 +188,7 @@ pub struct RemoteCounts {
 /// Changes of one commit, in order; what observers receive.
 pub type ChangeSet = Arc<[VisibleChange]>;
 
-/// Messages to the [`StorageActor`].
+/// Messages to the [`StorageActor`](super::StorageActor).
 #[derive(Debug)]
 pub enum StorageMessage {
     /// From the app: carry out these writes, all or none.

@@ -7,7 +7,9 @@
 //! | filter refused | started again at once, without the filter from here on | the same |
 //! | unauthorized, operation disabled | started again at once with the next credentials; once there are no others, left out until the next connection | retried: credentials may have expired |
 //! | permanent, and a refused filter where none was sent | retried slowly, and not waited for | the same |
-//! | anything else | retried with backoff | the same |
+//! | anything else | retried with backoff, and after [`FAILURES_AWAITED_MAX`] in a row not waited for | the same |
+//!
+//! Whoever is not waited for and becomes live later has missed what changed meanwhile; a delta sync brings that.
 //!
 //! Invariant: in one streak of failures each kind of error is complained of once. A streak ends when the subscription
 //! has lived for [`STABLE_MS`].
@@ -28,6 +30,10 @@ pub(super) const RETRY_BACKOFF: BackoffPolicy = BackoffPolicy {
 
 /// Shortest wait after a failure that only a change of settings or credentials can mend.
 pub(super) const SLOW_RETRY_MS: u64 = 60_000;
+
+/// Failures in a row of a single subscription that sync waits out, about five seconds. One that the server goes on refusing
+/// must not hold up what the others bring.
+pub(super) const FAILURES_AWAITED_MAX: u32 = 3;
 
 /// How long something has to live before its earlier failures are forgotten.
 pub(super) const STABLE_MS: u64 = 60_000;
@@ -50,8 +56,8 @@ pub(super) enum Stage {
     Waiting {
         /// When.
         due_ms: u64,
-        /// It will fail again unless something changes, so nobody waits for it.
-        permanent: bool,
+        /// Whether sync waits for it.
+        awaited: bool,
     },
     /// It is left out while this connection lasts.
     LeftOut,
@@ -80,6 +86,8 @@ pub(super) struct Subscribed {
     /// Why it refused the first of them.
     refused: Option<Cause>,
     backoff: Backoff,
+    /// Failures since it has last lived for long, whatever connection they were on.
+    failures: u32,
     complained: Option<ErrorKind>,
 }
 
@@ -132,6 +140,7 @@ impl Subscribed {
             attempt: 0,
             refused: None,
             backoff: Backoff::new(RETRY_BACKOFF),
+            failures: 0,
             complained: None,
         }
     }
@@ -140,7 +149,7 @@ impl Subscribed {
     pub(super) fn is_settled(&self) -> bool {
         matches!(
             self.stage,
-            Stage::Live { .. } | Stage::LeftOut | Stage::Waiting { permanent: true, .. }
+            Stage::Live { .. } | Stage::LeftOut | Stage::Waiting { awaited: false, .. }
         )
     }
 
@@ -219,6 +228,7 @@ impl Subscribed {
         };
         if now_ms.saturating_sub(since_ms) >= STABLE_MS {
             self.backoff.reset();
+            self.failures = 0;
             self.complained = None;
         }
         true
@@ -229,10 +239,10 @@ impl Subscribed {
             .backoff
             .next(at_least_ms, step.random)
             .unwrap_or(RETRY_BACKOFF.longest_ms);
-        let due_ms = step.now_ms.saturating_add(wait_ms);
+        self.failures = self.failures.saturating_add(1);
         self.stage = Stage::Waiting {
-            due_ms,
-            permanent: at_least_ms.is_some(),
+            due_ms: step.now_ms.saturating_add(wait_ms),
+            awaited: at_least_ms.is_none() && self.failures < FAILURES_AWAITED_MAX,
         };
     }
 }

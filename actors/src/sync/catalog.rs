@@ -95,6 +95,12 @@ impl Catalog {
         }
     }
 
+    /// These models in the order of the schema, in which Amplify names them, and not in that in which they are synced.
+    pub(super) fn in_order_of_schema(&self, models: &[ModelName]) -> Vec<ModelName> {
+        let all = self.schema.models().map(|def| &def.name);
+        all.filter(|name| models.contains(name)).cloned().collect()
+    }
+
     /// The request for a page; `None` for a model that cannot be synced.
     pub(super) fn request(&self, question: &Question) -> Option<HttpRequest> {
         let listed = self.models.get(&question.model)?;

@@ -114,6 +114,9 @@ faults! {
     /// Requests are answered with a login page.
     "N18" CaptivePortal { client, /// How long.
         ms: u64 }
+    /// Requests and new sockets are neither refused nor answered.
+    "N20" Hangs { client, /// How long.
+        ms: u64 }
     /// Requests are refused with this status before the server acts.
     "S1" FailsBefore { client, /// How long.
         ms: u64, /// The status.

@@ -306,6 +306,7 @@ fn fault(knob: &str, chance: &Stream, client: usize, clients: usize) -> Option<F
         "offline_signal" => Fault::OfflineSignal { client, ms },
         "captive_portal" => Fault::CaptivePortal { client, ms },
         "storm" => Fault::Storm {},
+        "hangs" => Fault::Hangs { client, ms },
         other => return server_fault(other, chance, client, ms, per_mille),
     })
 }

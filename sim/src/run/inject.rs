@@ -178,6 +178,7 @@ async fn of_client(world: &World, index: usize, fault: Fault) {
         Fault::ReplyLostOnce { .. } => link.lose_next_reply(),
         Fault::Garbled { ms, per_mille, .. } => put(&link, Trouble::Garbled(per_mille), ms).await,
         Fault::ConnectRefused { ms, .. } => put(&link, Trouble::ConnectRefused, ms).await,
+        Fault::Hangs { ms, .. } => put(&link, Trouble::Hangs, ms).await,
         Fault::CaptivePortal { ms, .. } => put(&link, Trouble::CaptivePortal, ms).await,
         Fault::OfflineSignal { ms, .. } => offline(&client, ms).await,
         Fault::FailsBefore {

@@ -75,6 +75,7 @@ faults! {
     n17_an_offline_signal_that_lies_drops_nothing, "offline_signal";
     n18_a_captive_portal_is_no_server, "captive_portal";
     n19_a_storm_of_reconnections_settles, "storm";
+    n20_a_server_that_hangs_is_given_up_and_asked_again, "hangs";
     s1_an_error_before_the_act_drops_nothing, "fails_before";
     s2_an_error_after_the_act_repeats_nothing, "fails_after";
     s3_throttling_is_waited_out, "throttled";

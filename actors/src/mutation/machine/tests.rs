@@ -23,7 +23,11 @@ struct Lab {
     /// Whether the store answers at all.
     stuck: bool,
     disk_full: bool,
+    /// Whether the outbox hears of a commit, and hands out what is ready then, before the commit is answered.
+    outbox_first: bool,
     inputs: VecDeque<Input>,
+    /// Inputs that come when there are no others.
+    late: VecDeque<Input>,
     /// Requests without an answer: mutations and questions.
     out: BTreeMap<Seq, Mutation>,
     asked: BTreeMap<Seq, Mutation>,
@@ -39,7 +43,9 @@ fn lab(lanes: usize) -> Lab {
         stored: BTreeMap::new(),
         stuck: false,
         disk_full: false,
+        outbox_first: false,
         inputs: VecDeque::new(),
+        late: VecDeque::new(),
         out: BTreeMap::new(),
         asked: BTreeMap::new(),
         trace: Vec::new(),
@@ -64,7 +70,7 @@ impl Lab {
 
     fn feed(&mut self, input: Input) {
         self.inputs.push_back(input);
-        while let Some(input) = self.inputs.pop_front() {
+        while let Some(input) = self.inputs.pop_front().or_else(|| self.late.pop_front()) {
             for effect in self.state.step(self.now_ms, &mut || 0, input) {
                 self.perform(effect);
             }
@@ -189,7 +195,12 @@ impl Lab {
         if let Some(mutation) = self.stored.get(&seq) {
             self.outbox.put(mutation);
         }
-        self.inputs.push_back(Input::Settled { seq, settled: Ok(()) });
+        let answers = if self.outbox_first {
+            &mut self.late
+        } else {
+            &mut self.inputs
+        };
+        answers.push_back(Input::Settled { seq, settled: Ok(()) });
         if !self.paused {
             self.inputs.push_back(Input::Wake);
         }
@@ -324,6 +335,26 @@ fn a_refused_mutation_is_parked_told_after_the_commit_and_holds_up_only_its_reco
     lab.apply(3);
     lab.check(&["e3 acknowledged v2"]);
     assert_eq!(lab.stored.len(), 2, "it is parked, and what follows it waits");
+}
+
+#[test]
+fn what_goes_once_more_does_so_whoever_hears_of_its_settlement_first() {
+    for outbox_first in [false, true] {
+        let mut lab = lab(2);
+        lab.outbox_first = outbox_first;
+        lab.put(mutation(1, Update, "Todo/a"));
+        lab.feed(Input::Wake);
+        lab.conflict(1, Some(remote(2, "theirs")));
+        lab.decide(1, Ok(Resolution::KeepLocal));
+        assert_eq!(
+            lab.trace.last().map(String::as_str),
+            Some("send e1 update on v2"),
+            "{:?}",
+            lab.trace
+        );
+        lab.apply(1);
+        assert!(lab.outbox.is_empty() && lab.state.held.is_empty());
+    }
 }
 
 #[test]

@@ -74,6 +74,15 @@ fn each_class_of_answer_has_its_verdict() {
         "decide v3; answers"
     );
     assert_eq!(replied(Update, reply(None)), "ask conflict; answers");
+    // It was doubled on its way, and meets what its twin has done.
+    assert_eq!(
+        replied(Update, reply(Some(remote(2, "mine")))),
+        "acknowledged v2; answers"
+    );
+    assert_eq!(
+        fetched(&mutation(1, Update, "Tag/a"), conflict(), found(2, "mine")),
+        "acknowledged v2; answers"
+    );
     // Both sides deleted it: nobody has to be asked.
     assert_eq!(
         replied(Delete, reply(Some(deleted(3)))),

@@ -1,4 +1,4 @@
-use landfall_wire::{Frame, ServerError};
+use landfall_wire::{Frame, START_ACK_TIMEOUT_MS, ServerError};
 use serde_json::json;
 
 use super::*;
@@ -246,23 +246,47 @@ fn a_permanent_failure_is_not_waited_for_but_polled() {
 }
 
 #[test]
-fn past_the_deadline_sync_goes_on_and_the_latecomer_is_healed() {
+fn a_subscription_that_goes_on_failing_holds_up_the_others_for_seconds_only() {
+    let mut lab = post();
+    lab.refuse("OnDeletePost", "LimitExceededError", "Rate limit exceeded", 100);
+    lab.cut();
+    lab.pass_to(250 + 1_499);
+    let log = lab.log();
+    assert!(!log.contains(&"established".to_owned()), "{log:?}");
+    lab.pass_to(250 + 1_500);
+    assert_eq!(lab.log(), ["start OnDeletePost", "established"]);
+    lab.step(Input::Drain);
+    assert_eq!(lab.log(), ["drained"]);
+
+    lab.cut();
+    lab.pass_to(lab.now_ms + 1_000);
+    let log = lab.log();
+    let deleted = log.iter().position(|line| *line == STARTS[2]);
+    let established = log.iter().position(|line| line == "established");
+    assert_eq!(
+        established,
+        deleted.map(|at| at + 1),
+        "it is known by now, on whatever connection: {log:?}"
+    );
+}
+
+#[test]
+fn a_subscription_that_nobody_acknowledges_is_waited_for_so_often_and_the_latecomer_is_healed() {
     let mut lab = Lab::new(&["Post"], &SyncSettings::default());
     lab.mute.push("OnDeletePost");
     lab.step(Input::Connect);
-    lab.pass_to(establish_max_ms(1) - 1);
+    // Each try ends after as long as the server may take for its acknowledgement, and the next one waits a little.
+    let given_up_ms = 3 * START_ACK_TIMEOUT_MS + 500 + 1_000;
+    lab.pass_to(given_up_ms - 1);
     let log = lab.log();
     assert!(!log.contains(&"established".to_owned()), "{log:?}");
-    assert!(
-        log.iter().filter(|line| *line == STARTS[2]).count() > 2,
-        "tried again every now and then: {log:?}"
-    );
-    lab.pass_to(establish_max_ms(1));
-    assert_eq!(lab.log().last().unwrap(), "established");
+    assert_eq!(log.iter().filter(|line| *line == STARTS[2]).count(), 3, "{log:?}");
+    lab.pass_to(given_up_ms);
+    assert_eq!(lab.log(), ["established"]);
     lab.step(Input::Drain);
     assert_eq!(lab.log(), ["drained"]);
     lab.mute.clear();
-    lab.pass_to(establish_max_ms(1) + 60_000);
+    lab.pass_to(given_up_ms + 60_000);
     let log = lab.log();
     assert_eq!(
         log,
@@ -272,6 +296,19 @@ fn past_the_deadline_sync_goes_on_and_the_latecomer_is_healed() {
     lab.step(Input::Drain);
     assert_eq!(lab.log(), ["drained"]);
     assert_eq!(lab.machine.heal_due_ms(), None, "nothing is missing any more");
+}
+
+#[test]
+fn past_the_deadline_sync_goes_on_without_a_connection() {
+    let mut lab = Lab::new(&["Post"], &SyncSettings::default());
+    lab.opening
+        .extend(std::iter::repeat_with(unreachable).take(1_000));
+    lab.step(Input::Connect);
+    lab.pass_to(establish_max_ms(1) - 1);
+    let log = lab.log();
+    assert!(!log.contains(&"established".to_owned()), "{log:?}");
+    lab.pass_to(establish_max_ms(1));
+    assert!(lab.log().contains(&"established".to_owned()));
 }
 
 #[test]
