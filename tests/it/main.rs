@@ -3,7 +3,7 @@
 
 mod authorization;
 mod bad_surroundings;
-mod bench_sync;
+mod bench;
 mod browser;
 mod command_line;
 mod crash_sweep;
