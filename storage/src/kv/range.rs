@@ -11,9 +11,13 @@ use redb::TableDefinition;
 pub struct KvTable(&'static str);
 
 impl KvTable {
-    /// The table of that name; it comes into being with its first row.
+    /// The table of that name, which holds no blank; it comes into being with its first row.
     pub const fn new(name: &'static str) -> Self {
         Self(name)
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        self.0
     }
 
     pub(super) fn definition(self) -> TableDefinition<'static, &'static [u8], &'static [u8]> {
