@@ -303,19 +303,21 @@ pub(crate) fn open_mended(overlay: &Overlay, path: &Path) -> Result<Opened, Stor
 /// [`StorageError::Foreign`] if there is no store, [`StorageError::TooNew`], [`StorageError::Corrupt`], and the disk's
 /// faults.
 pub fn database_of(directory: &Path) -> Result<impl StorageBackend + use<>, StorageError> {
-    database_in(directory.join(FILE_NAME))
+    database_in(&directory.join(FILE_NAME))
 }
 
 /// The same of any file.
-pub(crate) fn database_in(path: PathBuf) -> Result<Region, StorageError> {
-    let said = |error: io::Error| StorageError::at_path(&path, &error);
+pub(crate) fn database_in(path: &Path) -> Result<Region, StorageError> {
+    let said = |error: io::Error| StorageError::at_path(path, &error);
     let file = OpenOptions::new()
         .read(true)
         .write(true)
-        .open(&path)
+        .open(path)
         .map_err(said)?;
-    let backend = FileBackend::new(file).map_err(|error| translate(error, &path))?;
-    let layout = layout_of(&backend, &path)?.ok_or_else(|| StorageError::Foreign { path: path.clone() })?;
+    let backend = FileBackend::new(file).map_err(|error| translate(error, path))?;
+    let layout = layout_of(&backend, path)?.ok_or_else(|| StorageError::Foreign {
+        path: path.to_owned(),
+    })?;
     Ok(Region::new(Arc::new(backend), layout.database_start()))
 }
 

@@ -214,7 +214,7 @@ impl KvStore {
 /// # Errors
 /// [`KvError::Foreign`] if there are no rows, [`KvError::TooNew`], [`KvError::Corrupt`], and the disk's faults.
 pub fn database_of(directory: &Path) -> Result<impl StorageBackend + use<>, KvError> {
-    Ok(database_in(directory.join(FILE_NAME))?)
+    Ok(database_in(&directory.join(FILE_NAME))?)
 }
 
 #[cfg(test)]

@@ -90,8 +90,8 @@ impl Frame {
         !self.is_too_large && on_disk(self.bytes.len()) as u64 <= bytes
     }
 
-    /// Fills in the header. Returns the link that the frame is if its checksum is the check of it; the checksum of a frame that is too
-    /// large is of its header and its last item.
+    /// Fills in the header. Returns the link of a frame that is a single one, with its checksum for a check; that of a frame that
+    /// is too large covers its header and its last item.
     pub(crate) fn close(&mut self) -> Link {
         let length =
             u32::try_from(self.bytes.len()).expect("a frame that fits the journal is smaller than 4 GiB");

@@ -4,7 +4,7 @@
 //! its checksum, which covers that of the transaction before.
 //!
 //! ```text
-//! item of a frame: 1 for a put, 2 for a remove · bytes of the table's name u16 · name · bytes of the key u32 · key
+//! item of a frame: 1 for a put, 2 for a remove · bytes of the table's name u8 · name · bytes of the key u32 · key
 //!                  · then for a put the value
 //! table `landfall journal-1`, key `newest`: number of the newest transaction u64 · its check u32
 //! ```
@@ -49,10 +49,10 @@ pub(super) fn remove(out: &mut Vec<u8>, table: KvTable, key: &[u8]) {
 
 fn begin(out: &mut Vec<u8>, kind: u8, table: KvTable, key: &[u8]) {
     let name = table.name().as_bytes();
-    let name_len = u16::try_from(name.len()).expect("the name of a table is a word or two");
+    let name_len = u8::try_from(name.len()).expect("names are no longer than 255 bytes");
     let key_len = u32::try_from(key.len()).expect("the database takes no key of 4 GiB");
     out.push(kind);
-    out.extend_from_slice(&name_len.to_le_bytes());
+    out.push(name_len);
     out.extend_from_slice(name);
     out.extend_from_slice(&key_len.to_le_bytes());
     out.extend_from_slice(key);
@@ -70,8 +70,8 @@ struct Change {
 impl Change {
     fn decode(item: &[u8]) -> Option<Self> {
         let (kind, rest) = item.split_first()?;
-        let (name_len, rest) = rest.split_first_chunk::<2>()?;
-        let (name, rest) = rest.split_at_checked(usize::from(u16::from_le_bytes(*name_len)))?;
+        let (name_len, rest) = rest.split_first()?;
+        let (name, rest) = rest.split_at_checked(usize::from(*name_len))?;
         let (key_len, rest) = rest.split_first_chunk::<4>()?;
         let (key, value) = rest.split_at_checked(u32::from_le_bytes(*key_len) as usize)?;
         let value = match *kind {

@@ -268,12 +268,13 @@ impl Connection {
         // The file is locked as long as the old database lives.
         *opened = None;
         let (found, lacks_room) = match open(&self.disk, self.cache_bytes, &self.faults) {
-            // There is no room for what the journal holds; it can be read nevertheless.
-            Err(StorageError::Full) => (open_where_there_is_no_room(&self.disk, self.cache_bytes)?, true),
+            Err(StorageError::Full) => (self.open_for_readers()?, true),
             found => (found?, false),
         };
         let (file, end) = found;
-        self.settle(end)?;
+        if !lacks_room {
+            self.settle(end)?;
+        }
         *opened = Some(file);
         self.lacks_room.store(lacks_room, Ordering::Release);
         self.faults.clear();
@@ -281,6 +282,17 @@ impl Connection {
             self.faults.distrust();
         }
         Ok(())
+    }
+
+    /// There is no room for what the journal holds; it can be read nevertheless, if it is what was acknowledged. Of anything else
+    /// nobody could say that it is on disk.
+    fn open_for_readers(&self) -> Result<(Opened, Link), StorageError> {
+        let found = open_where_there_is_no_room(&self.disk, self.cache_bytes)?;
+        if found.1 == self.ends().acknowledged {
+            Ok(found)
+        } else {
+            Err(StorageError::Full)
+        }
     }
 
     /// Takes note of where the file was found to end.

@@ -41,12 +41,21 @@ impl Survival {
 pub(super) enum Fault {
     /// It does nothing.
     Refused,
+    /// The same, because there is no room.
+    Full,
     /// A write does half of its work.
     Halved,
-    /// A sync brings some of what it covers to the disk; the rest never gets there, though it is still read.
+    /// A sync brings some of what it covers to the disk; the rest never gets there, though it is still read. Nothing else fails.
     SyncLost,
     /// As before, and what is lost is no longer read either.
     SyncForgotten,
+}
+
+impl Fault {
+    /// Whether only syncs fail in this way.
+    pub(super) fn is_of_syncs(self) -> bool {
+        matches!(self, Self::SyncLost | Self::SyncForgotten)
+    }
 }
 
 /// Chance from a seed (SplitMix64).
@@ -150,7 +159,7 @@ struct State {
     done: Vec<Op>,
     /// Operations so far, failed ones included.
     count: usize,
-    fails: Option<(Range<usize>, Fault)>,
+    fails: Vec<(Range<usize>, Fault)>,
     reads_fail: bool,
     /// Blocks of the file since the disk is full.
     full_at: Option<usize>,
@@ -168,7 +177,7 @@ impl TestDisk {
             seen: image,
             done: Vec::new(),
             count: 0,
-            fails: None,
+            fails: Vec::new(),
             reads_fail: false,
             full_at: None,
             dice: Dice(seed),
@@ -196,9 +205,9 @@ impl TestDisk {
         self.state().count
     }
 
-    /// Has operations of those numbers fail, in place of those that were to.
+    /// Has operations of those numbers fail, beside those that are to fail already.
     pub(super) fn fail(&self, at: Range<usize>, fault: Fault) {
-        self.state().fails = Some((at, fault));
+        self.state().fails.push((at, fault));
     }
 
     pub(super) fn fail_reads(&self, fail: bool) {
@@ -212,7 +221,15 @@ impl TestDisk {
 
     pub(super) fn heal(&self) {
         let mut state = self.state();
-        (state.fails, state.full_at, state.reads_fail) = (None, None, false);
+        state.fails.clear();
+        (state.full_at, state.reads_fail) = (None, false);
+    }
+
+    /// Puts other bytes in place of the file.
+    pub(super) fn replace(&self, image: Vec<u8>) {
+        let mut state = self.state();
+        state.seen.clone_from(&image);
+        state.platter = Platter::of(image);
     }
 
     /// The operations that were carried out so far.
@@ -231,10 +248,17 @@ impl State {
     fn perform(&mut self, op: Op) -> io::Result<()> {
         let number = self.count;
         self.count += 1;
-        let fails = self.fails.as_ref().filter(|(at, _)| at.contains(&number));
+        let is_sync = matches!(op, Op::Sync);
+        let fails = self
+            .fails
+            .iter()
+            .find(|(at, fault)| at.contains(&number) && (is_sync || !fault.is_of_syncs()));
         if let Some((_, fault)) = fails {
             let fault = *fault;
             self.spoil(&op, fault);
+            if fault == Fault::Full {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
             return Err(io::Error::other(format!("simulated fault of operation {number}")));
         }
         let reaches = match &op {
