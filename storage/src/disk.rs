@@ -11,6 +11,7 @@ mod contents;
 mod faults;
 mod layout;
 mod mend;
+mod rows;
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -31,6 +32,7 @@ pub(crate) use faults::Faults;
 use faults::Watched;
 use layout::{FileLayout, HEADER_BYTES};
 pub(crate) use layout::{Region, write_zeros};
+pub(crate) use rows::RowsDisk;
 
 /// The storage backend of the database, for disks that live elsewhere than in a file.
 pub use redb::StorageBackend;
@@ -80,6 +82,8 @@ pub(crate) struct Opened {
     pub(crate) database: Database,
     /// Only the writer uses it; the lock lets a reader that reopens the file hand over a new one.
     journal: Mutex<Journal>,
+    /// Where in the file the database begins.
+    pub(crate) database_start: u64,
 }
 
 impl Opened {
@@ -105,22 +109,14 @@ impl Disk {
                 Self::Memory => 0,
             },
         };
-        open_backend(backend, &path, cache_bytes, faults, fresh, names.as_ref())
+        let fresh = Fresh::store(fresh, names.as_ref());
+        open_backend(backend, &path, cache_bytes, faults, fresh)
     }
 
     /// Opens a file that is there already, for readers alone: what has to be written to open it is kept in memory.
     pub(crate) fn open_without_writing(&self, cache_bytes: usize) -> Result<Opened, StorageError> {
         let path = self.place();
-        let backend = self.backend(&path)?;
-        let layout =
-            layout_of(&*backend, &path)?.ok_or_else(|| StorageError::Foreign { path: path.clone() })?;
-        match backend.try_lock_range(Bound::Unbounded, Bound::Unbounded) {
-            Ok(true) | Err(redb::BackendError::Unsupported) => {}
-            Ok(false) => return Err(StorageError::Locked { path }),
-            Err(error) => return Err(io::Error::from(error).into()),
-        }
-        let file: Arc<dyn StorageBackend> = Arc::new(Overlay::over(backend)?);
-        open_database(file, &path, cache_bytes, layout)
+        open_backend_without_writing(self.backend(&path)?, &path, cache_bytes)
     }
 
     fn backend(&self, path: &Path) -> Result<Box<dyn StorageBackend>, StorageError> {
@@ -150,14 +146,8 @@ impl Disk {
             journal_bytes: JOURNAL_BYTES,
         };
         let names = path.parent().map(Names::of);
-        open_backend(
-            Box::new(backend),
-            path,
-            cache_bytes,
-            faults,
-            fresh,
-            names.as_ref(),
-        )
+        let fresh = Fresh::store(fresh, names.as_ref());
+        open_backend(Box::new(backend), path, cache_bytes, faults, fresh)
     }
 
     /// Where it is, for messages.
@@ -180,13 +170,31 @@ impl Disk {
     }
 }
 
+/// How a file is made if there is none, and what is taken for one if there is.
+#[derive(Clone, Copy)]
+struct Fresh<'a> {
+    layout: FileLayout,
+    names: Option<&'a Names>,
+    /// Whether a file may be a database alone although one that is made anew has a journal.
+    takes_plain: bool,
+}
+
+impl<'a> Fresh<'a> {
+    fn store(layout: FileLayout, names: Option<&'a Names>) -> Self {
+        Self {
+            layout,
+            names,
+            takes_plain: false,
+        }
+    }
+}
+
 fn open_backend(
     backend: Box<dyn StorageBackend>,
     path: &Path,
     cache_bytes: usize,
     faults: &Arc<Faults>,
-    fresh: FileLayout,
-    names: Option<&Names>,
+    fresh: Fresh<'_>,
 ) -> Result<Opened, StorageError> {
     let layout = match layout_of(&*backend, path)? {
         Some(layout) => layout,
@@ -194,13 +202,13 @@ fn open_backend(
         None => alone(&*backend, path, || match layout_of(&*backend, path)? {
             Some(layout) => Ok(layout),
             None => {
-                fresh.create(&*backend)?;
-                names.map_or(Ok(()), Names::sync)?;
-                Ok(fresh)
+                fresh.layout.create(&*backend)?;
+                fresh.names.map_or(Ok(()), Names::sync)?;
+                Ok(fresh.layout)
             }
         })?,
     };
-    if layout.journal_bytes == 0 && fresh.journal_bytes > 0 {
+    if layout.journal_bytes == 0 && fresh.layout.journal_bytes > 0 && !fresh.takes_plain {
         // A database of somebody else's; it must not even be opened, which would write to it.
         return Err(StorageError::Foreign {
             path: path.to_owned(),
@@ -210,6 +218,28 @@ fn open_backend(
         alone(&*backend, path, || Ok(faults.write_again(&*backend)?))?;
     }
     let file: Arc<dyn StorageBackend> = Arc::new(Watched::new(backend, Arc::clone(faults)));
+    open_database(file, path, cache_bytes, layout)
+}
+
+fn open_backend_without_writing(
+    backend: Box<dyn StorageBackend>,
+    path: &Path,
+    cache_bytes: usize,
+) -> Result<Opened, StorageError> {
+    let foreign = || StorageError::Foreign {
+        path: path.to_owned(),
+    };
+    let layout = layout_of(&*backend, path)?.ok_or_else(foreign)?;
+    match backend.try_lock_range(Bound::Unbounded, Bound::Unbounded) {
+        Ok(true) | Err(redb::BackendError::Unsupported) => {}
+        Ok(false) => {
+            return Err(StorageError::Locked {
+                path: path.to_owned(),
+            });
+        }
+        Err(error) => return Err(io::Error::from(error).into()),
+    }
+    let file: Arc<dyn StorageBackend> = Arc::new(Overlay::over(backend)?);
     open_database(file, path, cache_bytes, layout)
 }
 
@@ -227,6 +257,7 @@ fn open_database(
     Ok(Opened {
         database,
         journal: Mutex::new(Journal::new(journal, layout.journal_bytes)),
+        database_start: layout.database_start(),
     })
 }
 
@@ -272,15 +303,21 @@ pub(crate) fn open_mended(overlay: &Overlay, path: &Path) -> Result<Opened, Stor
 /// [`StorageError::Foreign`] if there is no store, [`StorageError::TooNew`], [`StorageError::Corrupt`], and the disk's
 /// faults.
 pub fn database_of(directory: &Path) -> Result<impl StorageBackend + use<>, StorageError> {
-    let path = directory.join(FILE_NAME);
-    let said = |error: io::Error| StorageError::at_path(&path, &error);
+    database_in(&directory.join(FILE_NAME))
+}
+
+/// The same of any file.
+pub(crate) fn database_in(path: &Path) -> Result<Region, StorageError> {
+    let said = |error: io::Error| StorageError::at_path(path, &error);
     let file = OpenOptions::new()
         .read(true)
         .write(true)
-        .open(&path)
+        .open(path)
         .map_err(said)?;
-    let backend = FileBackend::new(file).map_err(|error| translate(error, &path))?;
-    let layout = layout_of(&backend, &path)?.ok_or_else(|| StorageError::Foreign { path: path.clone() })?;
+    let backend = FileBackend::new(file).map_err(|error| translate(error, path))?;
+    let layout = layout_of(&backend, path)?.ok_or_else(|| StorageError::Foreign {
+        path: path.to_owned(),
+    })?;
     Ok(Region::new(Arc::new(backend), layout.database_start()))
 }
 

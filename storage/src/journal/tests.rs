@@ -4,7 +4,10 @@ use landfall_core::{Change, LogEntry, Origin};
 use redb::backends::InMemoryBackend;
 
 use super::*;
+use crate::codec;
 use crate::disk::region_at_start;
+use crate::error::StorageError;
+use crate::store::LogHead;
 
 const CAPACITY: u64 = 16 * SECTOR as u64;
 
