@@ -10,7 +10,7 @@ mod event;
 use std::collections::BTreeSet;
 
 use actix::{ActorContext, Context};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use landfall_core::ModelName;
 
@@ -72,8 +72,9 @@ impl Message for HubMessage {
 pub struct Listening {
     /// Every event from here on.
     pub events: mpsc::Receiver<HubEvent>,
-    /// Models that are in sync: synced since the last start, and nothing is known to be missing.
-    pub synced: BTreeSet<ModelName>,
+    /// Models that are in sync, now and later: synced since the last start, and nothing is known to be missing. Unlike the
+    /// events it cannot overflow.
+    pub synced: watch::Receiver<BTreeSet<ModelName>>,
 }
 
 /// Passes lifecycle events on to whoever listens.
@@ -81,8 +82,8 @@ pub struct Listening {
 pub struct Hub {
     env: Env,
     listeners: Vec<Listener>,
-    /// Models that are in sync, for listeners that come later.
-    synced: BTreeSet<ModelName>,
+    /// Models that are in sync.
+    synced: watch::Sender<BTreeSet<ModelName>>,
 }
 
 #[derive(Debug)]
@@ -97,7 +98,7 @@ impl Hub {
         Self {
             env,
             listeners: Vec::new(),
-            synced: BTreeSet::new(),
+            synced: watch::Sender::default(),
         }
     }
 }
@@ -105,12 +106,12 @@ impl Hub {
 impl Hub {
     fn publish(&mut self, event: &HubEvent) {
         tracing::debug!(event = event.name(), "hub");
-        match event.sync_state() {
-            Some(SyncState::InSync(model)) => drop(self.synced.insert(model.clone())),
-            Some(SyncState::Behind(model)) => drop(self.synced.remove(model)),
-            Some(SyncState::AllBehind) => self.synced.clear(),
-            None => {}
-        }
+        self.synced.send_if_modified(|synced| match event.sync_state() {
+            Some(SyncState::InSync(model)) => synced.insert(model.clone()),
+            Some(SyncState::Behind(model)) => synced.remove(model),
+            Some(SyncState::AllBehind) => !std::mem::take(synced).is_empty(),
+            None => false,
+        });
         self.listeners.retain_mut(|listener| listener.hear(event));
     }
 }
@@ -131,7 +132,7 @@ impl Handle for Hub {
                 self.listeners.push(Listener { sender, lost: 0 });
                 reply.send(Listening {
                     events,
-                    synced: self.synced.clone(),
+                    synced: self.synced.subscribe(),
                 });
             }
             HubMessage::Halt => ctx.stop(),

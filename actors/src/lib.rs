@@ -58,8 +58,8 @@ pub use outbox::{OutboxActor, OutboxMessage, WINDOW_MAX};
 pub use port::{Envelope, Gone, Handle, Message, Port, Reply, trace_message};
 pub use reachability::{Outcome, ReachabilityActor, ReachabilityMessage};
 pub use storage::{
-    ChangeSet, Epoch, LeftOver, OBSERVER_BACKLOG_MAX, RemoteBatch, RemoteCounts, Settlement, StorageActor,
-    StorageMessage, WRITE_BATCH_MAX, WriteDone, WriteError, WriteOp,
+    ChangeSet, Epoch, LeftOver, OBSERVER_BACKLOG_MAX, Observed, RemoteBatch, RemoteCounts, Settlement,
+    StorageActor, StorageMessage, WRITE_BATCH_MAX, WriteDone, WriteError, WriteOp,
 };
 pub use subscription::{SubscriptionMessage, SubscriptionProcessor};
 pub use supervisor::{Context, Supervisor, SupervisorMessage};

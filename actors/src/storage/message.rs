@@ -185,8 +185,18 @@ pub struct RemoteCounts {
     pub deleted: u64,
 }
 
-/// Changes of one commit, in order; what observers receive.
+/// Changes of one commit, in order, of all models.
 pub type ChangeSet = Arc<[VisibleChange]>;
+
+/// What an observer receives.
+#[derive(Clone, Debug)]
+pub enum Observed {
+    /// A commit that changed at least one of its models.
+    Changes(ChangeSet),
+    /// It was so far behind that commits are left out from here on, until it has received this. It goes on with those after
+    /// that; what was left out is in every snapshot that is taken from now on.
+    FellBehind,
+}
 
 /// Messages to the [`StorageActor`](super::StorageActor).
 #[derive(Debug)]
@@ -262,10 +272,12 @@ pub enum StorageMessage {
         /// Sent after the commit.
         reply: Reply<Result<(), WriteError>>,
     },
-    /// From the app: hear of every change from here on.
+    /// From the app: hear of the changes of these models from here on.
     Observe {
+        /// The models.
+        models: Vec<ModelName>,
         /// Where the observer's end goes.
-        reply: Reply<mpsc::Receiver<ChangeSet>>,
+        reply: Reply<mpsc::Receiver<Observed>>,
     },
     /// From the supervisor: commands of older epochs no longer count, and the answers to what an older run sent will
     /// not come: those mutations are of unknown outcome from here on.
