@@ -52,7 +52,7 @@ pub use handlers::{
     AcceptRemote, ApplyLocalChanges, ConflictHandler, DecideBy, ErrorHandler, ErrorKind, LogErrors, Process,
     SyncConflict, SyncError,
 };
-pub use hub::{Hub, HubEvent, HubMessage, LISTENER_BACKLOG_MAX, Listening, SyncState, record_json};
+pub use hub::{Hub, HubEvent, HubMessage, LISTENER_BACKLOG_MAX, Listening, SyncState, Synced, record_json};
 pub use mutation::{MutationMessage, MutationProcessor};
 pub use outbox::{OutboxActor, OutboxMessage, WINDOW_MAX};
 pub use port::{Envelope, Gone, Handle, Message, Port, Reply, trace_message};

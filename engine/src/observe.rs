@@ -10,14 +10,13 @@
 mod items;
 mod window;
 
-use std::collections::BTreeSet;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
-use landfall_actors::{ChangeSet, HubMessage, Observed, StorageMessage};
-use landfall_core::{BoundPredicate, Model, ModelDef, ModelName, Origin, Predicate, Record, Seq};
+use landfall_actors::{ChangeSet, HubMessage, Observed, StorageMessage, Synced};
+use landfall_core::{BoundPredicate, Model, ModelDef, Origin, Predicate, Record, Seq};
 use landfall_storage::{ChangeKind, Query, Reader, VisibleChange};
 
 use crate::datastore::DataStore;
@@ -220,7 +219,7 @@ impl<T> Observer<T> {
 #[derive(Debug)]
 pub struct QueryObserver<T> {
     changes: mpsc::Receiver<Observed>,
-    synced: watch::Receiver<BTreeSet<ModelName>>,
+    synced: Synced,
     def: Arc<ModelDef>,
     query: Query,
     reader: Reader,
@@ -265,8 +264,8 @@ impl<T> QueryObserver<T> {
             .await?;
         let reader = store.inner.handles.reader.clone();
         let (items, seen) = run(&def, &query, &reader)?;
-        let mut synced = listening.synced;
-        let is_synced = synced.borrow_and_update().contains(&def.name);
+        let synced = listening.synced;
+        let is_synced = synced.contains(&def.name);
         Ok(Self {
             changes,
             synced,
@@ -304,10 +303,7 @@ impl<T> QueryObserver<T> {
             let changed = tokio::select! {
                 biased;
                 message = self.changes.recv() => self.apply(&message?),
-                changed = self.synced.changed() => {
-                    changed.ok()?;
-                    self.hear()
-                }
+                goes_on = self.synced.changed() => goes_on.then(|| self.hear())?,
             };
             // What has come meanwhile belongs to the same result.
             if self.catch_up() || changed {
@@ -365,7 +361,7 @@ impl<T> QueryObserver<T> {
     }
 
     fn hear(&mut self) -> bool {
-        let is_synced = self.synced.borrow_and_update().contains(&self.def.name);
+        let is_synced = self.synced.contains(&self.def.name);
         std::mem::replace(&mut self.is_synced, is_synced) != is_synced
     }
 
