@@ -35,6 +35,18 @@ pub enum WriteOp {
         /// Condition on the stored record, checked here and by the server.
         condition: Option<landfall_core::Predicate>,
     },
+    /// Save a record that was exported: as a save of one that the app made, but if it is new it keeps what else only the
+    /// server writes.
+    Import {
+        /// The model.
+        model: ModelName,
+        /// Its values in slot order.
+        values: Row,
+        /// The encoded row of the stored record.
+        base: landfall_core::Base,
+        /// The server's metadata of the stored record.
+        seen: Option<SyncMetadata>,
+    },
     /// Delete a record and those that belong to it.
     Delete {
         /// The record.
