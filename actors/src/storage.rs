@@ -32,14 +32,15 @@ use crate::outbox::OutboxMessage;
 use crate::port::{Handle, Port};
 
 pub use message::{
-    ChangeSet, Epoch, LeftOver, RemoteBatch, RemoteCounts, Settlement, StorageMessage, WriteDone, WriteError,
-    WriteOp,
+    ChangeSet, Epoch, LeftOver, Observed, RemoteBatch, RemoteCounts, Settlement, StorageMessage, WriteDone,
+    WriteError, WriteOp,
 };
 
 /// Commands in one commit. More would make each caller wait longer than the disk saves it.
 pub const WRITE_BATCH_MAX: usize = 256;
 
-/// Change sets that wait for a slow observer. One that falls further behind is cut off and has to start anew.
+/// Change sets that wait for a slow observer, of the models that it asked for: a second of busy writing. To one that falls
+/// further behind nothing is sent until it has taken note of that and read anew.
 pub const OBSERVER_BACKLOG_MAX: usize = 1_024;
 
 /// The only writer of the store.
@@ -274,10 +275,10 @@ impl Handle for StorageActor {
                 self.collected.clear();
                 ctx.stop();
             }
-            StorageMessage::Observe { reply } => {
+            StorageMessage::Observe { models, reply } => {
                 // What was collected before belongs to the past of the new observer.
                 self.commit(ctx);
-                reply.send(self.listeners.observe());
+                reply.send(self.listeners.observe(models));
             }
             StorageMessage::BeginEpoch { epoch, reply } => {
                 self.commit(ctx);

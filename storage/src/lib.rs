@@ -15,6 +15,7 @@ mod disk;
 mod error;
 pub mod history;
 mod index;
+mod index_build;
 mod journal;
 pub mod kv;
 mod listing;

@@ -16,6 +16,7 @@ use crate::codec::row::{Layout, LayoutId};
 use crate::commit::{checkpoint, erase};
 use crate::disk::Opened;
 use crate::error::StorageError;
+use crate::index_build;
 use crate::journal::{Found, Journal};
 use crate::migrate::{self, MigrationReport, Migrations};
 use crate::rebuild;
@@ -72,7 +73,7 @@ pub(crate) fn prepare_to_read(
     }
     let catalog = Arc::new(take_on(&transaction, &options.schema)?);
     let head = append_again(&transaction, &catalog, on_disk, &found)?;
-    if note_indexes(&transaction, &catalog)? {
+    if index_build::differs(&transaction, &catalog)? {
         return Err(StorageError::Full);
     }
     transaction.set_durability(Durability::None)?;
@@ -136,26 +137,40 @@ fn prepare_in(
     let catalog = Arc::new(take_on(transaction, &options.schema)?);
     let mut report = MigrationReport::default();
     let mut carried_head = head;
-    if let (Some(stored), false) = (&stored, reasons.is_empty())
-        && let Some(carried) = migrate::carry_over(transaction, migrations, stored, &catalog, head)?
+    report.skipped = migrate::skipped(transaction, migrations, reasons.is_empty())?;
+    if let Some(stored) = &stored
+        && let Some(carried) = migrate::carry_over(
+            transaction,
+            migrations,
+            stored,
+            &catalog,
+            head,
+            reasons.is_empty(),
+        )?
     {
+        let skipped = std::mem::take(&mut report.skipped);
         diff = schema_diff::compare(&carried.schema, &options.schema);
-        diff.indexes_changed = true;
         report = carried.report;
+        report.skipped = skipped;
         carried_head = carried.head;
         report.reasons = std::mem::replace(&mut reasons, losses(transaction, &diff)?);
     }
     let wipe = !reasons.is_empty();
     if wipe && options.incompatible == OnIncompatible::Refuse {
+        let again = |name: &String| {
+            format!(
+                "the migration {name:?} was gone through before and is not done again; new steps need a new name"
+            )
+        };
+        reasons.extend(report.skipped.iter().map(again));
         return Err(StorageError::SchemaIncompatible { reasons });
     }
     let noted = migrate::note_names(transaction, migrations)?;
     let is_new = stored.is_none_or(|stored| stored.hash() != options.schema.hash());
     let planned = bring_up(transaction, &catalog, options, carried_head, wipe, is_new)?;
-    let reindexed = note_indexes(transaction, &catalog)?;
-    if !wipe && (diff.indexes_changed || reindexed) {
-        rebuild::rebuild_indexes(transaction, &catalog)?;
-    }
+    // Rows that were carried over are in no index as they are now.
+    let carried = !report.applied.is_empty();
+    let reindexed = index_build::bring_up(transaction, &catalog, migrations, carried, wipe)?;
     Ok(Prepared {
         catalog,
         head: planned,
@@ -165,21 +180,6 @@ fn prepare_in(
         forgets: wipe || !report.applied.is_empty() || is_left_over(transaction, &opened.journal())?,
         report,
     })
-}
-
-/// Notes which indexes there are; returns whether they are others than the table was made by. A version that makes an
-/// index for more relations finds the stores of the one before it without.
-fn note_indexes(transaction: &WriteTransaction, catalog: &Catalog) -> Result<bool, StorageError> {
-    let mut table = transaction.open_table(META)?;
-    let fingerprint = catalog.index_fingerprint().to_le_bytes();
-    if table
-        .get(meta::INDEXES)?
-        .is_some_and(|noted| noted.value() == fingerprint)
-    {
-        return Ok(false);
-    }
-    table.insert(meta::INDEXES, fingerprint.as_slice())?;
-    Ok(true)
 }
 
 /// Whether the journal begins with what the log no longer has.

@@ -229,7 +229,7 @@ pub(crate) fn referring(
     index: &impl ReadableTable<&'static [u8], ()>,
     model: &ModelName,
     fields: &[&str],
-    values: &[Value],
+    (values, most): (&[Value], usize),
 ) -> Result<Vec<RecordId>, StorageError> {
     assert_eq!(
         fields.len(),
@@ -261,7 +261,10 @@ pub(crate) fn referring(
         for value in &values {
             keycode::encode_value(&mut start, value);
         }
-        for item in index.range::<&[u8]>(KeyRange::default().bounds(&start).as_bounds())? {
+        for item in index
+            .range::<&[u8]>(KeyRange::default().bounds(&start).as_bounds())?
+            .take(most)
+        {
             let (entry, _) = item?;
             ids.push(keycode::decode_id(keycode::skip(
                 &entry.value()[prefix.len()..],
@@ -283,6 +286,9 @@ pub(crate) fn referring(
             .all(|(slot, value)| row.value_at(*slot).cmp_total(&value.as_ref()).is_eq())
         {
             ids.push(keycode::decode_id(&key.value()[prefix.len()..])?);
+            if ids.len() >= most {
+                break;
+            }
         }
     }
     Ok(ids)

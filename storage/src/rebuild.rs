@@ -1,6 +1,6 @@
 //! Projections from the log alone: made again, or compared with those in force.
 //!
-//! Owns [`rebuild`], [`rebuild_indexes`] and [`verify`].
+//! Owns [`rebuild`] and [`verify`].
 
 use std::cmp::Ordering;
 use std::ops::ControlFlow;
@@ -9,19 +9,16 @@ use std::sync::Arc;
 use redb::{Database, Key, ReadOnlyTable, ReadableDatabase, ReadableTable, WriteTransaction};
 use serde::de::DeserializeOwned;
 
-use landfall_core::{Mutation, Seq, SyncCursor, keycode};
+use landfall_core::{Mutation, Seq, SyncCursor};
 
 use crate::base;
 use crate::catalog::Catalog;
-use crate::codec::{self, head::HeadRef};
+use crate::codec;
 use crate::error::StorageError;
-use crate::index;
 use crate::projections::Projections;
 use crate::snapshot::Snapshot;
 use crate::store::CACHE_BYTES_DEFAULT;
-use crate::tables::{
-    BASE, CURSORS, IN_FLIGHT, INDEX, LOG, META, OUTBOX, RECORDS, meta, model_prefix, prefix_end,
-};
+use crate::tables::{BASE, CURSORS, IN_FLIGHT, INDEX, LOG, META, OUTBOX, RECORDS, meta};
 
 /// What [`verify`] found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -53,32 +50,6 @@ pub(crate) fn rebuild(transaction: &WriteTransaction, catalog: &Arc<Catalog>) ->
     };
     base::each(&transaction.open_table(BASE)?, start.0, &mut project)?;
     replay(&log, start, |seq, bytes| project(seq, bytes).map(drop))
-}
-
-/// Makes all index entries again from the rows.
-pub(crate) fn rebuild_indexes(transaction: &WriteTransaction, catalog: &Catalog) -> Result<(), StorageError> {
-    transaction.delete_table(INDEX)?;
-    let mut table = transaction.open_table(INDEX)?;
-    let records = transaction.open_table(RECORDS)?;
-    for model in catalog.models() {
-        let prefix = model_prefix(&model.def.name);
-        let end =
-            prefix_end(&prefix).expect("a model name ends with a zero byte, so its prefix has a successor");
-        for item in records.range(prefix.as_slice()..end.as_slice())? {
-            let (key, head) = item?;
-            let Some(row) = HeadRef::parse(head.value())?.row else {
-                continue;
-            };
-            let values = model.decode(row)?;
-            let id = keycode::decode_id(&key.value()[prefix.len()..])?;
-            for (_, new) in index::changes(&model.def.name, &model.indexes, &id, None, Some(&values)) {
-                if let Some(new) = new {
-                    table.insert(new.as_slice(), ())?;
-                }
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Replays the log of a snapshot into a scratch store in memory and compares.

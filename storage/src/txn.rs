@@ -223,7 +223,8 @@ impl<'t> Txn<'t> {
         Ok(found)
     }
 
-    /// Identifiers of the records of `model` whose `fields` hold `values`, by index where there is one.
+    /// Identifiers of the records of `model` whose `fields` hold `values`, by index where there is one; `most` of them if
+    /// there are more.
     ///
     /// # Errors
     /// [`StorageError::UnknownModel`] and the disk's faults.
@@ -232,6 +233,7 @@ impl<'t> Txn<'t> {
         model: &ModelName,
         fields: &[&str],
         values: &[Value],
+        most: usize,
     ) -> Result<Vec<RecordId>, StorageError> {
         let projections = &self.projections;
         query::referring(
@@ -240,7 +242,7 @@ impl<'t> Txn<'t> {
             &projections.index,
             model,
             fields,
-            values,
+            (values, most),
         )
     }
 

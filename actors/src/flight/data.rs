@@ -93,6 +93,17 @@ pub enum OpInput {
         /// The condition.
         condition: Option<Predicate>,
     },
+    /// Save an imported record.
+    Import {
+        /// The model.
+        model: ModelName,
+        /// The values in slot order.
+        values: Vec<Value>,
+        /// The encoded row of the stored record.
+        base: Option<Bytes>,
+        /// The server's metadata of the stored record.
+        seen: Option<SyncMetadata>,
+    },
     /// Delete a record.
     Delete {
         /// The record.
@@ -135,6 +146,17 @@ impl From<&WriteOp> for OpInput {
                 seen: *seen,
                 condition: condition.clone(),
             },
+            WriteOp::Import {
+                model,
+                values,
+                base,
+                seen,
+            } => Self::Import {
+                model: model.clone(),
+                values: values.clone(),
+                base: base_to(base),
+                seen: *seen,
+            },
             WriteOp::Delete {
                 key,
                 condition,
@@ -167,6 +189,17 @@ impl From<OpInput> for WriteOp {
                 base: base_from(base),
                 seen,
                 condition,
+            },
+            OpInput::Import {
+                model,
+                values,
+                base,
+                seen,
+            } => Self::Import {
+                model,
+                values,
+                base: base_from(base),
+                seen,
             },
             OpInput::Delete {
                 key,

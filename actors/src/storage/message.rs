@@ -35,6 +35,18 @@ pub enum WriteOp {
         /// Condition on the stored record, checked here and by the server.
         condition: Option<landfall_core::Predicate>,
     },
+    /// Save a record that was exported: as a save of one that the app made, but if it is new it keeps what else only the
+    /// server writes.
+    Import {
+        /// The model.
+        model: ModelName,
+        /// Its values in slot order.
+        values: Row,
+        /// The encoded row of the stored record.
+        base: landfall_core::Base,
+        /// The server's metadata of the stored record.
+        seen: Option<SyncMetadata>,
+    },
     /// Delete a record and those that belong to it.
     Delete {
         /// The record.
@@ -185,8 +197,18 @@ pub struct RemoteCounts {
     pub deleted: u64,
 }
 
-/// Changes of one commit, in order; what observers receive.
+/// Changes of one commit, in order, of all models.
 pub type ChangeSet = Arc<[VisibleChange]>;
+
+/// What an observer receives.
+#[derive(Clone, Debug)]
+pub enum Observed {
+    /// A commit that changed at least one of its models.
+    Changes(ChangeSet),
+    /// It was so far behind that commits are left out from here on, until it has received this. It goes on with those after
+    /// that; what was left out is in every snapshot that is taken from now on.
+    FellBehind,
+}
 
 /// Messages to the [`StorageActor`](super::StorageActor).
 #[derive(Debug)]
@@ -262,10 +284,12 @@ pub enum StorageMessage {
         /// Sent after the commit.
         reply: Reply<Result<(), WriteError>>,
     },
-    /// From the app: hear of every change from here on.
+    /// From the app: hear of the changes of these models from here on.
     Observe {
+        /// The models.
+        models: Vec<ModelName>,
         /// Where the observer's end goes.
-        reply: Reply<mpsc::Receiver<ChangeSet>>,
+        reply: Reply<mpsc::Receiver<Observed>>,
     },
     /// From the supervisor: commands of older epochs no longer count, and the answers to what an older run sent will
     /// not come: those mutations are of unknown outcome from here on.

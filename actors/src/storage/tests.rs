@@ -136,8 +136,12 @@ impl Lab {
         written.expect("the actor answers").map(drop)
     }
 
-    async fn observe(&self) -> mpsc::Receiver<ChangeSet> {
-        let observed = self.port.ask(|reply| StorageMessage::Observe { reply }).await;
+    async fn observe(&self) -> mpsc::Receiver<Observed> {
+        let models = vec!["Post".into()];
+        let observed = self
+            .port
+            .ask(|reply| StorageMessage::Observe { models, reply })
+            .await;
         observed.expect("the actor answers")
     }
 
@@ -174,9 +178,13 @@ impl Lab {
     }
 }
 
-fn heard(observer: &mut mpsc::Receiver<ChangeSet>) -> String {
+fn heard(observer: &mut mpsc::Receiver<Observed>) -> String {
     let mut heard = Vec::new();
-    while let Ok(set) = observer.try_recv() {
+    while let Ok(message) = observer.try_recv() {
+        let Observed::Changes(set) = message else {
+            heard.push("behind".to_owned());
+            continue;
+        };
         heard.extend(set.iter().map(|change| change.key.id.to_string()));
     }
     heard.join(" ")

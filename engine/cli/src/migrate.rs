@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args as ClapArgs;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -25,9 +26,10 @@ pub(crate) struct Args {
     /// Only say what would be done; nothing is changed.
     #[arg(long)]
     dry_run: bool,
-    /// Name of the migration; a store goes through each name once.
-    #[arg(long, default_value = "command line")]
-    name: String,
+    /// Name of the migration; a store goes through each name once. By default the steps and the time, so that each call is
+    /// a migration of its own.
+    #[arg(long)]
+    name: Option<String>,
     /// OLD=NEW: a model has another name. Done before everything else.
     #[arg(long, value_name = "OLD=NEW")]
     rename_model: Vec<String>,
@@ -81,6 +83,9 @@ pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
 }
 
 fn tell(report: &MigrationReport) {
+    for name in &report.skipped {
+        println!("{name:?} is not done: the store went through it before, or its data needs no such steps");
+    }
     if report.reasons.is_empty() {
         println!("the data fits the schema as it is");
         return;
@@ -99,6 +104,10 @@ fn with_bar(builder: DataStoreBuilder) -> DataStoreBuilder {
     let style = ProgressStyle::with_template("{bar:40} {pos} of {len}, {eta} left");
     let bar = ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     builder.on_migration(move |at| {
+        // Indexes are built behind the migration, and counted by themselves.
+        if at.done < bar.position() {
+            bar.reset();
+        }
         bar.set_length(at.total);
         bar.set_position(at.done);
         if at.done == at.total {
@@ -109,7 +118,16 @@ fn with_bar(builder: DataStoreBuilder) -> DataStoreBuilder {
 
 /// The steps in the order that the names in them ask for.
 fn migration(args: &Args) -> miette::Result<Migration> {
-    let mut migration = Migration::named(args.name.as_str());
+    let unnamed = steps(args, Migration::named(""))?;
+    let name = args.name.clone().unwrap_or_else(|| {
+        let steps: Vec<String> = unnamed.steps().iter().map(ToString::to_string).collect();
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        format!("{} at {}", steps.join(", "), since_epoch.as_millis())
+    });
+    steps(args, Migration::named(name))
+}
+
+fn steps(args: &Args, mut migration: Migration) -> miette::Result<Migration> {
     for text in &args.rename_model {
         let (from, to) = pair(text, "OLD=NEW")?;
         migration = migration.rename_model(from, to);
@@ -163,7 +181,7 @@ mod tests {
             schema,
             data,
             dry_run: false,
-            name: "articles".to_owned(),
+            name: None,
             rename_model: only("Post=Article"),
             rename_field: only("Article.stars=rating"),
             remove_model: Vec::new(),
@@ -224,6 +242,52 @@ mod tests {
         assert!(run(args(home.path().join("typo"), file, true)).await.is_err());
     }
 
+    #[tokio::test]
+    async fn a_store_goes_through_one_migration_after_another_without_names() {
+        let home = tempfile::tempdir().expect("a directory");
+        let (data, file) = (home.path().join("data"), home.path().join("schema.graphql"));
+        let schema_of = |field: &str| format!("type Post @model {{ title: String! {field}: String }}");
+        let parsed = |field: &str| Arc::new(schema_file::parse("s", &schema_of(field)).expect("sound"));
+        let store = DataStore::builder(&parsed("a"))
+            .directory(&data)
+            .open()
+            .await
+            .expect("opens");
+        let def = store.records().def("Post").expect("there");
+        let post = landfall::Record::new(def, vec!["p1".into(), "T".into(), "kept".into()]);
+        store.records().save(post).await.expect("valid");
+        store.close().await;
+        let rename = |from: &str, to: &str, name: Option<&str>| Args {
+            rename_field: vec![format!("Post.{from}={to}")],
+            name: name.map(ToOwned::to_owned),
+            ..args(data.clone(), file.clone(), false)
+        };
+        // Back and forth, so that steps come again.
+        for (from, to) in [("a", "b"), ("b", "a"), ("a", "b"), ("b", "d")] {
+            std::fs::write(&file, schema_of(to)).expect("written");
+            run(rename(from, to, None)).await.expect("it works");
+        }
+        std::fs::write(&file, schema_of("e")).expect("written");
+        run(rename("d", "e", Some("mine"))).await.expect("it works");
+        std::fs::write(&file, schema_of("f")).expect("written");
+        let refused = run(rename("e", "f", Some("mine")))
+            .await
+            .expect_err("the name is used up");
+        assert!(
+            refused.to_string().contains("\"mine\" was gone through before"),
+            "{refused}"
+        );
+        run(rename("e", "f", None)).await.expect("it works");
+        let store = DataStore::builder(&parsed("f"))
+            .directory(&data)
+            .open()
+            .await
+            .expect("it fits now");
+        let post = store.records().get("Post", &"p1".into()).expect("readable");
+        assert_eq!(post.expect("there").get("f"), Some(&"kept".into()));
+        store.close().await;
+    }
+
     #[test]
     fn steps_that_are_not_understood_are_refused() {
         for (bad, given) in [
@@ -234,7 +298,7 @@ mod tests {
         ] {
             let mut args = args(PathBuf::new(), PathBuf::new(), false);
             [&mut args.rename_model, &mut args.rename_field, &mut args.fill][given].push(bad.to_owned());
-            assert!(migration(&args).is_err(), "{bad}");
+            assert!(steps(&args, Migration::named("")).is_err(), "{bad}");
         }
     }
 }

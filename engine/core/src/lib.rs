@@ -32,7 +32,7 @@ pub use aws::{
 };
 pub use decide::{
     CONFLICT_ROUNDS_MAX, RECORD_DELETED, Resolution, SaveRequest, Settled, WriteRefused, decide_conflict,
-    decide_delete, decide_edit, decide_save, given_up, parents, settle,
+    decide_delete, decide_edit, decide_import, decide_save, given_up, parents, settle,
 };
 pub use entry::{
     Acknowledged, Change, Checkpoint, Conflict, Decision, Edited, Evicted, LogEntry, MutationRef, Opaque,
@@ -62,7 +62,7 @@ pub use scalar::Scalar;
 pub use schema::{
     AUTH_FIELD, ApiName, Association, EnumDef, FieldDef, FieldType, IndexDef, KeyDef, KeyKind, ListDef,
     ModelApi, ModelDef, ModelParts, ModelSync, NonModelDef, STORED_FIELDS_MAX, Schema, SchemaError,
-    SchemaHash, SchemaParts, Slot, SubscriptionLevel, Timestamps,
+    SchemaHash, SchemaParts, Slot, SubscriptionLevel, Timestamps, fill_defaults,
 };
 pub use sort::{BoundSort, Direction, Page, Sort, compare_keys};
 pub use state::{FoldError, RecordState, Row, changed_by_others, is_news, is_subset};

@@ -88,7 +88,10 @@ fn to_storage(input: Input) -> Option<StorageMessage> {
             mutation,
             reply: unheard(),
         },
-        Input::Observe => StorageMessage::Observe { reply: unheard() },
+        Input::Observe => StorageMessage::Observe {
+            models: Vec::new(),
+            reply: unheard(),
+        },
         Input::Rebuild => StorageMessage::Rebuild { reply: unheard() },
         Input::Trim => StorageMessage::Trim {
             retention: Retention::everything(),

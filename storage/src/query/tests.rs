@@ -335,7 +335,7 @@ fn a_reference_is_not_taken_for_the_beginning_of_another() {
     save(&mut store, "Post", "id=p2 title=t blogId=b10");
     let found = store
         .write(5, |txn| {
-            txn.referring(&"Post".into(), &["blogId"], &["b1".into()])
+            txn.referring(&"Post".into(), &["blogId"], &["b1".into()], usize::MAX)
         })
         .unwrap()
         .value;

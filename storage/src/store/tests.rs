@@ -411,7 +411,12 @@ fn references_are_found_with_and_without_an_index() {
     store
         .write(5, |txn| {
             let found = |txn: &Txn<'_>, model: &str, field: &str, value: &str| {
-                let ids = txn.referring(&model.into(), &[field], &[crate::test_support::value(value)])?;
+                let ids = txn.referring(
+                    &model.into(),
+                    &[field],
+                    &[crate::test_support::value(value)],
+                    usize::MAX,
+                )?;
                 Ok::<_, StorageError>(ids.iter().map(ToString::to_string).collect::<Vec<_>>())
             };
             assert_eq!(
@@ -624,7 +629,7 @@ impl Store {
     pub(crate) fn index_from_rows(&mut self) -> Vec<Vec<u8>> {
         let shared = Arc::clone(&self.shared);
         let (_guard, transaction) = self.begin(&shared).unwrap();
-        rebuild::rebuild_indexes(&transaction, &shared.catalog).unwrap();
+        crate::index_build::rebuild_all(&transaction, &shared.catalog).unwrap();
         let table = transaction.open_table(crate::tables::INDEX).unwrap();
         table
             .iter()

@@ -142,7 +142,6 @@ fn ranges_of_the_other_kind_of_number_leave_nothing_out() {
                 Op::Between(operand.clone(), operand.clone()),
             ];
             for op in all {
-                // Zeros of both signs are equal as floats, but not as keys.
                 let found: Vec<Vec<u8>> = selected(ty, &op, &values).iter().map(encoded).collect();
                 for value in values.iter().filter(|v| op.test(&v.as_ref()) == Some(true)) {
                     assert!(

@@ -93,8 +93,14 @@ impl News {
                 Some(event) = self.hub.next() => self.event(&event),
                 (index, set) = next_set(&mut self.changes) => match set {
                     Some(Ok(set)) => arrivals(&set, &mut self.own),
+                    Some(Err(Error::FellBehind { .. })) => {
+                        Some("more arrived than could be shown; ask with `query`".to_owned())
+                    }
                     Some(Err(error)) => Some(format!("{} {error}", "error:".red().bold())),
-                    None => self.fell_behind(index).await,
+                    None => {
+                        self.ended(index).await;
+                        None
+                    }
                 },
             };
             if let Some(text) = text {
@@ -214,13 +220,12 @@ impl News {
         format!("{} {}", "error:".red().bold(), harmless(&told))
     }
 
-    /// An observer ended: so much came that it was not told everything.
-    async fn fell_behind(&mut self, index: usize) -> Option<String> {
+    /// An observer ended: the store was cleared or closed.
+    async fn ended(&mut self, index: usize) {
         let ended = self.changes.swap_remove(index);
         drop(ended);
         // Once the store is closed nothing more comes, and all of them go.
-        self.observe().await.ok()?;
-        Some("more arrived than could be shown; ask with `query`".to_owned())
+        self.observe().await.unwrap_or(());
     }
 }
 
