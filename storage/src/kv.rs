@@ -36,7 +36,8 @@
 //!
 //! Invariants: 1. a transaction is on disk as a whole or not at all; 2. `write` returns `Ok` only once it is on disk;
 //! 3. a snapshot sees one state, whatever is written meanwhile, and none that a crash could still take back; 4. keys are
-//! visited in the order of their bytes; 5. one transaction runs at a time, and no reader waits for it.
+//! visited in the order of their bytes; 5. one transaction runs at a time, and readers wait for nothing but the file being
+//! opened again.
 
 mod changes;
 mod connection;
