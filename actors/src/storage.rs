@@ -294,6 +294,10 @@ impl Handle for StorageActor {
                 self.collect(StorageMessage::Clear { epoch, reply }, ctx);
                 self.commit(ctx);
             }
+            StorageMessage::Compact { reply } => {
+                self.commit(ctx);
+                reply.send(self.store.compact().map_err(WriteError::from));
+            }
             StorageMessage::Rebuild { reply } => {
                 self.commit(ctx);
                 reply.send(self.store.remake().map_err(WriteError::from));

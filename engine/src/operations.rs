@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use landfall_actors::StorageMessage;
-use landfall_storage::{CopyProgress, Extent, Remade, Retention, Statistics, Trimmed};
+use landfall_storage::{Compacted, CopyProgress, Extent, Remade, Retention, Statistics, Trimmed};
 
 use crate::datastore::DataStore;
 use crate::error::Error;
@@ -98,6 +98,32 @@ impl DataStore {
     pub async fn rebuild(&self) -> Result<Remade, Error> {
         let storage = &self.inner.handles.storage;
         Ok(storage.ask(|reply| StorageMessage::Rebuild { reply }).await??)
+    }
+
+    /// Gives back to the file system what trimming, deleting and clearing have left free in the store's file: makes the file
+    /// anew with what the store holds. Needs room for the new file beside the old one. Writes wait meanwhile, about as long as
+    /// copying takes; reads do not.
+    ///
+    /// ```
+    /// # landfall::inline_schema!("type Site @model { name: String! }");
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let home = std::env::temp_dir().join(format!("landfall-compact-doc-{}", std::process::id()));
+    /// # let store = landfall::DataStore::builder(schema()).directory(&home).open().await?;
+    /// # store.save(Site::builder().name("reef").build()?).await?;
+    /// let compacted = store.compact().await?;
+    /// println!("{} bytes of {} are left", compacted.after, compacted.before);
+    /// # assert!(compacted.after <= compacted.before);
+    /// # assert_eq!(store.count(landfall::TypedPredicate::<Site>::all())?, 1);
+    /// # store.close().await;
+    /// # std::fs::remove_dir_all(&home)?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Storage`] for faults of the disk; the store is as it was then. [`Error::Closed`].
+    pub async fn compact(&self) -> Result<Compacted, Error> {
+        let storage = &self.inner.handles.storage;
+        Ok(storage.ask(|reply| StorageMessage::Compact { reply }).await??)
     }
 
     /// What the store consists of: records of each model, what waits, how long the log is. Takes as long as a scan.

@@ -158,14 +158,14 @@ impl<'s> Transaction<'s> {
                 record = record.with_base(Base::NONE);
                 read = None;
             }
-            let staged = self.merged(&key, &record, read)?;
+            let staged = self.merged(&key, &record, read.as_ref())?;
             self.stage(key, Some(staged));
         }
         self.push(save_op(record, condition))
     }
 
     /// What a record will be after a save.
-    fn merged(&self, key: &RecordKey, record: &Record, read: Option<Row>) -> Result<Record, Error> {
+    fn merged(&self, key: &RecordKey, record: &Record, read: Option<&Row>) -> Result<Record, Error> {
         let current = match self.staged(key) {
             Some(staged) => staged.as_ref().map(|staged| staged.values().to_vec()),
             None => {
@@ -176,7 +176,7 @@ impl<'s> Transaction<'s> {
         let def = record.def();
         let mut values = record.values().to_vec();
         if let Some(current) = current {
-            let changed = |slot: usize| read.as_ref().is_none_or(|read| read[slot] != values[slot]);
+            let changed = |slot: usize| read.is_none_or(|read| read[slot] != values[slot]);
             let keeps = |(slot, field): (usize, &landfall_core::FieldDef)| field.read_only || !changed(slot);
             let kept: Vec<bool> = def.stored_fields().enumerate().map(keeps).collect();
             for (slot, current) in current.into_iter().enumerate().filter(|(slot, _)| kept[*slot]) {

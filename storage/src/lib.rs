@@ -11,6 +11,7 @@ mod base;
 mod catalog;
 mod codec;
 mod commit;
+mod compact;
 mod disk;
 mod error;
 pub mod history;
@@ -39,6 +40,7 @@ mod txn;
 
 pub use backup::{CopyProgress, Statistics, restore};
 pub use codec::nesting::nests_too_deep;
+pub use compact::Compacted;
 pub use disk::{Disk, FILE_NAME, InMemoryBackend, OpenBackend, StorageBackend, database_of};
 pub use error::StorageError;
 pub use listing::Listing;

@@ -115,6 +115,31 @@ impl Snapshot {
         })
     }
 
+    /// Hands out the records of a model that satisfy a predicate one after another, in no order that could be relied on.
+    ///
+    /// # Errors
+    /// As [`Snapshot::query`].
+    pub fn visit(
+        &self,
+        model: &str,
+        predicate: &Predicate,
+        mut each: impl FnMut(Record),
+    ) -> Result<(), StorageError> {
+        self.said(|| {
+            let model = self.catalog().model(model)?;
+            let predicate = self.resolve(model, predicate)?;
+            for plan in Way::choose(model, &predicate).plans() {
+                self.walk(model, plan, &predicate, |found| {
+                    if let Some(record) = record(model, &found.head, None)? {
+                        each(record);
+                    }
+                    Ok(true)
+                })?;
+            }
+            Ok(())
+        })
+    }
+
     /// Number of records that satisfy a predicate.
     ///
     /// # Errors
@@ -216,6 +241,8 @@ impl Snapshot {
                     }
                 }
             }
+            Plan::Keys(range) if range.is_empty() => {}
+            Plan::Keys(range) => self.scan_within(model, range, &mut |key, head| look_at(key, head, None))?,
             Plan::Scan => self.scan(model, &mut |key, head| look_at(key, head, None))?,
         }
         Ok(())

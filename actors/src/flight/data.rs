@@ -74,6 +74,8 @@ pub enum Input {
     Listen,
     /// To the storage actor: carry these writes out, which take back what that entry did.
     Undo(Seq, Vec<OpInput>),
+    /// Make the file anew without its free pages.
+    Compact,
 }
 
 /// A write of the app.

@@ -79,6 +79,7 @@ fn spare(command: &mut StorageMessage) -> Option<StorageMessage> {
         StorageMessage::Observe { .. }
         | StorageMessage::BeginEpoch { .. }
         | StorageMessage::Rebuild { .. }
+        | StorageMessage::Compact { .. }
         | StorageMessage::Trim { .. }
         | StorageMessage::Commit
         | StorageMessage::FindOut
@@ -100,6 +101,7 @@ pub(super) fn is_answered(command: &StorageMessage) -> bool {
         StorageMessage::Observe { .. }
         | StorageMessage::BeginEpoch { .. }
         | StorageMessage::Rebuild { .. }
+        | StorageMessage::Compact { .. }
         | StorageMessage::Trim { .. }
         | StorageMessage::Commit
         | StorageMessage::FindOut

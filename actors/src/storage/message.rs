@@ -8,7 +8,7 @@ use landfall_core::{
     Decision, FieldMap, ModelName, Mutation, Origin, Quarantined, Record, RecordId, RecordKey, Refusal,
     RemoteRecord, Row, Seq, SyncCursor, SyncMetadata, WriteRefused,
 };
-use landfall_storage::{Remade, Retention, StorageError, Trimmed, VisibleChange};
+use landfall_storage::{Compacted, Remade, Retention, StorageError, Trimmed, VisibleChange};
 use tokio::sync::mpsc;
 
 use super::recorded;
@@ -306,6 +306,11 @@ pub enum StorageMessage {
         /// Sent after the commit.
         reply: Reply<Result<(), WriteError>>,
     },
+    /// From the app: make the file anew without its free pages.
+    Compact {
+        /// Sent when the new file is in use.
+        reply: Reply<Result<Compacted, WriteError>>,
+    },
     /// From the app: make everything but the log again, from the log.
     Rebuild {
         /// Sent when it is done.
@@ -343,6 +348,7 @@ impl Message for StorageMessage {
             Self::BeginEpoch { .. } => "BeginEpoch",
             Self::Clear { .. } => "Clear",
             Self::Rebuild { .. } => "Rebuild",
+            Self::Compact { .. } => "Compact",
             Self::Trim { .. } => "Trim",
             Self::Commit => "Commit",
             Self::FindOut => "FindOut",

@@ -57,6 +57,7 @@ pub(super) fn input(message: &StorageMessage) -> Option<Input> {
         StorageMessage::DiscardParked { mutation, .. } => Input::DiscardParked(*mutation),
         StorageMessage::Observe { .. } => Input::Observe,
         StorageMessage::Rebuild { .. } => Input::Rebuild,
+        StorageMessage::Compact { .. } => Input::Compact,
         StorageMessage::Trim { .. } => Input::Trim,
         _ => return None,
     })

@@ -184,6 +184,7 @@ impl Batch {
             StorageMessage::Observe { .. }
             | StorageMessage::BeginEpoch { .. }
             | StorageMessage::Rebuild { .. }
+            | StorageMessage::Compact { .. }
             | StorageMessage::Trim { .. }
             | StorageMessage::Commit
             | StorageMessage::FindOut
@@ -370,6 +371,7 @@ pub(super) fn refuse(command: StorageMessage, error: &WriteError) {
         StorageMessage::Observe { .. }
         | StorageMessage::BeginEpoch { .. }
         | StorageMessage::Rebuild { .. }
+        | StorageMessage::Compact { .. }
         | StorageMessage::Trim { .. }
         | StorageMessage::Commit
         | StorageMessage::FindOut

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use clap::{Args as ClapArgs, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
-use landfall::{DataStore, Error, Extent, Remade, Retention, StorageError, TransferProgress};
+use landfall::{DataStore, Error, Extent, Remade, Retention, Statistics, StorageError, TransferProgress};
 
 use crate::schema_file;
 
@@ -64,6 +64,11 @@ enum Action {
         store: StoreArgs,
         #[command(flatten)]
         keep: KeepArgs,
+    },
+    /// Gives back to the file system what is free in the store's file, such as after a trim. No process may have it open.
+    Compact {
+        #[command(flatten)]
+        store: StoreArgs,
     },
     /// Makes a damaged store again from its log: records, indexes and what waits for the server. No process may have it open.
     Rebuild {
@@ -162,6 +167,13 @@ pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
                 trimmed.entries, trimmed.start
             );
         }
+        Action::Compact { store } => {
+            let store = open(&store).await?;
+            let compacted = store.compact().await;
+            store.close().await;
+            let compacted = compacted.map_err(report)?;
+            println!("{} bytes, before {}", compacted.after, compacted.before);
+        }
         Action::Rebuild { store, up_to_damage } => {
             let extent = if up_to_damage {
                 Extent::UpToDamage
@@ -174,20 +186,24 @@ pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
             let store = open(&store).await?;
             let statistics = store.statistics().map_err(report)?;
             store.close().await;
-            for (model, records) in &statistics.records {
-                println!("{records:>12} records of {model}");
-            }
-            println!("{:>12} changes that wait for the server", statistics.pending);
-            println!(
-                "{:>12} log entries, {} to {}",
-                statistics.log_entries, statistics.log_start, statistics.log_newest
-            );
-            println!("{:>12} bytes of records", statistics.record_bytes);
-            println!("{:>12} bytes of log", statistics.log_bytes);
-            println!("{:>12} bytes of indexes", statistics.index_bytes);
+            tell_statistics(&statistics);
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn tell_statistics(statistics: &Statistics) {
+    for (model, records) in &statistics.records {
+        println!("{records:>12} records of {model}");
+    }
+    println!("{:>12} changes that wait for the server", statistics.pending);
+    println!(
+        "{:>12} log entries, {} to {}",
+        statistics.log_entries, statistics.log_start, statistics.log_newest
+    );
+    println!("{:>12} bytes of records", statistics.record_bytes);
+    println!("{:>12} bytes of log", statistics.log_bytes);
+    println!("{:>12} bytes of indexes", statistics.index_bytes);
 }
 
 /// The database library panics at some kinds of damage; what it says of it is part of the error that comes of it.

@@ -93,6 +93,7 @@ fn to_storage(input: Input) -> Option<StorageMessage> {
             reply: unheard(),
         },
         Input::Rebuild => StorageMessage::Rebuild { reply: unheard() },
+        Input::Compact => StorageMessage::Compact { reply: unheard() },
         Input::Trim => StorageMessage::Trim {
             retention: Retention::everything(),
             reply: unheard(),

@@ -1,6 +1,10 @@
 //! Data that leaves a store and comes back: JSON lines, CSV, backups.
 
-use landfall::{DataStore, TransferError, TypedPredicate};
+use std::sync::Arc;
+
+use landfall::{DataStore, HubEvent, TransferError, TypedPredicate};
+use landfall_backend::{Backend, BackendConfig, os_entropy};
+use landfall_storage::kv::KvStore;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -220,4 +224,69 @@ async fn a_backup_is_made_while_the_store_is_written_to() {
         [] as [String; 0]
     );
     back.close().await;
+}
+
+/// A seed is a backup of a store that has synced and has nothing left to send.
+#[tokio::test]
+async fn a_store_that_begins_with_a_seed_fetches_only_what_came_after_it() {
+    const KEY: &str = "da2-seed";
+    let schema = crate::schema();
+    let backend = Backend::new(
+        Arc::clone(schema),
+        BackendConfig::with_api_key(KEY),
+        KvStore::in_memory().unwrap(),
+        os_entropy(),
+    )
+    .unwrap();
+    let any_port = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    let server = landfall_backend::serve(any_port, Arc::new(backend))
+        .await
+        .unwrap();
+    let builder = || DataStore::builder(schema).endpoint(server.endpoint(), KEY);
+    // Starts a store and waits for the first sync of posts; returns whether it was a delta sync and how many were new.
+    async fn synced(store: &DataStore) -> (bool, u64) {
+        let mut events = store.hub().await.unwrap();
+        store.start().await.unwrap();
+        loop {
+            if let HubEvent::ModelSynced {
+                model,
+                is_delta_sync,
+                new,
+                ..
+            } = events.next().await.unwrap()
+                && model == "Post"
+            {
+                return (is_delta_sync, new);
+            }
+        }
+    }
+    let save = async |store: &DataStore, title: &str| {
+        store
+            .save(Post::builder().title(title).build().unwrap())
+            .await
+            .unwrap();
+        store.outbox().drained().await.unwrap();
+    };
+    let home = tempfile::tempdir().unwrap();
+    let (seed, data) = (home.path().join("seed"), home.path().join("data"));
+    let maker = builder().open().await.unwrap();
+    assert_eq!(synced(&maker).await, (false, 0));
+    for title in ["one", "two"] {
+        save(&maker, title).await;
+    }
+    // The cursor of the seed is that of a sync, so one that has seen the posts.
+    maker.stop().await.unwrap();
+    assert!(synced(&maker).await.0);
+    maker.backup(&seed, |_| ()).unwrap();
+    save(&maker, "three").await;
+
+    landfall::restore(&seed, &data, |_| ()).unwrap();
+    let store = builder().directory(&data).open().await.unwrap();
+    assert_eq!(posts(&store).len(), 2, "before the network is asked for anything");
+    assert_eq!(synced(&store).await, (true, 1), "and then only for what is new");
+    assert_eq!(posts(&store).len(), 3);
+    for store in [maker, store] {
+        store.close().await;
+    }
+    server.shutdown().await;
 }

@@ -522,7 +522,7 @@ fn progress_ends_with_everything_done_though_not_every_model_is_touched() {
     let hears = Arc::clone(&told);
     let mut migrations = list([steps()]);
     migrations.on_progress(Arc::new(move |at| {
-        hears.lock().unwrap().push((at.done, at.total))
+        hears.lock().unwrap().push((at.done, at.total));
     }));
     drop(open(directory.path(), newer(), &migrations).unwrap());
     let told = told.lock().unwrap().clone();

@@ -23,7 +23,7 @@ fn selected(ty: &str, op: &Op, values: &[Value]) -> Vec<Value> {
     let (catalog, _) = Catalog::build(Arc::new(schema), &BTreeMap::new()).unwrap();
     let model = catalog.model("M").unwrap();
     let slot = model.def.slot("f").unwrap();
-    let (range, _) = narrow(&model.def, &model.indexes[0], &[(slot, op)]).expect("narrows");
+    let (range, _) = narrow(&model.def, &model.indexes[0].slots, &[(slot, op)]).expect("narrows");
     let bounds = range.bounds(b"t");
     let lies_in = |value: &&Value| {
         // Entries go on with the identifier.
