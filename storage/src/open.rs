@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use redb::{Durability, ReadableTable, TableHandle, WriteTransaction};
 
-use landfall_core::{Change, MutationRef, Origin, Schema, SchemaChanged, schema_from_json, schema_to_json};
+use landfall_core::{
+    Change, MutationRef, Origin, Schema, SchemaChanged, Seq, schema_from_json, schema_to_json,
+};
 
 use crate::catalog::Catalog;
 use crate::codec::row::{Layout, LayoutId};
@@ -212,10 +214,24 @@ fn bring_up(
     Ok(txn.finish()?.head)
 }
 
-/// Makes a store that was reopened while it was in use as it was: takes over what is only in the journal.
-pub(crate) fn recover(opened: &Opened, catalog: &Arc<Catalog>) -> Result<(), StorageError> {
+/// Makes a store that was reopened while it was in use as it was: takes over what is only in the journal. Returns whether
+/// entries after `newest` were left there.
+///
+/// [`StorageError::Full`] if the database itself has such entries: `newest` is given where there is no room to bring them to disk.
+pub(crate) fn recover(
+    opened: &Opened,
+    catalog: &Arc<Catalog>,
+    newest: Option<Seq>,
+) -> Result<bool, StorageError> {
     let head = read_head(&opened.database)?;
-    let found = opened.journal().recover(head)?;
+    let mut found = opened.journal().recover(head)?;
+    let newest = newest.unwrap_or(Seq(u64::MAX));
+    if head.seq > newest {
+        return Err(StorageError::Full);
+    }
+    let in_all = found.len();
+    found.retain(|entry| entry.seq <= newest);
+    let withheld = found.len() < in_all;
     if !found.is_empty() {
         let mut transaction = opened.database.begin_write()?;
         append_again(&transaction, catalog, head, &found)?;
@@ -223,7 +239,7 @@ pub(crate) fn recover(opened: &Opened, catalog: &Arc<Catalog>) -> Result<(), Sto
         transaction.set_durability(Durability::None)?;
         transaction.commit()?;
     }
-    Ok(())
+    Ok(withheld)
 }
 
 /// Appends entries of the journal to the log that ends with `head`. Returns where it ends then.

@@ -99,8 +99,13 @@ struct Shared {
     database: RwLock<Option<Opened>>,
     /// How often it was reopened.
     reopened: AtomicU64,
+    /// The newest entry that is known to be on disk.
+    acknowledged: AtomicU64,
     /// Whether the disk is too full for a writer, so that the database is open for readers only.
     lacks_room: AtomicBool,
+    /// Whether the file seems to hold more than was acknowledged, which cannot be brought to disk for lack of room. Nobody
+    /// is shown that.
+    withheld: AtomicBool,
     /// Whether the writer is gone, and with it the file.
     closed: AtomicBool,
 }
@@ -186,7 +191,9 @@ impl Store {
             faults,
             database: RwLock::new(Some(opened)),
             reopened: AtomicU64::new(0),
+            acknowledged: AtomicU64::new(head.seq.0),
             lacks_room: AtomicBool::new(lacks_room),
+            withheld: AtomicBool::new(false),
             closed: AtomicBool::new(false),
         };
         Ok(Self {
@@ -241,6 +248,10 @@ impl Store {
         let panics = Panics(&shared);
         let (cache, catalog) = (&shared.cache, &shared.catalog);
         let tried = attempt(transaction, opened, cache, catalog, self.head, now_ms, work);
+        if let Tried::Committed { planned, .. } = &tried {
+            // Before a reader can open the database anew, who would not show it otherwise.
+            shared.acknowledged.store(planned.seq.0, Ordering::Release);
+        }
         drop(panics);
         drop(guard);
         match tried {
@@ -320,6 +331,10 @@ impl Store {
             return Ok(());
         }
         let guard = self.shared.database();
+        if self.shared.withheld.load(Ordering::Acquire) {
+            // What became of the failed commit is known once a sync succeeds.
+            return Err(StorageError::Full);
+        }
         let opening = self.shared.reopened();
         let found = read_head(&guard.as_ref().ok_or_else(closed)?.database)?;
         if found != self.head && Some(found) != self.unsure {
@@ -330,6 +345,7 @@ impl Store {
             );
             return Err(StorageError::corrupt(what));
         }
+        self.shared.acknowledged.store(found.seq.0, Ordering::Release);
         drop(guard);
         (self.head, self.unsure, self.opening) = (found, None, opening);
         Ok(())
@@ -505,24 +521,29 @@ impl Shared {
         self.reopened.fetch_add(1, Ordering::AcqRel);
         let opened = unless_it_panics(|| {
             let opened = self.disk.open(self.pages_bytes, &self.faults)?;
-            open::recover(&opened, &self.catalog)?;
+            open::recover(&opened, &self.catalog, None)?;
             Ok(opened)
         });
         if let Err(StorageError::Full) = opened {
-            // There is no room for what the journal holds; it can be read nevertheless.
-            *database = Some(unless_it_panics(|| {
+            // There is no room for what the journal holds; it can be read nevertheless. What was not acknowledged may be in the
+            // system's cache only: it can be proven absent there, but not that it is on disk.
+            let acknowledged = Seq(self.acknowledged.load(Ordering::Acquire));
+            let (opened, withheld) = unless_it_panics(|| {
                 let opened = self.disk.open_without_writing(self.pages_bytes)?;
-                open::recover(&opened, &self.catalog)?;
-                Ok(opened)
-            })?);
+                let withheld = open::recover(&opened, &self.catalog, Some(acknowledged))?;
+                Ok((opened, withheld))
+            })?;
+            *database = Some(opened);
             self.cache.restart();
             self.lacks_room.store(true, Ordering::Release);
+            self.withheld.store(withheld, Ordering::Release);
             self.faults.distrust();
             return Ok(());
         }
         *database = Some(opened?);
         self.cache.restart();
         self.lacks_room.store(false, Ordering::Release);
+        self.withheld.store(false, Ordering::Release);
         self.faults.clear();
         Ok(())
     }
