@@ -118,9 +118,10 @@ impl Frame {
     }
 }
 
-/// Bytes that a frame of that length takes in the journal.
+/// Bytes that a frame of that length takes in the journal; more than there are where the length, which may come from a damaged
+/// disk, makes no sense.
 fn on_disk(length: usize) -> usize {
-    length.div_ceil(PIECE) * SECTOR
+    length.div_ceil(PIECE).saturating_mul(SECTOR)
 }
 
 /// Checksum of a frame without its padding.
@@ -185,20 +186,23 @@ impl Journal {
         self.at = 0;
     }
 
-    /// Overwrites every frame, so that nothing of what was cleared can be read; then begins again.
+    /// Overwrites everything behind the frames that the database does not have on disk yet, so that nothing of what was cleared
+    /// can be read.
     ///
-    /// The first sector goes last, so that what a crash leaves of it is known by it, and is erased at the next opening.
+    /// The first sector goes last: a frame begins in it if there is none before it, so that what a crash leaves is known by it, and
+    /// is erased at the next opening.
     pub(crate) fn erase(&mut self) -> io::Result<()> {
-        let first = SECTOR as u64;
-        write_zeros(&self.region, first.min(self.capacity), self.capacity)?;
+        let first = (self.at + SECTOR as u64).min(self.capacity);
+        write_zeros(&self.region, first, self.capacity)?;
         self.region.sync_data()?;
-        write_zeros(&self.region, 0, first.min(self.capacity))?;
+        write_zeros(&self.region, self.at, first)?;
         self.region.sync_data()?;
-        (self.at, self.oldest) = (0, None);
+        self.oldest = None;
         Ok(())
     }
 
-    /// The first entry that the region held when it was read; `None` if it held no frame.
+    /// The first entry of the oldest frame behind those that were taken over, of which the beginning at least was there when the
+    /// region was read; `None` if there was none.
     pub(crate) fn oldest(&self) -> Option<Seq> {
         self.oldest
     }
@@ -221,7 +225,6 @@ impl Journal {
                 break;
             }
             refuse_unless_it_follows(head, first, previous_check, end.is_none())?;
-            self.oldest.get_or_insert(first);
             let (entries, last) = entries_of(&frame, first, previous_check).ok_or_else(|| {
                 StorageError::corrupt(format!(
                     "the journal's frame of entry {first} is whole, but its entries are not"
@@ -241,7 +244,11 @@ impl Journal {
             // Likewise what the database shows has to be on disk before frames that hold the same are overwritten.
             self.region.sync_data()?;
         }
-        self.at = if found.is_empty() { 0 } else { at as u64 };
+        let taken = if found.is_empty() { 0 } else { at };
+        self.at = taken as u64;
+        self.oldest = beginnings_in(&region[taken..])
+            .map(|sector| position(&sector[1..]).0)
+            .min();
         Ok(found)
     }
 }
@@ -292,9 +299,8 @@ fn frame_in(region: &[u8]) -> Option<Vec<u8>> {
 /// A frame is written only once the one before it is on disk. If there is one that belongs behind the end, what lies
 /// between was on disk too, and it is no crash that took it away.
 fn refuse_if_later(rest: &[u8], end: Seq) -> Result<(), StorageError> {
-    let sectors = (0..rest.len()).step_by(SECTOR).map(|at| &rest[at..]);
-    let later = sectors
-        .filter(|sector| sector.len() >= SECTOR && sector[0] == BEGINS && position(&sector[1..]).0 > end)
+    let later = beginnings_in(rest)
+        .filter(|sector| position(&sector[1..]).0 > end)
         .find_map(frame_in);
     match later {
         Some(frame) => Err(StorageError::corrupt(format!(
@@ -303,6 +309,12 @@ fn refuse_if_later(rest: &[u8], end: Seq) -> Result<(), StorageError> {
         ))),
         None => Ok(()),
     }
+}
+
+/// What goes on from each sector in which a frame begins, whole or not.
+fn beginnings_in(region: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let sectors = (0..region.len()).step_by(SECTOR).map(|at| &region[at..]);
+    sectors.filter(|sector| sector.len() >= SECTOR && sector[0] == BEGINS)
 }
 
 /// Refuses frames that do not follow the log: one of the two is then not what it was.

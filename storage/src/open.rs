@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use redb::{Durability, ReadableTable, TableHandle, WriteTransaction};
+use redb::{Durability, ReadableDatabase, ReadableTable, TableHandle, WriteTransaction};
 
 use landfall_core::{
     Change, MutationRef, Origin, Schema, SchemaChanged, Seq, schema_from_json, schema_to_json,
@@ -48,6 +48,7 @@ pub(crate) fn prepare(
         transaction.abort()?;
     }
     if prepared.forgets {
+        // Behind what was taken over just now, which nothing but the journal has on disk.
         erase(&mut journal);
     }
     let catalog = prepared.catalog;
@@ -184,7 +185,7 @@ fn note_indexes(transaction: &WriteTransaction, catalog: &Catalog) -> Result<boo
     Ok(true)
 }
 
-/// Whether the journal begins with what the log no longer has.
+/// Whether the journal has something that the log no longer has.
 fn is_left_over(transaction: &WriteTransaction, journal: &Journal) -> Result<bool, StorageError> {
     let (start, _) = rebuild::chain_start(&transaction.open_table(META)?)?;
     Ok(journal.oldest().is_some_and(|oldest| oldest < start))
@@ -238,6 +239,12 @@ pub(crate) fn recover(
         // The journal has it on disk, and a full disk must not keep the store closed.
         transaction.set_durability(Durability::None)?;
         transaction.commit()?;
+    }
+    let mut journal = opened.journal();
+    let (start, _) = rebuild::chain_start(&opened.database.begin_read()?.open_table(META)?)?;
+    if journal.oldest().is_some_and(|oldest| oldest < start) {
+        // A clear whose commit failed at first is there after all.
+        erase(&mut journal);
     }
     Ok(withheld)
 }
