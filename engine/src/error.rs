@@ -55,7 +55,9 @@ pub enum Error {
         max: usize,
     },
     /// A query that follows relations cannot take into account what its own transaction has written.
-    #[error("the transaction has written to `{model}`, which this query follows relations to; query before that, or by the fields of one model")]
+    #[error(
+        "the transaction has written to `{model}`, which this query follows relations to; query before that, or by the fields of one model"
+    )]
     QueryAfterWrite {
         /// The model.
         model: ModelName,
@@ -101,7 +103,8 @@ pub enum Error {
         /// What to correct.
         reason: String,
     },
-    /// The store was closed, by this or another clone, or its threads died.
+    /// The store was closed, by this or another clone, or its threads died. A write that was under way then may be on disk; the next
+    /// opening shows whether it is.
     #[error("the store is closed; open it again to use it")]
     Closed,
 }

@@ -80,7 +80,8 @@ impl DataStore {
     /// waits for the server are then what they were; the server is told nothing. Streams hear nothing of what was mended.
     ///
     /// A store in a directory gets a new file, which needs as much room as the old one's log and records. Writes wait
-    /// meanwhile, reads do not. For a store that does not even open there is [`rebuild`](crate::rebuild).
+    /// meanwhile; reads go on, but one that began on the old file and still needs it when the new one takes its place fails with
+    /// [`Error::Storage`], and may be tried again. For a store that does not even open there is [`rebuild`](crate::rebuild).
     ///
     /// ```
     /// # landfall::inline_schema!("type Site @model { name: String! }");
@@ -94,7 +95,8 @@ impl DataStore {
     ///
     /// # Errors
     /// [`Error::Storage`] with [`LogDamaged`](landfall_storage::StorageError::LogDamaged) if the log itself is damaged, and for
-    /// faults of the disk; the store is as it was then. [`Error::Closed`].
+    /// faults of the disk; the store is as it was then, or, if only the new file's name could not be brought to disk, made again, and
+    /// writes fail until it is there. [`Error::Closed`].
     pub async fn rebuild(&self) -> Result<Remade, Error> {
         let storage = &self.inner.handles.storage;
         Ok(storage.ask(|reply| StorageMessage::Rebuild { reply }).await??)

@@ -86,7 +86,17 @@ pub enum StorageError {
         /// The first fault.
         cause: String,
     },
-    /// The files could not be read or written; nothing of the failed call is on disk.
+    /// Everything was cleared, and nobody who asks the store is shown any of it, but its bytes could not be taken out of the files.
+    #[error(
+        "everything was cleared, but its bytes may still be in the store's file: {cause}; make room or close what uses the file, \
+         and clear again or open the store again"
+    )]
+    Unscrubbed {
+        /// Why not.
+        cause: String,
+    },
+    /// The files could not be read or written. Of a write nothing is on disk. Where a call gives a file its name, as backups,
+    /// [`Store::remake`](crate::Store::remake) and [`Store::scrub`](crate::Store::scrub) do, the file may have it already.
     #[error("the disk failed: {cause}")]
     Io {
         /// What the system said.
@@ -262,7 +272,8 @@ impl From<redb::StorageError> for StorageError {
             redb::StorageError::Io(error) => Self::io(&error),
             redb::StorageError::Corrupted(what) => Self::corrupt(what),
             redb::StorageError::PreviousIo | redb::StorageError::DatabaseClosed => Self::Io {
-                cause: "the store was closed, or opened again after a fault; take a new snapshot".to_owned(),
+                cause: "the store was closed, or has to be opened again after a fault; take a new snapshot, or write again"
+                    .to_owned(),
             },
             other => Self::Io {
                 cause: other.to_string(),

@@ -316,7 +316,7 @@ impl History {
             return Ok(());
         }
         match &self.source {
-            Source::Store { snapshot, .. } => {
+            Source::Store { snapshot, .. } => snapshot.said(|| {
                 let log = snapshot.transaction().open_table(LOG)?;
                 for item in log.range(first.0..=last.0)? {
                     let (seq, bytes) = item?;
@@ -325,7 +325,7 @@ impl History {
                     }
                 }
                 Ok(())
-            }
+            }),
             Source::File(file) => file.scan(first, last, visit),
         }
     }

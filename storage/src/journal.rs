@@ -94,20 +94,23 @@ impl Journal {
         self.at = 0;
     }
 
-    /// Overwrites every frame, so that nothing of what was cleared can be read; then begins again.
+    /// Overwrites everything behind the frames that the database does not have on disk yet, so that nothing of what was cleared
+    /// can be read.
     ///
-    /// The first sector goes last, so that what a crash leaves of it is known by it, and is erased at the next opening.
+    /// The first sector goes last: a frame begins in it if there is none before it, so that what a crash leaves is known by it, and
+    /// is erased at the next opening.
     pub(crate) fn erase(&mut self) -> io::Result<()> {
-        let first = SECTOR as u64;
-        write_zeros(&self.region, first.min(self.capacity), self.capacity)?;
+        let first = (self.at + SECTOR as u64).min(self.capacity);
+        write_zeros(&self.region, first, self.capacity)?;
         self.region.sync_data()?;
-        write_zeros(&self.region, 0, first.min(self.capacity))?;
+        write_zeros(&self.region, self.at, first)?;
         self.region.sync_data()?;
-        (self.at, self.oldest) = (0, None);
+        self.oldest = None;
         Ok(())
     }
 
-    /// The first entry that the region held when it was read; `None` if it held no frame.
+    /// The first entry of the oldest frame behind those that were taken over, of which the beginning at least was there when the
+    /// region was read; `None` if there was none.
     pub(crate) fn oldest(&self) -> Option<Seq> {
         self.oldest.map(Seq)
     }
@@ -137,7 +140,6 @@ impl Journal {
             }
             refuse_unless_it_follows(head, &frame, end.is_none())?;
             let first = frame.first();
-            self.oldest.get_or_insert(first);
             let (items, last) = read(&frame).ok_or(Broken::Items { first })?;
             if last.number > head.number {
                 found.push(items);
@@ -158,7 +160,11 @@ impl Journal {
             // Likewise what the database shows has to be on disk before frames that hold the same are overwritten.
             self.region.sync_data().map_err(Broken::Disk)?;
         }
-        self.at = if found.is_empty() { 0 } else { at as u64 };
+        let taken = if found.is_empty() { 0 } else { at };
+        self.at = taken as u64;
+        self.oldest = beginnings_in(&region[taken..])
+            .map(|sector| first_in(&sector[1..]))
+            .min();
         Ok(found)
     }
 }
@@ -183,9 +189,8 @@ fn frames_in(region: &[u8]) -> impl Iterator<Item = Framed> {
 /// A frame is written only once the one before it is on disk. If there is one that belongs behind the end, what lies
 /// between was on disk too, and it is no crash that took it away.
 fn refuse_if_later(rest: &[u8], end: u64) -> Result<(), Broken> {
-    let sectors = (0..rest.len()).step_by(SECTOR).map(|at| &rest[at..]);
-    let later = sectors
-        .filter(|sector| sector.len() >= SECTOR && sector[0] == BEGINS && first_in(&sector[1..]) > end)
+    let later = beginnings_in(rest)
+        .filter(|sector| first_in(&sector[1..]) > end)
         .find_map(Framed::in_sectors);
     match later {
         Some(frame) => Err(Broken::Later {
@@ -194,6 +199,12 @@ fn refuse_if_later(rest: &[u8], end: u64) -> Result<(), Broken> {
         }),
         None => Ok(()),
     }
+}
+
+/// What goes on from each sector in which a frame begins, whole or not.
+fn beginnings_in(region: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let sectors = (0..region.len()).step_by(SECTOR).map(|at| &region[at..]);
+    sectors.filter(|sector| sector.len() >= SECTOR && sector[0] == BEGINS)
 }
 
 /// Refuses frames that do not follow what the database ends with: one of the two is then not what it was.

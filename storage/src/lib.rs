@@ -37,6 +37,7 @@ mod tables;
 #[cfg(test)]
 mod test_support;
 mod txn;
+mod unfinished;
 
 pub use backup::{CopyProgress, Statistics, restore};
 pub use codec::nesting::nests_too_deep;

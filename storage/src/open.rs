@@ -7,9 +7,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use redb::{Durability, ReadableTable, TableHandle, WriteTransaction};
+use redb::{Durability, ReadableDatabase, ReadableTable, TableHandle, WriteTransaction};
 
-use landfall_core::{Change, MutationRef, Origin, Schema, SchemaChanged, schema_from_json, schema_to_json};
+use landfall_core::{
+    Change, MutationRef, Origin, Schema, SchemaChanged, Seq, schema_from_json, schema_to_json,
+};
 
 use crate::catalog::Catalog;
 use crate::codec::row::{Layout, LayoutId};
@@ -47,6 +49,7 @@ pub(crate) fn prepare(
         transaction.abort()?;
     }
     if prepared.forgets {
+        // Behind what was taken over just now, which nothing but the journal has on disk.
         erase(&mut journal);
     }
     let catalog = prepared.catalog;
@@ -182,7 +185,7 @@ fn prepare_in(
     })
 }
 
-/// Whether the journal begins with what the log no longer has.
+/// Whether the journal has something that the log no longer has.
 fn is_left_over(transaction: &WriteTransaction, journal: &Journal) -> Result<bool, StorageError> {
     let (start, _) = rebuild::chain_start(&transaction.open_table(META)?)?;
     Ok(journal.oldest().is_some_and(|oldest| oldest < start))
@@ -212,10 +215,24 @@ fn bring_up(
     Ok(txn.finish()?.head)
 }
 
-/// Makes a store that was reopened while it was in use as it was: takes over what is only in the journal.
-pub(crate) fn recover(opened: &Opened, catalog: &Arc<Catalog>) -> Result<(), StorageError> {
+/// Makes a store that was reopened while it was in use as it was: takes over what is only in the journal. Returns whether
+/// entries after `newest` were left there.
+///
+/// [`StorageError::Full`] if the database itself has such entries: `newest` is given where there is no room to bring them to disk.
+pub(crate) fn recover(
+    opened: &Opened,
+    catalog: &Arc<Catalog>,
+    newest: Option<Seq>,
+) -> Result<bool, StorageError> {
     let head = read_head(&opened.database)?;
-    let found = opened.journal().recover(head)?;
+    let mut found = opened.journal().recover(head)?;
+    let newest = newest.unwrap_or(Seq(u64::MAX));
+    if head.seq > newest {
+        return Err(StorageError::Full);
+    }
+    let in_all = found.len();
+    found.retain(|entry| entry.seq <= newest);
+    let withheld = found.len() < in_all;
     if !found.is_empty() {
         let mut transaction = opened.database.begin_write()?;
         append_again(&transaction, catalog, head, &found)?;
@@ -223,7 +240,13 @@ pub(crate) fn recover(opened: &Opened, catalog: &Arc<Catalog>) -> Result<(), Sto
         transaction.set_durability(Durability::None)?;
         transaction.commit()?;
     }
-    Ok(())
+    let mut journal = opened.journal();
+    let (start, _) = rebuild::chain_start(&opened.database.begin_read()?.open_table(META)?)?;
+    if journal.oldest().is_some_and(|oldest| oldest < start) {
+        // A clear whose commit failed at first is there after all.
+        erase(&mut journal);
+    }
+    Ok(withheld)
 }
 
 /// Appends entries of the journal to the log that ends with `head`. Returns where it ends then.

@@ -18,6 +18,7 @@ use crate::codec::{self, head::HeadRef, row};
 use crate::error::StorageError;
 use crate::rebuild::chain_start;
 use crate::row_cache::{CacheView, Kept};
+use crate::store::unless_it_panics;
 use crate::tables::{CURSORS, LOG, META, OUTBOX, RECORDS, record_key, record_key_of};
 
 /// A consistent view of the newest commit at the time it was taken.
@@ -73,9 +74,9 @@ impl Snapshot {
         })
     }
 
-    /// Reads something; if the store is damaged there, the error says which file it is.
+    /// Reads something; if the store is damaged there, the error says which file it is, also where the database panics.
     pub(crate) fn said<T>(&self, read: impl FnOnce() -> Result<T, StorageError>) -> Result<T, StorageError> {
-        read().map_err(|error| error.in_file(self.catalog.file.as_deref()))
+        unless_it_panics(read).map_err(|error| error.in_file(self.catalog.file.as_deref()))
     }
 
     pub(crate) fn transaction(&self) -> &ReadTransaction {

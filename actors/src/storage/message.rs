@@ -296,7 +296,8 @@ pub enum StorageMessage {
     BeginEpoch {
         /// The new run of the engine.
         epoch: Epoch,
-        /// Sent once everything before it is on disk.
+        /// Sent once everything before it has its answer: it is on disk, or failed. If that commit fails too, the next settles what the
+        /// older run has sent, before anything else.
         reply: Reply<()>,
     },
     /// From the supervisor: clear all data.

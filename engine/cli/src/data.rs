@@ -207,7 +207,7 @@ fn tell_statistics(statistics: &Statistics) {
 }
 
 /// The database library panics at some kinds of damage; what it says of it is part of the error that comes of it.
-fn quietly<T>(work: impl FnOnce() -> T) -> T {
+pub(crate) fn quietly<T>(work: impl FnOnce() -> T) -> T {
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
     let done = work();

@@ -117,7 +117,7 @@ impl History {
         let mut check = Check::default();
         let (mut expected, mut chain) = (self.start, Some(self.start_check));
         let end = self.end;
-        self.scan(self.start..=end, &mut |seq, bytes| {
+        let scanned = self.scan(self.start..=end, &mut |seq, bytes| {
             check.entries += 1;
             if seq != expected {
                 check.note(expected, gap(expected, seq));
@@ -130,7 +130,18 @@ impl History {
                 check.sound_to = Some(seq);
             }
             Ok(ControlFlow::Continue(()))
-        })?;
+        });
+        match scanned {
+            // A page of the log itself.
+            Err(StorageError::Corrupt { what, .. }) => {
+                check.note(
+                    expected,
+                    format!("{expected} and what follows it cannot be read: {what}"),
+                );
+                return Ok(check);
+            }
+            scanned => scanned?,
+        }
         if expected <= end {
             check.note(expected, gap(expected, end.next()));
         }

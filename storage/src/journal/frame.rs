@@ -122,9 +122,10 @@ impl Frame {
     }
 }
 
-/// Bytes that a frame of that length takes in the journal.
+/// Bytes that a frame of that length takes in the journal; more than there are where the length, which may come from a damaged
+/// disk, makes no sense.
 fn on_disk(length: usize) -> usize {
-    length.div_ceil(PIECE) * SECTOR
+    length.div_ceil(PIECE).saturating_mul(SECTOR)
 }
 
 /// Checksum of a frame without its padding.

@@ -31,8 +31,10 @@ impl Batch {
         } else {
             usize::MAX
         };
-        for mutation in txn.pending_in_flight()?.into_iter().take(settled_max) {
-            self.settle_unasked(txn, mutation, Change::OutcomeUnknown)?;
+        for seq in txn.in_flight()?.into_iter().take(settled_max) {
+            if let Some(mutation) = readable(txn, seq)? {
+                self.settle_unasked(txn, mutation, Change::OutcomeUnknown)?;
+            }
         }
         Ok(())
     }
@@ -45,7 +47,7 @@ impl Batch {
         unsent: &BTreeSet<Seq>,
     ) -> Result<(), StorageError> {
         for seq in unsent {
-            let mutation = txn.mutation(*seq)?;
+            let mutation = readable(txn, *seq)?;
             if let Some(mutation) = mutation.filter(|mutation| mutation.stage == Stage::InFlight) {
                 self.settle_unasked(txn, mutation, Change::NotApplied)?;
             }
@@ -264,6 +266,18 @@ impl Batch {
         };
         self.append(txn, Origin::App, Some(seq), Change::Discarded(of))?;
         Ok(())
+    }
+}
+
+/// A mutation that is to be settled without being asked for, which comes before what others ask for: one that is damaged waits as it is,
+/// and holds up nobody.
+fn readable(txn: &Txn<'_>, seq: Seq) -> Result<Option<Mutation>, StorageError> {
+    match txn.mutation(seq) {
+        Err(error @ StorageError::Corrupt { .. }) => {
+            tracing::warn!(%error, %seq, "a mutation that nobody will answer for cannot be read");
+            Ok(None)
+        }
+        read => read,
     }
 }
 
