@@ -145,6 +145,24 @@ pub enum StorageError {
         /// What is wrong, and what to do.
         what: String,
     },
+    /// Entries of a log that is looked at are missing or cannot be read, so that what the store held after them cannot be
+    /// told. What came before can.
+    #[error("{}", broken_log(what, *sound))]
+    LogBroken {
+        /// What is missing, or what is wrong with the first entry that cannot be read.
+        what: String,
+        /// The newest entry before the damage, which is whole like all before it; `None` if the log begins damaged.
+        sound: Option<Seq>,
+    },
+    /// A newer version wrote an entry in a form that this one does not know, so that what the store held after it cannot be
+    /// told. Nothing is damaged.
+    #[error("{}", newer_entry(*seq, *sound))]
+    EntryTooNew {
+        /// The entry.
+        seq: Seq,
+        /// The newest entry before it whose state can be told, if that is known.
+        sound: Option<Seq>,
+    },
     /// The log has not got so far.
     #[error("there is no entry {seq}; the newest is {end}")]
     NoEntry {
@@ -196,7 +214,7 @@ impl StorageError {
     /// What is wrong, for a sentence that goes on: without the file and without advice.
     pub(crate) fn gist(&self) -> String {
         match self {
-            Self::Corrupt { what, .. } => what.clone(),
+            Self::Corrupt { what, .. } | Self::LogBroken { what, .. } => what.clone(),
             other => other.to_string(),
         }
     }
@@ -264,6 +282,29 @@ fn damaged_log(path: Option<&Path>, what: &str, sound: Option<(Seq, Seq)>) -> St
         None => "no entry before the damage is left to make it from; restore a backup".to_owned(),
     };
     format!("{subject} is damaged: {what}; nothing was changed; {advice}")
+}
+
+fn broken_log(what: &str, sound: Option<Seq>) -> String {
+    match sound {
+        Some(sound) => format!(
+            "the log is damaged: {what}; what the store held is known up to {sound}: ask about {sound} or an earlier entry, or \
+             get a whole copy of the log"
+        ),
+        None => {
+            format!("the log is damaged: {what}; nothing of it can be replayed; get a whole copy of the log")
+        }
+    }
+}
+
+fn newer_entry(seq: Seq, sound: Option<Seq>) -> String {
+    let told = format!(
+        "entry {seq} was written by a newer version of Landfall, in a form that this one does not know; update Landfall, nothing \
+         was changed"
+    );
+    match sound {
+        Some(sound) => format!("{told}; with this version ask about {sound} or an earlier entry"),
+        None => told,
+    }
 }
 
 impl From<redb::StorageError> for StorageError {

@@ -46,7 +46,7 @@ pub(crate) fn rebuild(transaction: &WriteTransaction, catalog: &Arc<Catalog>) ->
     let log = transaction.open_table(LOG)?;
     let start = chain_start(&transaction.open_table(META)?)?;
     let mut project = |seq: Seq, bytes: &[u8]| -> Result<ControlFlow<()>, StorageError> {
-        projections.project(catalog, &codec::entry::decode(seq, bytes)?)?;
+        projections.project(catalog, &codec::entry::decode_known(seq, bytes)?)?;
         Ok(ControlFlow::Continue(()))
     };
     base::each(&transaction.open_table(BASE)?, start.0, &mut project)?;
@@ -73,7 +73,7 @@ pub fn verify(snapshot: &Snapshot) -> Result<Verification, StorageError> {
         let mut projections = Projections::open(&transaction)?;
         let start = chain_start(&snapshot.transaction().open_table(META)?)?;
         let mut project = |seq: Seq, bytes: &[u8]| -> Result<ControlFlow<()>, StorageError> {
-            projections.project(catalog, &codec::entry::decode(seq, bytes)?)?;
+            projections.project(catalog, &codec::entry::decode_known(seq, bytes)?)?;
             Ok(ControlFlow::Continue(()))
         };
         if let Some(based) = base::of(snapshot.transaction())? {

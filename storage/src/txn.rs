@@ -344,7 +344,7 @@ impl<'t> Txn<'t> {
 
     /// The same for an entry that was encoded before, byte for byte: an older version may have written it in another form.
     pub(crate) fn append_again(&mut self, seq: Seq, bytes: &[u8]) -> Result<Applied, StorageError> {
-        let entry = codec::entry::decode(seq, bytes)?;
+        let entry = codec::entry::decode_known(seq, bytes)?;
         let check = codec::entry::verify(seq, bytes, self.head.check)?;
         self.append_entry(None, &entry, |out| {
             out.extend_from_slice(bytes);

@@ -45,6 +45,17 @@ fn nothing_that_was_written_is_left() {
         remote: Some(remote(&key, 2, "id=post-secret title=theirs-secret")),
     });
     append(&mut store, refused).unwrap();
+    let seq = save(&mut store, "Post", "id=post-two title=title-secret").seq;
+    let free = Change::Refused(Refused {
+        key: post("post-two"),
+        mutation: seq,
+        refusal: Refusal {
+            error_type: Some("type-secret of one@example.com".into()),
+            message: "message-secret".into(),
+        },
+        remote: None,
+    });
+    append(&mut store, free).unwrap();
     let checkpoint = Checkpoint {
         model: "Post".into(),
         cursor: SyncCursor {
