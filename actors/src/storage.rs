@@ -322,6 +322,7 @@ impl Handle for StorageActor {
             | StorageMessage::MarkSent { .. }
             | StorageMessage::Settle { .. }
             | StorageMessage::ApplyRemote { .. }
+            | StorageMessage::RetryMismatched { .. }
             | StorageMessage::RetryParked { .. }
             | StorageMessage::EditParked { .. }
             | StorageMessage::DiscardParked { .. }) => self.collect(command, ctx),

@@ -55,6 +55,36 @@ fn spare(command: &mut StorageMessage) -> Option<StorageMessage> {
             batch: batch.clone(),
             reply: reply.twin(),
         },
+        StorageMessage::RetryMismatched { .. }
+        | StorageMessage::RetryParked { .. }
+        | StorageMessage::EditParked { .. }
+        | StorageMessage::DiscardParked { .. } => return spare_of_parked(command),
+        StorageMessage::Clear { epoch, reply } => StorageMessage::Clear {
+            epoch: *epoch,
+            reply: reply.twin(),
+        },
+        StorageMessage::Observe { .. }
+        | StorageMessage::BeginEpoch { .. }
+        | StorageMessage::Rebuild { .. }
+        | StorageMessage::Compact { .. }
+        | StorageMessage::Trim { .. }
+        | StorageMessage::Commit
+        | StorageMessage::FindOut
+        | StorageMessage::Halt => return None,
+    })
+}
+
+fn spare_of_parked(command: &mut StorageMessage) -> Option<StorageMessage> {
+    Some(match command {
+        StorageMessage::RetryMismatched {
+            epoch,
+            mutations,
+            reply,
+        } => StorageMessage::RetryMismatched {
+            epoch: *epoch,
+            mutations: mutations.clone(),
+            reply: reply.twin(),
+        },
         StorageMessage::RetryParked { mutation, reply } => StorageMessage::RetryParked {
             mutation: *mutation,
             reply: reply.twin(),
@@ -72,18 +102,7 @@ fn spare(command: &mut StorageMessage) -> Option<StorageMessage> {
             mutation: *mutation,
             reply: reply.twin(),
         },
-        StorageMessage::Clear { epoch, reply } => StorageMessage::Clear {
-            epoch: *epoch,
-            reply: reply.twin(),
-        },
-        StorageMessage::Observe { .. }
-        | StorageMessage::BeginEpoch { .. }
-        | StorageMessage::Rebuild { .. }
-        | StorageMessage::Compact { .. }
-        | StorageMessage::Trim { .. }
-        | StorageMessage::Commit
-        | StorageMessage::FindOut
-        | StorageMessage::Halt => return None,
+        _ => return None,
     })
 }
 
@@ -94,6 +113,7 @@ pub(super) fn is_answered(command: &StorageMessage) -> bool {
         StorageMessage::MarkSent { reply, .. } => reply.is_answered(),
         StorageMessage::ApplyRemote { reply, .. } => reply.is_answered(),
         StorageMessage::Settle { reply, .. }
+        | StorageMessage::RetryMismatched { reply, .. }
         | StorageMessage::RetryParked { reply, .. }
         | StorageMessage::EditParked { reply, .. }
         | StorageMessage::DiscardParked { reply, .. }

@@ -261,6 +261,16 @@ pub enum StorageMessage {
         /// What they did.
         reply: Reply<Result<RemoteCounts, WriteError>>,
     },
+    /// From `SyncProcessor`: the server knows these mutations' models now; those that are parked because it did not are
+    /// tried again.
+    RetryMismatched {
+        /// The run of the engine.
+        epoch: Epoch,
+        /// The mutations.
+        mutations: Vec<Seq>,
+        /// Sent after the commit.
+        reply: Reply<Result<(), WriteError>>,
+    },
     /// From the app: send a parked mutation again.
     RetryParked {
         /// The mutation.
@@ -342,6 +352,7 @@ impl Message for StorageMessage {
             Self::MarkSent { .. } => "MarkSent",
             Self::Settle { .. } => "Settle",
             Self::ApplyRemote { .. } => "ApplyRemote",
+            Self::RetryMismatched { .. } => "RetryMismatched",
             Self::RetryParked { .. } => "RetryParked",
             Self::EditParked { .. } => "EditParked",
             Self::DiscardParked { .. } => "DiscardParked",

@@ -169,6 +169,46 @@ impl Batch {
                 };
                 self.answer(done, reply)
             }
+            parked @ (StorageMessage::RetryMismatched { .. }
+            | StorageMessage::RetryParked { .. }
+            | StorageMessage::EditParked { .. }
+            | StorageMessage::DiscardParked { .. }) => self.carry_out_of_parked(txn, rules, parked),
+            StorageMessage::Clear { reply, .. } => {
+                let done = self.guarded(txn, Self::clear);
+                self.clear_answer = Some(self.answers.len());
+                self.answer(done, reply)
+            }
+            StorageMessage::Observe { .. }
+            | StorageMessage::BeginEpoch { .. }
+            | StorageMessage::Rebuild { .. }
+            | StorageMessage::Compact { .. }
+            | StorageMessage::Trim { .. }
+            | StorageMessage::Commit
+            | StorageMessage::FindOut
+            | StorageMessage::Halt => unreachable!("only commands that write are collected"),
+        }
+    }
+
+    /// Carries out a command that is about parked mutations.
+    fn carry_out_of_parked(
+        &mut self,
+        txn: &mut Txn<'_>,
+        rules: &Rules,
+        command: StorageMessage,
+    ) -> Result<(), StorageError> {
+        match command {
+            StorageMessage::RetryMismatched {
+                epoch,
+                mutations,
+                reply,
+            } => {
+                let done = if self.is_stale(rules, epoch) {
+                    Ok(())
+                } else {
+                    self.guarded(txn, |batch, txn| batch.retry_mismatched(txn, &mutations))
+                };
+                self.answer(done, reply)
+            }
             StorageMessage::RetryParked { mutation, reply } => {
                 let done = self.guarded(txn, |batch, txn| batch.retry(txn, mutation));
                 self.answer(done, reply)
@@ -185,19 +225,7 @@ impl Batch {
                 let done = self.guarded(txn, |batch, txn| batch.discard(txn, mutation));
                 self.answer(done, reply)
             }
-            StorageMessage::Clear { reply, .. } => {
-                let done = self.guarded(txn, Self::clear);
-                self.clear_answer = Some(self.answers.len());
-                self.answer(done, reply)
-            }
-            StorageMessage::Observe { .. }
-            | StorageMessage::BeginEpoch { .. }
-            | StorageMessage::Rebuild { .. }
-            | StorageMessage::Compact { .. }
-            | StorageMessage::Trim { .. }
-            | StorageMessage::Commit
-            | StorageMessage::FindOut
-            | StorageMessage::Halt => unreachable!("only commands that write are collected"),
+            _ => unreachable!("the others are carried out by themselves"),
         }
     }
 
@@ -388,6 +416,7 @@ pub(super) fn refuse(command: StorageMessage, error: &WriteError) {
         StorageMessage::MarkSent { reply, .. } => reply.send(Err(error)),
         StorageMessage::ApplyRemote { reply, .. } => reply.send(Err(error)),
         StorageMessage::Settle { reply, .. }
+        | StorageMessage::RetryMismatched { reply, .. }
         | StorageMessage::RetryParked { reply, .. }
         | StorageMessage::EditParked { reply, .. }
         | StorageMessage::DiscardParked { reply, .. }

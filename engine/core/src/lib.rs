@@ -45,7 +45,9 @@ pub use model::{
     HasMany, HasOne, IntoField, Model, NonModel, Numeric, Operand, Pending, Related, Textual, TypedPredicate,
     TypedSort, UnknownEnumValue, ValueFault, default_of, embedded_schema, related, take_member, take_value,
 };
-pub use mutation::{Coalesced, Mutation, MutationKind, Refusal, Seq, Stage, coalesce};
+pub use mutation::{
+    Coalesced, Mutation, MutationKind, OUTCOME_NOT_SHOWN, Refusal, SCHEMA_MISMATCH, Seq, Stage, coalesce,
+};
 pub use names::{FieldName, ModelName};
 pub use outbox::{Errand, Outbox, Topic};
 #[cfg(feature = "planted-defects")]
