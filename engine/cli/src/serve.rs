@@ -116,6 +116,7 @@ impl Args {
             delta_ttl_minutes: self.delta_ttl,
             ..self.auth.config()?
         };
+        config.limits.calls_per_second_max = self.hosting.throttle;
         for text in &self.switches {
             config
                 .switches
@@ -189,7 +190,9 @@ pub(crate) async fn start(
         ..BackendConfig::with_api_key(api_key)
     };
     let address = SocketAddr::from((IpAddr::V4(Ipv4Addr::LOCALHOST), port));
-    host(schema, config, data, address, ServeOptions::default()).await
+    let mut options = ServeOptions::default();
+    options.local_pages_only = api_key == WELL_KNOWN_API_KEY;
+    host(schema, config, data, address, options).await
 }
 
 /// Starts a backend as it is to be hosted.
@@ -240,6 +243,11 @@ pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
     if args.auth.takes_dev_tokens() && !args.hosting.host().is_loopback() {
         eprintln!(
             "warning: whoever has the secret of the development tokens can be any user; leave --dev-tokens out here"
+        );
+    }
+    if args.hosting.is_in_the_clear() {
+        eprintln!(
+            "warning: without --tls-cert and --tls-key, keys and tokens go over the network as they are; leave this to a proxy only"
         );
     }
     let address = SocketAddr::from((args.hosting.host(), args.port));
@@ -348,6 +356,21 @@ mod tests {
         let line = ["serve", "--schema", "s.graphql", "--dev", "--host", "0.0.0.0"];
         let refused = Command::parse_from(line).args.hosting.options(&[]).unwrap_err();
         assert!(refused.to_string().contains("leave --host out"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn pages_of_elsewhere_are_kept_out_while_everybody_knows_the_key() {
+        let options = |flags: &[&str]| {
+            let line = [&["serve", "--schema", "s.graphql"], flags].concat();
+            let hosting = Command::parse_from(line).args.hosting;
+            let keys = config(flags).unwrap().api_keys;
+            hosting.options(&keys).unwrap()
+        };
+        assert!(options(&[]).local_pages_only);
+        assert!(options(&["--api-key", "da2-own", "--dev"]).local_pages_only);
+        assert!(!options(&["--api-key", "da2-own"]).local_pages_only);
+        let throttled = config(&["--throttle", "50"]).unwrap();
+        assert_eq!(throttled.limits.calls_per_second_max, Some(50));
     }
 
     #[tokio::test]
