@@ -55,7 +55,9 @@ pub enum Error {
         max: usize,
     },
     /// A query that follows relations cannot take into account what its own transaction has written.
-    #[error("the transaction has written to `{model}`, which this query follows relations to; query before that, or by the fields of one model")]
+    #[error(
+        "the transaction has written to `{model}`, which this query follows relations to; query before that, or by the fields of one model"
+    )]
     QueryAfterWrite {
         /// The model.
         model: ModelName,
