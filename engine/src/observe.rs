@@ -55,7 +55,8 @@ type Convert<T> = fn(Record) -> Result<T, Error>;
 ///
 /// It ends when the store is cleared or closed. If 1,024 commits with changes of the model wait to be read, those that follow
 /// are left out until the reader is told by one [`Error::FellBehind`]; then it goes on. Whoever keeps a copy of the records
-/// reads them again on that error: every change that was left out is there, and every later one is told.
+/// reads them again on that error: every change that was left out is there, and every later one is told (some
+/// of these may be in what was read as well).
 #[derive(Debug)]
 pub struct Observer<T> {
     receiver: mpsc::Receiver<Observed>,
@@ -291,7 +292,7 @@ impl<T> QueryObserver<T> {
     /// a count, and for those who look at the result only now and then.
     pub async fn next_total(&mut self) -> Option<Result<usize, Error>> {
         self.advance().await?;
-        Some(self.refresh().map(|()| self.items.total()))
+        Some(self.refresh(false).map(|()| self.items.total()))
     }
 
     /// Waits until there is something new; `None` once the stream has ended.
@@ -351,9 +352,9 @@ impl<T> QueryObserver<T> {
         changed
     }
 
-    /// Makes sure that the items are those of after the last change.
-    fn refresh(&mut self) -> Result<(), Error> {
-        if self.is_behind {
+    /// Makes sure that the items are those of after the last change; of a page that is not wanted only their number.
+    fn refresh(&mut self, page_is_wanted: bool) -> Result<(), Error> {
+        if self.is_behind || (page_is_wanted && self.items.is_incomplete()) {
             (self.items, self.seen) = run(&self.def, &self.query, &self.reader)?;
             self.is_behind = false;
         }
@@ -366,7 +367,7 @@ impl<T> QueryObserver<T> {
     }
 
     fn snapshot(&mut self) -> Result<QuerySnapshot<T>, Error> {
-        self.refresh()?;
+        self.refresh(true)?;
         let items = self
             .items
             .page()

@@ -169,6 +169,37 @@ async fn an_observed_query_that_is_asked_seldom_answers_with_what_there_is() {
     assert!(all.try_next().is_none() && all.has_ended());
 }
 
+#[tokio::test]
+async fn a_page_stays_right_when_more_leaves_it_than_is_kept_beside_it() {
+    let store = in_memory().await;
+    let post = |rating: i32| Post::builder().title("t").rating(rating).build().unwrap();
+    let mut posts = store.save_all((0..400).map(post).collect()).await.unwrap();
+    let query = || {
+        ModelQuery::<Post>::all()
+            .sort(Post::rating().asc())
+            .limit(5)
+            .page(1)
+    };
+    let mut observer = store.observe_query(query()).await.unwrap();
+    let mut counted = store.observe_query(query()).await.unwrap();
+    assert_eq!(observer.next().await.unwrap().unwrap().items.len(), 5);
+    assert_eq!(counted.next_total().await.unwrap().unwrap(), 400);
+    // From the front, where each one moves the page by one; others come and go behind it.
+    for (round, gone) in posts.drain(..300).enumerate() {
+        store.delete(&gone).await.unwrap();
+        if round % 7 == 0 {
+            save(&store, "late", 1_000).await;
+        }
+        let shown = observer.next().await.unwrap().unwrap();
+        assert_eq!(shown.items, store.query(query()).unwrap(), "after {round}");
+        assert_eq!(
+            shown.total as u64,
+            store.count(TypedPredicate::<Post>::all()).unwrap()
+        );
+        assert_eq!(counted.next_total().await.unwrap().unwrap(), shown.total);
+    }
+}
+
 fn titles(items: &[Post]) -> String {
     let titles: Vec<&str> = items.iter().map(|post| post.title.as_str()).collect();
     titles.join(" ")
