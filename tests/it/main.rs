@@ -19,6 +19,7 @@ mod live_log;
 mod log_command;
 mod logs;
 mod migration_crash;
+mod migration_unsent;
 mod plans_for_real;
 mod protocol;
 mod readme;

@@ -12,6 +12,7 @@ use clap::{Args as ClapArgs, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use landfall::{DataStore, Error, Extent, Remade, Retention, Statistics, StorageError, TransferProgress};
 
+use crate::opening;
 use crate::schema_file;
 
 /// Copies a store, puts a copy back, writes records as text and reads them.
@@ -130,23 +131,29 @@ impl KeepArgs {
 pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
     match args.action {
         Action::Backup { store, to } => {
-            let store = open(&store).await?;
+            let store = open_existing(&store).await?;
             let bar = bar();
             let rows = store
                 .backup(&to, |at| show(&bar, at.done, at.total))
                 .map_err(report)?;
             bar.finish_and_clear();
             store.close().await;
-            println!("{rows} rows copied to {}", to.display());
+            println!("{rows} rows of all tables copied to {}", to.display());
         }
         Action::Restore { from, to } => {
+            if !from.join(landfall_storage::FILE_NAME).is_file() {
+                return Err(miette::miette!(
+                    "there is no copy of a store in {}; nothing was made",
+                    from.display()
+                ));
+            }
             let bar = bar();
             let bytes = landfall::restore(&from, &to, |at| show(&bar, at.done, at.total)).map_err(report)?;
             bar.finish_and_clear();
             println!("{bytes} bytes copied to {}", to.display());
         }
         Action::Export { store, csv, to } => {
-            let store = open(&store).await?;
+            let store = open_existing(&store).await?;
             let records = export(&store, csv.as_deref(), to.as_deref())?;
             store.close().await;
             eprintln!("{records} records written");
@@ -158,7 +165,7 @@ pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
             println!("{} records saved", imported?);
         }
         Action::Trim { store, keep } => {
-            let store = open(&store).await?;
+            let store = open_existing(&store).await?;
             let trimmed = store.trim(keep.retention()).await;
             store.close().await;
             let trimmed = trimmed.map_err(report)?;
@@ -183,7 +190,7 @@ pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
             tell_rebuilt(&quietly(|| landfall::rebuild(&store, extent)).map_err(cannot_rebuild)?);
         }
         Action::Stats { store } => {
-            let store = open(&store).await?;
+            let store = open_existing(&store).await?;
             let statistics = store.statistics().map_err(report)?;
             store.close().await;
             tell_statistics(&statistics);
@@ -241,11 +248,16 @@ fn cannot_rebuild(error: Error) -> miette::Report {
 
 fn export(store: &DataStore, csv: Option<&str>, to: Option<&Path>) -> miette::Result<u64> {
     let mut file: Box<dyn Write> = match to {
-        Some(path) => {
-            Box::new(BufWriter::new(File::create_new(path).map_err(|error| {
+        Some(path) => Box::new(BufWriter::new(File::create_new(path).map_err(|error| {
+            if error.kind() == std::io::ErrorKind::AlreadyExists {
+                miette::miette!(
+                    "{} exists, and is not written over; name another file",
+                    path.display()
+                )
+            } else {
                 miette::miette!("cannot write {}: {error}", path.display())
-            })?))
-        }
+            }
+        })?)),
         None => Box::new(std::io::stdout().lock()),
     };
     let bar = ProgressBar::new_spinner();
@@ -271,13 +283,30 @@ async fn import(store: &DataStore, csv: Option<&str>, from: &Path) -> miette::Re
     records.map_err(report)
 }
 
+/// Opens a store that is there already: one that is made by mistake would be empty, and a copy of it as well.
+async fn open_existing(args: &StoreArgs) -> miette::Result<DataStore> {
+    must_exist(&args.data)?;
+    open(args).await
+}
+
+/// Refuses a directory without a store, which is a typing error where one is to be read.
+///
+/// # Errors
+/// If there is none.
+pub(crate) fn must_exist(directory: &Path) -> miette::Result<()> {
+    if directory.join(landfall_storage::FILE_NAME).is_file() {
+        return Ok(());
+    }
+    let directory = directory.display();
+    Err(miette::miette!(
+        "there is no store in {directory} (--data); nothing was made or changed"
+    ))
+}
+
 async fn open(args: &StoreArgs) -> miette::Result<DataStore> {
     let schema = Arc::new(schema_file::read(&args.schema)?);
-    DataStore::builder(&schema)
-        .directory(&args.data)
-        .open()
-        .await
-        .map_err(report)
+    let builder = DataStore::builder(&schema).directory(&args.data);
+    opening::open(builder, &args.data, &schema).await
 }
 
 fn bar() -> ProgressBar {
@@ -343,6 +372,13 @@ mod tests {
         let count = three.records().count("Site", &landfall::Predicate::All);
         assert_eq!(count.expect("readable"), 2);
         three.close().await;
+        let made_by_mistake = Action::Stats { store: store("typo") };
+        run(Args {
+            action: made_by_mistake,
+        })
+        .await
+        .expect_err("there is no store");
+        assert!(!at("typo").exists(), "nothing is made");
         let again = Action::Export {
             store: store("one"),
             csv: None,

@@ -10,8 +10,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args as ClapArgs;
 use indicatif::{ProgressBar, ProgressStyle};
-use landfall::{DataStore, DataStoreBuilder, Migration, MigrationReport, Value};
+use landfall::{DataStore, DataStoreBuilder, Migration, MigrationReport, Mutation, Value};
 
+use crate::data::must_exist;
+use crate::opening::{self, Stored};
 use crate::schema_file;
 
 /// Give the steps that the schema alone does not tell; whatever they leave out is refused with every reason.
@@ -23,13 +25,16 @@ pub(crate) struct Args {
     /// Directory of the store.
     #[arg(long)]
     data: PathBuf,
-    /// Only say what would be done; nothing is changed.
+    /// Only say what would be done; no data is changed.
     #[arg(long)]
     dry_run: bool,
     /// Name of the migration; a store goes through each name once. By default the steps and the time, so that each call is
     /// a migration of its own.
     #[arg(long)]
     name: Option<String>,
+    /// Give up what unsent changes set in fields that are removed: the server never gets it.
+    #[arg(long)]
+    drop_unsent: bool,
     /// OLD=NEW: a model has another name. Done before everything else.
     #[arg(long, value_name = "OLD=NEW")]
     rename_model: Vec<String>,
@@ -54,9 +59,8 @@ pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
     let schema = Arc::new(schema_file::read(&args.schema)?);
     let migration = migration(&args)?;
     // A store is not made by mistake: a directory without one is a typing error here.
-    if !args.data.join(landfall_storage::FILE_NAME).is_file() {
-        return Err(miette::miette!("there is no store in {}", args.data.display()));
-    }
+    must_exist(&args.data)?;
+    let unsent = Stored::read(&args.data).map_or_else(Vec::new, |stored| stored.unsent);
     let builder = || {
         let builder = DataStore::builder(&schema).directory(&args.data);
         if migration.steps().is_empty() {
@@ -67,16 +71,27 @@ pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
     };
     let report = with_bar(builder())
         .rehearse()
-        .map_err(|error| miette::miette!("{error}"))?;
+        .map_err(|error| opening::explained(&error, &args.data, &schema))?;
     tell(&report);
+    let lost = lost_values(&args, &unsent);
+    for line in &lost {
+        println!("{line}");
+    }
+    if !unsent.is_empty() {
+        println!("unsent changes that stay, those included: {}", unsent.len());
+    }
     if args.dry_run {
-        println!("nothing was changed; leave out --dry-run to do it");
+        println!("no data was changed; leave out --dry-run to do it");
         return Ok(ExitCode::SUCCESS);
     }
-    let store = with_bar(builder())
-        .open()
-        .await
-        .map_err(|error| miette::miette!("{error}"))?;
+    if !lost.is_empty() && !args.drop_unsent {
+        return Err(miette::miette!(
+            help = "let the changes be sent first, by an app or a shell with the old schema, or give --drop-unsent",
+            "{}; nothing was changed",
+            lost.join("; ")
+        ));
+    }
+    let store = opening::open(with_bar(builder()), &args.data, &schema).await?;
     store.close().await;
     println!("done");
     Ok(ExitCode::SUCCESS)
@@ -98,6 +113,31 @@ fn tell(report: &MigrationReport) {
         "the steps carry over {} records, {} unsent changes and {} log entries",
         report.records, report.mutations, report.entries
     );
+}
+
+/// What unsent changes set in fields that the steps remove, a line for each field.
+fn lost_values(args: &Args, unsent: &[Mutation]) -> Vec<String> {
+    let lost = args.remove_field.iter().filter_map(|place| {
+        let (model, field) = place.split_once('.')?;
+        // Steps name a model by its new name; the changes go by the old one.
+        let renamed = args.rename_model.iter().filter_map(|pair| pair.split_once('='));
+        let old = renamed
+            .into_iter()
+            .find(|(_, new)| *new == model)
+            .map_or(model, |(old, _)| old);
+        let sets = |change: &&Mutation| change.model() == old && change.patch.contains_key(field);
+        let count = unsent.iter().filter(sets).count();
+        match count {
+            0 => None,
+            1 => Some(format!(
+                "1 unsent change sets `{place}`, which the server never got"
+            )),
+            _ => Some(format!(
+                "{count} unsent changes set `{place}`, which the server never got"
+            )),
+        }
+    });
+    lost.collect()
 }
 
 fn with_bar(builder: DataStoreBuilder) -> DataStoreBuilder {
@@ -181,6 +221,7 @@ mod tests {
             schema,
             data,
             dry_run: false,
+            drop_unsent: false,
             name: None,
             rename_model: only("Post=Article"),
             rename_field: only("Article.stars=rating"),

@@ -4,6 +4,7 @@ mod auth;
 mod given;
 mod hosting;
 mod secret;
+mod tables;
 mod token;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -21,6 +22,7 @@ use landfall_core::Schema;
 use landfall_storage::kv::KvStore;
 
 use crate::schema_file;
+use crate::signals::Signals;
 use hosting::Hosting;
 pub(crate) use hosting::WELL_KNOWN_API_KEY;
 
@@ -39,6 +41,10 @@ pub(crate) struct Args {
     /// Directory for the tables; by default they are in memory and gone at the end.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Serve tables whose rows were made by a schema with models, fields or types that this one has not; what they hold is
+    /// not served. Rows are not carried over.
+    #[arg(long, requires = "data")]
+    accept_schema_change: bool,
     #[command(flatten)]
     auth: auth::AuthArgs,
     /// How conflicts are resolved.
@@ -251,13 +257,26 @@ pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
         );
     }
     let address = SocketAddr::from((args.hosting.host(), args.port));
+    if let Some(directory) = &args.data {
+        tables::check(directory, &schema, args.accept_schema_change)?;
+    }
     let mut signals = Signals::new()?;
-    let running = host(schema, config, args.data.as_deref(), address, options).await?;
+    let running = host(
+        Arc::clone(&schema),
+        config,
+        args.data.as_deref(),
+        address,
+        options,
+    )
+    .await?;
     for fault in &args.hosting.fault {
         running
             .handle
             .inject(*fault)
             .map_err(|error| miette::miette!("{error}"))?;
+    }
+    if let Some(directory) = &args.data {
+        tables::note(directory, &schema);
     }
     println!("listening on {}", running.url());
     if args.hosting.is_development() {
@@ -267,42 +286,9 @@ pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
     tracing::info!("asked to stop: finishing what runs");
     tokio::select! {
         () = running.shutdown() => Ok(ExitCode::SUCCESS),
-        () = signals.next() => {
+        _ = signals.next() => {
             tracing::warn!("asked to stop at once");
             Ok(ExitCode::FAILURE)
-        }
-    }
-}
-
-/// What asks a process to end: Ctrl-C, and what service managers send.
-struct Signals {
-    #[cfg(unix)]
-    terminate: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    /// Listens from now on.
-    fn new() -> miette::Result<Self> {
-        Ok(Self {
-            #[cfg(unix)]
-            terminate: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
-                .map_err(|error| miette::miette!("{error}"))?,
-        })
-    }
-
-    /// Waits for the next one.
-    async fn next(&mut self) {
-        #[cfg(unix)]
-        let terminated = self.terminate.recv();
-        #[cfg(not(unix))]
-        let terminated = std::future::pending::<Option<()>>();
-        tokio::select! {
-            interrupted = tokio::signal::ctrl_c() => {
-                if let Err(error) = interrupted {
-                    tracing::error!(%error, "Ctrl-C cannot be heard");
-                }
-            }
-            _ = terminated => {}
         }
     }
 }
