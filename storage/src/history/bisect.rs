@@ -125,6 +125,15 @@ impl History {
             }
             Ok(ControlFlow::Continue(()))
         });
+        self.judged(scanned, failed)
+    }
+
+    /// What was found, given how the scan ended. A failure comes with its transaction, whose rest can take it back.
+    fn judged(
+        &self,
+        scanned: Result<(), StorageError>,
+        failed: Option<(Failure, Option<Seq>)>,
+    ) -> Result<Option<Failure>, StorageError> {
         match (scanned, failed) {
             (Ok(()), failed) => Ok(failed.map(|(failure, _)| failure)),
             // What follows does not take back a failure, except the rest of its own transaction.
