@@ -215,7 +215,7 @@ impl StorageActor {
         self.unsent.clear();
         // Who is answered and asks the outbox next must find there what was written.
         self.listeners.hear(batch.take_changes());
-        batch.succeed(scrubbed.map_err(WriteError::from));
+        batch.succeed(&scrubbed.map_err(WriteError::from));
     }
 
     /// Takes what was cleared out of the file itself. If that fails the data is gone for everybody who asks the store; only the bytes

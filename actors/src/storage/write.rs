@@ -104,7 +104,7 @@ impl Batch {
     }
 
     /// Answers everybody; whoever had all data cleared hears whether its bytes are gone from the file as well.
-    pub(super) fn succeed(self, scrubbed: Result<(), WriteError>) {
+    pub(super) fn succeed(self, scrubbed: &Result<(), WriteError>) {
         for (at, answer) in self.answers.into_iter().enumerate() {
             answer(if Some(at) == self.clear_answer {
                 scrubbed.clone()
