@@ -141,16 +141,7 @@ pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
             println!("{rows} rows of all tables copied to {}", to.display());
         }
         Action::Restore { from, to } => {
-            if !from.join(landfall_storage::FILE_NAME).is_file() {
-                return Err(miette::miette!(
-                    "there is no copy of a store in {}; nothing was made",
-                    from.display()
-                ));
-            }
-            let bar = bar();
-            let bytes = landfall::restore(&from, &to, |at| show(&bar, at.done, at.total)).map_err(report)?;
-            bar.finish_and_clear();
-            println!("{bytes} bytes copied to {}", to.display());
+            restore(&from, &to)?;
         }
         Action::Export { store, csv, to } => {
             let store = open_existing(&store).await?;
@@ -175,7 +166,7 @@ pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
             );
         }
         Action::Compact { store } => {
-            let store = open(&store).await?;
+            let store = open_existing(&store).await?;
             let compacted = store.compact().await;
             store.close().await;
             let compacted = compacted.map_err(report)?;
@@ -211,6 +202,20 @@ fn tell_statistics(statistics: &Statistics) {
     println!("{:>12} bytes of records", statistics.record_bytes);
     println!("{:>12} bytes of log", statistics.log_bytes);
     println!("{:>12} bytes of indexes", statistics.index_bytes);
+}
+
+fn restore(from: &Path, to: &Path) -> miette::Result<()> {
+    if !from.join(landfall_storage::FILE_NAME).is_file() {
+        return Err(miette::miette!(
+            "there is no copy of a store in {}; nothing was made",
+            from.display()
+        ));
+    }
+    let bar = bar();
+    let bytes = landfall::restore(from, to, |at| show(&bar, at.done, at.total)).map_err(report)?;
+    bar.finish_and_clear();
+    println!("{bytes} bytes copied to {}", to.display());
+    Ok(())
 }
 
 /// The database library panics at some kinds of damage; what it says of it is part of the error that comes of it.

@@ -174,7 +174,7 @@ async fn what_a_query_of_a_transaction_returned_can_be_saved_without_undoing_ear
             // A copy from before the transaction, as well.
             tx.save(&Post::copy_of(&saved[1], |post| post.title = "newer".into()))?;
             tx.save(&Post::copy_of(&saved[0], |post| {
-                post.status = Some(Status::Active)
+                post.status = Some(Status::Active);
             }))
         })
         .await
@@ -197,7 +197,7 @@ async fn what_a_transaction_reads_of_its_own_save_depends_on_what_was_there() {
         .transaction(|tx| {
             calls += 1;
             tx.save(&Account::copy_of(&read, |account| {
-                account.owner = Some("Ada".into())
+                account.owner = Some("Ada".into());
             }))?;
             let cents = tx.query(TypedPredicate::<Account>::all())?[0].cents;
             if calls == 1 {

@@ -128,7 +128,7 @@ async fn an_observer_that_never_reads_is_told_that_it_fell_behind_and_others_hea
     for number in 0..COMMITS {
         save(&store, &number.to_string(), 1).await;
     }
-    let errors = std::iter::from_fn(|| asleep.try_next()).filter(|change| change.is_err());
+    let errors = std::iter::from_fn(|| asleep.try_next()).filter(Result::is_err);
     assert_eq!(errors.count(), 1, "it is told each time, once");
 }
 

@@ -187,32 +187,10 @@ impl News {
                     _ => Some(format!("{} {count} changes", "sent:".green())),
                 }
             }
-            HubEvent::OutboxMutationRetried { key, kind } => Some(format!(
-                "{} {} of {}, which the server did not know before",
-                "tried again:".yellow(),
-                kind.verb(),
-                harmless(&key.to_string())
-            )),
             HubEvent::OutboxPaused { reason } => {
                 Some(format!("{} {}", "sending waits:".yellow(), harmless(reason)))
             }
-            HubEvent::ConflictResolved {
-                key,
-                accepted_remote,
-                deleted,
-                ..
-            } => {
-                let outcome = match (accepted_remote, deleted) {
-                    (true, true) => "it was deleted elsewhere, and stays so",
-                    (true, false) => "the server's record stands",
-                    (false, _) => "the change from here is sent again",
-                };
-                Some(format!(
-                    "{} {}: {outcome}",
-                    "conflict:".yellow(),
-                    harmless(&key.to_string())
-                ))
-            }
+            HubEvent::OutboxMutationRetried { .. } | HubEvent::ConflictResolved { .. } => of_change(event),
             _ => None,
         }
     }
@@ -244,6 +222,36 @@ impl News {
         drop(ended);
         // Once the store is closed nothing more comes, and all of them go.
         self.observe().await.unwrap_or(());
+    }
+}
+
+/// What becomes of a change that met a conflict, or that the server did not know before.
+fn of_change(event: &HubEvent) -> Option<String> {
+    match event {
+        HubEvent::OutboxMutationRetried { key, kind } => Some(format!(
+            "{} {} of {}, which the server did not know before",
+            "tried again:".yellow(),
+            kind.verb(),
+            harmless(&key.to_string())
+        )),
+        HubEvent::ConflictResolved {
+            key,
+            accepted_remote,
+            deleted,
+            ..
+        } => {
+            let outcome = match (accepted_remote, deleted) {
+                (true, true) => "it was deleted elsewhere, and stays so",
+                (true, false) => "the server's record stands",
+                (false, _) => "the change from here is sent again",
+            };
+            Some(format!(
+                "{} {}: {outcome}",
+                "conflict:".yellow(),
+                harmless(&key.to_string())
+            ))
+        }
+        _ => None,
     }
 }
 

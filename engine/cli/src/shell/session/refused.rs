@@ -57,7 +57,7 @@ impl Session {
             .filter(|(field, _)| given.contains_key(field.name.as_str()));
         let targets: Vec<&str> = relations
             .flat_map(|(_, association)| association.targets())
-            .map(|target| target.as_str())
+            .map(landfall_core::FieldName::as_str)
             .collect();
         let mut patch = mutation.patch.clone();
         // A create holds its identifier as well, which no edit sets.
