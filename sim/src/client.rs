@@ -65,7 +65,7 @@ impl std::fmt::Debug for SimClient {
     }
 }
 
-/// Holds each hop between actors for a moment, so that more orders are tried than the mailboxes' own.
+/// Holds each hop between actors and each answer for a moment, so that more orders are tried than the mailboxes' own.
 struct Turnstile {
     chance: Stream,
     hold_ms_max: u64,
@@ -80,6 +80,16 @@ impl Schedule for Turnstile {
         } else {
             self.hold_ms_max
         };
+        self.draw(most)
+    }
+
+    fn hold_answer_ms(&self, _: &'static str) -> u64 {
+        self.draw(self.hold_ms_max)
+    }
+}
+
+impl Turnstile {
+    fn draw(&self, most: u64) -> u64 {
         if most == 0 { 0 } else { self.chance.below(most + 1) }
     }
 }

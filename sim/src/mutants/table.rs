@@ -239,6 +239,11 @@ const OUTBOX: &[Defect] = &[
         "a change that was taken and not sent is never taken again",
     ),
     defect(
+        "in-hand-not-given-back",
+        Profile::Calm,
+        "what the outbox hands out again before the sender has heard of its settlement is forgotten",
+    ),
+    defect(
         "sender-not-woken",
         Profile::Calm,
         "the sender is not told that there is work",
