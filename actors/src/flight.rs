@@ -36,10 +36,21 @@ pub trait Deck: Send + Sync {
     fn board(&self, actor: &'static str, run: u64, env: &Env) -> Env;
 }
 
+/// What has an actor take a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prompt {
+    /// A message that was sent to it: it takes each, in the order in which they arrive.
+    Message,
+    /// A timer, which is offered when it is set, and is not taken if it is cancelled before it runs out.
+    Timer,
+    /// Work that it waited for is done.
+    Resumed,
+}
+
 /// Hears of what one actor does; a replay also answers.
 pub trait Seat: Send + Sync {
     /// A step could be taken now. What is returned resolves when it is its turn; `None` means at once.
-    fn turn(&self, _step: &'static str, _print: u64) -> Option<BoxFuture<'static, ()>> {
+    fn turn(&self, _step: &'static str, _print: u64, _prompt: Prompt) -> Option<BoxFuture<'static, ()>> {
         None
     }
 
@@ -90,8 +101,8 @@ impl fmt::Debug for Flight {
 }
 
 impl Flight {
-    fn turn(&self, step: &'static str, print: u64) -> Option<BoxFuture<'static, ()>> {
-        self.seat.as_ref()?.turn(step, print)
+    fn turn(&self, step: &'static str, print: u64, prompt: Prompt) -> Option<BoxFuture<'static, ()>> {
+        self.seat.as_ref()?.turn(step, print, prompt)
     }
 
     fn taken(&self, step: &'static str, print: u64, input: Option<Input>) {
@@ -147,7 +158,7 @@ pub fn receive<A: Handle>(actor: &mut A, message: A::Message, ctx: &mut Context<
         trace_message(actor.env(), &message);
         actor.handle(message, ctx);
     };
-    match seat.turn(step, print) {
+    match seat.turn(step, print, Prompt::Message) {
         None => take(actor, ctx),
         Some(turn) => {
             ctx.spawn(turn.into_actor(actor).map(move |(), actor, ctx| take(actor, ctx)));
@@ -167,7 +178,7 @@ pub(crate) fn later<A: Handle>(
         actor.env().flight.taken(step, 0, None);
         then(actor, ctx);
     };
-    match actor.env().flight.turn(step, 0) {
+    match actor.env().flight.turn(step, 0, Prompt::Timer) {
         None => ctx.run_later(delay, take),
         Some(turn) => ctx.spawn(turn.into_actor(actor).map(move |(), actor, ctx| take(actor, ctx))),
     }
@@ -176,14 +187,19 @@ pub(crate) fn later<A: Handle>(
 /// Waits for `work`, and then for the turn of the step that goes on with what it brought.
 pub(crate) async fn resume<T>(env: Env, step: &'static str, work: impl Future<Output = T>) -> T {
     let done = work.await;
-    if let Some(turn) = env.flight.turn(step, 0) {
+    if let Some(turn) = env.flight.turn(step, 0, Prompt::Resumed) {
         turn.await;
     }
     env.flight.taken(step, 0, None);
     done
 }
 
-/// A fingerprint of what a message says, from its `Debug` output: equal in a run and in its replay, of no other use.
+/// The generation of fingerprints that this program makes. Those of another generation cannot be compared with them: it
+/// is raised whenever a message that is printed, or anything within it, says the same in another way.
+pub const PRINTS: u32 = 1;
+
+/// A fingerprint of what a message says, from its `Debug` output: equal in a run and in its replay by a program of the same
+/// generation ([`PRINTS`]), of no other use.
 pub fn print_of(told: &impl fmt::Debug) -> u64 {
     struct Printing(Fnv);
     impl fmt::Write for Printing {

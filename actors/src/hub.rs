@@ -8,6 +8,7 @@
 mod event;
 
 use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use actix::{ActorContext, Context};
 use tokio::sync::mpsc;
@@ -72,8 +73,30 @@ impl Message for HubMessage {
 pub struct Listening {
     /// Every event from here on.
     pub events: mpsc::Receiver<HubEvent>,
-    /// Models that are in sync: synced since the last start, and nothing is known to be missing.
-    pub synced: BTreeSet<ModelName>,
+    /// Models that are in sync, now and later: synced since the last start, and nothing is known to be missing. Unlike the
+    /// events it cannot overflow.
+    pub synced: Synced,
+}
+
+/// Which models are in sync, as it is whenever it is asked.
+#[derive(Debug)]
+pub struct Synced {
+    models: Arc<Mutex<BTreeSet<ModelName>>>,
+    /// Holds one message if something has changed since it was last waited for.
+    woken: mpsc::Receiver<()>,
+}
+
+impl Synced {
+    /// Whether a model is in sync now.
+    pub fn contains(&self, model: &ModelName) -> bool {
+        let models = self.models.lock().unwrap_or_else(PoisonError::into_inner);
+        models.contains(model)
+    }
+
+    /// Waits until the answer for any model has changed. Returns false once the hub is gone.
+    pub async fn changed(&mut self) -> bool {
+        self.woken.recv().await.is_some()
+    }
 }
 
 /// Passes lifecycle events on to whoever listens.
@@ -81,8 +104,10 @@ pub struct Listening {
 pub struct Hub {
     env: Env,
     listeners: Vec<Listener>,
-    /// Models that are in sync, for listeners that come later.
-    synced: BTreeSet<ModelName>,
+    /// Models that are in sync, seen by whoever wants to know.
+    synced: Arc<Mutex<BTreeSet<ModelName>>>,
+    /// Those who wait for a change of that. One message each is enough: it says to look again.
+    woken: Vec<mpsc::Sender<()>>,
 }
 
 #[derive(Debug)]
@@ -97,7 +122,8 @@ impl Hub {
         Self {
             env,
             listeners: Vec::new(),
-            synced: BTreeSet::new(),
+            synced: Arc::default(),
+            woken: Vec::new(),
         }
     }
 }
@@ -105,13 +131,28 @@ impl Hub {
 impl Hub {
     fn publish(&mut self, event: &HubEvent) {
         tracing::debug!(event = event.name(), "hub");
-        match event.sync_state() {
-            Some(SyncState::InSync(model)) => drop(self.synced.insert(model.clone())),
-            Some(SyncState::Behind(model)) => drop(self.synced.remove(model)),
-            Some(SyncState::AllBehind) => self.synced.clear(),
-            None => {}
+        if self.note_state(event) {
+            self.woken.retain(|woken| {
+                let sent = woken.try_send(());
+                !matches!(sent, Err(mpsc::error::TrySendError::Closed(())))
+            });
         }
         self.listeners.retain_mut(|listener| listener.hear(event));
+    }
+}
+
+impl Hub {
+    /// Takes in what an event says of models that are in sync. Returns whether that is news.
+    fn note_state(&self, event: &HubEvent) -> bool {
+        let Some(state) = event.sync_state() else {
+            return false;
+        };
+        let mut synced = self.synced.lock().unwrap_or_else(PoisonError::into_inner);
+        match state {
+            SyncState::InSync(model) => synced.insert(model.clone()),
+            SyncState::Behind(model) => synced.remove(model),
+            SyncState::AllBehind => !std::mem::take(&mut *synced).is_empty(),
+        }
     }
 }
 
@@ -129,10 +170,13 @@ impl Handle for Hub {
             HubMessage::Listen { reply } => {
                 let (sender, events) = mpsc::channel(LISTENER_BACKLOG_MAX);
                 self.listeners.push(Listener { sender, lost: 0 });
-                reply.send(Listening {
-                    events,
-                    synced: self.synced.clone(),
-                });
+                let (wakes, woken) = mpsc::channel(1);
+                self.woken.push(wakes);
+                let synced = Synced {
+                    models: Arc::clone(&self.synced),
+                    woken,
+                };
+                reply.send(Listening { events, synced });
             }
             HubMessage::Halt => ctx.stop(),
         }

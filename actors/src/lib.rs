@@ -52,14 +52,14 @@ pub use handlers::{
     AcceptRemote, ApplyLocalChanges, ConflictHandler, DecideBy, ErrorHandler, ErrorKind, LogErrors, Process,
     SyncConflict, SyncError,
 };
-pub use hub::{Hub, HubEvent, HubMessage, LISTENER_BACKLOG_MAX, Listening, SyncState, record_json};
+pub use hub::{Hub, HubEvent, HubMessage, LISTENER_BACKLOG_MAX, Listening, SyncState, Synced, record_json};
 pub use mutation::{MutationMessage, MutationProcessor};
 pub use outbox::{OutboxActor, OutboxMessage, WINDOW_MAX};
 pub use port::{Envelope, Gone, Handle, Message, Port, Reply, trace_message};
 pub use reachability::{Outcome, ReachabilityActor, ReachabilityMessage};
 pub use storage::{
-    ChangeSet, Epoch, LeftOver, OBSERVER_BACKLOG_MAX, RemoteBatch, RemoteCounts, Settlement, StorageActor,
-    StorageMessage, WRITE_BATCH_MAX, WriteDone, WriteError, WriteOp,
+    ChangeSet, Epoch, LeftOver, OBSERVER_BACKLOG_MAX, Observed, RemoteBatch, RemoteCounts, Settlement,
+    StorageActor, StorageMessage, WRITE_BATCH_MAX, WriteDone, WriteError, WriteOp,
 };
 pub use subscription::{SubscriptionMessage, SubscriptionProcessor};
 pub use supervisor::{Context, Supervisor, SupervisorMessage};

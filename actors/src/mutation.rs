@@ -32,8 +32,8 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use landfall_core::{
-    FieldMap, ModelDef, Mutation, RECORD_DELETED, RecordVersion, RemoteRecord, Row, Seq, Topic,
-    changed_by_others,
+    FieldMap, ModelDef, Mutation, OUTCOME_NOT_SHOWN, RECORD_DELETED, RecordVersion, RemoteRecord, Row,
+    SCHEMA_MISMATCH, Seq, Topic, changed_by_others,
 };
 use landfall_wire::{BATCH_MAX, Failure, HttpRequest, HttpResponse, MutationReply, TransportError};
 
@@ -416,6 +416,10 @@ fn sync_error(report: Report) -> SyncError {
         (ErrorKind::Unauthorized, true) => {
             "give the user access to the record and retry the parked change, or discard it"
         }
+        (_, true) if is_of_schema(report.error_type.as_deref()) => {
+            "the change is kept, and tried again by itself once its model syncs with this schema: update the server, or ship \
+             models of the schema that it runs; `retry` tries it now, `discard` gives it up"
+        }
         (ErrorKind::BadModel, true) => {
             "generate the models from the schema that the server runs, then retry the parked change or discard it"
         }
@@ -440,6 +444,11 @@ fn sync_error(report: Report) -> SyncError {
         base: report.known.base,
         suggestion: suggestion.to_owned(),
     }
+}
+
+/// Whether a change is parked because the schemas differ.
+fn is_of_schema(error_type: Option<&str>) -> bool {
+    matches!(error_type, Some(SCHEMA_MISMATCH | OUTCOME_NOT_SHOWN))
 }
 
 impl Handle for MutationProcessor {

@@ -199,11 +199,13 @@ impl<T> Reply<T> {
     /// A second reply to the same question, of which the first answer counts. Whoever asked hears that the actor is gone
     /// only when both are.
     pub(crate) fn twin(&mut self) -> Self {
-        let shared = match std::mem::replace(&mut self.0, Way::Shared(Arc::default())) {
-            Way::Own(sender) => Arc::new(Mutex::new(Some(sender))),
-            Way::Shared(shared) => shared,
-        };
-        self.0 = Way::Shared(Arc::clone(&shared));
+        if let Way::Shared(shared) = &self.0 {
+            return Self(Way::Shared(Arc::clone(shared)));
+        }
+        let shared = Arc::new(Mutex::new(None));
+        if let Way::Own(sender) = std::mem::replace(&mut self.0, Way::Shared(Arc::clone(&shared))) {
+            *shared.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+        }
         Self(Way::Shared(shared))
     }
 

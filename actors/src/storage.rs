@@ -4,7 +4,7 @@
 //! transaction, and answered after its commit. What a command does to the store is `storage/write.rs`, with `plan.rs` and
 //! `remote.rs`; who hears of it is `storage/notice.rs`. Reads do not come here: a [`landfall_storage::Reader`] takes snapshots beside it.
 //!
-//! Invariants: 1. no reply before the commit; 2. observers and the outbox hear of changes in commit order, after the
+//! Invariants: 1. no reply before the commit, but refusals that were decided on nothing that is not committed; 2. observers and the outbox hear of changes in commit order, after the
 //! commit; 3. a command of an older epoch changes nothing and is counted; 4. what is on disk is heard of, also if the
 //! disk failed to say so at first.
 
@@ -32,14 +32,15 @@ use crate::outbox::OutboxMessage;
 use crate::port::{Handle, Port};
 
 pub use message::{
-    ChangeSet, Epoch, LeftOver, RemoteBatch, RemoteCounts, Settlement, StorageMessage, WriteDone, WriteError,
-    WriteOp,
+    ChangeSet, Epoch, LeftOver, Observed, RemoteBatch, RemoteCounts, Settlement, StorageMessage, WriteDone,
+    WriteError, WriteOp,
 };
 
 /// Commands in one commit. More would make each caller wait longer than the disk saves it.
 pub const WRITE_BATCH_MAX: usize = 256;
 
-/// Change sets that wait for a slow observer. One that falls further behind is cut off and has to start anew.
+/// Change sets that wait for a slow observer, of the models that it asked for: a second of busy writing. To one that falls
+/// further behind nothing is sent until it has taken note of that and read anew.
 pub const OBSERVER_BACKLOG_MAX: usize = 1_024;
 
 /// The only writer of the store.
@@ -209,17 +210,23 @@ impl StorageActor {
 
     /// The commands of a batch are on disk.
     fn committed(&mut self, mut batch: write::Batch) {
-        if batch.cleared()
-            && let Err(error) = self.store.scrub()
-        {
-            // The data is gone for everybody who asks the store; only the bytes of free pages are left.
-            tracing::warn!(%error, "what was cleared could not be removed from the file itself");
-        }
+        let scrubbed = if batch.cleared() { self.scrub() } else { Ok(()) };
         self.leftovers = false;
         self.unsent.clear();
         // Who is answered and asks the outbox next must find there what was written.
         self.listeners.hear(batch.take_changes());
-        batch.succeed();
+        batch.succeed(&scrubbed.map_err(WriteError::from));
+    }
+
+    /// Takes what was cleared out of the file itself. If that fails the data is gone for everybody who asks the store; only the bytes
+    /// of free pages are left, until the next clear or opening.
+    fn scrub(&mut self) -> Result<(), StorageError> {
+        self.store.scrub().map(drop).map_err(|error| {
+            tracing::warn!(%error, "what was cleared could not be removed from the file itself");
+            StorageError::Unscrubbed {
+                cause: error.to_string(),
+            }
+        })
     }
 
     /// Before a broken record is logged: which were logged by an earlier process.
@@ -237,6 +244,10 @@ impl StorageActor {
         if let Some(unsure) = self.unsure.take()
             && next == unsure.planned.next()
         {
+            if unsure.changes.cleared {
+                // Whoever asked was told of an error then.
+                self.scrub().unwrap_or(());
+            }
             // Whoever asked was told of an error; those who only listen must not miss what is there.
             self.listeners.hear(unsure.changes);
         }
@@ -274,10 +285,10 @@ impl Handle for StorageActor {
                 self.collected.clear();
                 ctx.stop();
             }
-            StorageMessage::Observe { reply } => {
+            StorageMessage::Observe { models, reply } => {
                 // What was collected before belongs to the past of the new observer.
                 self.commit(ctx);
-                reply.send(self.listeners.observe());
+                reply.send(self.listeners.observe(models));
             }
             StorageMessage::BeginEpoch { epoch, reply } => {
                 self.commit(ctx);
@@ -293,6 +304,10 @@ impl Handle for StorageActor {
                 self.collect(StorageMessage::Clear { epoch, reply }, ctx);
                 self.commit(ctx);
             }
+            StorageMessage::Compact { reply } => {
+                self.commit(ctx);
+                reply.send(self.store.compact().map_err(WriteError::from));
+            }
             StorageMessage::Rebuild { reply } => {
                 self.commit(ctx);
                 reply.send(self.store.remake().map_err(WriteError::from));
@@ -307,6 +322,7 @@ impl Handle for StorageActor {
             | StorageMessage::MarkSent { .. }
             | StorageMessage::Settle { .. }
             | StorageMessage::ApplyRemote { .. }
+            | StorageMessage::RetryMismatched { .. }
             | StorageMessage::RetryParked { .. }
             | StorageMessage::EditParked { .. }
             | StorageMessage::DiscardParked { .. }) => self.collect(command, ctx),

@@ -7,11 +7,13 @@
 //! The machine (`sync/machine.rs`, with `model.rs`, `pages.rs` and `sweep.rs`) decides, this shell performs.
 //!
 //! Invariants: 1. a cursor is stored with the page that it follows; 2. an answer that came after a cancel is ignored
-//! and counted; 3. a model that fails is reported, tried again if that may help, and holds up nobody.
+//! and counted; 3. a model that fails is reported, tried again if that may help, and holds up nobody; 4. a change that
+//! the server refused for its schema's sake is tried again after a sync of its model (`mismatched.rs`).
 
 mod catalog;
 mod doubts;
 mod machine;
+mod mismatched;
 mod model;
 mod pages;
 mod report;
@@ -39,6 +41,7 @@ use crate::supervisor::{self, SupervisorMessage};
 use crate::timer::{Timed, Timer, arm};
 use catalog::Catalog;
 use machine::{Effect, Input, Limits, State};
+use mismatched::Mismatched;
 use model::{Question, Ticket};
 pub(crate) use report::error_kind;
 use report::server_error_kind;
@@ -88,6 +91,7 @@ pub struct SyncProcessor {
     catalog: Catalog,
     state: State,
     timer: Timer,
+    mismatched: Mismatched,
 }
 
 impl SyncProcessor {
@@ -109,6 +113,7 @@ impl SyncProcessor {
             catalog,
             state: State::new(limits, levels),
             timer: Timer::default(),
+            mismatched: Mismatched::default(),
         }
     }
 
@@ -133,9 +138,17 @@ impl SyncProcessor {
                         // A supervisor that is gone waits for nothing.
                         self.context.supervisor.tell(finished).unwrap_or(());
                     }
-                    announcement => self.announce(announcement),
+                    announcement => {
+                        if let Effect::Synced { model, .. } = &announcement {
+                            self.mismatched.fits(model.clone());
+                        }
+                        self.announce(announcement);
+                    }
                 }
             }
+        }
+        if self.state.is_resting() {
+            self.retry_mismatched(ctx);
         }
         arm(self, ctx, self.state.due_ms());
     }
@@ -253,6 +266,38 @@ impl SyncProcessor {
         ctx.spawn(storing);
     }
 
+    /// Has what the server refused for the form of a model tried again, since that model syncs now.
+    fn retry_mismatched(&mut self, ctx: &mut Context<Self>) {
+        if !self.mismatched.is_due() {
+            return;
+        }
+        let snapshot = self.context.env.look(&self.context.reader);
+        let mutations = match snapshot.and_then(|snapshot| self.mismatched.take(&snapshot)) {
+            Ok(mutations) if mutations.is_empty() => return,
+            Ok(mutations) => mutations,
+            Err(error) => {
+                // The next sync looks again.
+                return tracing::warn!(%error, "what the server refused for its schema's sake cannot be looked up");
+            }
+        };
+        let (storage, epoch) = (self.context.storage.clone(), self.context.epoch);
+        let retrying = async move {
+            storage
+                .ask(|reply| StorageMessage::RetryMismatched {
+                    epoch,
+                    mutations,
+                    reply,
+                })
+                .await
+        };
+        ctx.spawn(retrying.into_actor(self).map(|answer, _, _| {
+            // A store that is gone tries nothing; the next start does.
+            if let Ok(Err(error)) = answer {
+                tracing::warn!(%error, "what the server refused for its schema's sake is not tried again yet");
+            }
+        }));
+    }
+
     fn announce(&self, effect: Effect) {
         let event = match effect {
             Effect::Begun { models } => HubEvent::SyncQueriesStarted {
@@ -358,7 +403,12 @@ fn model_error(model: &ModelName, trouble: &Trouble, tried_again: bool) -> SyncE
         Trouble::Store(_) => (ErrorKind::Transient, None),
         Trouble::Circle | Trouble::Endless => (ErrorKind::Unknown, None),
     };
+    let is_no_api = matches!(trouble, Trouble::Server(failure) if failure.is_no_api());
     let suggestion = match kind {
+        _ if is_no_api => {
+            "see that the address is that of the GraphQL API, which mostly ends in /graphql, and that nothing else answers \
+             there; until then everything is tried again and changes wait"
+        }
         ErrorKind::Unauthorized => {
             "give the user access to the model, or sign in again; it is tried again every so often, and with each start"
         }

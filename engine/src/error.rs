@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use landfall_actors::{Gone, WriteError};
-use landfall_core::{DecodeError, PredicateError, RecordKey, Seq, WriteRefused};
+use landfall_core::{DecodeError, ModelName, PredicateError, RecordKey, Seq, WriteRefused};
 use landfall_storage::StorageError;
 
 /// Why a call failed. Unless the variant says otherwise, nothing was changed.
@@ -54,6 +54,21 @@ pub enum Error {
         /// The bound.
         max: usize,
     },
+    /// A query that follows relations cannot take into account what its own transaction has written.
+    #[error(
+        "the transaction has written to `{model}`, which this query follows relations to; query before that, or by the fields of one model"
+    )]
+    QueryAfterWrite {
+        /// The model.
+        model: ModelName,
+    },
+    /// An observer was so slow that changes were left out: 1,024 commits that it had not read were waiting. It goes on with
+    /// the changes after this one; read again what it keeps a copy of. An observed query does that by itself.
+    #[error("the observer of `{model}` fell behind and missed changes; read the records again, then go on")]
+    FellBehind {
+        /// The model.
+        model: ModelName,
+    },
     /// The mutation is not parked.
     #[error("mutation {seq} is not parked; only refused mutations can be retried, edited or discarded")]
     NotParked {
@@ -88,7 +103,8 @@ pub enum Error {
         /// What to correct.
         reason: String,
     },
-    /// The store was closed, by this or another clone, or its threads died.
+    /// The store was closed, by this or another clone, or its threads died. A write that was under way then may be on disk; the next
+    /// opening shows whether it is.
     #[error("the store is closed; open it again to use it")]
     Closed,
 }

@@ -20,7 +20,7 @@ pub use transport::{frame_print, start_print};
 
 pub use landfall_actors::flight::{
     Answer, Bytes, Commit, Decided, Deck, Failed, FailedKind, Fault, FaultKind, Flight, Fnv, Input, OpInput,
-    Seat, SettingsInput, print_of, print_of_bytes,
+    PRINTS, Prompt, Seat, SettingsInput, print_of, print_of_bytes,
 };
 
 use std::hash::Hasher;

@@ -55,10 +55,11 @@ pub use landfall_core::{
     AwsDate, AwsDateTime, AwsEmail, AwsIpAddress, AwsPhone, AwsTime, AwsTimestamp, AwsUrl, Base, BelongsTo,
     BuildError, BuildFault, Comparable, Containing, DecodeError, Direction, Field, FieldFault, FieldMap,
     FieldName, FieldValue, HasMany, HasOne, IntoField, InvalidRecord, InvalidScalar, LogEntry, Migration,
-    MigrationStep, Model, ModelDef, ModelName, ModelSync, Mutation, MutationKind, NonModel, Numeric, Op,
-    Origin, Page, Predicate, PredicateError, RECORD_BYTES_MAX, RECORD_DELETED, Record, RecordId, RecordKey,
-    RecordVersion, Resolution, Schema, Seq, Sort, Stage, SyncMetadata, TypedPredicate, TypedSort,
-    UnknownEnumValue, Value, ValueFault, WriteRefused, schema_from_json, schema_to_json,
+    MigrationStep, Model, ModelDef, ModelName, ModelSync, Mutation, MutationKind, NonModel, Numeric,
+    OUTCOME_NOT_SHOWN, Op, Origin, Page, Predicate, PredicateError, RECORD_BYTES_MAX, RECORD_DELETED, Record,
+    RecordId, RecordKey, RecordVersion, Resolution, SCHEMA_MISMATCH, Schema, Seq, Sort, Stage, SyncMetadata,
+    TypedPredicate, TypedSort, UnknownEnumValue, Value, ValueFault, WriteRefused, schema_from_json,
+    schema_to_json,
 };
 pub use landfall_macros::{include_schema, inline_schema};
 pub use landfall_netsync::{
@@ -66,9 +67,9 @@ pub use landfall_netsync::{
     CachedTokens, MultiAuth, Secret, TokenProvider, TokenResult,
 };
 pub use landfall_storage::{
-    ChangeKind, CopyProgress, Cursor, Disk, Explanation, Extent, Followed, Group, Measure, MigrationProgress,
-    MigrationReport, Plan, Query, RecordPage, Remade, Retention, Snapshot, Statistics, StorageError, Trimmed,
-    Verification,
+    ChangeKind, Compacted, CopyProgress, Cursor, Disk, Explanation, Extent, Followed, Group, Measure,
+    MigrationProgress, MigrationReport, Plan, Query, RecordPage, Remade, Retention, Snapshot, Statistics,
+    StorageError, Trimmed, Verification,
 };
 pub use landfall_wire::{Access, Subject, Transport, TransportError};
 

@@ -3,8 +3,9 @@
 //! Owns [`Observer`] and [`QueryObserver`]. Both join a snapshot and the changes after it without a gap: they listen
 //! first, then read, and skip changes that the snapshot already holds, by sequence number.
 //!
-//! A stream ends when the store is cleared or closed, and when its reader falls too far behind to be told every change;
-//! then it has to be opened anew.
+//! A stream ends when the store is cleared or closed, and only then. Only commits that change a model of interest wait for
+//! its reader. One that reads so seldom that more than `OBSERVER_BACKLOG_MAX` of them wait falls behind: an [`Observer`] says
+//! so with [`Error::FellBehind`] and goes on, a [`QueryObserver`] runs its query again.
 
 mod items;
 mod window;
@@ -14,8 +15,8 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use landfall_actors::{ChangeSet, HubEvent, HubMessage, StorageMessage, SyncState};
-use landfall_core::{BoundPredicate, Model, ModelDef, ModelName, Origin, Predicate, Record, Seq};
+use landfall_actors::{ChangeSet, HubMessage, Observed, StorageMessage, Synced};
+use landfall_core::{BoundPredicate, Model, ModelDef, Origin, Predicate, Record, Seq};
 use landfall_storage::{ChangeKind, Query, Reader, VisibleChange};
 
 use crate::datastore::DataStore;
@@ -51,9 +52,14 @@ pub struct QuerySnapshot<T> {
 type Convert<T> = fn(Record) -> Result<T, Error>;
 
 /// The changes of one model.
+///
+/// It ends when the store is cleared or closed. If 1,024 commits with changes of the model wait to be read, those that follow
+/// are left out until the reader is told by one [`Error::FellBehind`]; then it goes on. Whoever keeps a copy of the records
+/// reads them again on that error: every change that was left out is there, and every later one is told (some
+/// of these may be in what was read as well).
 #[derive(Debug)]
 pub struct Observer<T> {
-    receiver: mpsc::Receiver<ChangeSet>,
+    receiver: mpsc::Receiver<Observed>,
     def: Arc<ModelDef>,
     predicate: Test,
     /// Changes of the set being handed out, newest last.
@@ -106,7 +112,10 @@ impl<T> Observer<T> {
             .inner
             .handles
             .storage
-            .ask(|reply| StorageMessage::Observe { reply })
+            .ask(|reply| StorageMessage::Observe {
+                models: vec![def.name.clone()],
+                reply,
+            })
             .await?;
         Ok(Self {
             receiver,
@@ -124,8 +133,8 @@ impl<T> Observer<T> {
             if let Some(change) = self.waiting.pop_front() {
                 return Some(self.change(change));
             }
-            let set = self.receiver.recv().await?;
-            if let Err(error) = self.take(&set) {
+            let message = self.receiver.recv().await?;
+            if let Err(error) = self.take(&message) {
                 return Some(Err(error));
             }
         }
@@ -136,8 +145,8 @@ impl<T> Observer<T> {
     /// What one transaction changed is never split. What others wrote in the same commit is there as well.
     pub async fn next_set(&mut self) -> Option<Result<Vec<Change<T>>, Error>> {
         while self.waiting.is_empty() {
-            let set = self.receiver.recv().await?;
-            if let Err(error) = self.take(&set) {
+            let message = self.receiver.recv().await?;
+            if let Err(error) = self.take(&message) {
                 return Some(Err(error));
             }
         }
@@ -145,20 +154,34 @@ impl<T> Observer<T> {
         Some(waiting.into_iter().map(|change| self.change(change)).collect())
     }
 
-    /// The next change, if there is one already.
+    /// The next change, if there is one already. `None` does not tell whether there will be one; see
+    /// [`has_ended`](Self::has_ended).
     pub fn try_next(&mut self) -> Option<Result<Change<T>, Error>> {
         loop {
             if let Some(change) = self.waiting.pop_front() {
                 return Some(self.change(change));
             }
-            let set = self.receiver.try_recv().ok()?;
-            if let Err(error) = self.take(&set) {
+            let message = self.receiver.try_recv().ok()?;
+            if let Err(error) = self.take(&message) {
                 return Some(Err(error));
             }
         }
     }
 
-    fn take(&mut self, set: &ChangeSet) -> Result<(), Error> {
+    /// Whether nothing will come any more, since the store was cleared or closed.
+    pub fn has_ended(&self) -> bool {
+        self.waiting.is_empty() && self.receiver.is_empty() && self.receiver.is_closed()
+    }
+
+    fn take(&mut self, message: &Observed) -> Result<(), Error> {
+        let set = match message {
+            Observed::Changes(set) => set,
+            Observed::FellBehind => {
+                return Err(Error::FellBehind {
+                    model: self.def.name.clone(),
+                });
+            }
+        };
         let mut of_interest: Vec<VisibleChange> = set
             .iter()
             .filter(|change| change.key.model == self.def.name)
@@ -191,15 +214,22 @@ impl<T> Observer<T> {
 }
 
 /// The result of a query, kept up to date.
+///
+/// It ends when the store is cleared or closed. However seldom it is asked, it answers with what there is: if 1,024 commits
+/// with changes of its models wait, it runs its query again instead of following them.
 #[derive(Debug)]
 pub struct QueryObserver<T> {
-    changes: mpsc::Receiver<ChangeSet>,
-    events: mpsc::Receiver<HubEvent>,
-    model: ModelName,
+    changes: mpsc::Receiver<Observed>,
+    synced: Synced,
+    def: Arc<ModelDef>,
+    query: Query,
+    reader: Reader,
     items: Items,
     /// Changes up to here are in the result already.
     seen: Seq,
     is_synced: bool,
+    /// Whether changes were left out, so that the query has to be run again.
+    is_behind: bool,
     /// Whether the first result is still to be handed out.
     fresh: bool,
     convert: Convert<T>,
@@ -226,23 +256,27 @@ impl<T> QueryObserver<T> {
             .hub
             .ask(|reply| HubMessage::Listen { reply })
             .await?;
+        let models = store.snapshot()?.models_of(&query)?;
         let changes = store
             .inner
             .handles
             .storage
-            .ask(|reply| StorageMessage::Observe { reply })
+            .ask(|reply| StorageMessage::Observe { models, reply })
             .await?;
-        let snapshot = store.snapshot()?;
-        let (_, seen) = snapshot.log_bounds()?;
-        let items = Items::new(&def, query, &snapshot, &store.inner.handles.reader)?;
-        let is_synced = listening.synced.contains(&def.name);
+        let reader = store.inner.handles.reader.clone();
+        let (items, seen) = run(&def, &query, &reader)?;
+        let synced = listening.synced;
+        let is_synced = synced.contains(&def.name);
         Ok(Self {
             changes,
-            events: listening.events,
-            model: def.name.clone(),
+            synced,
+            def,
+            query,
+            reader,
             items,
             seen,
             is_synced,
+            is_behind: false,
             fresh: true,
             convert,
         })
@@ -258,7 +292,7 @@ impl<T> QueryObserver<T> {
     /// a count, and for those who look at the result only now and then.
     pub async fn next_total(&mut self) -> Option<Result<usize, Error>> {
         self.advance().await?;
-        Some(self.items.refresh().map(|()| self.items.total()))
+        Some(self.refresh(false).map(|()| self.items.total()))
     }
 
     /// Waits until there is something new; `None` once the stream has ended.
@@ -269,8 +303,8 @@ impl<T> QueryObserver<T> {
         loop {
             let changed = tokio::select! {
                 biased;
-                set = self.changes.recv() => self.apply(&set?),
-                event = self.events.recv() => self.hear(&event?),
+                message = self.changes.recv() => self.apply(&message?),
+                goes_on = self.synced.changed() => goes_on.then(|| self.hear())?,
             };
             // What has come meanwhile belongs to the same result.
             if self.catch_up() || changed {
@@ -279,24 +313,38 @@ impl<T> QueryObserver<T> {
         }
     }
 
-    /// The next result, if there is one already.
+    /// The next result, if there is one already. `None` does not tell whether there will be one; see
+    /// [`has_ended`](Self::has_ended).
     pub fn try_next(&mut self) -> Option<Result<QuerySnapshot<T>, Error>> {
         let fresh = std::mem::take(&mut self.fresh);
         (self.catch_up() || fresh).then(|| self.snapshot())
     }
 
-    fn catch_up(&mut self) -> bool {
-        let mut changed = false;
-        while let Ok(set) = self.changes.try_recv() {
-            changed |= self.apply(&set);
-        }
-        while let Ok(event) = self.events.try_recv() {
-            changed |= self.hear(&event);
-        }
-        changed
+    /// Whether nothing will come any more, since the store was cleared or closed.
+    pub fn has_ended(&self) -> bool {
+        !self.fresh && self.changes.is_empty() && self.changes.is_closed()
     }
 
-    fn apply(&mut self, set: &ChangeSet) -> bool {
+    fn catch_up(&mut self) -> bool {
+        // A query that could not be run again is tried again.
+        let mut changed = self.is_behind && !self.changes.is_closed();
+        while let Ok(message) = self.changes.try_recv() {
+            changed |= self.apply(&message);
+        }
+        changed | self.hear()
+    }
+
+    fn apply(&mut self, message: &Observed) -> bool {
+        match message {
+            Observed::Changes(set) => self.apply_set(set),
+            Observed::FellBehind => {
+                self.is_behind = true;
+                true
+            }
+        }
+    }
+
+    fn apply_set(&mut self, set: &ChangeSet) -> bool {
         let mut changed = false;
         for change in set.iter().filter(|change| change.seq > self.seen) {
             changed |= self.items.apply(change);
@@ -304,18 +352,22 @@ impl<T> QueryObserver<T> {
         changed
     }
 
-    fn hear(&mut self, event: &HubEvent) -> bool {
-        let is_synced = match event.sync_state() {
-            Some(SyncState::InSync(model)) if *model == self.model => true,
-            Some(SyncState::Behind(model)) if *model == self.model => false,
-            Some(SyncState::AllBehind) => false,
-            Some(SyncState::InSync(_) | SyncState::Behind(_)) | None => self.is_synced,
-        };
+    /// Makes sure that the items are those of after the last change; of a page that is not wanted only their number.
+    fn refresh(&mut self, page_is_wanted: bool) -> Result<(), Error> {
+        if self.is_behind || (page_is_wanted && self.items.is_incomplete()) {
+            (self.items, self.seen) = run(&self.def, &self.query, &self.reader)?;
+            self.is_behind = false;
+        }
+        self.items.refresh()
+    }
+
+    fn hear(&mut self) -> bool {
+        let is_synced = self.synced.contains(&self.def.name);
         std::mem::replace(&mut self.is_synced, is_synced) != is_synced
     }
 
     fn snapshot(&mut self) -> Result<QuerySnapshot<T>, Error> {
-        self.items.refresh()?;
+        self.refresh(true)?;
         let items = self
             .items
             .page()
@@ -327,4 +379,11 @@ impl<T> QueryObserver<T> {
             is_synced: self.is_synced,
         })
     }
+}
+
+/// The result of a query as it is now, and the newest entry that is in it.
+fn run(def: &Arc<ModelDef>, query: &Query, reader: &Reader) -> Result<(Items, Seq), Error> {
+    let snapshot = reader.snapshot()?;
+    let (_, seen) = snapshot.log_bounds()?;
+    Ok((Items::new(def, query.clone(), &snapshot, reader)?, seen))
 }

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use landfall_actors::StorageMessage;
-use landfall_storage::{CopyProgress, Extent, Remade, Retention, Statistics, Trimmed};
+use landfall_storage::{Compacted, CopyProgress, Extent, Remade, Retention, Statistics, Trimmed};
 
 use crate::datastore::DataStore;
 use crate::error::Error;
@@ -80,7 +80,8 @@ impl DataStore {
     /// waits for the server are then what they were; the server is told nothing. Streams hear nothing of what was mended.
     ///
     /// A store in a directory gets a new file, which needs as much room as the old one's log and records. Writes wait
-    /// meanwhile, reads do not. For a store that does not even open there is [`rebuild`](crate::rebuild).
+    /// meanwhile; reads go on, but one that began on the old file and still needs it when the new one takes its place fails with
+    /// [`Error::Storage`], and may be tried again. For a store that does not even open there is [`rebuild`](crate::rebuild).
     ///
     /// ```
     /// # landfall::inline_schema!("type Site @model { name: String! }");
@@ -94,10 +95,37 @@ impl DataStore {
     ///
     /// # Errors
     /// [`Error::Storage`] with [`LogDamaged`](landfall_storage::StorageError::LogDamaged) if the log itself is damaged, and for
-    /// faults of the disk; the store is as it was then. [`Error::Closed`].
+    /// faults of the disk; the store is as it was then, or, if only the new file's name could not be brought to disk, made again, and
+    /// writes fail until it is there. [`Error::Closed`].
     pub async fn rebuild(&self) -> Result<Remade, Error> {
         let storage = &self.inner.handles.storage;
         Ok(storage.ask(|reply| StorageMessage::Rebuild { reply }).await??)
+    }
+
+    /// Gives back to the file system what trimming, deleting and clearing have left free in the store's file: makes the file
+    /// anew with what the store holds. Needs room for the new file beside the old one. Writes wait meanwhile, about as long as
+    /// copying takes; reads do not.
+    ///
+    /// ```
+    /// # landfall::inline_schema!("type Site @model { name: String! }");
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let home = std::env::temp_dir().join(format!("landfall-compact-doc-{}", std::process::id()));
+    /// # let store = landfall::DataStore::builder(schema()).directory(&home).open().await?;
+    /// # store.save(Site::builder().name("reef").build()?).await?;
+    /// let compacted = store.compact().await?;
+    /// println!("{} bytes of {} are left", compacted.after, compacted.before);
+    /// # assert!(compacted.after <= compacted.before);
+    /// # assert_eq!(store.count(landfall::TypedPredicate::<Site>::all())?, 1);
+    /// # store.close().await;
+    /// # std::fs::remove_dir_all(&home)?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Storage`] for faults of the disk; the store is as it was then. [`Error::Closed`].
+    pub async fn compact(&self) -> Result<Compacted, Error> {
+        let storage = &self.inner.handles.storage;
+        Ok(storage.ask(|reply| StorageMessage::Compact { reply }).await??)
     }
 
     /// What the store consists of: records of each model, what waits, how long the log is. Takes as long as a scan.

@@ -9,8 +9,11 @@
 use std::collections::BTreeMap;
 
 use landfall_actors::{WriteDone, WriteOp};
-use landfall_core::{Base, Model, Predicate, Record, RecordId, RecordKey, TypedPredicate};
-use landfall_storage::Snapshot;
+use landfall_core::{
+    Base, BoundSort, Model, ModelName, Page, Predicate, Rank, Record, RecordId, RecordKey, Row,
+    TypedPredicate, fill_defaults, validate,
+};
+use landfall_storage::{Query, Snapshot};
 
 use crate::datastore::DataStore;
 use crate::error::Error;
@@ -29,6 +32,9 @@ const TRIES_BESIDE_OTHERS: usize = 4;
 /// Reads and writes of one transaction; see [`DataStore::transaction`].
 ///
 /// Reads are of one moment and see the transaction's own saves and deletes, but not yet what a delete takes along.
+///
+/// A save writes what its copy changes. If the copy was read before an earlier save of the same transaction, what that one
+/// wrote stays, but for the fields that both change; a copy that changes nothing takes the record back to what was read.
 #[derive(Debug)]
 pub struct Transaction<'s> {
     store: &'s DataStore,
@@ -36,7 +42,7 @@ pub struct Transaction<'s> {
     /// What was read, as it was.
     reads: BTreeMap<RecordKey, Base>,
     /// What records will be, as far as the transaction says it.
-    staged: BTreeMap<RecordKey, Option<Record>>,
+    staged: BTreeMap<ModelName, BTreeMap<RecordId, Option<Record>>>,
     writes: Vec<WriteOp>,
 }
 
@@ -65,8 +71,12 @@ impl<'s> Transaction<'s> {
     /// # Errors
     /// [`Error::Storage`].
     pub fn get_record(&mut self, key: RecordKey) -> Result<Option<Record>, Error> {
-        if let Some(staged) = self.staged.get(&key) {
-            return Ok(staged.clone());
+        if let Some(staged) = self.staged(&key).cloned() {
+            if staged.is_some() {
+                // What it will be depends on what it was.
+                self.note_read(&key)?;
+            }
+            return Ok(staged);
         }
         let record = self.snapshot.get(&key.model, &key.id)?;
         let base = record.as_ref().map_or(Base::NONE, |record| record.base().clone());
@@ -74,25 +84,46 @@ impl<'s> Transaction<'s> {
         Ok(record)
     }
 
-    /// The records that a query selects, as they were when the transaction began.
+    /// The records that a query selects, as they were when the transaction began, with its own saves and deletes.
     ///
     /// Each of them counts as read. A record that another writer makes meanwhile, and that the query would have found,
     /// is not noticed; read a record that both would change if that matters.
     ///
     /// # Errors
-    /// [`Error::BadPredicate`], [`Error::Storage`], [`Error::Decode`].
+    /// [`Error::BadPredicate`], [`Error::Storage`], [`Error::Decode`]; [`Error::QueryAfterWrite`] for a query that follows
+    /// relations to a model of which the transaction has written records.
     pub fn query<M: Model>(&mut self, query: impl Into<ModelQuery<M>>) -> Result<Vec<M>, Error> {
-        let records = self.snapshot.query(&query.into().into())?;
-        records
-            .into_iter()
-            .map(|record| {
-                if let Some(id) = record.id() {
-                    self.reads
-                        .insert(RecordKey::new(M::NAME, id), record.base().clone());
+        let records = self.query_records(query.into().into())?;
+        let models = records.into_iter().map(M::from_record);
+        models.collect::<Result<_, _>>().map_err(Error::from)
+    }
+
+    /// As [`query`](Self::query), for models known at run time.
+    ///
+    /// # Errors
+    /// As [`query`](Self::query).
+    pub fn query_records(&mut self, query: Query) -> Result<Vec<Record>, Error> {
+        let records = match self.staged.get(&query.model) {
+            _ if query.follows_relations() => {
+                let models = self.snapshot.models_of(&query)?;
+                if let Some(model) = models.into_iter().find(|model| self.staged.contains_key(model)) {
+                    return Err(Error::QueryAfterWrite { model });
                 }
-                M::from_record(record).map_err(Error::from)
-            })
-            .collect()
+                self.snapshot.query(&query)?
+            }
+            None => self.snapshot.query(&query)?,
+            Some(staged) => over(&self.snapshot, query, staged)?,
+        };
+        for record in &records {
+            let Some(id) = record.id() else { continue };
+            let key = RecordKey::new(record.def().name.clone(), id);
+            if self.staged(&key).is_some() {
+                self.note_read(&key)?;
+            } else {
+                self.reads.insert(key, record.base().clone());
+            }
+        }
+        Ok(records)
     }
 
     /// Saves a model.
@@ -119,13 +150,63 @@ impl<'s> Transaction<'s> {
     pub fn save_record(&mut self, mut record: Record, condition: Option<Predicate>) -> Result<(), Error> {
         if let Some(id) = record.id() {
             let key = RecordKey::new(record.def().name.clone(), id);
-            if self.staged.get(&key).is_some_and(Option::is_some) && self.is_as_stored(&key, &record)? {
-                // A save writes what differs from what was read. This one follows another, and may go back to that.
+            let mut read = self.snapshot.values_read(&record)?;
+            let changes_nothing = read.as_ref().is_some_and(|read| read == record.values());
+            let follows = self.staged(&key).is_some_and(Option::is_some);
+            if follows && changes_nothing && self.is_as_stored(&key, &record)? {
+                // It follows a save of what it was read as, and goes back to that.
                 record = record.with_base(Base::NONE);
+                read = None;
             }
-            self.staged.insert(key, Some(record.clone()));
+            let staged = self.merged(&key, &record, read.as_ref())?;
+            self.stage(key, Some(staged));
         }
         self.push(save_op(record, condition))
+    }
+
+    /// What a record will be after a save.
+    fn merged(&self, key: &RecordKey, record: &Record, read: Option<&Row>) -> Result<Record, Error> {
+        let current = match self.staged(key) {
+            Some(staged) => staged.as_ref().map(|staged| staged.values().to_vec()),
+            None => {
+                let stored = self.snapshot.get(&key.model, &key.id)?;
+                stored.map(|stored| stored.values().to_vec())
+            }
+        };
+        let def = record.def();
+        let mut values = record.values().to_vec();
+        if let Some(current) = current {
+            let changed = |slot: usize| read.is_none_or(|read| read[slot] != values[slot]);
+            let keeps = |(slot, field): (usize, &landfall_core::FieldDef)| field.read_only || !changed(slot);
+            let kept: Vec<bool> = def.stored_fields().enumerate().map(keeps).collect();
+            for (slot, current) in current.into_iter().enumerate().filter(|(slot, _)| kept[*slot]) {
+                values[slot] = current;
+            }
+        } else {
+            fill_defaults(def, &mut values);
+        }
+        // Values take the form that they are stored in. What is wrong with them shows when they are.
+        let _faults = validate(self.store.schema(), def, &mut values);
+        let merged = Record::new(std::sync::Arc::clone(def), values).with_sync(record.sync());
+        Ok(self.snapshot.as_read(merged)?)
+    }
+
+    fn staged(&self, key: &RecordKey) -> Option<&Option<Record>> {
+        self.staged.get(&key.model)?.get(&key.id)
+    }
+
+    fn stage(&mut self, key: RecordKey, record: Option<Record>) {
+        self.staged.entry(key.model).or_default().insert(key.id, record);
+    }
+
+    /// From here on the record must stay as it was stored when the transaction began.
+    fn note_read(&mut self, key: &RecordKey) -> Result<(), Error> {
+        if !self.reads.contains_key(key) {
+            let stored = self.snapshot.get(&key.model, &key.id)?;
+            let base = stored.map_or(Base::NONE, |stored| stored.base().clone());
+            self.reads.insert(key.clone(), base);
+        }
+        Ok(())
     }
 
     /// Deletes a model and what belongs to it, children first.
@@ -150,7 +231,7 @@ impl<'s> Transaction<'s> {
     /// # Errors
     /// As [`delete`](Self::delete).
     pub fn delete_record(&mut self, key: RecordKey, condition: Option<Predicate>) -> Result<(), Error> {
-        self.staged.insert(key.clone(), None);
+        self.stage(key.clone(), None);
         self.push(WriteOp::Delete {
             key,
             condition,
@@ -191,6 +272,32 @@ impl<'s> Transaction<'s> {
             .map(|(key, row)| WriteOp::Expect { key, row });
         expected.chain(self.writes).collect()
     }
+}
+
+/// The result of a query of one model over a snapshot, where these records are otherwise.
+fn over(
+    snapshot: &Snapshot,
+    query: Query,
+    staged: &BTreeMap<RecordId, Option<Record>>,
+) -> Result<Vec<Record>, Error> {
+    let (offset, limit) = (query.page.offset(), query.page.limit);
+    // Each of them may take the place of one that the page would show.
+    let end = limit.map(|limit| offset.saturating_add(limit).saturating_add(staged.len()));
+    let wide = Query {
+        page: Page { limit: end, page: 0 },
+        ..query
+    };
+    let mut found = snapshot.query(&wide)?;
+    let Some(def) = snapshot.schema().model(&wide.model) else {
+        return Ok(found);
+    };
+    let (predicate, sort) = (wide.predicate.bind(def)?, BoundSort::bind(&wide.sort, def)?);
+    found.retain(|record| record.id().is_none_or(|id| !staged.contains_key(&id)));
+    let own = staged.values().flatten();
+    found.extend(own.filter(|record| predicate.matches(record.values())).cloned());
+    found.sort_by_cached_key(|record| record.id().map(|id| Rank::of(&sort, record.values(), id)));
+    let page = found.into_iter().skip(offset).take(limit.unwrap_or(usize::MAX));
+    Ok(page.collect())
 }
 
 fn save_op(record: Record, condition: Option<Predicate>) -> WriteOp {

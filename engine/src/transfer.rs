@@ -12,8 +12,11 @@ mod csv;
 use std::io::{BufRead, Read, Write};
 use std::sync::Arc;
 
-use landfall_actors::record_json;
-use landfall_core::{FieldDef, FieldType, KeyKind, ModelDef, Page, Predicate, Record, Scalar, Value};
+use landfall_actors::{WriteOp, record_json};
+use landfall_core::{
+    Base, FieldDef, FieldType, KeyKind, ModelDef, Page, Predicate, RECORD_BYTES_MAX, Record, RecordKey,
+    Scalar, Value, WriteRefused, fill_defaults, validate,
+};
 use landfall_storage::{Cursor, Query, Snapshot};
 use serde_json::{Map, Value as Json, json};
 
@@ -23,8 +26,9 @@ use crate::error::Error;
 /// Records that an import saves in one transaction, and that an export reads at a time.
 const BATCH_LEN: usize = 500;
 
-/// Longest line or CSV record that is read, in bytes; a record of a server is at most 400 KiB.
-pub const IMPORT_LINE_LEN_MAX: usize = 8 << 20;
+/// Longest line or CSV record that is read, in bytes: that of the largest record that can be saved. A byte of a text takes
+/// six where it has to be escaped, and a number takes less than three times its size; the rest is for the names of fields.
+pub const IMPORT_LINE_LEN_MAX: usize = 6 * RECORD_BYTES_MAX + (1 << 20);
 
 /// How far an export or import has got.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,7 +69,8 @@ impl DataStore {
     /// Writes all records of all models as JSON lines, such as `{"model":"Post","fields":{"id":"p1","title":"T"}}`;
     /// returns their number. Models come before those that refer to them.
     ///
-    /// Nulls are left out. Identifiers and timestamps are kept; what only sync knows (versions, what waits for the
+    /// Nulls are left out. Identifiers and timestamps are kept, and so they are by an import into a store that has not the
+    /// record; what only sync knows (versions, what waits for the
     /// server) is not part of an export but of a backup.
     ///
     /// # Errors
@@ -110,7 +115,8 @@ impl DataStore {
     }
 
     /// Saves the records of JSON lines as [`export_json_lines`](Self::export_json_lines) writes them; returns their
-    /// number. A record that exists gets the values of the line, and those fields that the line has not become null.
+    /// number. A record that exists gets the values of the line, and those fields that the line has not become null. A new
+    /// record keeps its timestamps until a server gives it others.
     ///
     /// # Errors
     /// [`TransferError::BadLine`] for the first line that does not fit; what comes before it in whole batches is saved.
@@ -260,7 +266,7 @@ impl DataStore {
 /// Records that wait to be saved together, with the lines that they come from.
 struct Batch<'s> {
     store: &'s DataStore,
-    records: Vec<Record>,
+    ops: Vec<WriteOp>,
     first_line: u64,
     at: TransferProgress,
 }
@@ -269,7 +275,7 @@ impl<'s> Batch<'s> {
     fn new(store: &'s DataStore) -> Self {
         Self {
             store,
-            records: Vec::new(),
+            ops: Vec::new(),
             first_line: 0,
             at: TransferProgress::default(),
         }
@@ -281,32 +287,36 @@ impl<'s> Batch<'s> {
         record: Record,
         progress: &mut impl FnMut(TransferProgress),
     ) -> Result<(), TransferError> {
-        if self.records.is_empty() {
+        if self.ops.is_empty() {
             self.first_line = line;
         }
         self.at.lines = line;
-        self.records.push(record);
-        if self.records.len() >= BATCH_LEN {
+        let op = self.as_import(&record).map_err(|error| match error {
+            Error::Refused(refused) => TransferError::BadLine {
+                line,
+                reason: refused.to_string(),
+            },
+            error => error.into(),
+        })?;
+        self.ops.push(op);
+        if self.ops.len() >= BATCH_LEN {
             self.save(progress).await?;
         }
         Ok(())
     }
 
     async fn save(&mut self, progress: &mut impl FnMut(TransferProgress)) -> Result<(), TransferError> {
-        let records = std::mem::take(&mut self.records);
-        if records.is_empty() {
+        let ops = std::mem::take(&mut self.ops);
+        if ops.is_empty() {
             return Ok(());
         }
-        let count = u64::try_from(records.len()).unwrap_or(u64::MAX);
-        let read = records
-            .iter()
-            .map(|record| self.as_stored(record))
-            .collect::<Result<Vec<_>, _>>()?;
+        let count = u64::try_from(ops.len()).unwrap_or(u64::MAX);
         self.store
             .records()
-            .save_all(read)
+            .write(ops)
             .await
             .map_err(|error| match error {
+                // Each of them fitted by itself, so it is what others did meanwhile.
                 Error::Refused(refused) => TransferError::BadLine {
                     line: self.first_line,
                     reason: format!("of this line or one of the {} after it: {refused}", count - 1),
@@ -319,19 +329,32 @@ impl<'s> Batch<'s> {
     }
 
     /// The record as a change of the stored one, so that what only the server writes is left alone.
-    fn as_stored(&self, record: &Record) -> Result<Record, Error> {
+    fn as_import(&self, record: &Record) -> Result<WriteOp, Error> {
         let (def, id) = (record.def(), record.id());
         let stored = match &id {
             Some(id) => self.store.records().get(&def.name, id)?,
             None => None,
         };
-        let Some(stored) = stored else {
-            return Ok(record.clone());
+        let mut checked = record.values().to_vec();
+        if stored.is_none() {
+            fill_defaults(def, &mut checked);
+        }
+        validate(self.store.schema(), def, &mut checked).map_err(WriteRefused::from)?;
+        if let (false, Some(id)) = (def.is_writable(), id) {
+            let model = def.name.clone();
+            let key = RecordKey::new(model.clone(), id);
+            return Err(WriteRefused::PullOnly { model, key }.into());
+        }
+        let (seen, base) = match stored {
+            Some(stored) => (stored.sync(), stored.base().clone()),
+            None => (None, Base::NONE),
         };
-        Ok(record
-            .clone()
-            .with_sync(stored.sync())
-            .with_base(stored.base().clone()))
+        Ok(WriteOp::Import {
+            model: def.name.clone(),
+            values: record.values().to_vec(),
+            base,
+            seen,
+        })
     }
 }
 

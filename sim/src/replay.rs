@@ -18,7 +18,7 @@ mod transport;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use landfall::flight::{Noted, Recording, SeatName, state_hash};
+use landfall::flight::{Noted, PRINTS, Recording, SeatName, state_hash};
 use landfall::{
     DataStore, Disk, Env, Error, Immediate, NoTrace, Query, RecordKey, Schema, Seq, StorageError,
 };
@@ -29,8 +29,10 @@ use crate::clock::SimClock;
 use crate::disk::SimDisk;
 use crate::trace::TraceLog;
 use crate::world::in_virtual_time;
+pub use deck::Compared;
 use deck::Control;
 pub use edit::{Edit, EditError, input_json};
+pub use free::Told;
 
 /// Why a recording cannot be played at all.
 #[derive(Debug, thiserror::Error)]
@@ -133,15 +135,39 @@ pub struct Ends {
     /// Requests of the edited run to which the recording has no answer; they found the server unreachable.
     pub unanswered: u64,
     /// Records that differ although nothing was edited: such a run keeps times, not every order, and if this is not 0 then
-    /// what differs with edits may be due to that.
+    /// what differs with edits may be due to that, and says nothing.
     pub drift: usize,
+    /// What the actors did without edits and with them.
+    pub told: (Vec<Told>, Vec<Told>),
+}
+
+/// What of a recording can be compared with this program: everything, if both print messages in the same way.
+pub fn comparable(recording: &Recording) -> Compared {
+    if recording.head.prints == PRINTS {
+        Compared::Everything
+    } else {
+        Compared::Outside
+    }
 }
 
 /// Plays a recording as it was, up to its end, its cut, what was dropped, the first difference, or the watcher's word.
+/// Everything is compared that is [`comparable`].
 ///
 /// # Errors
 /// [`ReplayError`] if it cannot be begun.
 pub fn play(recording: &Recording, watch: &mut Watch<'_>) -> Result<Played, ReplayError> {
+    play_comparing(recording, comparable(recording), watch)
+}
+
+/// As [`play`], and what is compared is the caller's choice.
+///
+/// # Errors
+/// [`ReplayError`] if it cannot be begun.
+pub fn play_comparing(
+    recording: &Recording,
+    compared: Compared,
+    watch: &mut Watch<'_>,
+) -> Result<Played, ReplayError> {
     let trace = TraceLog::default();
     in_virtual_time(&trace, async {
         let control = Arc::new(Control::strict(
@@ -149,6 +175,7 @@ pub fn play(recording: &Recording, watch: &mut Watch<'_>) -> Result<Played, Repl
             plan::openings(drive::playable(recording)),
             drive::is_cut(recording),
         ));
+        control.compare(compared, plan::steps(&recording.events));
         let store = open(recording, &control)?;
         // A store whose end was recorded is closed then, and shows nothing more.
         let mut newest = store.snapshot()?;
@@ -174,8 +201,8 @@ pub fn play(recording: &Recording, watch: &mut Watch<'_>) -> Result<Played, Repl
 /// [`ReplayError`] if it cannot be begun, or an edit does not fit.
 pub fn what_if(recording: &Recording, edits: &[Edit]) -> Result<Ends, ReplayError> {
     let edited = edit::apply(recording, edits)?;
-    let (without, _) = free_run(recording)?;
-    let (with, unanswered) = free_run(&edited)?;
+    let (without, (_, told_without)) = free_run(recording)?;
+    let (with, (unanswered, told_with)) = free_run(&edited)?;
     let mut exact = BTreeMap::new();
     let last = recording
         .events
@@ -196,6 +223,7 @@ pub fn what_if(recording: &Recording, edits: &[Edit]) -> Result<Ends, ReplayErro
         with,
         unanswered,
         drift,
+        told: (told_without, told_with),
     })
 }
 
@@ -211,7 +239,10 @@ pub fn changed<'r>(
         .chain(only_other)
 }
 
-fn free_run(recording: &Recording) -> Result<(BTreeMap<RecordKey, Json>, u64), ReplayError> {
+/// The records at the end of a free run; the calls without an answer, and what happened.
+type FreeEnd = (BTreeMap<RecordKey, Json>, (u64, Vec<Told>));
+
+fn free_run(recording: &Recording) -> Result<FreeEnd, ReplayError> {
     let trace = TraceLog::default();
     in_virtual_time(&trace, async {
         let control = Arc::new(Control::free(
@@ -220,7 +251,7 @@ fn free_run(recording: &Recording) -> Result<(BTreeMap<RecordKey, Json>, u64), R
         ));
         let store = open(recording, &control)?;
         free::run(&store, recording).await;
-        let end = (records(&store), control.unanswered());
+        let end = (records(&store), control.told());
         store.halt();
         Ok(end)
     })

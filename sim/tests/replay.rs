@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use landfall::flight::{Event, Input, Recording};
 use landfall::{DataStore, ModelQuery, ModelSync, RecordKey, Schema};
-use landfall_sim::replay::{Edit, Go, Played, changed, input_json, play, what_if};
+use landfall_sim::replay::{
+    Compared, Edit, Go, Played, changed, comparable, input_json, play, play_comparing, what_if,
+};
 use landfall_sim::{
     Configure, Profile, RunOptions, Seed, Setup, TraceLog, World, generate, in_virtual_time, pass, run_with,
 };
@@ -278,6 +280,105 @@ fn an_edited_input_leads_to_another_end() {
     assert!(ends.unanswered > 0, "the server was never asked for that");
     let error = what_if(&recording, &[Edit::Drop(100_000)]).expect_err("there is no such input");
     assert!(error.to_string().contains("event 100000 is no input"));
+}
+
+/// A recording as a program would have made it that does not take a step which this one takes.
+fn without(recording: &Recording, order: u64) -> Recording {
+    let mut other = recording.clone();
+    other.events.retain(|noted| noted.order != order);
+    for noted in other.events.iter_mut().filter(|noted| noted.order > order) {
+        noted.order -= 1;
+    }
+    other
+}
+
+/// Messages to an actor in whose steps nothing else is recorded.
+fn plain_steps(recording: &Recording, actor: &str, name: &str) -> Vec<u64> {
+    let seats = recording.events.iter().filter_map(|noted| match &noted.event {
+        Event::Seated { name, .. } if name.actor == actor => Some(noted.seat),
+        _ => None,
+    });
+    let seats: Vec<u32> = seats.collect();
+    let end = recording.events.last().expect("it is closed");
+    let mut found = Vec::new();
+    for (at, noted) in recording.events.iter().enumerate() {
+        let is_it =
+            matches!(&noted.event, Event::Step { step, .. } if step == name) && seats.contains(&noted.seat);
+        let mut later = recording.events[at + 1..]
+            .iter()
+            .filter(|later| later.seat == noted.seat);
+        // What is under way when the store is closed may be in the recording or not.
+        if is_it && noted.at_ms + 2_000 < end.at_ms && later.next().is_some_and(|next| next.event.is_turn()) {
+            found.push(noted.order);
+        }
+    }
+    found
+}
+
+#[test]
+fn what_the_program_does_beyond_the_recording_is_a_difference() {
+    let home = tempfile::tempdir().expect("there is room");
+    conflict(home.path(), schema());
+    for number in [1, 2] {
+        let recording = Recording::open(&file(home.path(), number)).expect("it was just recorded");
+        let mut tried = 0;
+        for (actor, name) in [("Hub", "Publish"), ("ReachabilityActor", "Report")] {
+            for order in plain_steps(&recording, actor, name) {
+                let played = play(&without(&recording, order), &mut |_| Go::On).expect("it can be begun");
+                let difference = played.difference.unwrap_or_else(|| {
+                    panic!(
+                        "{actor}.{name} of event {order} happens now and was not recorded, and nobody notices"
+                    )
+                });
+                assert!(difference.now.contains(name), "{difference}");
+                tried += 1;
+            }
+        }
+        assert!(tried > 5, "only {tried} steps were left out");
+    }
+}
+
+#[test]
+fn a_recording_of_a_program_with_other_prints_is_compared_in_what_reaches_the_outside() {
+    let home = tempfile::tempdir().expect("there is room");
+    conflict(home.path(), schema());
+    for number in [1, 2] {
+        let mut recording = Recording::open(&file(home.path(), number)).expect("it was just recorded");
+        assert_eq!(comparable(&recording), Compared::Everything);
+        // The other program says every message in another way, and sends one that this one does not know.
+        recording.head.prints += 1;
+        for noted in &mut recording.events {
+            match &mut noted.event {
+                Event::Step { print, .. } => *print ^= 1,
+                Event::Called { what, print, .. } if what != "Execute" => *print ^= 1,
+                _ => {}
+            }
+        }
+        let left_out = plain_steps(&recording, "Hub", "Publish");
+        let recording = without(&recording, left_out[left_out.len() / 2]);
+        assert_eq!(comparable(&recording), Compared::Outside);
+        let played = play(&recording, &mut |_| Go::On).expect("it can be begun");
+        assert_eq!(played.difference, None, "recording {number}");
+        assert!(played.reached_end);
+        let strictly = play_comparing(&recording, Compared::Everything, &mut |_| Go::On);
+        assert!(strictly.expect("it can be begun").difference.is_some());
+        // What reaches the outside is compared all the same.
+        for (at, noted) in recording.events.iter().enumerate() {
+            let mut other = recording.clone();
+            match &mut other.events[at].event {
+                Event::Committed(commit) => commit.check ^= 1,
+                Event::Called { what, print, .. } if what == "Execute" => *print ^= 1,
+                Event::Sent { print, .. } => *print ^= 1,
+                Event::End { state, .. } => *state ^= 1,
+                _ => continue,
+            }
+            let played = play(&other, &mut |_| Go::On).expect("it can be begun");
+            assert!(
+                played.difference.is_some(),
+                "{noted:?} was another, and nobody notices"
+            );
+        }
+    }
 }
 
 /// Changes one number or text somewhere in the event, as a stranger might.

@@ -6,7 +6,7 @@
 //! restored has its name before all of it is on disk; 3. nothing that exists is written over.
 
 use std::borrow::Borrow;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,16 +20,16 @@ use landfall_core::{ModelName, Predicate, Seq};
 
 use crate::base;
 use crate::commit::checkpoint;
-use crate::disk::{Disk, FILE_NAME};
+use crate::disk::{FILE_NAME, Names, Opened, open_over};
 use crate::error::StorageError;
+use crate::overlay::Overlay;
 use crate::snapshot::Snapshot;
+use crate::store::unless_it_panics;
 use crate::tables::{BASE, CURSORS, IN_FLIGHT, INDEX, LAYOUTS, LOG, META, OUTBOX, RECORDS, meta};
+use crate::unfinished::Unfinished;
 
 /// Page cache of the copy that is being made, in bytes: it is written once from front to back.
 const CACHE_BYTES: usize = 8 * 1024 * 1024;
-
-/// Name of a copy until it is whole.
-const UNFINISHED: &str = "landfall.unfinished";
 
 /// How far a copy has got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,13 +80,12 @@ impl Snapshot {
         mut progress: impl FnMut(CopyProgress),
     ) -> Result<u64, StorageError> {
         self.said(|| {
-            let (unfinished, path) = fresh(directory)?;
+            let (unfinished, path, names) = fresh(directory)?;
             let copied = self
                 .copy_to(&unfinished, &mut progress)
-                .and_then(|rows| finish(&unfinished, &path).map(|()| rows));
+                .and_then(|rows| unfinished.publish(&path, &names).map(|()| rows));
             if copied.is_err() {
-                // What is left of it is told by its name, and replaced by the next try.
-                fs::remove_file(&unfinished).unwrap_or(());
+                unfinished.discard();
             }
             copied
         })
@@ -94,10 +93,10 @@ impl Snapshot {
 
     pub(crate) fn copy_to(
         &self,
-        path: &Path,
+        to: &Unfinished,
         progress: &mut dyn FnMut(CopyProgress),
     ) -> Result<u64, StorageError> {
-        let opened = Disk::open_at(path, CACHE_BYTES, &Arc::default())?;
+        let opened = to.open(CACHE_BYTES, &Arc::default())?;
         let transaction = opened.database.begin_write()?;
         self.refuse_unknown_tables()?;
         let mut copy = Copy {
@@ -116,6 +115,8 @@ impl Snapshot {
         copy.table(INDEX)?;
         copy.table(CURSORS)?;
         copy.table(META)?;
+        // A file that is new has never held what was cleared.
+        transaction.open_table(META)?.remove(meta::UNSCRUBBED)?;
         let rows = copy.at.done;
         checkpoint(transaction, &mut opened.journal())?;
         Ok(rows)
@@ -229,41 +230,49 @@ impl Copy<'_> {
 ///
 /// # Errors
 /// [`StorageError::Exists`] if the directory has a store already, [`StorageError::Foreign`] if there is no store to
-/// restore, [`StorageError::Locked`] if it is open, and the disks' faults.
+/// restore, [`StorageError::Locked`] if it is open, and the disks' faults. Whoever may only read the backup can restore it.
 pub fn restore(
     backup: &Path,
     directory: &Path,
     mut progress: impl FnMut(CopyProgress),
 ) -> Result<u64, StorageError> {
     let source = backup.join(FILE_NAME);
-    check_store(&source)?;
-    let (unfinished, path) = fresh(directory)?;
+    // Locked until the copy is made. What has to be written to open it is kept in memory.
+    let locked = check_store(&source)?;
+    let (unfinished, path, names) = fresh(directory)?;
     let copied = copy_file(&source, &unfinished, &mut progress)
-        .and_then(|bytes| finish(&unfinished, &path).map(|()| bytes));
+        .and_then(|bytes| unfinished.publish(&path, &names).map(|()| bytes));
+    drop(locked);
     if copied.is_err() {
-        fs::remove_file(&unfinished).unwrap_or(());
+        unfinished.discard();
     }
     copied
 }
 
-/// That the file is a store of ours which can be opened.
-fn check_store(path: &Path) -> Result<(), StorageError> {
+/// That the file is a store of ours which can be opened. It is not written to, and locked against writers as long as what is returned
+/// is there.
+fn check_store(path: &Path) -> Result<Opened, StorageError> {
     let foreign = || StorageError::Foreign {
         path: path.to_owned(),
     };
     if !path.is_file() {
         return Err(foreign());
     }
-    let opened = Disk::open_at(path, CACHE_BYTES, &Arc::default())?;
+    let overlay = Overlay::open(path)?;
+    let opened = unless_it_panics(|| open_over(overlay, path))?;
     let ours = match opened.database.begin_read()?.open_table(META) {
         Ok(table) => table.get(meta::FORMAT)?.is_some(),
         Err(TableError::TableDoesNotExist(_)) => false,
         Err(error) => return Err(error.into()),
     };
-    if ours { Ok(()) } else { Err(foreign()) }
+    if ours { Ok(opened) } else { Err(foreign()) }
 }
 
-fn copy_file(from: &Path, to: &Path, progress: &mut dyn FnMut(CopyProgress)) -> Result<u64, StorageError> {
+fn copy_file(
+    from: &Path,
+    to: &Unfinished,
+    progress: &mut dyn FnMut(CopyProgress),
+) -> Result<u64, StorageError> {
     /// Bytes that are held in memory at a time.
     const CHUNK_LEN: usize = 1 << 20;
     let failed = |path: &Path| {
@@ -272,12 +281,7 @@ fn copy_file(from: &Path, to: &Path, progress: &mut dyn FnMut(CopyProgress)) -> 
     };
     let mut source = File::open(from).map_err(failed(from))?;
     let total = source.metadata().map_err(failed(from))?.len();
-    let mut target = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .open(to)
-        .map_err(failed(to))?;
+    let mut target = to.file();
     let mut chunk = vec![0; CHUNK_LEN];
     let mut done = 0;
     loop {
@@ -285,55 +289,22 @@ fn copy_file(from: &Path, to: &Path, progress: &mut dyn FnMut(CopyProgress)) -> 
         if read == 0 {
             break;
         }
-        io::Write::write_all(&mut target, &chunk[..read]).map_err(failed(to))?;
+        io::Write::write_all(&mut target, &chunk[..read]).map_err(failed(to.path()))?;
         done += u64::try_from(read).unwrap_or(0);
         progress(CopyProgress { done, total });
     }
     Ok(done)
 }
 
-/// Where a copy is made, and what it is called once it is whole.
-fn fresh(directory: &Path) -> Result<(PathBuf, PathBuf), StorageError> {
+/// Where a copy is made, what it is called once it is whole, and the names that come of it.
+fn fresh(directory: &Path) -> Result<(Unfinished, PathBuf, Names), StorageError> {
     let path = directory.join(FILE_NAME);
     if path.exists() {
         return Err(StorageError::Exists { path });
     }
+    let names = Names::of(directory);
     fs::create_dir_all(directory).map_err(|error| StorageError::at_path(directory, &error))?;
-    Ok((unfinished_in(directory)?, path))
-}
-
-/// Where a copy is made; what a crash left there is removed.
-pub(crate) fn unfinished_in(directory: &Path) -> Result<PathBuf, StorageError> {
-    let unfinished = directory.join(UNFINISHED);
-    match fs::remove_file(&unfinished) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(StorageError::at_path(&unfinished, &error))
-        }
-        _ => Ok(unfinished),
-    }
-}
-
-/// Gives a copy its name once all of it is on disk.
-fn finish(unfinished: &Path, path: &Path) -> Result<(), StorageError> {
-    let failed = |error: io::Error| StorageError::at_path(path, &error);
-    let file = OpenOptions::new().write(true).open(unfinished).map_err(failed)?;
-    file.sync_all().map_err(failed)?;
-    // A link refuses a name that somebody took meanwhile; a renaming would write over it.
-    fs::hard_link(unfinished, path)
-        .and_then(|()| fs::remove_file(unfinished))
-        .or_else(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => Err(error),
-            // Not every file system has links.
-            _ if path.exists() => Err(error),
-            _ => fs::rename(unfinished, path),
-        })
-        .map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => StorageError::Exists {
-                path: path.to_owned(),
-            },
-            _ => StorageError::at_path(path, &error),
-        })?;
-    crate::disk::sync_name(path).map_err(failed)
+    Ok((Unfinished::begin(directory)?, path, names))
 }
 
 #[cfg(test)]
@@ -390,7 +361,12 @@ mod tests {
             restore(&copy, &live, |_| ()),
             Err(StorageError::Exists { .. })
         ));
+        let bytes = fs::read(copy.join(FILE_NAME)).unwrap();
         assert!(restore(&copy, &back, |_| ()).unwrap() > 0);
+        assert!(
+            fs::read(copy.join(FILE_NAME)).unwrap() == bytes,
+            "it is only read"
+        );
         assert_eq!(everything(&in_directory(&back)), before);
         let open = in_directory(&copy);
         assert!(matches!(

@@ -10,7 +10,9 @@
 
 use std::collections::BTreeMap;
 
-use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, Table, TableError, WriteTransaction};
+use redb::{
+    ReadOnlyTable, ReadTransaction, ReadableTable, Table, TableDefinition, TableError, WriteTransaction,
+};
 
 use landfall_core::{
     Carrier, CarryFault, Change, LogEntry, ModelName, RecordBase, RecordKey, RecordState, Seq,
@@ -187,14 +189,18 @@ fn based(bytes: &[u8]) -> Result<RecordBase, StorageError> {
     }
 }
 
+/// The base as it was carried over, until it takes the place of the old one. Lives inside one transaction, so that a base of any size
+/// needs no more memory than a page of it.
+const CARRIED: TableDefinition<&[u8], &[u8]> = TableDefinition::new("carried-base-1");
+
 /// Carries the base over to another schema; hands over what cannot be carried.
 pub(crate) fn carry(
     transaction: &WriteTransaction,
     carrier: &Carrier,
     mut fault: impl FnMut(CarryFault),
 ) -> Result<(), StorageError> {
-    let carried: BTreeMap<Vec<u8>, Vec<u8>> = {
-        let mut carried = BTreeMap::new();
+    {
+        let mut carried = transaction.open_table(CARRIED)?;
         for item in transaction.open_table(BASE)?.iter()? {
             let (_, bytes) = item?;
             let mut told = entry::decode(Seq::ZERO, bytes.value())?;
@@ -206,18 +212,14 @@ pub(crate) fn carry(
                         _ => continue,
                     };
                     told.change = change;
-                    carried.insert(key, encoded(&told));
+                    carried.insert(key.as_slice(), encoded(&told).as_slice())?;
                 }
                 Ok(None) => {}
                 Err(found) => fault(found),
             }
         }
-        carried
-    };
-    transaction.delete_table(BASE)?;
-    let mut base = transaction.open_table(BASE)?;
-    for (key, bytes) in &carried {
-        base.insert(key.as_slice(), bytes.as_slice())?;
     }
+    transaction.delete_table(BASE)?;
+    transaction.rename_table(CARRIED, BASE)?;
     Ok(())
 }

@@ -106,19 +106,6 @@ impl Catalog {
         self.models.values()
     }
 
-    /// Stands for all indexes: models, names, fields. It differs if there is one more, or another.
-    pub(crate) fn index_fingerprint(&self) -> u32 {
-        let mut hasher = crc32fast::Hasher::new();
-        for model in self.models.values() {
-            for index in &model.indexes {
-                let fields = index.slots.iter().map(|slot| model.def.stored_field(*slot));
-                let fields: Vec<_> = fields.map(|field| (&field.name, &field.ty)).collect();
-                hasher.update(format!("{} {} {fields:?}\n", model.def.name, index.name).as_bytes());
-            }
-        }
-        hasher.finalize()
-    }
-
     /// The model whose record has this key.
     pub(crate) fn model_of_key(&self, key: &[u8]) -> Result<&ModelEntry, StorageError> {
         let name = key.split(|byte| *byte == 0).next().unwrap_or_default();

@@ -20,7 +20,7 @@ use crate::disk::Opened;
 use crate::error::StorageError;
 use crate::journal::Journal;
 use crate::row_cache::RowCache;
-use crate::store::LogHead;
+use crate::store::{LogHead, caught, unless_it_panics};
 use crate::txn::{Appended, Txn};
 
 /// What became of a transaction.
@@ -29,6 +29,8 @@ pub(crate) enum Tried<R> {
     Committed { value: R, planned: LogHead },
     /// It is not on disk: `work` failed, or appended nothing.
     Unwritten(Result<R, StorageError>),
+    /// It is not on disk: `work` panicked, and said this.
+    BrokenOff(String),
     /// Its commit failed, which leaves open whether it is on disk.
     Unsure {
         value: R,
@@ -47,24 +49,49 @@ pub(crate) fn attempt<R>(
     now_ms: i64,
     work: impl FnOnce(&mut Txn<'_>) -> Result<R, StorageError>,
 ) -> Tried<R> {
-    let worked = Txn::open(&transaction, catalog, head, now_ms).and_then(|mut txn| {
-        let value = work(&mut txn)?;
-        Ok((value, txn.finish()?))
-    });
-    match worked {
-        // Dropping the transaction undoes it. If nothing was appended there is nothing to wait for the disk for.
-        Err(error) => Tried::Unwritten(Err(error)),
-        Ok((value, appended)) if appended.head == head => Tried::Unwritten(Ok(value)),
-        Ok((value, appended)) => {
-            let planned = appended.head;
-            match commit(transaction, &mut opened.journal(), cache, appended) {
-                Ok(()) => Tried::Committed { value, planned },
-                Err(error) => Tried::Unsure {
-                    value,
-                    planned,
-                    error,
-                },
-            }
+    let worked = work_on(&transaction, catalog, head, now_ms, work);
+    let (value, appended) = match worked {
+        Ok(Ok((value, appended))) if appended.head != head => (value, appended),
+        unwritten => {
+            // Dropping the transaction undoes it; a panic there changes nothing any more. If nothing was appended there is nothing to
+            // wait for the disk for.
+            let undone = caught(|| drop(transaction));
+            return match (unwritten, undone) {
+                (Err(said), _) | (_, Err(said)) => Tried::BrokenOff(said),
+                (Ok(worked), Ok(())) => Tried::Unwritten(worked.map(|(value, _)| value)),
+            };
+        }
+    };
+    let planned = appended.head;
+    match unless_it_panics(|| commit(transaction, &mut opened.journal(), cache, appended)) {
+        Ok(()) => Tried::Committed { value, planned },
+        Err(error) => Tried::Unsure {
+            value,
+            planned,
+            error,
+        },
+    }
+}
+
+/// What `work` appends, or what it said when it panicked. Nothing of the database is dropped while a panic unwinds: it has work to do
+/// then, and a second panic would end the process.
+fn work_on<R>(
+    transaction: &WriteTransaction,
+    catalog: &Arc<Catalog>,
+    head: LogHead,
+    now_ms: i64,
+    work: impl FnOnce(&mut Txn<'_>) -> Result<R, StorageError>,
+) -> Result<Result<(R, Appended), StorageError>, String> {
+    let mut txn = match caught(|| Txn::open(transaction, catalog, head, now_ms))? {
+        Ok(txn) => txn,
+        Err(error) => return Ok(Err(error)),
+    };
+    let worked = caught(|| work(&mut txn));
+    match (worked, txn.broken_off()) {
+        (Ok(worked), None) => caught(|| worked.and_then(|value| Ok((value, txn.finish()?)))),
+        (Err(said), _) | (Ok(_), Some(said)) => {
+            caught(|| drop(txn)).unwrap_or(());
+            Err(said)
         }
     }
 }
@@ -110,7 +137,8 @@ pub(crate) fn checkpoint(
 /// Overwrites what the journal holds of the past.
 pub(crate) fn erase(journal: &mut Journal) {
     if let Err(error) = journal.erase() {
-        // The store does not depend on it: the database has on disk that its log begins after these frames.
-        tracing::warn!(%error, "the journal could not be overwritten; it is tried again when the store is opened");
+        // The store does not depend on it: the database has on disk that its log begins after these frames. After a clear in a
+        // directory the file as a whole is still to be made anew, which is tried until it succeeds.
+        tracing::warn!(%error, "the journal could not be overwritten; it is tried again at an opening that still finds it");
     }
 }

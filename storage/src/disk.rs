@@ -11,6 +11,8 @@ mod contents;
 mod faults;
 mod layout;
 mod mend;
+mod names;
+mod rows;
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -31,6 +33,10 @@ pub(crate) use faults::Faults;
 use faults::Watched;
 use layout::{FileLayout, HEADER_BYTES};
 pub(crate) use layout::{Region, write_zeros};
+#[cfg(test)]
+pub(crate) use names::fail_after;
+pub(crate) use names::{Names, has_name, sync_name};
+pub(crate) use rows::RowsDisk;
 
 /// The storage backend of the database, for disks that live elsewhere than in a file.
 pub use redb::StorageBackend;
@@ -46,6 +52,9 @@ const JOURNAL_BYTES: u64 = 2 * 1024 * 1024;
 
 /// The same on a disk that is handed in: small, so that a simulation goes through many checkpoints.
 const JOURNAL_BYTES_CUSTOM: u64 = 64 * 1024;
+
+/// How often a file is opened that has lost its name by the time it is locked. Its store would have to be made anew each time.
+const OPEN_TRIES: usize = 8;
 
 /// Page cache of a damaged file that is read from front to back.
 const MENDED_CACHE_BYTES: usize = 16 * 1024 * 1024;
@@ -80,6 +89,8 @@ pub(crate) struct Opened {
     pub(crate) database: Database,
     /// Only the writer uses it; the lock lets a reader that reopens the file hand over a new one.
     journal: Mutex<Journal>,
+    /// Where in the file the database begins.
+    pub(crate) database_start: u64,
 }
 
 impl Opened {
@@ -92,72 +103,57 @@ impl Disk {
     /// Opens the file, making it if there is none. What the disk does from here on is noted in `faults`.
     pub(crate) fn open(&self, cache_bytes: usize, faults: &Arc<Faults>) -> Result<Opened, StorageError> {
         let path = self.place();
-        let names = match self {
-            Self::Directory(directory) => Some(Names::of(directory)),
-            Self::Memory | Self::Custom(_) => None,
-        };
-        let backend = self.backend(&path)?;
-        let fresh = FileLayout {
-            journal_bytes: match self {
-                Self::Directory(_) => JOURNAL_BYTES,
-                Self::Custom(_) => JOURNAL_BYTES_CUSTOM,
-                // What is gone with the process needs no second copy.
-                Self::Memory => 0,
-            },
-        };
-        open_backend(backend, &path, cache_bytes, faults, fresh, names.as_ref())
+        let fresh = |journal_bytes, names| Fresh::store(FileLayout { journal_bytes }, names);
+        match self {
+            Self::Directory(directory) => {
+                let names = Names::of(directory);
+                let fresh = fresh(JOURNAL_BYTES, Some(&names));
+                open_named(directory, &path, |file| {
+                    open_backend(file_backend(file, &path)?, &path, cache_bytes, faults, fresh)
+                })
+            }
+            // What is gone with the process needs no second copy.
+            Self::Memory => {
+                let backend = Box::new(InMemoryBackend::new());
+                open_backend(backend, &path, cache_bytes, faults, fresh(0, None))
+            }
+            Self::Custom(open) => open_backend(
+                open()?,
+                &path,
+                cache_bytes,
+                faults,
+                fresh(JOURNAL_BYTES_CUSTOM, None),
+            ),
+        }
     }
 
     /// Opens a file that is there already, for readers alone: what has to be written to open it is kept in memory.
     pub(crate) fn open_without_writing(&self, cache_bytes: usize) -> Result<Opened, StorageError> {
         let path = self.place();
-        let backend = self.backend(&path)?;
-        let layout =
-            layout_of(&*backend, &path)?.ok_or_else(|| StorageError::Foreign { path: path.clone() })?;
-        match backend.try_lock_range(Bound::Unbounded, Bound::Unbounded) {
-            Ok(true) | Err(redb::BackendError::Unsupported) => {}
-            Ok(false) => return Err(StorageError::Locked { path }),
-            Err(error) => return Err(io::Error::from(error).into()),
-        }
-        let file: Arc<dyn StorageBackend> = Arc::new(Overlay::over(backend)?);
-        open_database(file, &path, cache_bytes, layout)
-    }
-
-    fn backend(&self, path: &Path) -> Result<Box<dyn StorageBackend>, StorageError> {
-        Ok(match self {
-            Self::Directory(directory) => {
-                let file = open_file(directory, path)?;
-                Box::new(FileBackend::new(file).map_err(|error| translate(error, path))?)
+        match self {
+            Self::Directory(directory) => open_named(directory, &path, |file| {
+                open_backend_without_writing(file_backend(file, &path)?, &path, cache_bytes)
+            }),
+            Self::Memory => {
+                open_backend_without_writing(Box::new(InMemoryBackend::new()), &path, cache_bytes)
             }
-            Self::Memory => Box::new(InMemoryBackend::new()),
-            Self::Custom(open) => open()?,
-        })
+            Self::Custom(open) => open_backend_without_writing(open()?, &path, cache_bytes),
+        }
     }
 
-    /// Opens the file at a path of its own, as a store in a directory is; makes it if it is missing or empty.
-    pub(crate) fn open_at(
+    /// Opens a file as that of a store, as one in a directory is; makes it if it is empty. `path` is its name.
+    pub(crate) fn open_file_at(
+        file: File,
         path: &Path,
         cache_bytes: usize,
         faults: &Arc<Faults>,
     ) -> Result<Opened, StorageError> {
-        let mut options = OpenOptions::new();
-        let file = options.read(true).write(true).create(true).truncate(false);
-        let file = file
-            .open(path)
-            .map_err(|error| StorageError::at_path(path, &error))?;
-        let backend = FileBackend::new(file).map_err(|error| translate(error, path))?;
         let fresh = FileLayout {
             journal_bytes: JOURNAL_BYTES,
         };
         let names = path.parent().map(Names::of);
-        open_backend(
-            Box::new(backend),
-            path,
-            cache_bytes,
-            faults,
-            fresh,
-            names.as_ref(),
-        )
+        let fresh = Fresh::store(fresh, names.as_ref());
+        open_backend(file_backend(file, path)?, path, cache_bytes, faults, fresh)
     }
 
     /// Where it is, for messages.
@@ -180,13 +176,59 @@ impl Disk {
     }
 }
 
+/// How a file is made if there is none, and what is taken for one if there is.
+#[derive(Clone, Copy)]
+struct Fresh<'a> {
+    layout: FileLayout,
+    names: Option<&'a Names>,
+    /// Whether a file may be a database alone although one that is made anew has a journal.
+    takes_plain: bool,
+}
+
+impl<'a> Fresh<'a> {
+    fn store(layout: FileLayout, names: Option<&'a Names>) -> Self {
+        Self {
+            layout,
+            names,
+            takes_plain: false,
+        }
+    }
+}
+
+/// Opens the file of that name, and makes sure that it still has the name once it is locked: its store may have been made anew in
+/// between, and what is written to the old file would be lost with it.
+fn open_named(
+    directory: &Path,
+    path: &Path,
+    open: impl Fn(File) -> Result<Opened, StorageError>,
+) -> Result<Opened, StorageError> {
+    for _ in 0..OPEN_TRIES {
+        let file = open_file(directory, path)?;
+        let same = file
+            .try_clone()
+            .map_err(|error| StorageError::at_path(path, &error))?;
+        let opened = open(file)?;
+        if has_name(&same, path) {
+            return Ok(opened);
+        }
+    }
+    Err(StorageError::Locked {
+        path: path.to_owned(),
+    })
+}
+
+fn file_backend(file: File, path: &Path) -> Result<Box<dyn StorageBackend>, StorageError> {
+    Ok(Box::new(
+        FileBackend::new(file).map_err(|error| translate(error, path))?,
+    ))
+}
+
 fn open_backend(
     backend: Box<dyn StorageBackend>,
     path: &Path,
     cache_bytes: usize,
     faults: &Arc<Faults>,
-    fresh: FileLayout,
-    names: Option<&Names>,
+    fresh: Fresh<'_>,
 ) -> Result<Opened, StorageError> {
     let layout = match layout_of(&*backend, path)? {
         Some(layout) => layout,
@@ -194,13 +236,13 @@ fn open_backend(
         None => alone(&*backend, path, || match layout_of(&*backend, path)? {
             Some(layout) => Ok(layout),
             None => {
-                fresh.create(&*backend)?;
-                names.map_or(Ok(()), Names::sync)?;
-                Ok(fresh)
+                fresh.layout.create(&*backend)?;
+                fresh.names.map_or(Ok(()), Names::sync)?;
+                Ok(fresh.layout)
             }
         })?,
     };
-    if layout.journal_bytes == 0 && fresh.journal_bytes > 0 {
+    if layout.journal_bytes == 0 && fresh.layout.journal_bytes > 0 && !fresh.takes_plain {
         // A database of somebody else's; it must not even be opened, which would write to it.
         return Err(StorageError::Foreign {
             path: path.to_owned(),
@@ -210,6 +252,28 @@ fn open_backend(
         alone(&*backend, path, || Ok(faults.write_again(&*backend)?))?;
     }
     let file: Arc<dyn StorageBackend> = Arc::new(Watched::new(backend, Arc::clone(faults)));
+    open_database(file, path, cache_bytes, layout)
+}
+
+fn open_backend_without_writing(
+    backend: Box<dyn StorageBackend>,
+    path: &Path,
+    cache_bytes: usize,
+) -> Result<Opened, StorageError> {
+    let foreign = || StorageError::Foreign {
+        path: path.to_owned(),
+    };
+    let layout = layout_of(&*backend, path)?.ok_or_else(foreign)?;
+    match backend.try_lock_range(Bound::Unbounded, Bound::Unbounded) {
+        Ok(true) | Err(redb::BackendError::Unsupported) => {}
+        Ok(false) => {
+            return Err(StorageError::Locked {
+                path: path.to_owned(),
+            });
+        }
+        Err(error) => return Err(io::Error::from(error).into()),
+    }
+    let file: Arc<dyn StorageBackend> = Arc::new(Overlay::over(backend)?);
     open_database(file, path, cache_bytes, layout)
 }
 
@@ -227,6 +291,7 @@ fn open_database(
     Ok(Opened {
         database,
         journal: Mutex::new(Journal::new(journal, layout.journal_bytes)),
+        database_start: layout.database_start(),
     })
 }
 
@@ -272,15 +337,21 @@ pub(crate) fn open_mended(overlay: &Overlay, path: &Path) -> Result<Opened, Stor
 /// [`StorageError::Foreign`] if there is no store, [`StorageError::TooNew`], [`StorageError::Corrupt`], and the disk's
 /// faults.
 pub fn database_of(directory: &Path) -> Result<impl StorageBackend + use<>, StorageError> {
-    let path = directory.join(FILE_NAME);
-    let said = |error: io::Error| StorageError::at_path(&path, &error);
+    database_in(&directory.join(FILE_NAME))
+}
+
+/// The same of any file.
+pub(crate) fn database_in(path: &Path) -> Result<Region, StorageError> {
+    let said = |error: io::Error| StorageError::at_path(path, &error);
     let file = OpenOptions::new()
         .read(true)
         .write(true)
-        .open(&path)
+        .open(path)
         .map_err(said)?;
-    let backend = FileBackend::new(file).map_err(|error| translate(error, &path))?;
-    let layout = layout_of(&backend, &path)?.ok_or_else(|| StorageError::Foreign { path: path.clone() })?;
+    let backend = FileBackend::new(file).map_err(|error| translate(error, path))?;
+    let layout = layout_of(&backend, path)?.ok_or_else(|| StorageError::Foreign {
+        path: path.to_owned(),
+    })?;
     Ok(Region::new(Arc::new(backend), layout.database_start()))
 }
 
@@ -343,81 +414,6 @@ fn open_file(directory: &Path, path: &Path) -> Result<File, StorageError> {
         }
         Err(error) => Err(said(error)),
     }
-}
-
-/// The names of a new file and of the directories that were made for it: syncing a file does not sync its name.
-#[derive(Debug)]
-struct Names {
-    directory: PathBuf,
-    /// How many directories are still to be made, the file's own and those right above it.
-    missing: usize,
-}
-
-impl Names {
-    /// Looked at before the directory is made.
-    fn of(directory: &Path) -> Self {
-        let missing = directory
-            .ancestors()
-            .take_while(|ancestor| !ancestor.as_os_str().is_empty() && !ancestor.exists());
-        Self {
-            directory: directory.to_owned(),
-            missing: missing.count(),
-        }
-    }
-
-    /// The directories that a name was put into: that of the file, and that of each directory that was made.
-    fn changed(&self) -> impl Iterator<Item = &Path> {
-        let changed = self.directory.ancestors().take(self.missing + 1);
-        changed.map(|ancestor| {
-            if ancestor.as_os_str().is_empty() {
-                Path::new(".")
-            } else {
-                ancestor
-            }
-        })
-    }
-
-    /// Brings them to disk, as far as the file system lets anybody do so.
-    fn sync(&self) -> io::Result<()> {
-        for directory in self.changed() {
-            match sync_directory(directory) {
-                Err(error) if cannot_be_synced(&error) => {
-                    tracing::debug!(%error, directory = %directory.display(), "names in it cannot be synced");
-                }
-                synced => synced?,
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Whether the system says that directories cannot be synced there: some file systems know no such thing, and who may not
-/// read a directory cannot open it. What else it says is a fault of the disk.
-fn cannot_be_synced(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported
-    )
-}
-
-#[cfg(unix)]
-fn sync_directory(directory: &Path) -> io::Result<()> {
-    File::open(directory)?.sync_all()
-}
-
-/// Elsewhere names are on disk as soon as they are given, or directories cannot be opened to sync them.
-#[cfg(not(unix))]
-fn sync_directory(_: &Path) -> io::Result<()> {
-    Ok(())
-}
-
-/// Brings the name of a file to disk, in a directory that was there before.
-pub(crate) fn sync_name(path: &Path) -> io::Result<()> {
-    Names {
-        directory: path.parent().unwrap_or(Path::new(".")).to_owned(),
-        missing: 0,
-    }
-    .sync()
 }
 
 fn translate(error: redb::DatabaseError, path: &Path) -> StorageError {

@@ -86,7 +86,17 @@ pub enum StorageError {
         /// The first fault.
         cause: String,
     },
-    /// The files could not be read or written; nothing of the failed call is on disk.
+    /// Everything was cleared, and nobody who asks the store is shown any of it, but its bytes could not be taken out of the files.
+    #[error(
+        "everything was cleared, but its bytes may still be in the store's file: {cause}; make room or close what uses the file, \
+         and clear again or open the store again"
+    )]
+    Unscrubbed {
+        /// Why not.
+        cause: String,
+    },
+    /// The files could not be read or written. Of a write nothing is on disk. Where a call gives a file its name, as backups,
+    /// [`Store::remake`](crate::Store::remake) and [`Store::scrub`](crate::Store::scrub) do, the file may have it already.
     #[error("the disk failed: {cause}")]
     Io {
         /// What the system said.
@@ -134,6 +144,24 @@ pub enum StorageError {
     BadLogFile {
         /// What is wrong, and what to do.
         what: String,
+    },
+    /// Entries of a log that is looked at are missing or cannot be read, so that what the store held after them cannot be
+    /// told. What came before can.
+    #[error("{}", broken_log(what, *sound))]
+    LogBroken {
+        /// What is missing, or what is wrong with the first entry that cannot be read.
+        what: String,
+        /// The newest entry before the damage, which is whole like all before it; `None` if the log begins damaged.
+        sound: Option<Seq>,
+    },
+    /// A newer version wrote an entry in a form that this one does not know, so that what the store held after it cannot be
+    /// told. Nothing is damaged.
+    #[error("{}", newer_entry(*seq, *sound))]
+    EntryTooNew {
+        /// The entry.
+        seq: Seq,
+        /// The newest entry before it whose state can be told, if that is known.
+        sound: Option<Seq>,
     },
     /// The log has not got so far.
     #[error("there is no entry {seq}; the newest is {end}")]
@@ -186,7 +214,7 @@ impl StorageError {
     /// What is wrong, for a sentence that goes on: without the file and without advice.
     pub(crate) fn gist(&self) -> String {
         match self {
-            Self::Corrupt { what, .. } => what.clone(),
+            Self::Corrupt { what, .. } | Self::LogBroken { what, .. } => what.clone(),
             other => other.to_string(),
         }
     }
@@ -256,13 +284,37 @@ fn damaged_log(path: Option<&Path>, what: &str, sound: Option<(Seq, Seq)>) -> St
     format!("{subject} is damaged: {what}; nothing was changed; {advice}")
 }
 
+fn broken_log(what: &str, sound: Option<Seq>) -> String {
+    match sound {
+        Some(sound) => format!(
+            "the log is damaged: {what}; what the store held is known up to {sound}: ask about {sound} or an earlier entry, or \
+             get a whole copy of the log"
+        ),
+        None => {
+            format!("the log is damaged: {what}; nothing of it can be replayed; get a whole copy of the log")
+        }
+    }
+}
+
+fn newer_entry(seq: Seq, sound: Option<Seq>) -> String {
+    let told = format!(
+        "entry {seq} was written by a newer version of Landfall, in a form that this one does not know; update Landfall, nothing \
+         was changed"
+    );
+    match sound {
+        Some(sound) => format!("{told}; with this version ask about {sound} or an earlier entry"),
+        None => told,
+    }
+}
+
 impl From<redb::StorageError> for StorageError {
     fn from(error: redb::StorageError) -> Self {
         match error {
             redb::StorageError::Io(error) => Self::io(&error),
             redb::StorageError::Corrupted(what) => Self::corrupt(what),
             redb::StorageError::PreviousIo | redb::StorageError::DatabaseClosed => Self::Io {
-                cause: "the store was closed, or opened again after a fault; take a new snapshot".to_owned(),
+                cause: "the store was closed, or has to be opened again after a fault; take a new snapshot, or write again"
+                    .to_owned(),
             },
             other => Self::Io {
                 cause: other.to_string(),

@@ -62,6 +62,11 @@ pub struct History {
     start_check: u32,
     /// The newest entry; before `start` if there is none.
     end: Seq,
+    /// Whether the log is known to end there. In a file that has lost both its head and its end mark there may have been any
+    /// number of entries; `end` is then the first that is not there, so that nobody takes what is there for all.
+    end_is_known: bool,
+    /// Whether it is a copy of the log of a store that a process has open.
+    is_beside: bool,
     /// The schema in force now, if it is known.
     schema: Option<Arc<Schema>>,
     /// The schemas that the log tells of, each with the entry that brought it.
@@ -109,6 +114,8 @@ impl History {
             start,
             start_check,
             end,
+            end_is_known: true,
+            is_beside: false,
             schema,
             schemas: OnceLock::new(),
         })
@@ -121,10 +128,13 @@ impl History {
             .and_then(|head| head.schema.as_ref())
             .and_then(|json| schema_from_json(json).ok())
             .map(Arc::new);
+        let told = head.map(|head| head.end).max(file.newest);
         Self {
             start: head.map_or(first, |head| head.start),
             start_check: head.map_or(0, |head| head.start_check),
-            end: head.map_or(last, |head| head.end).max(last),
+            end: told.map_or(last.next(), |told| told.max(last)),
+            end_is_known: told.is_some(),
+            is_beside: false,
             schema,
             schemas: OnceLock::new(),
             source: Source::File(file),
@@ -316,7 +326,7 @@ impl History {
             return Ok(());
         }
         match &self.source {
-            Source::Store { snapshot, .. } => {
+            Source::Store { snapshot, .. } => snapshot.said(|| {
                 let log = snapshot.transaction().open_table(LOG)?;
                 for item in log.range(first.0..=last.0)? {
                     let (seq, bytes) = item?;
@@ -325,13 +335,13 @@ impl History {
                     }
                 }
                 Ok(())
-            }
+            }),
             Source::File(file) => file.scan(first, last, visit),
         }
     }
 
     /// Hands over what has to be folded to know what the store held after an entry: the base, then the log from its first
-    /// entry. Fails where an entry is missing, since what follows cannot be folded.
+    /// entry. Fails where an entry is missing, be it the last, since what follows cannot be folded.
     pub(crate) fn scan_unbroken(&self, to: Seq, visit: &mut Visit<'_>) -> Result<(), StorageError> {
         match &self.source {
             Source::Store { snapshot, .. } => {
@@ -354,16 +364,74 @@ impl History {
         Ok(())
     }
 
-    /// As [`History::scan`] from the first entry, but fails where an entry is missing.
+    /// As [`History::scan`] from the first entry, but fails where an entry is missing; also where those up to `to` are,
+    /// unless the visitor stopped before.
     pub(crate) fn scan_log_unbroken(&self, to: Seq, visit: &mut Visit<'_>) -> Result<(), StorageError> {
         let mut expected = self.start;
+        let mut stopped = false;
         self.scan(self.start..=to, &mut |seq, bytes| {
             if seq != expected {
-                return Err(missing(expected, seq));
+                return Err(self.missing(expected, seq));
             }
             expected = seq.next();
-            visit(seq, bytes)
-        })
+            let told = if codec::entry::peek(bytes).is_some_and(|peek| peek.is_newer()) {
+                Err(StorageError::EntryTooNew { seq, sound: None })
+            } else {
+                visit(seq, bytes)
+            };
+            let told = told.map_err(|error| self.unreadable(seq, error))?;
+            stopped = told.is_break();
+            Ok(told)
+        })?;
+        if stopped {
+            return Ok(());
+        }
+        self.reached(expected, to)
+    }
+
+    /// That a scan which expects this entry next has seen everything up to another.
+    pub(crate) fn reached(&self, expected: Seq, to: Seq) -> Result<(), StorageError> {
+        let last = to.min(self.end);
+        if expected <= last {
+            return Err(self.missing(expected, last.next()));
+        }
+        Ok(())
+    }
+
+    /// That the entries from one to before another are not there.
+    pub(crate) fn missing(&self, expected: Seq, found: Seq) -> StorageError {
+        let last = Seq(found.0 - 1);
+        let what = if last < self.end {
+            format!("the log has a gap from {expected} to {last}")
+        } else if self.end_is_known {
+            format!("its end, {expected} to {last}, is missing")
+        } else {
+            format!("its end from {expected} on is missing, and how long that was is not known")
+        };
+        StorageError::LogBroken {
+            what,
+            sound: self.before(expected),
+        }
+    }
+
+    /// That an entry cannot be read, though all before it could. What is damaged is the log, not the store around it.
+    pub(crate) fn unreadable(&self, seq: Seq, error: StorageError) -> StorageError {
+        match error {
+            StorageError::Corrupt { path: None, what } => StorageError::LogBroken {
+                what: format!("{seq} cannot be read: {what}"),
+                sound: self.before(seq),
+            },
+            StorageError::EntryTooNew { seq, .. } => StorageError::EntryTooNew {
+                seq,
+                sound: self.before(seq),
+            },
+            other => other,
+        }
+    }
+
+    /// The entry before another, if there is one.
+    pub(crate) fn before(&self, seq: Seq) -> Option<Seq> {
+        (seq > self.start).then(|| Seq(seq.0 - 1))
     }
 
     /// The snapshot, if the log is that of a store.
@@ -372,6 +440,11 @@ impl History {
             Source::Store { snapshot, .. } => Some(snapshot),
             Source::File(_) => None,
         }
+    }
+
+    /// Whether it was copied from a store that a process had open: its rows are that process's, and are not compared.
+    pub fn is_beside_its_owner(&self) -> bool {
+        self.is_beside
     }
 
     /// Whether the log is in an exported file, without a store around it.
@@ -391,13 +464,6 @@ impl History {
 /// Most entries of a chain of causes, and most effects of one entry, that are listed: more than any mutation has, and
 /// few enough to be read.
 pub const CHAIN_MAX: usize = 1_000;
-
-fn missing(expected: Seq, found: Seq) -> StorageError {
-    StorageError::corrupt(format!(
-        "the log has a gap from {expected} to e{}; states before it can still be told",
-        found.0 - 1
-    ))
-}
 
 /// What brought an entry about, in a word.
 pub fn origin_name(origin: Origin) -> &'static str {

@@ -11,10 +11,12 @@ mod base;
 mod catalog;
 mod codec;
 mod commit;
+mod compact;
 mod disk;
 mod error;
 pub mod history;
 mod index;
+mod index_build;
 mod journal;
 pub mod kv;
 mod listing;
@@ -35,9 +37,11 @@ mod tables;
 #[cfg(test)]
 mod test_support;
 mod txn;
+mod unfinished;
 
 pub use backup::{CopyProgress, Statistics, restore};
 pub use codec::nesting::nests_too_deep;
+pub use compact::Compacted;
 pub use disk::{Disk, FILE_NAME, InMemoryBackend, OpenBackend, StorageBackend, database_of};
 pub use error::StorageError;
 pub use listing::Listing;

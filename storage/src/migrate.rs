@@ -46,12 +46,12 @@ pub struct Migrations {
     progress: Option<OnProgress>,
 }
 
-/// How far a migration has got.
+/// How far a migration has got, or the building of indexes, which comes after it and begins at zero again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MigrationProgress {
     /// Records, mutations and entries that are done.
     pub done: u64,
-    /// All of them.
+    /// All of them. The last report of each of the two says that all are done.
     pub total: u64,
 }
 
@@ -62,6 +62,8 @@ pub struct MigrationReport {
     pub reasons: Vec<String>,
     /// Names of the migrations that were gone through, in order.
     pub applied: Vec<String>,
+    /// Names of those that were not: the store went through them before, or its data did not need them.
+    pub skipped: Vec<String>,
     /// Records that were carried over.
     pub records: u64,
     /// Changes that wait for the server and were carried over.
@@ -103,19 +105,21 @@ pub(crate) struct Carried {
 
 /// Goes through the migrations that the store has not gone through yet; `None` if there is none.
 ///
-/// The catalog is that of the new schema, and `head` where the log ends.
+/// The catalog is that of the new schema, and `head` where the log ends. `fits` says that the data fits the schema as it is:
+/// then only those are gone through that convert nothing but values.
 pub(crate) fn carry_over(
     transaction: &WriteTransaction,
     migrations: &Migrations,
     stored: &Arc<Schema>,
     catalog: &Catalog,
     head: LogHead,
+    fits: bool,
 ) -> Result<Option<Carried>, StorageError> {
     let gone_through = names(transaction)?;
     let pending: Vec<&Migration> = migrations
         .list
         .iter()
-        .filter(|migration| !gone_through.contains(migration.name()))
+        .filter(|migration| is_pending(migration, &gone_through, fits))
         .collect();
     if pending.is_empty() {
         return Ok(None);
@@ -128,7 +132,7 @@ pub(crate) fn carry_over(
         carrier: &carrier,
         old: &old,
         new: catalog,
-        progress: Progress::new(transaction, migrations)?,
+        progress: Progress::new(transaction, migrations, &carrier)?,
         faults: Vec::new(),
         report: MigrationReport {
             applied: pending
@@ -143,6 +147,7 @@ pub(crate) fn carry_over(
     pass.base()?;
     let head = pass.log(head)?;
     pass.cursors()?;
+    pass.progress.finish();
     if !pass.faults.is_empty() {
         return Err(StorageError::MigrationFailed { faults: pass.faults });
     }
@@ -156,6 +161,25 @@ pub(crate) fn carry_over(
         head,
         report: pass.report,
     }))
+}
+
+/// Whether a store has to go through a migration.
+fn is_pending(migration: &Migration, gone_through: &BTreeSet<String>, fits: bool) -> bool {
+    !gone_through.contains(migration.name()) && (!fits || migration.converts_values_only())
+}
+
+/// Names of the migrations that a store need not go through; see [`carry_over`].
+pub(crate) fn skipped(
+    transaction: &WriteTransaction,
+    migrations: &Migrations,
+    fits: bool,
+) -> Result<Vec<String>, StorageError> {
+    let gone_through = names(transaction)?;
+    let skipped = migrations
+        .list
+        .iter()
+        .filter(|migration| !is_pending(migration, &gone_through, fits));
+    Ok(skipped.map(|migration| migration.name().to_owned()).collect())
 }
 
 /// Notes that the store has gone through all of the app's migrations, or need not. Returns whether that is news.
@@ -188,26 +212,55 @@ fn names(transaction: &WriteTransaction) -> Result<BTreeSet<String>, StorageErro
     }
 }
 
-struct Progress<'m> {
+/// Tells how far something has got.
+pub(crate) struct Progress<'m> {
     done: u64,
     total: u64,
     hears: Option<&'m OnProgress>,
 }
 
 impl<'m> Progress<'m> {
-    fn new(transaction: &WriteTransaction, migrations: &'m Migrations) -> Result<Self, StorageError> {
-        let total = transaction.open_table(RECORDS)?.len()?
-            + transaction.open_table(OUTBOX)?.len()?
-            + transaction.open_table(LOG)?.len()?;
-        Ok(Self {
+    fn new(
+        transaction: &WriteTransaction,
+        migrations: &'m Migrations,
+        carrier: &Carrier,
+    ) -> Result<Self, StorageError> {
+        let records = transaction.open_table(RECORDS)?;
+        let mut total = transaction.open_table(OUTBOX)?.len()? + transaction.open_table(LOG)?.len()?;
+        // Those of other models stay as they are.
+        for model in carrier.touched() {
+            let prefix = model_prefix(model);
+            let end = prefix_end(&prefix).expect("a prefix that ends with a zero byte has a successor");
+            let rows = records.range(prefix.as_slice()..end.as_slice())?;
+            total += u64::try_from(rows.count()).unwrap_or(u64::MAX);
+        }
+        Ok(Self::of(total, migrations))
+    }
+
+    /// The progress of something that has so many steps.
+    pub(crate) fn of(total: u64, migrations: &'m Migrations) -> Self {
+        Self {
             done: 0,
             total,
             hears: migrations.progress.as_ref(),
-        })
+        }
     }
 
-    fn step(&mut self, done: usize) {
+    /// So many more steps are done.
+    pub(crate) fn step(&mut self, done: usize) {
         self.done += u64::try_from(done).unwrap_or(0);
+        self.tell();
+    }
+
+    /// Everything is done.
+    pub(crate) fn finish(&mut self) {
+        if self.done != self.total {
+            self.done = self.total;
+            self.tell();
+        }
+    }
+
+    fn tell(&self) {
         if let Some(hears) = self.hears {
             hears(MigrationProgress {
                 done: self.done.min(self.total),

@@ -7,15 +7,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use redb::{Durability, ReadableTable, TableHandle, WriteTransaction};
+use redb::{Durability, ReadableDatabase, ReadableTable, TableHandle, WriteTransaction};
 
-use landfall_core::{Change, MutationRef, Origin, Schema, SchemaChanged, schema_from_json, schema_to_json};
+use landfall_core::{
+    Change, MutationRef, Origin, Schema, SchemaChanged, Seq, schema_from_json, schema_to_json,
+};
 
 use crate::catalog::Catalog;
 use crate::codec::row::{Layout, LayoutId};
 use crate::commit::{checkpoint, erase};
 use crate::disk::Opened;
 use crate::error::StorageError;
+use crate::index_build;
 use crate::journal::{Found, Journal};
 use crate::migrate::{self, MigrationReport, Migrations};
 use crate::rebuild;
@@ -46,6 +49,7 @@ pub(crate) fn prepare(
         transaction.abort()?;
     }
     if prepared.forgets {
+        // Behind what was taken over just now, which nothing but the journal has on disk.
         erase(&mut journal);
     }
     let catalog = prepared.catalog;
@@ -72,7 +76,7 @@ pub(crate) fn prepare_to_read(
     }
     let catalog = Arc::new(take_on(&transaction, &options.schema)?);
     let head = append_again(&transaction, &catalog, on_disk, &found)?;
-    if note_indexes(&transaction, &catalog)? {
+    if index_build::differs(&transaction, &catalog)? {
         return Err(StorageError::Full);
     }
     transaction.set_durability(Durability::None)?;
@@ -136,26 +140,40 @@ fn prepare_in(
     let catalog = Arc::new(take_on(transaction, &options.schema)?);
     let mut report = MigrationReport::default();
     let mut carried_head = head;
-    if let (Some(stored), false) = (&stored, reasons.is_empty())
-        && let Some(carried) = migrate::carry_over(transaction, migrations, stored, &catalog, head)?
+    report.skipped = migrate::skipped(transaction, migrations, reasons.is_empty())?;
+    if let Some(stored) = &stored
+        && let Some(carried) = migrate::carry_over(
+            transaction,
+            migrations,
+            stored,
+            &catalog,
+            head,
+            reasons.is_empty(),
+        )?
     {
+        let skipped = std::mem::take(&mut report.skipped);
         diff = schema_diff::compare(&carried.schema, &options.schema);
-        diff.indexes_changed = true;
         report = carried.report;
+        report.skipped = skipped;
         carried_head = carried.head;
         report.reasons = std::mem::replace(&mut reasons, losses(transaction, &diff)?);
     }
     let wipe = !reasons.is_empty();
     if wipe && options.incompatible == OnIncompatible::Refuse {
+        let again = |name: &String| {
+            format!(
+                "the migration {name:?} was gone through before and is not done again; new steps need a new name"
+            )
+        };
+        reasons.extend(report.skipped.iter().map(again));
         return Err(StorageError::SchemaIncompatible { reasons });
     }
     let noted = migrate::note_names(transaction, migrations)?;
     let is_new = stored.is_none_or(|stored| stored.hash() != options.schema.hash());
     let planned = bring_up(transaction, &catalog, options, carried_head, wipe, is_new)?;
-    let reindexed = note_indexes(transaction, &catalog)?;
-    if !wipe && (diff.indexes_changed || reindexed) {
-        rebuild::rebuild_indexes(transaction, &catalog)?;
-    }
+    // Rows that were carried over are in no index as they are now.
+    let carried = !report.applied.is_empty();
+    let reindexed = index_build::bring_up(transaction, &catalog, migrations, carried, wipe)?;
     Ok(Prepared {
         catalog,
         head: planned,
@@ -167,22 +185,7 @@ fn prepare_in(
     })
 }
 
-/// Notes which indexes there are; returns whether they are others than the table was made by. A version that makes an
-/// index for more relations finds the stores of the one before it without.
-fn note_indexes(transaction: &WriteTransaction, catalog: &Catalog) -> Result<bool, StorageError> {
-    let mut table = transaction.open_table(META)?;
-    let fingerprint = catalog.index_fingerprint().to_le_bytes();
-    if table
-        .get(meta::INDEXES)?
-        .is_some_and(|noted| noted.value() == fingerprint)
-    {
-        return Ok(false);
-    }
-    table.insert(meta::INDEXES, fingerprint.as_slice())?;
-    Ok(true)
-}
-
-/// Whether the journal begins with what the log no longer has.
+/// Whether the journal has something that the log no longer has.
 fn is_left_over(transaction: &WriteTransaction, journal: &Journal) -> Result<bool, StorageError> {
     let (start, _) = rebuild::chain_start(&transaction.open_table(META)?)?;
     Ok(journal.oldest().is_some_and(|oldest| oldest < start))
@@ -212,10 +215,24 @@ fn bring_up(
     Ok(txn.finish()?.head)
 }
 
-/// Makes a store that was reopened while it was in use as it was: takes over what is only in the journal.
-pub(crate) fn recover(opened: &Opened, catalog: &Arc<Catalog>) -> Result<(), StorageError> {
+/// Makes a store that was reopened while it was in use as it was: takes over what is only in the journal. Returns whether
+/// entries after `newest` were left there.
+///
+/// [`StorageError::Full`] if the database itself has such entries: `newest` is given where there is no room to bring them to disk.
+pub(crate) fn recover(
+    opened: &Opened,
+    catalog: &Arc<Catalog>,
+    newest: Option<Seq>,
+) -> Result<bool, StorageError> {
     let head = read_head(&opened.database)?;
-    let found = opened.journal().recover(head)?;
+    let mut found = opened.journal().recover(head)?;
+    let newest = newest.unwrap_or(Seq(u64::MAX));
+    if head.seq > newest {
+        return Err(StorageError::Full);
+    }
+    let in_all = found.len();
+    found.retain(|entry| entry.seq <= newest);
+    let withheld = found.len() < in_all;
     if !found.is_empty() {
         let mut transaction = opened.database.begin_write()?;
         append_again(&transaction, catalog, head, &found)?;
@@ -223,7 +240,13 @@ pub(crate) fn recover(opened: &Opened, catalog: &Arc<Catalog>) -> Result<(), Sto
         transaction.set_durability(Durability::None)?;
         transaction.commit()?;
     }
-    Ok(())
+    let mut journal = opened.journal();
+    let (start, _) = rebuild::chain_start(&opened.database.begin_read()?.open_table(META)?)?;
+    if journal.oldest().is_some_and(|oldest| oldest < start) {
+        // A clear whose commit failed at first is there after all.
+        erase(&mut journal);
+    }
+    Ok(withheld)
 }
 
 /// Appends entries of the journal to the log that ends with `head`. Returns where it ends then.

@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use redb::StorageBackend;
 use redb::backends::FileBackend;
 
+use crate::disk::has_name;
 use crate::error::StorageError;
 
 /// Size of the pieces in which writes are kept: the database's own page size.
@@ -47,6 +48,7 @@ impl Overlay {
     pub(crate) fn open(path: &Path) -> Result<Self, StorageError> {
         let said = |error: io::Error| StorageError::at_path(path, &error);
         let file = File::open(path).map_err(said)?;
+        let same = file.try_clone().map_err(said)?;
         let file = FileBackend::new(file).map_err(|error| StorageError::Io {
             cause: format!("{}: {error}", path.display()),
         })?;
@@ -58,6 +60,12 @@ impl Overlay {
                 });
             }
             Err(error) => return Err(said(error.into())),
+        }
+        if !has_name(&same, path) {
+            // Its store was made anew before it was locked, by somebody who has it open.
+            return Err(StorageError::Locked {
+                path: path.to_owned(),
+            });
         }
         Self::over(Box::new(file)).map_err(said)
     }

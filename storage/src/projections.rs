@@ -253,18 +253,14 @@ impl<'t> Projections<'t> {
 
 /// Whether two states have the same head: they differ in the outbox alone, or not at all.
 fn same_head(before: &RecordState, after: &RecordState) -> bool {
-    let seqs = |state: &RecordState| {
-        state
-            .pending
-            .iter()
-            .map(|mutation| mutation.seq)
-            .collect::<Vec<_>>()
-    };
+    let (pending, pending_after) = (before.pending.iter(), after.pending.iter());
     same_row(before.row.as_ref(), after.row.as_ref())
         && before.sync == after.sync
         && before.own_since == after.own_since
         && same_row(before.shadow.as_ref(), after.shadow.as_ref())
-        && seqs(before) == seqs(after)
+        && pending
+            .map(|mutation| mutation.seq)
+            .eq(pending_after.map(|mutation| mutation.seq))
 }
 
 /// Whether two rows are stored alike: zero and minus zero are equal as numbers, and have different places in an index.

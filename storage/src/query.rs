@@ -115,6 +115,31 @@ impl Snapshot {
         })
     }
 
+    /// Hands out the records of a model that satisfy a predicate one after another, in no order that could be relied on.
+    ///
+    /// # Errors
+    /// As [`Snapshot::query`].
+    pub fn visit(
+        &self,
+        model: &str,
+        predicate: &Predicate,
+        mut each: impl FnMut(Record),
+    ) -> Result<(), StorageError> {
+        self.said(|| {
+            let model = self.catalog().model(model)?;
+            let predicate = self.resolve(model, predicate)?;
+            for plan in Way::choose(model, &predicate).plans() {
+                self.walk(model, plan, &predicate, |found| {
+                    if let Some(record) = record(model, &found.head, None)? {
+                        each(record);
+                    }
+                    Ok(true)
+                })?;
+            }
+            Ok(())
+        })
+    }
+
     /// Number of records that satisfy a predicate.
     ///
     /// # Errors
@@ -216,6 +241,8 @@ impl Snapshot {
                     }
                 }
             }
+            Plan::Keys(range) if range.is_empty() => {}
+            Plan::Keys(range) => self.scan_within(model, range, &mut |key, head| look_at(key, head, None))?,
             Plan::Scan => self.scan(model, &mut |key, head| look_at(key, head, None))?,
         }
         Ok(())
@@ -229,7 +256,7 @@ pub(crate) fn referring(
     index: &impl ReadableTable<&'static [u8], ()>,
     model: &ModelName,
     fields: &[&str],
-    values: &[Value],
+    (values, most): (&[Value], usize),
 ) -> Result<Vec<RecordId>, StorageError> {
     assert_eq!(
         fields.len(),
@@ -261,7 +288,10 @@ pub(crate) fn referring(
         for value in &values {
             keycode::encode_value(&mut start, value);
         }
-        for item in index.range::<&[u8]>(KeyRange::default().bounds(&start).as_bounds())? {
+        for item in index
+            .range::<&[u8]>(KeyRange::default().bounds(&start).as_bounds())?
+            .take(most)
+        {
             let (entry, _) = item?;
             ids.push(keycode::decode_id(keycode::skip(
                 &entry.value()[prefix.len()..],
@@ -283,6 +313,9 @@ pub(crate) fn referring(
             .all(|(slot, value)| row.value_at(*slot).cmp_total(&value.as_ref()).is_eq())
         {
             ids.push(keycode::decode_id(&key.value()[prefix.len()..])?);
+            if ids.len() >= most {
+                break;
+            }
         }
     }
     Ok(ids)

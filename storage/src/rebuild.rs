@@ -1,7 +1,8 @@
 //! Projections from the log alone: made again, or compared with those in force.
 //!
-//! Owns [`rebuild`], [`rebuild_indexes`] and [`verify`].
+//! Owns [`rebuild`] and [`verify`].
 
+use std::cell::RefCell;
 use std::cmp::Ordering;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -9,19 +10,16 @@ use std::sync::Arc;
 use redb::{Database, Key, ReadOnlyTable, ReadableDatabase, ReadableTable, WriteTransaction};
 use serde::de::DeserializeOwned;
 
-use landfall_core::{Mutation, Seq, SyncCursor, keycode};
+use landfall_core::{Mutation, Seq, SyncCursor};
 
 use crate::base;
 use crate::catalog::Catalog;
-use crate::codec::{self, head::HeadRef};
+use crate::codec;
 use crate::error::StorageError;
-use crate::index;
 use crate::projections::Projections;
 use crate::snapshot::Snapshot;
-use crate::store::CACHE_BYTES_DEFAULT;
-use crate::tables::{
-    BASE, CURSORS, IN_FLIGHT, INDEX, LOG, META, OUTBOX, RECORDS, meta, model_prefix, prefix_end,
-};
+use crate::store::{CACHE_BYTES_DEFAULT, unless_it_panics};
+use crate::tables::{BASE, CURSORS, IN_FLIGHT, INDEX, LOG, META, OUTBOX, RECORDS, meta};
 
 /// What [`verify`] found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,37 +46,11 @@ pub(crate) fn rebuild(transaction: &WriteTransaction, catalog: &Arc<Catalog>) ->
     let log = transaction.open_table(LOG)?;
     let start = chain_start(&transaction.open_table(META)?)?;
     let mut project = |seq: Seq, bytes: &[u8]| -> Result<ControlFlow<()>, StorageError> {
-        projections.project(catalog, &codec::entry::decode(seq, bytes)?)?;
+        projections.project(catalog, &codec::entry::decode_known(seq, bytes)?)?;
         Ok(ControlFlow::Continue(()))
     };
     base::each(&transaction.open_table(BASE)?, start.0, &mut project)?;
     replay(&log, start, |seq, bytes| project(seq, bytes).map(drop))
-}
-
-/// Makes all index entries again from the rows.
-pub(crate) fn rebuild_indexes(transaction: &WriteTransaction, catalog: &Catalog) -> Result<(), StorageError> {
-    transaction.delete_table(INDEX)?;
-    let mut table = transaction.open_table(INDEX)?;
-    let records = transaction.open_table(RECORDS)?;
-    for model in catalog.models() {
-        let prefix = model_prefix(&model.def.name);
-        let end =
-            prefix_end(&prefix).expect("a model name ends with a zero byte, so its prefix has a successor");
-        for item in records.range(prefix.as_slice()..end.as_slice())? {
-            let (key, head) = item?;
-            let Some(row) = HeadRef::parse(head.value())?.row else {
-                continue;
-            };
-            let values = model.decode(row)?;
-            let id = keycode::decode_id(&key.value()[prefix.len()..])?;
-            for (_, new) in index::changes(&model.def.name, &model.indexes, &id, None, Some(&values)) {
-                if let Some(new) = new {
-                    table.insert(new.as_slice(), ())?;
-                }
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Replays the log of a snapshot into a scratch store in memory and compares.
@@ -101,7 +73,7 @@ pub fn verify(snapshot: &Snapshot) -> Result<Verification, StorageError> {
         let mut projections = Projections::open(&transaction)?;
         let start = chain_start(&snapshot.transaction().open_table(META)?)?;
         let mut project = |seq: Seq, bytes: &[u8]| -> Result<ControlFlow<()>, StorageError> {
-            projections.project(catalog, &codec::entry::decode(seq, bytes)?)?;
+            projections.project(catalog, &codec::entry::decode_known(seq, bytes)?)?;
             Ok(ControlFlow::Continue(()))
         };
         if let Some(based) = base::of(snapshot.transaction())? {
@@ -120,56 +92,98 @@ fn compare_all(ours: &Snapshot, theirs: &Snapshot, found: &mut Verification) -> 
     let (our, their) = (ours.transaction(), theirs.transaction());
     let mut records = 0;
     // Rows are compared by value, since their layouts may differ.
-    walk_both(
-        &our.open_table(RECORDS)?,
-        &their.open_table(RECORDS)?,
-        |key, side, _| {
-            records += 1;
-            let name = || format!("record {}", text(key));
-            match side {
-                Side::Both => compare_states(key, ours, theirs, name, found)?,
-                alone => note(found, || alone.tell(&name())),
-            }
-            Ok(())
-        },
-    )?;
+    as_far_as_readable("the records", found, |found, last| {
+        walk_both(
+            &our.open_table(RECORDS)?,
+            &their.open_table(RECORDS)?,
+            |key, side, _| {
+                last.replace(text(key));
+                records += 1;
+                let name = || format!("record {}", text(key));
+                match side {
+                    Side::Both => compare_states(key, ours, theirs, name, found)?,
+                    alone => note(found, || alone.tell(&name())),
+                }
+                Ok(())
+            },
+        )
+    })?;
     found.records = records;
-    walk_both(
-        &our.open_table(INDEX)?,
-        &their.open_table(INDEX)?,
-        |key, side, _| {
-            if side != Side::Both {
-                note(found, || side.tell(&format!("index entry {}", text(key))));
-            }
+    as_far_as_readable("the indexes", found, |found, last| {
+        walk_both(
+            &our.open_table(INDEX)?,
+            &their.open_table(INDEX)?,
+            |key, side, _| {
+                last.replace(text(key));
+                if side != Side::Both {
+                    note(found, || side.tell(&format!("index entry {}", text(key))));
+                }
+                Ok(())
+            },
+        )
+    })?;
+    compare_outbox(ours, theirs, found)?;
+    as_far_as_readable("the sync cursors", found, |found, last| {
+        walk_both(
+            &our.open_table(CURSORS)?,
+            &their.open_table(CURSORS)?,
+            |model, side, values| {
+                last.replace(model.to_owned());
+                compare_decoded::<SyncCursor>(&format!("sync cursor of {model}"), side, values, found);
+                Ok(())
+            },
+        )
+    })
+}
+
+fn compare_outbox(ours: &Snapshot, theirs: &Snapshot, found: &mut Verification) -> Result<(), StorageError> {
+    let (our, their) = (ours.transaction(), theirs.transaction());
+    as_far_as_readable("the mutations that wait", found, |found, last| {
+        walk_both(
+            &our.open_table(OUTBOX)?,
+            &their.open_table(OUTBOX)?,
+            |seq, side, values| {
+                last.replace(Seq(seq).to_string());
+                compare_decoded::<Mutation>(&format!("pending mutation {}", Seq(seq)), side, values, found);
+                Ok(())
+            },
+        )
+    })?;
+    as_far_as_readable("the mutations on their way", found, |found, last| {
+        walk_both(
+            &our.open_table(IN_FLIGHT)?,
+            &their.open_table(IN_FLIGHT)?,
+            |seq, side, _| {
+                last.replace(Seq(seq).to_string());
+                if side != Side::Both {
+                    note(found, || side.tell(&format!("the way of mutation {}", Seq(seq))));
+                }
+                Ok(())
+            },
+        )
+    })
+}
+
+/// Compares a table up to the page of it that is damaged, if one is; `last` is what was looked at before.
+fn as_far_as_readable(
+    what: &str,
+    found: &mut Verification,
+    compare: impl FnOnce(&mut Verification, &RefCell<String>) -> Result<(), StorageError>,
+) -> Result<(), StorageError> {
+    let last = RefCell::default();
+    match unless_it_panics(|| compare(found, &last)) {
+        Err(StorageError::Corrupt { what: why, .. }) => {
+            let last = last.into_inner();
+            let place = if last.is_empty() {
+                String::new()
+            } else {
+                format!(" after {last}")
+            };
+            note(found, || format!("{what} cannot be read{place}: {why}"));
             Ok(())
-        },
-    )?;
-    walk_both(
-        &our.open_table(OUTBOX)?,
-        &their.open_table(OUTBOX)?,
-        |seq, side, values| {
-            compare_decoded::<Mutation>(&format!("pending mutation {}", Seq(seq)), side, values, found);
-            Ok(())
-        },
-    )?;
-    walk_both(
-        &our.open_table(IN_FLIGHT)?,
-        &their.open_table(IN_FLIGHT)?,
-        |seq, side, _| {
-            if side != Side::Both {
-                note(found, || side.tell(&format!("the way of mutation {}", Seq(seq))));
-            }
-            Ok(())
-        },
-    )?;
-    walk_both(
-        &our.open_table(CURSORS)?,
-        &their.open_table(CURSORS)?,
-        |model, side, values| {
-            compare_decoded::<SyncCursor>(&format!("sync cursor of {model}"), side, values, found);
-            Ok(())
-        },
-    )
+        }
+        compared => compared,
+    }
 }
 
 /// Where an entry of a projection is.
@@ -301,10 +315,22 @@ fn replay(
     mut each: impl FnMut(Seq, &[u8]) -> Result<(), StorageError>,
 ) -> Result<u64, StorageError> {
     let mut expected = start;
-    let mut count = 0;
-    for item in log.iter()? {
-        let (seq, bytes) = item?;
-        let seq = Seq(seq.value());
+    let unreadable = |expected: Seq, error: StorageError| match error {
+        StorageError::Corrupt { what, .. } => StorageError::corrupt(format!(
+            "entry {expected} of the log and those after it cannot be read: {what}"
+        )),
+        other => other,
+    };
+    let mut entries = unless_it_panics(|| Ok(log.iter()?)).map_err(|error| unreadable(expected, error))?;
+    loop {
+        // Only the reading of it: where `each` fails, the log is whole.
+        let next = unless_it_panics(|| match entries.next().transpose()? {
+            Some((seq, bytes)) => Ok(Some((Seq(seq.value()), bytes.value().len(), bytes))),
+            None => Ok(None),
+        });
+        let Some((seq, _, bytes)) = next.map_err(|error| unreadable(expected, error))? else {
+            return Ok(expected.0 - start.0);
+        };
         if seq != expected {
             return Err(StorageError::corrupt(format!(
                 "entry {expected} is missing; the log goes on with {seq}"
@@ -313,9 +339,7 @@ fn replay(
         check = codec::entry::verify(seq, bytes.value(), check)?;
         each(seq, bytes.value())?;
         expected = seq.next();
-        count += 1;
     }
-    Ok(count)
 }
 
 #[cfg(test)]

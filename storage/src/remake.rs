@@ -19,24 +19,27 @@ use redb::{
 
 use landfall_core::{Change, Schema, Seq, schema_from_json};
 
-use crate::backup::unfinished_in;
 use crate::catalog::Catalog;
 use crate::codec;
 use crate::commit::checkpoint;
-use crate::disk::{Disk, FILE_NAME, Opened, open_mended, open_over, sync_name};
+use crate::disk::{FILE_NAME, Opened, open_mended, open_over, sync_name};
 use crate::error::StorageError;
 use crate::journal::Found;
 use crate::open::{append_again, layouts, schema_in, write_foundation};
 use crate::overlay::Overlay;
 use crate::rebuild::{self, chain_start};
 use crate::store::{LogHead, unless_it_panics};
-use crate::tables::{BASE, LAYOUTS, LOG, META, OUTBOX, RECORDS};
+use crate::tables::{BASE, LAYOUTS, LOG, META, OUTBOX, RECORDS, meta};
+use crate::unfinished::Unfinished;
 
 /// Page cache of the file that is made, in bytes.
 const CACHE_BYTES: usize = 16 * 1024 * 1024;
 
 /// Most damaged files that are kept in one directory: whoever has so many has to look at them first.
 const KEPT_MAX: u32 = 100;
+
+/// What the name of a damaged file that is kept goes on with, before a number.
+pub(crate) const KEPT_SUFFIX: &str = ".damaged-";
 
 /// How much of a damaged log a store is made from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -72,7 +75,8 @@ pub struct Remade {
 /// # Errors
 /// [`StorageError::LogDamaged`] if not all of the log is whole and [`Extent::Everything`] was asked for, or if none of it is;
 /// [`StorageError::NoStore`], [`StorageError::Locked`], [`StorageError::TooNew`], [`StorageError::Foreign`] and the disk's
-/// faults. Nothing is changed then.
+/// faults. Nothing is changed then; if it was only the new file's name that could not be brought to disk, the new file has it
+/// already, and a power cut may bring the old one back.
 pub fn remake(path: &Path, extent: Extent) -> Result<Remade, StorageError> {
     let path = &file_of(path)?;
     unless_it_panics(|| remake_file(path, extent)).map_err(|error| of_log(error, Some(path)))
@@ -125,27 +129,24 @@ fn remake_file(path: &Path, extent: Extent) -> Result<Remade, StorageError> {
         }
         _ => {}
     }
-    let unfinished = unfinished_in(path.parent().unwrap_or(Path::new(".")))?;
+    let directory = match path.parent() {
+        Some(directory) if !directory.as_os_str().is_empty() => directory,
+        _ => Path::new("."),
+    };
+    let unfinished = Unfinished::begin(directory)?;
     let made = make(&transaction, &log, &unfinished).and_then(|mut made| {
         made.lost.clone_from(&log.damage);
         if made.lost.is_some() {
             made.kept = Some(keep(path)?);
         }
-        take_its_name(&unfinished, path)?;
+        unfinished.replace_closed(path)?;
+        sync_name(path).map_err(|error| StorageError::at_path(path, &error))?;
         Ok(made)
     });
     if made.is_err() {
-        // It is replaced by the next try otherwise.
-        fs::remove_file(&unfinished).unwrap_or(());
+        unfinished.discard();
     }
     made
-}
-
-/// Gives the new file the name of the old one.
-pub(crate) fn take_its_name(unfinished: &Path, path: &Path) -> Result<(), StorageError> {
-    let failed = |error: std::io::Error| StorageError::at_path(path, &error);
-    fs::rename(unfinished, path).map_err(failed)?;
-    sync_name(path).map_err(failed)
 }
 
 /// Opens the old file on changes in memory; if it does not open as it is, with what can be mended of its headers.
@@ -249,8 +250,8 @@ impl Sound {
 }
 
 /// Makes a store of a log in a file that is not there yet.
-pub(crate) fn make(from: &ReadTransaction, log: &Sound, to: &Path) -> Result<Remade, StorageError> {
-    let opened = Disk::open_at(to, CACHE_BYTES, &Arc::default())?;
+pub(crate) fn make(from: &ReadTransaction, log: &Sound, to: &Unfinished) -> Result<Remade, StorageError> {
+    let opened = to.open(CACHE_BYTES, &Arc::default())?;
     let transaction = opened.database.begin_write()?;
     let catalog = Arc::new(found(from, log, &transaction)?);
     {
@@ -285,11 +286,13 @@ fn rows_in<K: Key + 'static, V: Value + 'static>(
 fn found(from: &ReadTransaction, log: &Sound, to: &WriteTransaction) -> Result<Catalog, StorageError> {
     let kept = from.open_table(META)?;
     {
-        let mut meta = to.open_table(META)?;
+        let mut table = to.open_table(META)?;
         for item in kept.iter()? {
             let (name, value) = item?;
-            meta.insert(name.value(), value.value())?;
+            table.insert(name.value(), value.value())?;
         }
+        // A file that is new has never held what was cleared.
+        table.remove(meta::UNSCRUBBED)?;
     }
     // The log has the schema as well.
     let schema = match (schema_in(&kept), &log.schema) {
@@ -345,7 +348,7 @@ fn keep(path: &Path) -> Result<PathBuf, StorageError> {
     let failed = |error: std::io::Error| StorageError::at_path(path, &error);
     for number in 1..=KEPT_MAX {
         let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(format!(".damaged-{number}"));
+        name.push(format!("{KEPT_SUFFIX}{number}"));
         let kept = path.with_file_name(name);
         if kept.exists() {
             continue;
@@ -353,11 +356,16 @@ fn keep(path: &Path) -> Result<PathBuf, StorageError> {
         // Not every file system has links.
         if fs::hard_link(path, &kept).is_err() {
             fs::copy(path, &kept).map_err(failed)?;
+            // The renaming to come takes the original away.
+            fs::File::open(&kept)
+                .and_then(|copy| copy.sync_all())
+                .map_err(failed)?;
         }
+        sync_name(&kept).map_err(failed)?;
         return Ok(kept);
     }
     Err(StorageError::Exists {
-        path: path.with_file_name(format!("{FILE_NAME}.damaged-{KEPT_MAX}")),
+        path: path.with_file_name(format!("{FILE_NAME}{KEPT_SUFFIX}{KEPT_MAX}")),
     })
 }
 

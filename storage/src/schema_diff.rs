@@ -10,8 +10,6 @@ use landfall_core::{FieldDef, FieldType, ModelDef, ModelName, Schema};
 pub(crate) struct SchemaDiff {
     /// What would lose or invalidate data.
     pub(crate) losses: Vec<Loss>,
-    /// Whether index entries have to be made again.
-    pub(crate) indexes_changed: bool,
 }
 
 /// A change that loses or invalidates data.
@@ -49,7 +47,6 @@ pub(crate) fn compare(old: &Schema, new: &Schema) -> SchemaDiff {
         match new.model(&model.name) {
             Some(successor) => {
                 compare_models(model, successor, &mut losses);
-                diff.indexes_changed |= indexes_differ(model, successor);
             }
             None => losses.note(format!("model `{}` was removed", model.name)),
         }
@@ -124,15 +121,6 @@ fn users(schema: &Schema, name: &str) -> Vec<ModelName> {
 
 fn is_of(field: &FieldDef, name: &str) -> bool {
     matches!(&field.ty, FieldType::Enum(ty) | FieldType::NonModel(ty) if ty == name)
-}
-
-fn indexes_differ(old: &ModelDef, new: &ModelDef) -> bool {
-    let relations = |def: &ModelDef| {
-        def.relations()
-            .map(|(f, a)| (f.name.clone(), a.clone()))
-            .collect::<Vec<_>>()
-    };
-    old.indexes != new.indexes || relations(old) != relations(new)
 }
 
 fn compare_models(old: &ModelDef, new: &ModelDef, losses: &mut Losses<'_>) {

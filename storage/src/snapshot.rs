@@ -9,15 +9,16 @@ use std::sync::Arc;
 use redb::{AccessGuard, ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata};
 
 use landfall_core::{
-    Base, Change, LogEntry, ModelName, Mutation, Quarantined, Record, RecordId, RecordKey, RecordState,
+    Base, Change, LogEntry, ModelName, Mutation, Quarantined, Record, RecordId, RecordKey, RecordState, Row,
     Schema, Seq, SyncCursor, SyncMetadata,
 };
 
 use crate::catalog::{Catalog, ModelEntry};
-use crate::codec::{self, head::HeadRef};
+use crate::codec::{self, head::HeadRef, row};
 use crate::error::StorageError;
 use crate::rebuild::chain_start;
 use crate::row_cache::{CacheView, Kept};
+use crate::store::unless_it_panics;
 use crate::tables::{CURSORS, LOG, META, OUTBOX, RECORDS, record_key, record_key_of};
 
 /// A consistent view of the newest commit at the time it was taken.
@@ -73,9 +74,9 @@ impl Snapshot {
         })
     }
 
-    /// Reads something; if the store is damaged there, the error says which file it is.
+    /// Reads something; if the store is damaged there, the error says which file it is, also where the database panics.
     pub(crate) fn said<T>(&self, read: impl FnOnce() -> Result<T, StorageError>) -> Result<T, StorageError> {
-        read().map_err(|error| error.in_file(self.catalog.file.as_deref()))
+        unless_it_panics(read).map_err(|error| error.in_file(self.catalog.file.as_deref()))
     }
 
     pub(crate) fn transaction(&self) -> &ReadTransaction {
@@ -136,6 +137,26 @@ impl Snapshot {
                 None => Ok(None),
             }
         })
+    }
+
+    /// The values that a record was read with, whatever was done to it since; `None` if it was not read from a store.
+    ///
+    /// # Errors
+    /// [`StorageError::UnknownModel`], [`StorageError::Corrupt`].
+    pub fn values_read(&self, record: &Record) -> Result<Option<Row>, StorageError> {
+        let model = self.catalog.model(&record.def().name)?;
+        record.base().row().map(|row| model.decode(row)).transpose()
+    }
+
+    /// The same record, as if it had been read as it is now: a later save of a copy tells what was changed from here on.
+    ///
+    /// # Errors
+    /// [`StorageError::UnknownModel`].
+    pub fn as_read(&self, record: Record) -> Result<Record, StorageError> {
+        let model = self.catalog.model(&record.def().name)?;
+        let mut row = Vec::new();
+        row::encode(&mut row, model.layout, record.values());
+        Ok(record.with_base(Base::of_row(Arc::from(row))))
     }
 
     /// Everything that is known of a record: what the app sees, the server's record, pending mutations.

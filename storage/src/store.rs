@@ -6,10 +6,12 @@
 //! Invariants: 1. a write is acknowledged only when its entries are on disk, in the journal or in the database; 2. after an error of the disk the database is closed
 //! and opened again before anything else is written, and the log's head tells whether the failed commit is there;
 //! 3. a log that ends neither where it was acknowledged nor where the failed commit would end is never written to;
-//! 4. readers never wait for the writer, except while the database is being reopened.
+//! 4. readers never wait for the writer, except while the database is being reopened or gets a new file; 5. what is read where
+//! nothing can be written proves at most that a commit is absent; 6. nothing is acknowledged in a file whose name may not be on disk.
 
 mod remake;
 mod scrub;
+mod swap;
 mod trim;
 
 use std::panic::AssertUnwindSafe;
@@ -94,13 +96,21 @@ struct Shared {
     pages_bytes: usize,
     cache: Arc<RowCache>,
     catalog: Arc<Catalog>,
-    faults: Arc<Faults>,
+    /// Those of the file that is open; another file has faults of its own.
+    faults: RwLock<Arc<Faults>>,
     /// `None` only while the database could not be reopened.
     database: RwLock<Option<Opened>>,
     /// How often it was reopened.
     reopened: AtomicU64,
+    /// The newest entry that is known to be on disk.
+    acknowledged: AtomicU64,
     /// Whether the disk is too full for a writer, so that the database is open for readers only.
     lacks_room: AtomicBool,
+    /// Whether the file seems to hold more than was acknowledged, which cannot be brought to disk for lack of room. Nobody
+    /// is shown that.
+    withheld: AtomicBool,
+    /// Whether the file's name may not be on disk: nothing is acknowledged as long as that is so.
+    name_unsynced: AtomicBool,
     /// Whether the writer is gone, and with it the file.
     closed: AtomicBool,
 }
@@ -183,18 +193,24 @@ impl Store {
             pages_bytes: pages_part(options.cache_bytes),
             cache: Arc::new(RowCache::new(rows_part(options.cache_bytes))),
             catalog: Arc::new(catalog),
-            faults,
+            faults: RwLock::new(faults),
             database: RwLock::new(Some(opened)),
             reopened: AtomicU64::new(0),
+            acknowledged: AtomicU64::new(head.seq.0),
             lacks_room: AtomicBool::new(lacks_room),
+            withheld: AtomicBool::new(false),
+            // Whoever gave the file its name may have been killed before it was on disk.
+            name_unsynced: AtomicBool::new(true),
             closed: AtomicBool::new(false),
         };
-        Ok(Self {
+        let mut store = Self {
             shared: Arc::new(shared),
             head,
             unsure: None,
             opening: 0,
-        })
+        };
+        scrub::finish_earlier(&mut store);
+        Ok(store)
     }
 
     /// A reader, which may be cloned and sent to other threads.
@@ -227,7 +243,8 @@ impl Store {
     /// Runs one write transaction: everything that `work` appends is on disk when this returns, or nothing of it.
     ///
     /// # Errors
-    /// What `work` returned, in which case nothing was written; or the fault of the disk. Whatever the error is but
+    /// What `work` returned, in which case nothing was written; [`StorageError::Corrupt`] if it panicked, since that is what
+    /// damage comes to inside the database; or the fault of the disk. Whatever the error is but
     /// [`StorageError::OutcomeUnknown`], nothing of the transaction is on disk.
     pub fn write<R>(
         &mut self,
@@ -238,10 +255,12 @@ impl Store {
         let in_file = |error: StorageError| error.in_file(shared.catalog.file.as_deref());
         let (guard, transaction) = self.begin(&shared).map_err(in_file)?;
         let opened = guard.as_ref().ok_or_else(closed)?;
-        let panics = Panics(&shared);
         let (cache, catalog) = (&shared.cache, &shared.catalog);
         let tried = attempt(transaction, opened, cache, catalog, self.head, now_ms, work);
-        drop(panics);
+        if let Tried::Committed { planned, .. } = &tried {
+            // Before a reader can open the database anew, who would not show it otherwise.
+            shared.acknowledged.store(planned.seq.0, Ordering::Release);
+        }
         drop(guard);
         match tried {
             Tried::Committed { value, planned } => {
@@ -256,12 +275,23 @@ impl Store {
                 let head = self.head.seq;
                 result.map(|value| Written { value, head }).map_err(in_file)
             }
+            Tried::BrokenOff(said) => Err(in_file(self.broke_off(&said))),
             Tried::Unsure {
                 value,
                 planned,
                 error,
             } => self.find_out(planned, error, value),
         }
+    }
+
+    /// After a panic inside a transaction, of which nothing was committed. The database would go on, but no longer note its
+    /// free pages, and a kill would cost a repair: it is opened anew.
+    fn broke_off(&mut self, said: &str) -> StorageError {
+        if self.shared.disk.can_reopen() {
+            self.shared.faults().distrust();
+        }
+        self.recover_quietly();
+        StorageError::corrupt(format!("a transaction broke off: {said}"))
     }
 
     /// Drops all projections and makes them again from the log, in the file that there is. Where that may be damaged,
@@ -274,15 +304,18 @@ impl Store {
         let shared = Arc::clone(&self.shared);
         let (guard, transaction) = self.begin(&shared)?;
         let opened = guard.as_ref().ok_or_else(closed)?;
-        let rebuilt = rebuild::rebuild(&transaction, &shared.catalog).and_then(|count| {
+        let (cache, catalog) = (&shared.cache, &shared.catalog);
+        let rebuilt = caught(move || {
+            let count = rebuild::rebuild(&transaction, catalog)?;
             let mut touched = Touched::default();
             touched.note_all();
-            shared.cache.begin(&touched);
+            cache.begin(&touched);
             checkpoint(transaction, &mut opened.journal())?;
-            shared.cache.show();
+            cache.show();
             Ok(count)
         });
         drop(guard);
+        let rebuilt = rebuilt.unwrap_or_else(|said| Err(self.broke_off(&said)));
         self.recover_quietly();
         rebuilt.map_err(|error| error.in_file(shared.catalog.file.as_deref()))
     }
@@ -298,17 +331,21 @@ impl Store {
             if shared.lacks_room.load(Ordering::Acquire) {
                 return Err(StorageError::Full);
             }
+            shared.sync_name()?;
             let guard = shared.database();
             if shared.reopened() != self.opening {
                 // A reader reopened the database just now, so its log has to be looked at.
                 continue;
             }
-            match guard.as_ref().map(|opened| opened.database.begin_write()) {
+            let begun = guard
+                .as_ref()
+                .map(|opened| unless_it_panics(|| Ok(opened.database.begin_write()?)));
+            match begun {
                 Some(Ok(transaction)) => return Ok((guard, transaction)),
-                Some(Err(error)) => failed = error.into(),
+                Some(Err(error)) => failed = error,
                 None => {}
             }
-            shared.faults.suspect();
+            shared.faults().suspect();
         }
         Err(failed)
     }
@@ -320,8 +357,13 @@ impl Store {
             return Ok(());
         }
         let guard = self.shared.database();
+        if self.shared.withheld.load(Ordering::Acquire) {
+            // What became of the failed commit is known once a sync succeeds.
+            return Err(StorageError::Full);
+        }
         let opening = self.shared.reopened();
-        let found = read_head(&guard.as_ref().ok_or_else(closed)?.database)?;
+        let opened = guard.as_ref().ok_or_else(closed)?;
+        let found = unless_it_panics(|| read_head(&opened.database))?;
         if found != self.head && Some(found) != self.unsure {
             let (found, head) = (found.seq, self.head.seq);
             let what = format!(
@@ -330,6 +372,7 @@ impl Store {
             );
             return Err(StorageError::corrupt(what));
         }
+        self.shared.acknowledged.store(found.seq.0, Ordering::Release);
         drop(guard);
         (self.head, self.unsure, self.opening) = (found, None, opening);
         Ok(())
@@ -338,7 +381,7 @@ impl Store {
     /// Reopens the database if the disk failed in a call that has its answer already; if that fails the next call
     /// tries again.
     fn recover_quietly(&mut self) {
-        if self.shared.faults.suspected()
+        if self.shared.faults().suspected()
             && let Err(error) = self.ensure_open()
         {
             tracing::warn!(%error, "the database could not be reopened");
@@ -353,10 +396,10 @@ impl Store {
         value: R,
     ) -> Result<Written<R>, StorageError> {
         tracing::warn!(%error, "a commit failed; reopening the database");
-        self.shared.faults.suspect();
+        self.shared.faults().suspect();
         if self.shared.disk.can_reopen() {
             // The journal may hold what the database does not.
-            self.shared.faults.distrust();
+            self.shared.faults().distrust();
         }
         self.unsure = Some(planned);
         match self.ensure_open() {
@@ -391,27 +434,17 @@ fn open_where_there_is_no_room(options: &StoreOptions) -> Result<(Opened, Catalo
     Ok(opened)
 }
 
-/// Has the database opened anew after a panic of the caller's inside a transaction: it would go on, but no longer note
-/// its free pages, and a kill would cost a repair.
-struct Panics<'s>(&'s Shared);
-
-impl Drop for Panics<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() && self.0.disk.can_reopen() {
-            self.0.faults.distrust();
-        }
-    }
-}
-
 impl Drop for Store {
     /// Closes the file, whoever still has a reader: the next one who opens the store must not find it locked.
     fn drop(&mut self) {
         self.shared.closed.store(true, Ordering::Release);
-        *self
-            .shared
-            .database
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = None;
+        close(
+            &mut self
+                .shared
+                .database
+                .write()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
     }
 }
 
@@ -428,8 +461,12 @@ impl Reader {
         self.shared.try_heal();
         let guard = self.shared.database();
         let opened = guard.as_ref().ok_or_else(|| self.shared.why_closed())?;
-        let (transaction, view) = self.shared.cache.view(|| opened.database.begin_read())?;
-        Snapshot::new(transaction, Arc::clone(&self.shared.catalog), Some(view))
+        let catalog = &self.shared.catalog;
+        unless_it_panics(|| {
+            let (transaction, view) = self.shared.cache.view(|| opened.database.begin_read())?;
+            Snapshot::new(transaction, Arc::clone(catalog), Some(view))
+        })
+        .map_err(|error| error.in_file(catalog.file.as_deref()))
     }
 
     /// The schema in force.
@@ -441,6 +478,10 @@ impl Reader {
 impl Shared {
     fn database(&self) -> RwLockReadGuard<'_, Option<Opened>> {
         self.database.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn faults(&self) -> Arc<Faults> {
+        Arc::clone(&self.faults.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn reopened(&self) -> u64 {
@@ -462,7 +503,7 @@ impl Shared {
 
     /// Reopens the database if the disk failed.
     fn heal(&self) -> Result<(), StorageError> {
-        if !self.faults.suspected() {
+        if !self.faults().suspected() {
             return Ok(());
         }
         self.heal_in(&mut self.database.write().unwrap_or_else(PoisonError::into_inner))
@@ -471,7 +512,7 @@ impl Shared {
     /// The same on behalf of a reader, which leaves it to the others if they are using the database, and to writers to
     /// find out whether there is room again.
     fn try_heal(&self) {
-        if !self.faults.suspected() || self.lacks_room.load(Ordering::Acquire) {
+        if !self.faults().suspected() || self.lacks_room.load(Ordering::Acquire) {
             return;
         }
         let mut database = match self.database.try_write() {
@@ -490,57 +531,79 @@ impl Shared {
             return Err(StorageError::Closed);
         }
         if let Some(open) = database {
-            match open.database.begin_write() {
+            let begun = unless_it_panics(|| {
+                let _undone_at_once = open.database.begin_write()?;
+                Ok(())
+            });
+            match begun {
                 // It was a fault that the database got over by itself.
-                Ok(_undone_by_drop) if !self.faults.must_reopen() => {
-                    self.faults.clear();
+                Ok(()) if !self.faults().must_reopen() => {
+                    self.faults().clear();
                     return Ok(());
                 }
-                Err(error) if !self.disk.can_reopen() => return Err(error.into()),
-                Ok(_) | Err(_) => {}
+                Err(error) if !self.disk.can_reopen() => return Err(error),
+                Ok(()) | Err(_) => {}
             }
         }
         // The file is locked as long as the old database lives.
-        *database = None;
+        close(database);
         self.reopened.fetch_add(1, Ordering::AcqRel);
         let opened = unless_it_panics(|| {
-            let opened = self.disk.open(self.pages_bytes, &self.faults)?;
-            open::recover(&opened, &self.catalog)?;
+            let opened = self.disk.open(self.pages_bytes, &self.faults())?;
+            open::recover(&opened, &self.catalog, None)?;
             Ok(opened)
         });
         if let Err(StorageError::Full) = opened {
-            // There is no room for what the journal holds; it can be read nevertheless.
-            *database = Some(unless_it_panics(|| {
+            // There is no room for what the journal holds; it can be read nevertheless. What was not acknowledged may be in the
+            // system's cache only: it can be proven absent there, but not that it is on disk.
+            let acknowledged = Seq(self.acknowledged.load(Ordering::Acquire));
+            let (opened, withheld) = unless_it_panics(|| {
                 let opened = self.disk.open_without_writing(self.pages_bytes)?;
-                open::recover(&opened, &self.catalog)?;
-                Ok(opened)
-            })?);
+                let withheld = open::recover(&opened, &self.catalog, Some(acknowledged))?;
+                Ok((opened, withheld))
+            })?;
+            *database = Some(opened);
             self.cache.restart();
             self.lacks_room.store(true, Ordering::Release);
-            self.faults.distrust();
+            self.withheld.store(withheld, Ordering::Release);
+            self.faults().distrust();
             return Ok(());
         }
         *database = Some(opened?);
         self.cache.restart();
         self.lacks_room.store(false, Ordering::Release);
-        self.faults.clear();
+        self.withheld.store(false, Ordering::Release);
+        self.faults().clear();
         Ok(())
     }
 }
 
-/// Opening is where damage of a file shows, and for some of it the database library panics instead of saying so.
-/// What `open` was making is dropped then, so nothing half made is left.
-pub(crate) fn unless_it_panics<T>(open: impl FnOnce() -> Result<T, StorageError>) -> Result<T, StorageError> {
-    std::panic::catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|panic| {
+/// For some damage the database library panics instead of saying so, wherever it meets it: nothing of it is called but in here.
+/// What `work` was making is dropped then, so nothing half made is left.
+pub(crate) fn unless_it_panics<T>(work: impl FnOnce() -> Result<T, StorageError>) -> Result<T, StorageError> {
+    caught(work).unwrap_or_else(|said| {
+        Err(StorageError::corrupt(format!(
+            "a part of it makes no sense: {said}"
+        )))
+    })
+}
+
+/// What `work` returns, or what it said when it panicked.
+pub(crate) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    std::panic::catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
         let said = panic
             .downcast_ref::<String>()
             .map(String::as_str)
             .or(panic.downcast_ref::<&str>().copied());
-        Err(StorageError::corrupt(format!(
-            "opening it failed: {}",
-            said.unwrap_or("no reason was given")
-        )))
+        said.unwrap_or("no reason was given").to_owned()
     })
+}
+
+/// Closes a database. What is damaged in it shows once more when it takes stock of its pages; nothing of it is needed then.
+fn close(database: &mut Option<Opened>) {
+    if let Err(said) = caught(|| drop(database.take())) {
+        tracing::warn!(said, "the database could not be closed in order");
+    }
 }
 
 fn closed() -> StorageError {
@@ -568,5 +631,7 @@ pub(crate) fn read_head(database: &Database) -> Result<LogHead, StorageError> {
     })
 }
 
+#[cfg(test)]
+mod damaged;
 #[cfg(test)]
 mod tests;

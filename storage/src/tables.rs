@@ -43,8 +43,10 @@ pub(crate) mod meta {
     pub(crate) const SCHEMA: &str = "schema";
     /// Twelve bytes: the first entry that is still in the log, and the check of the one before it.
     pub(crate) const LOG_START: &str = "log start";
-    /// Four bytes: stands for the indexes that the index table was made by, see `Catalog::index_fingerprint`.
+    /// The indexes that the index table holds, as MessagePack; see `index_build.rs`.
     pub(crate) const INDEXES: &str = "indexes";
+    /// Nothing. While it is there, the file may hold bytes of what was cleared, on pages that are free and in the journal.
+    pub(crate) const UNSCRUBBED: &str = "unscrubbed";
     /// Names of the migrations that the store went through, or did not need, as MessagePack.
     pub(crate) const MIGRATIONS: &str = "migrations";
 }

@@ -3,8 +3,10 @@
 //! Owns the notation of fields, which is that of the core's tests: `name=value` with blanks between; a value is
 //! `null`, `true`, `false`, a number, a list such as `[a,b]`, or else a text without blanks.
 
+use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use landfall_core::{
     Association, Change, EnumDef, FieldDef, FieldMap, FieldName, FieldType, IndexDef, KeyDef, KeyKind,
@@ -363,4 +365,113 @@ pub(crate) fn everything(store: &Store) -> String {
 pub(crate) fn assert_sound(store: &Store) {
     let found = snapshot(store).verify().expect("the log is sound");
     assert_eq!(found.differences, [] as [String; 0]);
+}
+
+/// A disk behind the cache of a system: what was written can be read at once, and is on the disk after the next sync. A sync that
+/// fails has the system forget that there was something to write, as Linux does.
+#[derive(Clone, Debug)]
+pub(crate) struct CachedDisk {
+    held: Arc<Mutex<Held>>,
+    /// Syncs that were asked for.
+    pub(crate) syncs: Arc<AtomicU64>,
+    /// The first of them that fails, with all that follow it, for lack of room.
+    pub(crate) full_from: Arc<AtomicU64>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    cached: Vec<u8>,
+    on_disk: Vec<u8>,
+    /// Written since the last sync.
+    dirty: Vec<std::ops::Range<usize>>,
+}
+
+impl Default for CachedDisk {
+    fn default() -> Self {
+        Self {
+            held: Arc::default(),
+            syncs: Arc::default(),
+            full_from: Arc::new(AtomicU64::new(u64::MAX)),
+        }
+    }
+}
+
+impl CachedDisk {
+    pub(crate) fn disk(&self) -> Disk {
+        let disk = self.clone();
+        Disk::Custom(Arc::new(move || Ok(Box::new(disk.clone()))))
+    }
+
+    /// What is left when the power goes now.
+    pub(crate) fn after_power_cut(&self) -> Self {
+        let on_disk = self.held().on_disk.clone();
+        Self::holding(on_disk)
+    }
+
+    /// A disk that holds these bytes.
+    pub(crate) fn holding(bytes: Vec<u8>) -> Self {
+        let disk = Self::default();
+        *disk.held() = Held {
+            cached: bytes.clone(),
+            on_disk: bytes,
+            dirty: Vec::new(),
+        };
+        disk
+    }
+
+    /// The bytes as they are read now.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        self.held().cached.clone()
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().expect("no test panics while it holds the disk")
+    }
+}
+
+impl crate::StorageBackend for CachedDisk {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.held().cached.len() as u64)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let start = usize::try_from(offset).expect("it fits memory");
+        let held = self.held();
+        let bytes = held.cached.get(start..start.saturating_add(out.len()));
+        out.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let len = usize::try_from(len).expect("it fits memory");
+        self.held().cached.resize(len, 0);
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let mut held = self.held();
+        let held = &mut *held;
+        let dirty = std::mem::take(&mut held.dirty);
+        if self.syncs.fetch_add(1, Ordering::SeqCst) >= self.full_from.load(Ordering::SeqCst) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        held.on_disk.resize(held.cached.len(), 0);
+        for range in dirty {
+            let range = range.start.min(held.cached.len())..range.end.min(held.cached.len());
+            held.on_disk[range.clone()].copy_from_slice(&held.cached[range]);
+        }
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let start = usize::try_from(offset).expect("it fits memory");
+        let range = start..start + data.len();
+        let mut held = self.held();
+        if held.cached.len() < range.end {
+            held.cached.resize(range.end, 0);
+        }
+        held.cached[range.clone()].copy_from_slice(data);
+        held.dirty.push(range);
+        Ok(())
+    }
 }

@@ -23,7 +23,7 @@ use crate::journal::Frame;
 use crate::projections::{Projections, Stop};
 use crate::query;
 use crate::row_cache::Touched;
-use crate::store::LogHead;
+use crate::store::{LogHead, caught};
 use crate::tables::{BASE, LOG, META, meta, model_prefix, prefix_end, record_key};
 
 /// A write transaction with its tables open.
@@ -40,6 +40,8 @@ pub struct Txn<'t> {
     cleared: bool,
     /// Set while an entry is being written, and left so if that fails: what is there then must not be committed.
     torn: bool,
+    /// What a panic said that [`Txn::guarded`] has caught.
+    broken_off: Option<String>,
 }
 
 /// What a transaction appended.
@@ -118,13 +120,37 @@ impl<'t> Txn<'t> {
             frame: Frame::after(head),
             cleared: false,
             torn: false,
+            broken_off: None,
         })
+    }
+
+    /// Does a part of the work of which somebody has to hear, whatever becomes of it: a panic in it, which is what damage comes to
+    /// inside the database, is [`StorageError::Corrupt`]. Nothing of the transaction is committed after it.
+    ///
+    /// # Errors
+    /// What `work` returns.
+    pub fn guarded<R, E: From<StorageError>>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<R, E>,
+    ) -> Result<R, E> {
+        caught(|| work(self)).unwrap_or_else(|said| {
+            let error = StorageError::corrupt(format!("a transaction broke off: {said}"));
+            self.broken_off = Some(said);
+            Err(error.into())
+        })
+    }
+
+    /// Why nothing of it may be committed, if a part of it panicked.
+    pub(crate) fn broken_off(&mut self) -> Option<String> {
+        self.broken_off.take()
     }
 
     /// What has to be committed.
     pub(crate) fn finish(self) -> Result<Appended, StorageError> {
         if self.torn {
-            let cause = "an entry of the transaction was only written in part".to_owned();
+            // It had an error of its own, which whoever called has passed over.
+            let cause =
+                "an entry of the transaction was only written in part, and nobody gave up for it".to_owned();
             return Err(StorageError::Io { cause });
         }
         Ok(Appended {
@@ -214,8 +240,7 @@ impl<'t> Txn<'t> {
     /// The disk's faults.
     pub fn pending_in_flight(&self) -> Result<Vec<Mutation>, StorageError> {
         let mut found = Vec::new();
-        for item in self.projections.in_flight.iter()? {
-            let seq = Seq(item?.0.value());
+        for seq in self.in_flight()? {
             found.push(self.mutation(seq)?.ok_or_else(|| {
                 StorageError::corrupt(format!("mutation {seq} is on its way, but not in the outbox"))
             })?);
@@ -223,7 +248,20 @@ impl<'t> Txn<'t> {
         Ok(found)
     }
 
-    /// Identifiers of the records of `model` whose `fields` hold `values`, by index where there is one.
+    /// Which pending mutations are on their way, oldest first.
+    ///
+    /// # Errors
+    /// The disk's faults.
+    pub fn in_flight(&self) -> Result<Vec<Seq>, StorageError> {
+        let mut found = Vec::new();
+        for item in self.projections.in_flight.iter()? {
+            found.push(Seq(item?.0.value()));
+        }
+        Ok(found)
+    }
+
+    /// Identifiers of the records of `model` whose `fields` hold `values`, by index where there is one; `most` of them if
+    /// there are more.
     ///
     /// # Errors
     /// [`StorageError::UnknownModel`] and the disk's faults.
@@ -232,6 +270,7 @@ impl<'t> Txn<'t> {
         model: &ModelName,
         fields: &[&str],
         values: &[Value],
+        most: usize,
     ) -> Result<Vec<RecordId>, StorageError> {
         let projections = &self.projections;
         query::referring(
@@ -240,7 +279,7 @@ impl<'t> Txn<'t> {
             &projections.index,
             model,
             fields,
-            values,
+            (values, most),
         )
     }
 
@@ -305,7 +344,7 @@ impl<'t> Txn<'t> {
 
     /// The same for an entry that was encoded before, byte for byte: an older version may have written it in another form.
     pub(crate) fn append_again(&mut self, seq: Seq, bytes: &[u8]) -> Result<Applied, StorageError> {
-        let entry = codec::entry::decode(seq, bytes)?;
+        let entry = codec::entry::decode_known(seq, bytes)?;
         let check = codec::entry::verify(seq, bytes, self.head.check)?;
         self.append_entry(None, &entry, |out| {
             out.extend_from_slice(bytes);
@@ -354,9 +393,10 @@ impl<'t> Txn<'t> {
         self.transaction.delete_table(BASE)?;
         let mut value = start.0.to_le_bytes().to_vec();
         value.extend_from_slice(&self.head.check.to_le_bytes());
-        self.transaction
-            .open_table(META)?
-            .insert(meta::LOG_START, value.as_slice())?;
+        let mut table = self.transaction.open_table(META)?;
+        table.insert(meta::LOG_START, value.as_slice())?;
+        // Goes with the file that what was cleared may still be read in (`store/scrub.rs`).
+        table.insert(meta::UNSCRUBBED, [].as_slice())?;
         Ok(())
     }
 }

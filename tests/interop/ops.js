@@ -226,6 +226,36 @@ function createOps({ amplify, classes, MutationEvent, schema, network, synced })
 		async time() {
 			return performance.now();
 		},
+
+		// How long the client takes for something, in milliseconds, without the way of commands and answers to it.
+		async measure({ what, model, rows, atOnce, where, sort, limit, times }) {
+			const Model = records.class(model);
+			const begun = performance.now();
+			const since = () => performance.now() - begun;
+			if (what === 'saves') {
+				for (let from = 0; from < rows.length; from += atOnce) {
+					const group = rows.slice(from, from + atOnce).map(fields => DataStore.save(new Model(fields)));
+					await Promise.all(group);
+				}
+				return { ms: since(), count: rows.length };
+			}
+			if (what === 'gets') {
+				const ids = (await DataStore.query(Model)).map(instance => records.key(model, instance.id));
+				const before = since();
+				for (let number = 0; number < times; number += 1) {
+					const found = await DataStore.query(Model, ids[(number * 7_919) % ids.length]);
+					if (!found) throw new Error('a record that was saved is missing');
+				}
+				return { ms: since() - before, count: ids.length };
+			}
+			const predicate = records.predicate(model, where);
+			let count = 0;
+			for (let number = 0; number < times; number += 1) {
+				const found = await DataStore.query(Model, predicate, { sort: sortOrder(sort), limit });
+				count = found.length;
+			}
+			return { ms: since(), count };
+		},
 	};
 }
 

@@ -290,3 +290,64 @@ fn a_figure_has_its_floor_and_its_target_and_a_check_ends_as_the_figures_say() {
         assert!(errors.contains(name), "{name} is not named: {errors}");
     }
 }
+
+#[test]
+fn a_directory_without_a_store_is_named_and_nothing_is_made() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let at = |name: &str| folder.path().join(name);
+    for action in [
+        &["stats"][..],
+        &["export"],
+        &["backup", "copy"],
+        &["trim", "--keep-days", "3"],
+    ] {
+        let (output, out, errors) = run(|command| {
+            command
+                .current_dir(folder.path())
+                .args(["data", action[0], "--schema"]);
+            command
+                .arg(npm::schema())
+                .arg("--data")
+                .arg(at("typo"))
+                .args(&action[1..]);
+        });
+        assert_eq!(output.status.code(), Some(1), "{action:?}: {out}{errors}");
+        assert!(errors.contains("there is no store in"), "{errors}");
+        assert!(!at("typo").exists() && !at("copy").exists(), "{action:?}");
+    }
+    let (output, _, errors) = run(|command| {
+        command.args(["data", "restore"]).arg(at("typo")).arg(at("to"));
+    });
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(errors.contains("there is no copy of a store"), "{errors}");
+}
+
+/// The demonstration offers only what it can show.
+#[test]
+fn the_demo_knows_no_conflict_handler_of_the_server() {
+    let (output, _, errors) = run(|command| {
+        command.args(["demo", "--conflict", "handler"]);
+    });
+    assert_eq!(output.status.code(), Some(2), "{errors}");
+    assert!(
+        errors.contains("automerge") && errors.contains("optimistic-concurrency"),
+        "{errors}"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_demo_that_is_broken_off_leaves_nothing_behind() {
+    use rustix::process::{Pid, Signal, kill_process};
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let mut command = landfall();
+    command.arg("demo").env("TMPDIR", folder.path());
+    let mut demo = crate::support::process::Process::spawn("the demonstration", &mut command);
+    let patience = std::time::Duration::from_secs(60);
+    while !demo.read_line(patience).expect("it tells").contains("Buoy 7") {}
+    let pid = i32::try_from(demo.id()).ok().and_then(Pid::from_raw);
+    kill_process(pid.expect("it runs"), Signal::INT).expect("it is ours");
+    let ended = demo.wait_for_end(patience).expect("it ends");
+    assert_eq!(ended.code(), Some(130));
+    assert_eq!(std::fs::read_dir(folder.path()).expect("it is there").count(), 0);
+}

@@ -13,6 +13,7 @@
 mod crashes;
 mod faults;
 mod journal;
+mod rows;
 
 use landfall_sim::crash::script::{Rows, rows_of};
 use landfall_storage::Store;

@@ -88,6 +88,28 @@ fn the_walk_through_finds_the_planted_defect() {
     follow(&guide("finding-a-defect.md"), folder.path());
 }
 
+/// A store whose changes wait goes through a schema change by hand.
+#[test]
+fn the_walk_through_of_a_schema_change_keeps_what_was_not_sent() {
+    let text = guide("changing-a-schema.md");
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    for (name, block) in [
+        ("old.graphql", block(&text, "graphql", 0)),
+        ("new.graphql", block(&text, "graphql", 1)),
+        ("visits.csv", block(&text, "csv", 0)),
+    ] {
+        std::fs::write(folder.path().join(name), block).expect("the file can be written");
+    }
+    follow(&text, folder.path());
+}
+
+/// What stands in a block of that language, counted from 0.
+fn block<'t>(text: &'t str, language: &str, index: usize) -> &'t str {
+    let fence = format!("```{language}\n");
+    let after = text.split(&fence).nth(index + 1).expect("the guide shows it");
+    after.split_once("```").expect("the block ends").0
+}
+
 fn guide(name: &str) -> String {
     let guide = repository().join("docs/guides").join(name);
     std::fs::read_to_string(&guide).expect("the guide is there")

@@ -42,6 +42,12 @@ fn a_store_is_read_whether_or_not_it_is_open_and_stays_as_it_was() {
     let (output, told, errors) = log(folder.path(), &["list", "--json", "--kind", "write"]);
     assert!(output.status.success(), "{errors}");
     assert_eq!(lines(&told).len(), 2, "{told}");
+    // The rows are the shell's now, and nobody is to think that they were looked at.
+    let (output, told, errors) = log(folder.path(), &["verify"]);
+    assert!(output.status.success(), "{told}{errors}");
+    assert!(told.contains("rows are not compared"), "{told}");
+    let (_, told, _) = log(folder.path(), &["verify", "--json"]);
+    assert!(lines(&told)[0]["notCompared"].is_string(), "{told}");
     assert!(writer.exit().success());
     let file = folder.path().join(landfall_storage::FILE_NAME);
     let before = std::fs::read(&file).expect("the store is there");
@@ -55,13 +61,20 @@ fn a_store_is_read_whether_or_not_it_is_open_and_stays_as_it_was() {
     let (output, told, _) = log(folder.path(), &["verify"]);
     assert!(output.status.success(), "{told}");
     assert!(
-        told.contains("a replay gives what the store holds: 2 records"),
+        told.contains("a replay gives what the store holds: 2 records") && !told.contains("not compared"),
         "{told}"
     );
+    let (output, told, errors) = log(folder.path(), &["list", "--model", "Pots"]);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(errors.contains("there is no model `Pots`"), "{errors}");
     let seq = entries[0]["seq"].to_string();
     let (_, told, _) = log(folder.path(), &["as-of", &seq, "query", "Post", "--json"]);
     assert_eq!(lines(&told).len(), 1, "{told}");
     let subject = format!("Post/{}.title", entries[1]["id"].as_str().expect("a text"));
+    let misnamed = subject.replace(".title", ".titel");
+    let (output, told, errors) = log(folder.path(), &["why", &misnamed]);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(errors.contains("has no field `titel`"), "{errors}");
     let (_, told, _) = log(folder.path(), &["why", &subject, "--json"]);
     assert_eq!(lines(&told)[0]["value"], "second", "{told}");
     let (output, told, _) = log(
@@ -89,6 +102,61 @@ fn a_store_is_read_whether_or_not_it_is_open_and_stays_as_it_was() {
     assert!(forked.exit().success());
     let (output, told, _) = log(&fork, &["verify"]);
     assert!(output.status.success(), "{told}");
+}
+
+#[test]
+fn a_log_without_its_end_is_answered_up_to_there_and_no_further() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let file = folder.path().join("cut.lflog");
+    let bytes = logs::long(300);
+    std::fs::write(&file, &bytes[..bytes.len() * 2 / 3]).expect("it can be written");
+    let questions: [&[&str]; 5] = [
+        &["as-of", "newest", "query", "Post"],
+        &["as-of", "newest", "outbox"],
+        &["as-of", "newest", "get", "Post/p299"],
+        &["diff", "1", "newest"],
+        &["why", "Post/p299.title"],
+    ];
+    for question in questions {
+        let (output, told, errors) = log(&file, question);
+        assert_eq!(output.status.code(), Some(1), "{question:?}: {told}");
+        let errors = errors.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(
+            told.is_empty() && errors.contains("is missing") && errors.contains("is known up to e"),
+            "{question:?}: {told}{errors}"
+        );
+        assert!(!errors.contains("rebuild"), "that would not help: {errors}");
+    }
+    let holds = |condition: &str| log(&file, &["bisect", "--model", "Post", "--where", condition]);
+    let (output, told, _) = holds("rating lt 299");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        told.contains("it holds after every entry up to e") && told.contains("nothing is known"),
+        "{told}"
+    );
+    let (output, told, _) = holds("rating lt 10");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(told.contains("fails after e12"), "{told}");
+    let (output, told, _) = log(
+        &file,
+        &["bisect", "--json", "--model", "Post", "--where", "rating lt 299"],
+    );
+    assert_eq!(
+        (output.status.code(), &lines(&told)[0]["holds"]),
+        (Some(1), &Json::Null),
+        "{told}"
+    );
+    let sound = lines(&told)[0]["holdsTo"].to_string();
+    let (output, told, _) = log(&file, &["as-of", &sound, "query", "Post", "--json"]);
+    assert!(output.status.success());
+    assert_eq!(
+        (lines(&told).len() + 1).to_string(),
+        sound,
+        "each entry but the first is a post"
+    );
+    let (output, told, _) = log(&file, &["list", "--limit", "2"]);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("missing from the log"), "{told}");
 }
 
 #[test]

@@ -131,6 +131,24 @@ fn text(text: &str) -> Value {
     text.into()
 }
 
+/// The exported log of so many posts, with ratings from 0 on, in several blocks.
+pub(crate) fn long(posts: i64) -> Vec<u8> {
+    let mut script = Script::new();
+    for n in 0..posts {
+        let id = format!("p{n}");
+        let told = [
+            ("id", text(&id)),
+            ("title", text(&"long ".repeat(200))),
+            ("rating", n.into()),
+        ];
+        script.write(&id, MutationKind::Create, &told, None);
+    }
+    let mut bytes = Vec::new();
+    let history = script.history();
+    history.export(&mut bytes, None).expect("memory");
+    bytes
+}
+
 /// Two people edit a post at the same time; then somebody may not do what they try.
 fn clash() -> Script {
     let mut script = Script::new();
@@ -343,6 +361,34 @@ fn a_log_with_an_edited_mutation_is_readable() {
     script.append(Origin::App, Some(clash), Change::Edited(edited));
     let path = repository().join("tests/fixtures/logs/edited-1.lflog");
     kept_file_says_what_was_written(&path, &script);
+}
+
+/// The forms that are newer than those of `every-kind-1.lflog`, whose conflicts do not say what was given up.
+#[test]
+fn a_log_whose_conflicts_say_what_was_given_up_is_readable() {
+    let mut script = rest_of_the_kinds();
+    let edit = script.write("p5", MutationKind::Update, &[("title", text("Lost"))], Some(1));
+    script.sent("p5", edit, 1);
+    let conflict = Change::Conflict(Conflict {
+        key: post("p5"),
+        mutation: edit,
+        remote: script.remote("p5", 2, &[("id", text("p5")), ("title", text("Theirs"))]),
+        decision: Decision::AcceptRemote,
+        given_up: fields(&[("title", text("Lost"))]),
+    });
+    script.append(Origin::Response, Some(edit), conflict);
+    let path = repository().join("tests/fixtures/logs/given-up-2.lflog");
+    kept_file_says_what_was_written(&path, &script);
+    let old = landfall::history::open_for_inspection(&every_kind()).expect("it is kept");
+    let told = entries(&old).into_iter().find_map(|entry| match entry.change {
+        Change::Conflict(conflict) => Some(conflict.given_up),
+        _ => None,
+    });
+    assert_eq!(
+        told,
+        Some(fields(&[])),
+        "a conflict of version 1 is read in the newest form"
+    );
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 mod authorization;
 mod bad_surroundings;
-mod bench_sync;
+mod bench;
 mod browser;
 mod command_line;
 mod crash_sweep;
@@ -19,6 +19,7 @@ mod live_log;
 mod log_command;
 mod logs;
 mod migration_crash;
+mod migration_unsent;
 mod plans_for_real;
 mod protocol;
 mod readme;

@@ -116,9 +116,18 @@ fn a_replay_stops_where_it_is_told_to_and_edits_lead_elsewhere() {
         "{told}"
     );
     assert!(told.contains(&format!("up to event {number}: ")), "{told}");
+    // Delayed by nothing, it ends as it did.
+    let (output, told, errors) = replay(&anna, &["--json", "--what-if", &format!("delay {number} 0")]);
+    assert!(output.status.success(), "{told}{errors}");
+    let compared: Json = serde_json::from_str(&told).expect("it is JSON");
+    assert_eq!(
+        (&compared["drift"], &compared["differ"]),
+        (&Json::from(0), &Json::Array(Vec::new()))
+    );
     let edit = format!("drop {number}");
-    let (output, told, errors) = replay(&anna, &["--what-if", &edit]);
-    assert!(output.status.success(), "{errors}");
+    let (output, told, errors) = replay(&anna, &["--what-if", &edit, "-v"]);
+    assert!(output.status.success(), "{told}{errors}");
+    assert!(errors.contains("steps are the same"), "{errors}");
     assert!(
         told.contains("as it was") && told.contains("chain worn"),
         "{told}"

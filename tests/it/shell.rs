@@ -69,15 +69,20 @@ impl Person {
     }
 
     /// Leaves, and reads to the end.
-    pub(crate) fn leaves(mut self) -> String {
+    pub(crate) fn leaves(self) -> String {
+        self.leaves_with(0)
+    }
+
+    /// Leaves, reads to the end and finds this exit status.
+    pub(crate) fn leaves_with(mut self, status: i32) -> String {
         self.types("exit");
         let mut seen = String::new();
         while let Ok(line) = self.process.read_line(PATIENCE) {
             seen += &line;
             seen += "\n";
         }
-        let status = self.process.wait_for_end(PATIENCE);
-        assert!(status.expect("it ends").success(), "{seen}");
+        let ended = self.process.wait_for_end(PATIENCE);
+        assert_eq!(ended.expect("it ends").code(), Some(status), "{seen}");
         seen
     }
 }
@@ -192,7 +197,171 @@ fn what_is_typed_is_taken_as_it_is_meant() {
     person.sees(&["42", "2.5"]);
     person.types("delete Reading \"42\"");
     person.sees(&["42", "2.5"]);
+    // One condition did not hold, and a script would want to know.
+    person.leaves_with(1);
+}
+
+#[test]
+fn a_script_is_told_by_the_status_that_a_command_failed() {
+    for (line, status) in [
+        ("count Blog", 0),
+        ("nonsense", 1),
+        ("count Nope", 1),
+        ("clear", 1),
+    ] {
+        let mut script = Person::sit_down(&npm::schema(), &[]);
+        script.types(line);
+        script.leaves_with(status);
+    }
+}
+
+#[test]
+fn an_identifier_that_the_store_makes_cannot_be_given() {
+    let mut person = Person::sit_down(&npm::schema(), &[]);
+    person.types("save Blog id=mine name=x");
+    person.types("count Blog");
+    assert_eq!(person.sees(&["0"]).lines().last(), Some("0"), "nothing is saved");
+    person.leaves_with(1);
+}
+
+/// A shell that is broken off while nobody types, by Ctrl-C or by a service manager.
+#[cfg(unix)]
+#[test]
+fn a_shell_that_is_broken_off_leaves_no_temporary_store_behind() {
+    use rustix::process::{Pid, Signal, kill_process};
+    for (signal, status) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let mut person = Person::sit_down_with(|command| {
+            command.args(["shell", "--schema"]).arg(npm::schema());
+            command.env("TMPDIR", folder.path());
+        });
+        person.types("save Blog name=x");
+        person.sees(&["name"]);
+        let pid = i32::try_from(person.process.id()).ok().and_then(Pid::from_raw);
+        kill_process(pid.expect("it runs"), signal).expect("it is ours");
+        // Its input stays open until it has ended by itself: the end of input would be another reason to leave.
+        while person.process.read_line(PATIENCE).is_ok() {}
+        let ended = person.process.wait_for_end(PATIENCE).expect("it ends");
+        assert_eq!(ended.code(), Some(status));
+        let left = std::fs::read_dir(folder.path()).expect("it is there").count();
+        assert_eq!(left, 0, "{signal:?}");
+    }
+}
+
+/// What a phone that was updated before its server goes through.
+#[test]
+fn changes_that_an_older_server_refuses_are_sent_once_it_is_updated() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let at = |name: &str| folder.path().join(name);
+    let path = |name: &str| at(name).to_str().expect("its name is text").to_owned();
+    let model = |more: &str| format!("type Visit @model {{ id: ID! @primaryKey title: String! {more} }}");
+    std::fs::write(at("old.graphql"), model("")).expect("it can be written");
+    std::fs::write(at("new.graphql"), model("weather: String")).expect("it can be written");
+    let tables = path("tables");
+    let data = path("data");
+    let server = ServeProcess::start(&at("old.graphql"), &["--data", &tables]);
+    let args = ["--endpoint", &server.url, "--api-key", API_KEY, "--data", &data];
+    let mut person = Person::sit_down(&at("old.graphql"), &[&args[..], &["--offline"]].concat());
+    person.types("save Visit id=v1 title=first");
+    person.sees(&["first"]);
     person.leaves();
+
+    // The app is updated, the server is not.
+    let mut person = Person::sit_down(&at("new.graphql"), &args);
+    person.sees(&[
+        "error:",
+        "mutate Visit/v1",
+        "tried again by itself",
+        "update the server",
+    ]);
+    person.types("outbox");
+    let seen = person.sees(&["SchemaMismatch"]);
+    assert!(seen.contains("parked"), "{seen}");
+    let seen = person.leaves();
+    assert!(
+        seen.contains("1 change not sent, as the server runs another schema")
+            && !seen.contains("the next time"),
+        "{seen}"
+    );
+    drop(server);
+
+    let server = ServeProcess::start(&at("new.graphql"), &["--data", &tables]);
+    let args = ["--endpoint", &server.url, "--api-key", API_KEY, "--data", &data];
+    let mut person = Person::sit_down(&at("new.graphql"), &args);
+    let seen = person.sees(&["sent: create of Visit"]);
+    assert!(seen.contains("1 change refused by the server and kept"), "{seen}");
+    assert!(seen.contains("tried again: create of Visit/v1"), "{seen}");
+    let seen = person.leaves();
+    assert!(!seen.contains("not sent"), "{seen}");
+    assert_eq!(
+        server.ask("{ listVisits { items { id title weather _version } } }")["data"]["listVisits"]["items"],
+        json!([{"id": "v1", "title": "first", "weather": null, "_version": 1}])
+    );
+}
+
+#[test]
+fn what_the_server_refused_is_listed_with_its_reason_and_decided_upon() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let (old, schema) = (folder.path().join("old.graphql"), folder.path().join("s.graphql"));
+    let model = |more: &str| format!("type Seat @model {{ id: ID! @primaryKey name: String! {more} }}");
+    std::fs::write(&old, model("")).expect("it can be written");
+    std::fs::write(&schema, model("row: Int")).expect("it can be written");
+    let data = folder.path().join("data");
+    let data = data.to_str().expect("its name is text");
+    let server = ServeProcess::start(&old, &[]);
+    let args = ["--endpoint", &server.url, "--api-key", API_KEY, "--data", data];
+    let mut person = Person::sit_down(&schema, &args);
+    for id in ["a", "b"] {
+        person.types(&format!("save Seat id={id} name=mine"));
+        person.sees(&["error:", &format!("mutate Seat/{id}")]);
+    }
+    let seen = person.leaves();
+    assert!(seen.contains("2 changes not sent, as the server runs"), "{seen}");
+
+    let mut store = LineClient::landfall("the same store", &schema, &["--data", data]);
+    let waiting = store.ok(&json!({"op": "outbox"}));
+    assert_eq!(
+        (
+            &waiting[0]["stage"],
+            &waiting[0]["errorType"],
+            &waiting[0]["fields"]["name"]
+        ),
+        (&json!("parked"), &json!("SchemaMismatch"), &json!("mine"))
+    );
+    assert!(waiting[0]["reason"].is_string(), "{waiting}");
+    let about = |op: &str, id: &str| json!({"op": op, "model": "Seat", "id": id});
+    let refused = store
+        .send(&about("retry", "nope"))
+        .expect_err("there is no such change");
+    assert!(
+        refused.contains("no change of Seat/nope was refused"),
+        "{refused}"
+    );
+    assert_eq!(store.ok(&about("discard", "a")), json!(1));
+    assert_eq!(
+        store.ok(&json!({"op": "get", "model": "Seat", "id": "a"})),
+        json!(null)
+    );
+    let edit = json!({"op": "edit", "model": "Seat", "id": "b", "fields": {"name": "better"}});
+    assert_eq!(store.ok(&edit), json!(1));
+    let waiting = store.ok(&json!({"op": "outbox"}));
+    assert_eq!(
+        (
+            &waiting[0]["id"],
+            &waiting[0]["stage"],
+            &waiting[0]["fields"]["name"]
+        ),
+        (&json!("b"), &json!("queued"), &json!("better"))
+    );
+    assert_eq!(
+        store.ok(&json!({"op": "retry", "all": true})),
+        json!(0),
+        "nothing is refused now"
+    );
+    assert!(store.exit().success());
+    let mut person = Person::sit_down(&schema, &["--data", data]);
+    person.types("discard Seat b");
+    person.leaves_with(1);
 }
 
 /// A shell on a terminal.

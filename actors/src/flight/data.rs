@@ -74,6 +74,8 @@ pub enum Input {
     Listen,
     /// To the storage actor: carry these writes out, which take back what that entry did.
     Undo(Seq, Vec<OpInput>),
+    /// Make the file anew without its free pages.
+    Compact,
 }
 
 /// A write of the app.
@@ -92,6 +94,17 @@ pub enum OpInput {
         seen: Option<SyncMetadata>,
         /// The condition.
         condition: Option<Predicate>,
+    },
+    /// Save an imported record.
+    Import {
+        /// The model.
+        model: ModelName,
+        /// The values in slot order.
+        values: Vec<Value>,
+        /// The encoded row of the stored record.
+        base: Option<Bytes>,
+        /// The server's metadata of the stored record.
+        seen: Option<SyncMetadata>,
     },
     /// Delete a record.
     Delete {
@@ -135,6 +148,17 @@ impl From<&WriteOp> for OpInput {
                 seen: *seen,
                 condition: condition.clone(),
             },
+            WriteOp::Import {
+                model,
+                values,
+                base,
+                seen,
+            } => Self::Import {
+                model: model.clone(),
+                values: values.clone(),
+                base: base_to(base),
+                seen: *seen,
+            },
             WriteOp::Delete {
                 key,
                 condition,
@@ -167,6 +191,17 @@ impl From<OpInput> for WriteOp {
                 base: base_from(base),
                 seen,
                 condition,
+            },
+            OpInput::Import {
+                model,
+                values,
+                base,
+                seen,
+            } => Self::Import {
+                model,
+                values,
+                base: base_from(base),
+                seen,
             },
             OpInput::Delete {
                 key,

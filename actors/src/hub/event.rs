@@ -98,6 +98,14 @@ pub enum HubEvent {
         /// What the server said.
         message: String,
     },
+    /// A change is tried again that was parked because the server did not know its model's form: the model has synced
+    /// since. Ours.
+    OutboxMutationRetried {
+        /// The record.
+        key: RecordKey,
+        /// What the change is to do.
+        kind: MutationKind,
+    },
     /// The server found that the condition of a change does not hold, or that what it creates is there; it is parked.
     /// Swift: `conditionalSaveFailed`.
     ConditionalSaveFailed {
@@ -222,6 +230,7 @@ impl HubEvent {
             Self::OutboxMutationEnqueued { .. } => "outboxMutationEnqueued",
             Self::OutboxMutationProcessed { .. } => "outboxMutationProcessed",
             Self::OutboxMutationFailed { .. } => "outboxMutationFailed",
+            Self::OutboxMutationRetried { .. } => "outboxMutationRetried",
             Self::ConditionalSaveFailed { .. } => "conditionalSaveFailed",
             Self::OutboxStatus { .. } => "outboxStatus",
             Self::OutboxPaused { .. } => "outboxPaused",
@@ -279,6 +288,7 @@ impl HubEvent {
             }
             Self::Lagged { lost } => json!({ "lost": lost }),
             Self::OutboxMutationFailed { .. }
+            | Self::OutboxMutationRetried { .. }
             | Self::ConditionalSaveFailed { .. }
             | Self::ConflictResolved { .. }
             | Self::ServerWentBack { .. } => self.data_of_key(),
@@ -299,6 +309,11 @@ impl HubEvent {
                 "operation": kind.op_type(),
                 "errorType": error_type,
                 "message": message,
+            }),
+            Self::OutboxMutationRetried { key, kind } => json!({
+                "model": key.model,
+                "id": key.id.to_json(),
+                "operation": kind.op_type(),
             }),
             Self::ConditionalSaveFailed { key, kind, patch } => json!({
                 "model": key.model,
@@ -375,6 +390,10 @@ mod tests {
                     kind,
                     error_type: None,
                     message: String::new(),
+                },
+                HubEvent::OutboxMutationRetried {
+                    key: key.clone(),
+                    kind,
                 },
                 HubEvent::ConditionalSaveFailed {
                     key: key.clone(),

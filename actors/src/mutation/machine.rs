@@ -28,7 +28,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use landfall_core::{
-    Errand, ModelDef, Mutation, Refusal, RemoteRecord, Schema, Seq, Stage as MutationStage, Topic, planted,
+    Errand, ModelDef, Mutation, RemoteRecord, Schema, Seq, Stage as MutationStage, Topic, planted,
 };
 use landfall_wire::{Failure, FailureCause, TransportError};
 
@@ -346,11 +346,7 @@ impl State {
                 Stage::Sending(mutation) | Stage::Fetching(mutation, _),
                 Input::Unsendable { kind, reason, .. },
             ) => {
-                let refusal = Refusal {
-                    error_type: None,
-                    message: reason,
-                };
-                let verdict = verdict::refuse(&mutation, refusal, kind, None);
+                let verdict = verdict::unsendable(&mutation, reason, kind);
                 self.rule(seq, place, verdict, Some(mutation), turn);
             }
             (Stage::Sending(mutation), Input::Replied { reply, .. }) => {

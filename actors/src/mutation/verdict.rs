@@ -9,6 +9,7 @@
 //! | version conflict | with the record asked for if it did not come along: acknowledged if a newer record holds all that an update says; else ask the conflict handler; refused after [`CONFLICT_ROUNDS_MAX`] rounds |
 //! | condition failed, or exists already | ask for the record: a create or delete may have been applied after all, and a create that met another record is a conflict; else refused with it |
 //! | permanent, or this record is not allowed | refused |
+//! | the request does not fit the server's schema | refused, as [`SCHEMA_MISMATCH`] |
 //! | credentials | not applied, changes of its kind to its model pause |
 //! | transient, not delivered | not applied, gate closed |
 //! | transient, perhaps delivered | unknown, gate closed |
@@ -23,8 +24,8 @@
 //! | its answer was unreadable | acknowledged | refused, saying that it was applied | unknown |
 
 use landfall_core::{
-    CONFLICT_ROUNDS_MAX, ModelDef, Mutation, MutationKind, RecordVersion, Refusal, RemoteRecord, Settled,
-    SyncMetadata, planted, settle,
+    CONFLICT_ROUNDS_MAX, ModelDef, Mutation, MutationKind, OUTCOME_NOT_SHOWN, RecordVersion, Refusal,
+    RemoteRecord, SCHEMA_MISMATCH, Settled, Stage, SyncMetadata, planted, settle,
 };
 use landfall_wire::{BadRecord, Delivery, Failure, FailureCause, FailureClass, MutationReply};
 
@@ -152,8 +153,10 @@ pub(super) fn of_fetched(
         Err(failure) => match closing(&failure) {
             Some(closing) => return (not_asked(mutation, &purpose), Health::Refuses(closing, failure)),
             None => {
+                let of_form = failure.is_of_form();
+                let why = failure.to_string();
                 return (
-                    not_shown(mutation, purpose, &failure.to_string(), error_kind(&failure)),
+                    not_shown(mutation, purpose, &why, kind_of(&failure), of_form),
                     Health::Answers,
                 );
             }
@@ -164,7 +167,7 @@ pub(super) fn of_fetched(
         Fetched::Missing { known } => (None, known),
         Fetched::Unreadable(bad) => {
             return (
-                not_shown(mutation, purpose, &bad.to_string(), ErrorKind::BadRecord),
+                not_shown(mutation, purpose, &bad.to_string(), ErrorKind::BadRecord, false),
                 Health::Answers,
             );
         }
@@ -292,13 +295,14 @@ fn not_asked(mutation: &Mutation, purpose: &Purpose) -> Verdict {
     }
 }
 
-/// What becomes of a mutation if the server will not show the record, or not so that it can be read.
-fn not_shown(mutation: &Mutation, purpose: Purpose, why: &str, kind: ErrorKind) -> Verdict {
+/// What becomes of a mutation if the server will not show the record, or not so that it can be read; `of_form` if that is
+/// because the question does not fit its schema.
+fn not_shown(mutation: &Mutation, purpose: Purpose, why: &str, kind: ErrorKind, of_form: bool) -> Verdict {
     let (message, error_type) = match purpose {
         Purpose::Conflict(failure) | Purpose::Condition(failure) => return refused(mutation, &failure, None),
         Purpose::Outcome => (
             format!("whether it was applied is not known, and the server does not show the record: {why}"),
-            None,
+            of_form.then(|| OUTCOME_NOT_SHOWN.to_owned()),
         ),
         Purpose::Reread(bad) => (
             format!("it was applied, but the server's record cannot be read: {bad}"),
@@ -309,7 +313,33 @@ fn not_shown(mutation: &Mutation, purpose: Purpose, why: &str, kind: ErrorKind) 
 }
 
 fn refused(mutation: &Mutation, failure: &Failure, remote: Option<RemoteRecord>) -> Verdict {
-    refuse(mutation, failure.to_refusal(), error_kind(failure), remote)
+    let mut refusal = failure.to_refusal();
+    if failure.is_of_form() {
+        refusal.error_type = Some(SCHEMA_MISMATCH.to_owned());
+    }
+    refuse(mutation, refusal, kind_of(failure), remote)
+}
+
+/// What the app is told of a request that failed. It was checked against the app's schema before, so one whose form is
+/// refused shows that the server's is another.
+fn kind_of(failure: &Failure) -> ErrorKind {
+    match error_kind(failure) {
+        ErrorKind::Unknown if failure.is_of_form() => ErrorKind::BadModel,
+        kind => kind,
+    }
+}
+
+/// Refuses a mutation that cannot be put on the wire. If that is for its model's sake, another schema may mend it.
+pub(super) fn unsendable(mutation: &Mutation, message: String, kind: ErrorKind) -> Verdict {
+    let error_type = (kind == ErrorKind::BadModel).then_some(match mutation.stage {
+        Stage::Unknown => OUTCOME_NOT_SHOWN,
+        Stage::Queued | Stage::InFlight | Stage::Parked(_) => SCHEMA_MISMATCH,
+    });
+    let refusal = Refusal {
+        error_type: error_type.map(str::to_owned),
+        message,
+    };
+    refuse(mutation, refusal, kind, None)
 }
 
 /// Refuses a mutation and tells the app with the full payload.

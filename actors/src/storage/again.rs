@@ -1,9 +1,9 @@
 //! Commands that can be carried out a second time, one by one, when their commit met damage.
 //!
-//! Owns [`spares`]. One damaged record fails the transaction that meets it, and with it the commands of everybody who happens
-//! to be in the same commit; they are no part of it, so each gets a transaction of its own.
+//! Owns [`spares`]. A damaged record, and a damaged page, fail the transaction that meets them, and with it the commands of everybody
+//! who happens to be in the same commit; they are no part of it, so each gets a transaction of its own.
 //!
-//! Invariant: a command that was answered, such as one that the rules refused, is not carried out again.
+//! Invariant: a command that was answered, such as one that the rules refused before anything was changed, is not carried out again.
 
 use super::StorageMessage;
 
@@ -55,6 +55,36 @@ fn spare(command: &mut StorageMessage) -> Option<StorageMessage> {
             batch: batch.clone(),
             reply: reply.twin(),
         },
+        StorageMessage::RetryMismatched { .. }
+        | StorageMessage::RetryParked { .. }
+        | StorageMessage::EditParked { .. }
+        | StorageMessage::DiscardParked { .. } => return spare_of_parked(command),
+        StorageMessage::Clear { epoch, reply } => StorageMessage::Clear {
+            epoch: *epoch,
+            reply: reply.twin(),
+        },
+        StorageMessage::Observe { .. }
+        | StorageMessage::BeginEpoch { .. }
+        | StorageMessage::Rebuild { .. }
+        | StorageMessage::Compact { .. }
+        | StorageMessage::Trim { .. }
+        | StorageMessage::Commit
+        | StorageMessage::FindOut
+        | StorageMessage::Halt => return None,
+    })
+}
+
+fn spare_of_parked(command: &mut StorageMessage) -> Option<StorageMessage> {
+    Some(match command {
+        StorageMessage::RetryMismatched {
+            epoch,
+            mutations,
+            reply,
+        } => StorageMessage::RetryMismatched {
+            epoch: *epoch,
+            mutations: mutations.clone(),
+            reply: reply.twin(),
+        },
         StorageMessage::RetryParked { mutation, reply } => StorageMessage::RetryParked {
             mutation: *mutation,
             reply: reply.twin(),
@@ -72,17 +102,7 @@ fn spare(command: &mut StorageMessage) -> Option<StorageMessage> {
             mutation: *mutation,
             reply: reply.twin(),
         },
-        StorageMessage::Clear { epoch, reply } => StorageMessage::Clear {
-            epoch: *epoch,
-            reply: reply.twin(),
-        },
-        StorageMessage::Observe { .. }
-        | StorageMessage::BeginEpoch { .. }
-        | StorageMessage::Rebuild { .. }
-        | StorageMessage::Trim { .. }
-        | StorageMessage::Commit
-        | StorageMessage::FindOut
-        | StorageMessage::Halt => return None,
+        _ => return None,
     })
 }
 
@@ -93,6 +113,7 @@ pub(super) fn is_answered(command: &StorageMessage) -> bool {
         StorageMessage::MarkSent { reply, .. } => reply.is_answered(),
         StorageMessage::ApplyRemote { reply, .. } => reply.is_answered(),
         StorageMessage::Settle { reply, .. }
+        | StorageMessage::RetryMismatched { reply, .. }
         | StorageMessage::RetryParked { reply, .. }
         | StorageMessage::EditParked { reply, .. }
         | StorageMessage::DiscardParked { reply, .. }
@@ -100,6 +121,7 @@ pub(super) fn is_answered(command: &StorageMessage) -> bool {
         StorageMessage::Observe { .. }
         | StorageMessage::BeginEpoch { .. }
         | StorageMessage::Rebuild { .. }
+        | StorageMessage::Compact { .. }
         | StorageMessage::Trim { .. }
         | StorageMessage::Commit
         | StorageMessage::FindOut

@@ -8,7 +8,7 @@ use landfall_core::{
     Decision, FieldMap, ModelName, Mutation, Origin, Quarantined, Record, RecordId, RecordKey, Refusal,
     RemoteRecord, Row, Seq, SyncCursor, SyncMetadata, WriteRefused,
 };
-use landfall_storage::{Remade, Retention, StorageError, Trimmed, VisibleChange};
+use landfall_storage::{Compacted, Remade, Retention, StorageError, Trimmed, VisibleChange};
 use tokio::sync::mpsc;
 
 use super::recorded;
@@ -34,6 +34,18 @@ pub enum WriteOp {
         seen: Option<SyncMetadata>,
         /// Condition on the stored record, checked here and by the server.
         condition: Option<landfall_core::Predicate>,
+    },
+    /// Save a record that was exported: as a save of one that the app made, but if it is new it keeps what else only the
+    /// server writes.
+    Import {
+        /// The model.
+        model: ModelName,
+        /// Its values in slot order.
+        values: Row,
+        /// The encoded row of the stored record.
+        base: landfall_core::Base,
+        /// The server's metadata of the stored record.
+        seen: Option<SyncMetadata>,
     },
     /// Delete a record and those that belong to it.
     Delete {
@@ -185,8 +197,18 @@ pub struct RemoteCounts {
     pub deleted: u64,
 }
 
-/// Changes of one commit, in order; what observers receive.
+/// Changes of one commit, in order, of all models.
 pub type ChangeSet = Arc<[VisibleChange]>;
+
+/// What an observer receives.
+#[derive(Clone, Debug)]
+pub enum Observed {
+    /// A commit that changed at least one of its models.
+    Changes(ChangeSet),
+    /// It was so far behind that commits are left out from here on, until it has received this. It goes on with those after
+    /// that; what was left out is in every snapshot that is taken from now on.
+    FellBehind,
+}
 
 /// Messages to the [`StorageActor`](super::StorageActor).
 #[derive(Debug)]
@@ -239,6 +261,16 @@ pub enum StorageMessage {
         /// What they did.
         reply: Reply<Result<RemoteCounts, WriteError>>,
     },
+    /// From `SyncProcessor`: the server knows these mutations' models now; those that are parked because it did not are
+    /// tried again.
+    RetryMismatched {
+        /// The run of the engine.
+        epoch: Epoch,
+        /// The mutations.
+        mutations: Vec<Seq>,
+        /// Sent after the commit.
+        reply: Reply<Result<(), WriteError>>,
+    },
     /// From the app: send a parked mutation again.
     RetryParked {
         /// The mutation.
@@ -262,17 +294,20 @@ pub enum StorageMessage {
         /// Sent after the commit.
         reply: Reply<Result<(), WriteError>>,
     },
-    /// From the app: hear of every change from here on.
+    /// From the app: hear of the changes of these models from here on.
     Observe {
+        /// The models.
+        models: Vec<ModelName>,
         /// Where the observer's end goes.
-        reply: Reply<mpsc::Receiver<ChangeSet>>,
+        reply: Reply<mpsc::Receiver<Observed>>,
     },
     /// From the supervisor: commands of older epochs no longer count, and the answers to what an older run sent will
     /// not come: those mutations are of unknown outcome from here on.
     BeginEpoch {
         /// The new run of the engine.
         epoch: Epoch,
-        /// Sent once everything before it is on disk.
+        /// Sent once everything before it has its answer: it is on disk, or failed. If that commit fails too, the next settles what the
+        /// older run has sent, before anything else.
         reply: Reply<()>,
     },
     /// From the supervisor: clear all data.
@@ -281,6 +316,11 @@ pub enum StorageMessage {
         epoch: Epoch,
         /// Sent after the commit.
         reply: Reply<Result<(), WriteError>>,
+    },
+    /// From the app: make the file anew without its free pages.
+    Compact {
+        /// Sent when the new file is in use.
+        reply: Reply<Result<Compacted, WriteError>>,
     },
     /// From the app: make everything but the log again, from the log.
     Rebuild {
@@ -312,6 +352,7 @@ impl Message for StorageMessage {
             Self::MarkSent { .. } => "MarkSent",
             Self::Settle { .. } => "Settle",
             Self::ApplyRemote { .. } => "ApplyRemote",
+            Self::RetryMismatched { .. } => "RetryMismatched",
             Self::RetryParked { .. } => "RetryParked",
             Self::EditParked { .. } => "EditParked",
             Self::DiscardParked { .. } => "DiscardParked",
@@ -319,6 +360,7 @@ impl Message for StorageMessage {
             Self::BeginEpoch { .. } => "BeginEpoch",
             Self::Clear { .. } => "Clear",
             Self::Rebuild { .. } => "Rebuild",
+            Self::Compact { .. } => "Compact",
             Self::Trim { .. } => "Trim",
             Self::Commit => "Commit",
             Self::FindOut => "FindOut",

@@ -1,13 +1,14 @@
 //! Who hears of a commit: observers of the app, the outbox, the hub.
 //!
-//! Owns [`Listeners`] and [`Changes`]. Invariant: everybody hears of commits in the order in which they were made.
+//! Owns [`Listeners`] and [`Changes`]. Invariants: 1. everybody hears of commits in the order in which they were made; 2. an observer hears of every commit
+//! that changes a model that it asked for, or is told that it fell behind.
 
 use tokio::sync::mpsc;
 
-use landfall_core::{MutationKind, Record, planted};
+use landfall_core::{ModelName, MutationKind, Record, planted};
 use landfall_storage::{Applied, ChangeKind, OutboxChange, VisibleChange};
 
-use super::{ChangeSet, OBSERVER_BACKLOG_MAX};
+use super::{ChangeSet, OBSERVER_BACKLOG_MAX, Observed};
 use crate::hub::{HubEvent, HubMessage};
 use crate::outbox::OutboxMessage;
 use crate::port::Port;
@@ -62,9 +63,46 @@ impl Changes {
 /// Who hears of commits.
 #[derive(Debug, Default)]
 pub(super) struct Listeners {
-    observers: Vec<mpsc::Sender<ChangeSet>>,
+    observers: Vec<Observer>,
     outbox: Option<Port<OutboxMessage>>,
     hub: Option<Port<HubMessage>>,
+}
+
+/// Somebody who hears of the changes of some models.
+#[derive(Debug)]
+struct Observer {
+    models: Vec<ModelName>,
+    /// Has room for one message more than there may be change sets, so that it can always be told that it fell behind.
+    sender: mpsc::Sender<Observed>,
+    /// Whether it was told so, and may not have heard of that yet.
+    is_behind: bool,
+}
+
+impl Observer {
+    /// Passes on what it asked for. Returns whether it is still there.
+    fn hear(&mut self, set: &ChangeSet) -> bool {
+        if self.sender.is_closed() {
+            return false;
+        }
+        if !set.iter().any(|change| self.models.contains(&change.key.model)) {
+            return true;
+        }
+        if self.is_behind {
+            // Nothing was sent since, so an empty backlog means that it knows. What it reads of the store after that is
+            // newer than every commit that is left out here.
+            if self.sender.capacity() < self.sender.max_capacity() {
+                return true;
+            }
+            self.is_behind = false;
+        }
+        let message = if self.sender.capacity() > 1 {
+            Observed::Changes(ChangeSet::clone(set))
+        } else {
+            self.is_behind = true;
+            Observed::FellBehind
+        };
+        self.sender.try_send(message).is_ok()
+    }
 }
 
 impl Listeners {
@@ -73,9 +111,13 @@ impl Listeners {
         self.hub = Some(hub);
     }
 
-    pub(super) fn observe(&mut self) -> mpsc::Receiver<ChangeSet> {
-        let (sender, receiver) = mpsc::channel(OBSERVER_BACKLOG_MAX);
-        self.observers.push(sender);
+    pub(super) fn observe(&mut self, models: Vec<ModelName>) -> mpsc::Receiver<Observed> {
+        let (sender, receiver) = mpsc::channel(OBSERVER_BACKLOG_MAX + 1);
+        self.observers.push(Observer {
+            models,
+            sender,
+            is_behind: false,
+        });
         receiver
     }
 
@@ -85,13 +127,9 @@ impl Listeners {
             planted("observers-out-of-order").then(|| changes.visible.reverse());
             let set: ChangeSet = changes.visible.into();
             if planted("observers-told-twice") {
-                self.observers
-                    .iter()
-                    .for_each(|observer| drop(observer.try_send(ChangeSet::clone(&set))));
+                self.observers.retain_mut(|observer| observer.hear(&set));
             }
-            // An observer whose backlog is full has its channel closed, which tells it to start anew.
-            self.observers
-                .retain(|observer| observer.try_send(ChangeSet::clone(&set)).is_ok());
+            self.observers.retain_mut(|observer| observer.hear(&set));
         }
         if changes.cleared {
             // Dropping the senders ends the streams: what they observed is gone.

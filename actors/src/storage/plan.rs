@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use landfall_core::{
-    Association, Change, FieldType, ModelDef, Record, RecordId, RecordKey, RecordState, Row, SaveRequest,
-    Seq, Value, Write, WriteRefused, decide_delete, decide_save, planted,
+    Association, Base, Change, FieldName, FieldType, ModelDef, ModelName, Predicate, Record, RecordId,
+    RecordKey, RecordState, Row, SaveRequest, Schema, Seq, SyncMetadata, Value, Write, WriteRefused,
+    decide_delete, decide_import, decide_save, keycode, planted,
 };
 use landfall_storage::{StorageError, Txn};
 
@@ -28,6 +29,12 @@ pub(super) enum Step {
     Writes(Vec<Write>),
 }
 
+/// A record that is saved: its values, what it was read from, the server's metadata then, and a condition.
+type Saved = (Row, Base, Option<SyncMetadata>, Option<Predicate>);
+
+/// How a save is decided.
+type Rule = fn(&Schema, &ModelDef, &RecordState, SaveRequest) -> Result<Option<Write>, WriteRefused>;
+
 /// Decisions of one command, made before anything is written. Later operations see the effect of earlier ones.
 #[derive(Default)]
 pub(super) struct Plan {
@@ -38,6 +45,11 @@ pub(super) struct Plan {
     decided: BTreeMap<RecordKey, RecordState>,
     /// Records that were saved, so that what belongs to what may be otherwise than the indexes say.
     saved: BTreeSet<RecordKey>,
+    /// What the foreign keys of saved records have held, with those that held it; see [`place`]. Cascades look for children
+    /// here, and a transaction may save as many records as it deletes.
+    referring: BTreeMap<Vec<u8>, BTreeSet<RecordId>>,
+    /// For each model that was met the foreign keys by which its records belong to others.
+    foreign_keys: BTreeMap<ModelName, Vec<Vec<FieldName>>>,
     next: u64,
 }
 
@@ -69,19 +81,13 @@ impl Plan {
                 base,
                 seen,
                 condition,
-            } => {
-                let def = txn.model(&model)?;
-                let base = base.row().map(|row| txn.decode_row(&model, row)).transpose()?;
-                let request = SaveRequest {
-                    values,
-                    base,
-                    seen,
-                    condition,
-                    queued: self.is_sent(&def),
-                    group: self.group,
-                };
-                self.save(txn, &def, request)
-            }
+            } => self.save(txn, &model, (values, base, seen, condition), decide_save),
+            WriteOp::Import {
+                model,
+                values,
+                base,
+                seen,
+            } => self.save(txn, &model, (values, base, seen, None), decide_import),
             WriteOp::Delete {
                 key,
                 condition,
@@ -109,10 +115,26 @@ impl Plan {
         self.queue_changes && def.sync.pushes() && !planted("queued-not-written")
     }
 
-    fn save(&mut self, txn: &Txn<'_>, def: &ModelDef, mut request: SaveRequest) -> Result<Step, Stop> {
+    fn save(
+        &mut self,
+        txn: &Txn<'_>,
+        model: &ModelName,
+        (values, base, seen, condition): Saved,
+        rule: Rule,
+    ) -> Result<Step, Stop> {
+        let def = &txn.model(model)?;
+        let base = base.row().map(|row| txn.decode_row(model, row)).transpose()?;
+        let mut request = SaveRequest {
+            values,
+            base,
+            seen,
+            condition,
+            queued: self.is_sent(def),
+            group: self.group,
+        };
         let Some(id) = RecordId::of_values(def, &request.values) else {
             // Validation says which key field is missing.
-            decide_save(txn.schema(), def, &RecordState::default(), request)?;
+            rule(txn.schema(), def, &RecordState::default(), request)?;
             unreachable!("validation refuses records without key fields");
         };
         let key = RecordKey {
@@ -122,12 +144,12 @@ impl Plan {
         refuse_if_pulled(def, &key)?;
         let state = self.state(txn, &key)?;
         request.queued |= is_waiting(&state);
-        match decide_save(txn.schema(), def, &state, request)? {
+        match rule(txn.schema(), def, &state, request)? {
             // Nothing comes after it that would have to know.
             Some(write) if self.is_alone => Ok(Step::Write(Box::new((write, state)))),
             Some(write) => {
                 self.note(def, state, &write)?;
-                self.saved.insert(write.key.clone());
+                self.note_saved(txn.schema(), def, &write.key);
                 Ok(Step::Writes(vec![write]))
             }
             None => {
@@ -192,37 +214,56 @@ impl Plan {
         let values: Vec<Value> = id.parts().iter().map(landfall_core::IdPart::to_value).collect();
         let mut found = Vec::new();
         for (field, association) in def.relations() {
-            let fields = match association {
-                Association::HasMany { associated_with } => associated_with,
-                Association::HasOne {
-                    associated_with,
-                    targets,
-                } if targets.is_empty() => associated_with,
-                Association::HasOne { .. } | Association::BelongsTo { .. } => continue,
+            let Some(fields) = belonging_by(association) else {
+                continue;
             };
             let FieldType::Model(model) = &field.ty else {
                 continue;
             };
-            let names: Vec<&str> = fields.iter().map(landfall_core::FieldName::as_str).collect();
-            let stored = txn.referring(model, &names, &values)?.into_iter();
-            let stored = stored.map(|id| RecordKey {
+            let names: Vec<&str> = fields.iter().map(FieldName::as_str).collect();
+            // Enough to find that there are too many, whatever earlier operations have decided of them.
+            let most = CASCADE_MAX + 1 + self.decided.len();
+            let stored = txn.referring(model, &names, &values, most)?.into_iter();
+            let key_of = |id: RecordId| RecordKey {
                 model: model.clone(),
                 id,
-            });
-            found.extend(stored.filter(|key| !self.saved.contains(key)));
+            };
+            found.extend(stored.map(key_of).filter(|key| !self.saved.contains(key)));
             // The index does not know yet where these belong.
             let child = txn.model(model)?;
             let holds = |row: &Row| {
                 let mut pairs = names.iter().zip(&values);
                 pairs.all(|(name, value)| child.slot(name).is_some_and(|slot| row[slot.index()] == *value))
             };
-            let refers = |key: &&RecordKey| {
-                let row = self.decided.get(*key).and_then(|state| state.row.as_ref());
-                key.model == *model && row.is_some_and(holds)
+            let refers = |key: &RecordKey| {
+                let row = self.decided.get(key).and_then(|state| state.row.as_ref());
+                row.is_some_and(holds)
             };
-            found.extend(self.saved.iter().filter(refers).cloned());
+            let saved = self.referring.get(&place(model, fields, values.iter()));
+            let saved = saved.into_iter().flatten().cloned().map(key_of);
+            found.extend(saved.filter(refers));
         }
         Ok(found)
+    }
+
+    /// Remembers where a saved record belongs by now.
+    fn note_saved(&mut self, schema: &Schema, def: &ModelDef, key: &RecordKey) {
+        self.saved.insert(key.clone());
+        let foreign_keys = self
+            .foreign_keys
+            .entry(def.name.clone())
+            .or_insert_with(|| foreign_keys(schema, def));
+        let Some(row) = self.decided.get(key).and_then(|state| state.row.as_ref()) else {
+            return;
+        };
+        for fields in foreign_keys.iter() {
+            let values = fields
+                .iter()
+                .filter_map(|field| def.slot(field))
+                .map(|slot| &row[slot.index()]);
+            let at = place(&def.name, fields, values);
+            self.referring.entry(at).or_default().insert(key.id.clone());
+        }
     }
 
     fn state(&self, txn: &Txn<'_>, key: &RecordKey) -> Result<RecordState, Stop> {
@@ -242,6 +283,39 @@ impl Plan {
         self.decided.insert(write.key.clone(), state);
         Ok(())
     }
+}
+
+/// The fields of a model that a record has to hold to belong to another by has-one or has-many.
+fn belonging_by(association: &Association) -> Option<&[FieldName]> {
+    match association {
+        Association::HasMany { associated_with } => Some(associated_with),
+        Association::HasOne {
+            associated_with,
+            targets,
+        } if targets.is_empty() => Some(associated_with),
+        Association::HasOne { .. } | Association::BelongsTo { .. } => None,
+    }
+}
+
+/// All such fields of a model, for each relation that leads to it.
+fn foreign_keys(schema: &Schema, child: &ModelDef) -> Vec<Vec<FieldName>> {
+    let relations = schema.models().flat_map(|def| def.relations());
+    let leading_here =
+        relations.filter(|(field, _)| matches!(&field.ty, FieldType::Model(model) if *model == child.name));
+    let fields = leading_here.filter_map(|(_, association)| belonging_by(association));
+    fields.map(<[FieldName]>::to_vec).collect()
+}
+
+/// What stands for certain values in certain fields of a model.
+fn place<'v>(model: &ModelName, fields: &[FieldName], values: impl Iterator<Item = &'v Value>) -> Vec<u8> {
+    let mut place = model.as_bytes().to_vec();
+    for field in fields {
+        place.push(0);
+        place.extend_from_slice(field.as_bytes());
+    }
+    place.push(0);
+    values.for_each(|value| keycode::encode_value(&mut place, value));
+    place
 }
 
 /// Whether a change of the record waits for the server. Then whatever follows waits behind it, even where changes are not

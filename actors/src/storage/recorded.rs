@@ -13,7 +13,8 @@ use crate::flight::{Commit, Fault, Input, OpInput, print_of};
 /// The fingerprint of a message from another actor.
 pub(super) fn print(message: &StorageMessage) -> u64 {
     match message {
-        StorageMessage::MarkSent { epoch, mutations, .. } => print_of(&(epoch.0, mutations)),
+        StorageMessage::MarkSent { epoch, mutations, .. }
+        | StorageMessage::RetryMismatched { epoch, mutations, .. } => print_of(&(epoch.0, mutations)),
         StorageMessage::Settle {
             epoch,
             mutation,
@@ -57,6 +58,7 @@ pub(super) fn input(message: &StorageMessage) -> Option<Input> {
         StorageMessage::DiscardParked { mutation, .. } => Input::DiscardParked(*mutation),
         StorageMessage::Observe { .. } => Input::Observe,
         StorageMessage::Rebuild { .. } => Input::Rebuild,
+        StorageMessage::Compact { .. } => Input::Compact,
         StorageMessage::Trim { .. } => Input::Trim,
         _ => return None,
     })

@@ -136,8 +136,12 @@ impl Lab {
         written.expect("the actor answers").map(drop)
     }
 
-    async fn observe(&self) -> mpsc::Receiver<ChangeSet> {
-        let observed = self.port.ask(|reply| StorageMessage::Observe { reply }).await;
+    async fn observe(&self) -> mpsc::Receiver<Observed> {
+        let models = vec!["Post".into()];
+        let observed = self
+            .port
+            .ask(|reply| StorageMessage::Observe { models, reply })
+            .await;
         observed.expect("the actor answers")
     }
 
@@ -174,9 +178,13 @@ impl Lab {
     }
 }
 
-fn heard(observer: &mut mpsc::Receiver<ChangeSet>) -> String {
+fn heard(observer: &mut mpsc::Receiver<Observed>) -> String {
     let mut heard = Vec::new();
-    while let Ok(set) = observer.try_recv() {
+    while let Ok(message) = observer.try_recv() {
+        let Observed::Changes(set) = message else {
+            heard.push("behind".to_owned());
+            continue;
+        };
         heard.extend(set.iter().map(|change| change.key.id.to_string()));
     }
     heard.join(" ")
@@ -630,5 +638,134 @@ fn a_commit_that_a_recording_has_fail_fails_for_everybody_and_leaves_nothing() {
         assert_eq!(commits[1].fault, Some(Fault::of(&StorageError::Full, Some(1))));
         assert_eq!(commits[1].head, commits[0].head);
         assert_eq!((commits[2].base, &commits[2].fault), (commits[1].base, &None));
+    });
+}
+
+#[test]
+fn a_refusal_that_others_of_the_commit_brought_about_waits_for_the_commit() {
+    on_paused_time(async {
+        let lab = lab();
+        lab.save("p1", "a").await.expect("the disk is well");
+        lab.disk.mood.refuses_syncs.store(true, Ordering::SeqCst);
+        // Both are in one commit: the second is refused because of what the first has done.
+        let (saved, refused) = tokio::join!(lab.save("p1", "b"), lab.remove_if("p1", "a"));
+        for failed in [saved, refused] {
+            assert!(matches!(failed, Err(WriteError::Storage(_))), "{failed:?}");
+        }
+        lab.disk.mood.refuses_syncs.store(false, Ordering::SeqCst);
+        let (saved, refused) = tokio::join!(lab.save("p1", "c"), lab.remove_if("p1", "a"));
+        saved.expect("the disk is well");
+        assert!(matches!(refused, Err(WriteError::Refused(_))), "{refused:?}");
+    });
+}
+
+impl Moody {
+    /// Makes the number of entries in the leaves that hold these bytes nonsense, at which the database panics.
+    fn break_leaves(&self, holding: &[u8]) -> usize {
+        const PAGE: usize = 4_096;
+        const LEAF: u8 = 1;
+        let length = usize::try_from(self.bytes.len().expect("it has a length")).expect("small");
+        let mut all = vec![0; length];
+        StorageBackend::read(&*self.bytes, 0, &mut all).expect("it can be read");
+        let start = all
+            .windows(4)
+            .position(|window| window == b"redb")
+            .expect("it has a database");
+        let mut broken = 0;
+        for at in (start..length.saturating_sub(PAGE)).step_by(PAGE) {
+            let page = &all[at..at + PAGE];
+            if page[0] == LEAF && page.windows(holding.len()).any(|window| window == holding) {
+                StorageBackend::write(&*self.bytes, at as u64 + 2, &[0xFF; 2]).expect("it can be written");
+                broken += 1;
+            }
+        }
+        broken
+    }
+}
+
+#[test]
+fn a_damaged_page_fails_nobody_but_those_who_write_to_it() {
+    on_paused_time(async {
+        let first = lab();
+        first.save("a1", "fragile").await.expect("the disk is well");
+        for number in 10..60 {
+            let title = "sound".repeat(60);
+            first
+                .save(&format!("p{number}"), &title)
+                .await
+                .expect("the disk is well");
+        }
+        first.port.tell(StorageMessage::Halt).expect("it runs");
+        while !matches!(first.reader.snapshot(), Err(StorageError::Closed)) {
+            tokio::task::yield_now().await;
+        }
+        assert!(first.disk.break_leaves(b"fragile") > 0);
+        let lab = lab_on(first.disk.clone(), paused_env(None));
+        let damaged = |written: Result<(), WriteError>| match written {
+            Err(WriteError::Storage(error)) => {
+                assert!(matches!(*error, StorageError::Corrupt { .. }), "{error}");
+            }
+            other => panic!("a damaged page is not {other:?}"),
+        };
+        let (before, hit, after) = tokio::join!(
+            lab.save("z1", "new"),
+            lab.save("a1", "again"),
+            lab.save("z2", "new")
+        );
+        before.expect("it is no part of the damage");
+        after.expect("it is no part of the damage");
+        damaged(hit);
+        // Also one that is alone in its commit is answered, and the store goes on.
+        damaged(lab.save("a1", "again").await);
+        lab.save("z3", "new").await.expect("it is no part of the damage");
+        let snapshot = lab.reader.snapshot().expect("the disk is well");
+        let there = |id: &str| snapshot.get("Post", &landfall_core::RecordId::text(id));
+        for id in ["z1", "z2", "z3", "p59"] {
+            assert!(there(id).expect("it is sound").is_some(), "{id}");
+        }
+        assert!(matches!(there("a1"), Err(StorageError::Corrupt { .. })));
+    });
+}
+
+#[test]
+fn whoever_clears_hears_that_the_bytes_are_not_gone() {
+    on_paused_time(async {
+        let directory = tempfile::tempdir().expect("a directory can be made");
+        let (schema, _) = high_ratings_of_posts();
+        let options = StoreOptions {
+            disk: Disk::Directory(directory.path().to_owned()),
+            schema: Arc::clone(&schema),
+            cache_bytes: CACHE_BYTES_DEFAULT,
+            incompatible: OnIncompatible::Refuse,
+            now_ms: 0,
+        };
+        let store = Store::open(options).expect("the disk is well");
+        let (reader, env) = (store.reader(), paused_env(None));
+        let port = Port::new(&StorageActor::new(env.clone(), store, true).start(), env);
+        let lab = Lab {
+            port,
+            reader,
+            schema,
+            disk: Moody::default(),
+        };
+        lab.save("p1", "secret").await.expect("the disk is well");
+        let in_the_way = directory.path().join("landfall.unfinished");
+        std::fs::create_dir(&in_the_way).expect("it can be made");
+        let clear = || async {
+            let epoch = Epoch::default();
+            let cleared = lab.port.ask(|reply| StorageMessage::Clear { epoch, reply }).await;
+            cleared.expect("the actor answers")
+        };
+        match clear().await {
+            Err(WriteError::Storage(error)) => {
+                assert!(matches!(*error, StorageError::Unscrubbed { .. }), "{error}");
+            }
+            other => panic!("its bytes are still there: {other:?}"),
+        }
+        assert_eq!(lab.ids(), "", "nobody is shown it any more");
+        std::fs::remove_dir(&in_the_way).expect("it can be removed");
+        clear().await.expect("nothing is in the way");
+        let file = std::fs::read(directory.path().join(landfall_storage::FILE_NAME)).expect("it is there");
+        assert!(!file.windows(6).any(|window| window == b"secret"));
     });
 }

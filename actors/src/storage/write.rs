@@ -2,8 +2,10 @@
 //!
 //! Owns [`Batch`]; what becomes of mutations is `write/settle.rs`. The decisions themselves are `landfall_core`'s.
 //!
-//! Invariant: a command either appends everything that it decided, or the whole transaction fails. A write of the app
-//! decides all before it appends, so that the rules can refuse it while the others go on.
+//! Invariants: 1. a command either appends everything that it decided, or the whole transaction fails. A write of the app
+//! decides all before it appends, so that the rules can refuse it while the others go on; 2. an answer that was decided on what
+//! other commands of the transaction have done waits for the commit as well, refusals included; 3. whoever asked is answered,
+//! also if damage has the database panic.
 
 mod settle;
 
@@ -30,6 +32,8 @@ type Answer = Box<dyn FnOnce(Result<(), WriteError>) + Send>;
 #[derive(Default)]
 pub(super) struct Batch {
     answers: Vec<Answer>,
+    /// Which of the answers is that of whoever had all data cleared.
+    clear_answer: Option<usize>,
     pub(super) changes: Changes,
     pub(super) quarantine: Known,
     /// The newest entry that was appended.
@@ -99,10 +103,14 @@ impl Batch {
         std::mem::take(&mut self.marked)
     }
 
-    /// Answers everybody.
-    pub(super) fn succeed(self) {
-        for answer in self.answers {
-            answer(Ok(()));
+    /// Answers everybody; whoever had all data cleared hears whether its bytes are gone from the file as well.
+    pub(super) fn succeed(self, scrubbed: &Result<(), WriteError>) {
+        for (at, answer) in self.answers.into_iter().enumerate() {
+            answer(if Some(at) == self.clear_answer {
+                scrubbed.clone()
+            } else {
+                Ok(())
+            });
         }
     }
 
@@ -135,7 +143,7 @@ impl Batch {
                 let done = if self.is_stale(rules, epoch) {
                     Ok(Vec::new())
                 } else {
-                    self.mark_sent(txn, &mutations)
+                    self.guarded(txn, |batch, txn| batch.mark_sent(txn, &mutations))
                 };
                 self.answer(done, reply)
             }
@@ -149,7 +157,7 @@ impl Batch {
                 let done = if self.is_stale(rules, epoch) {
                     Ok(())
                 } else {
-                    self.settle(txn, mutation, settlement, covered)
+                    self.guarded(txn, |batch, txn| batch.settle(txn, mutation, settlement, covered))
                 };
                 self.answer(done, reply)
             }
@@ -157,12 +165,52 @@ impl Batch {
                 let done = if self.is_stale(rules, epoch) {
                     Ok(RemoteCounts::default())
                 } else {
-                    self.apply_remote(txn, batch)
+                    self.guarded(txn, |this, txn| this.apply_remote(txn, batch))
+                };
+                self.answer(done, reply)
+            }
+            parked @ (StorageMessage::RetryMismatched { .. }
+            | StorageMessage::RetryParked { .. }
+            | StorageMessage::EditParked { .. }
+            | StorageMessage::DiscardParked { .. }) => self.carry_out_of_parked(txn, rules, parked),
+            StorageMessage::Clear { reply, .. } => {
+                let done = self.guarded(txn, Self::clear);
+                self.clear_answer = Some(self.answers.len());
+                self.answer(done, reply)
+            }
+            StorageMessage::Observe { .. }
+            | StorageMessage::BeginEpoch { .. }
+            | StorageMessage::Rebuild { .. }
+            | StorageMessage::Compact { .. }
+            | StorageMessage::Trim { .. }
+            | StorageMessage::Commit
+            | StorageMessage::FindOut
+            | StorageMessage::Halt => unreachable!("only commands that write are collected"),
+        }
+    }
+
+    /// Carries out a command that is about parked mutations.
+    fn carry_out_of_parked(
+        &mut self,
+        txn: &mut Txn<'_>,
+        rules: &Rules,
+        command: StorageMessage,
+    ) -> Result<(), StorageError> {
+        match command {
+            StorageMessage::RetryMismatched {
+                epoch,
+                mutations,
+                reply,
+            } => {
+                let done = if self.is_stale(rules, epoch) {
+                    Ok(())
+                } else {
+                    self.guarded(txn, |batch, txn| batch.retry_mismatched(txn, &mutations))
                 };
                 self.answer(done, reply)
             }
             StorageMessage::RetryParked { mutation, reply } => {
-                let done = self.retry(txn, mutation);
+                let done = self.guarded(txn, |batch, txn| batch.retry(txn, mutation));
                 self.answer(done, reply)
             }
             StorageMessage::EditParked {
@@ -170,25 +218,24 @@ impl Batch {
                 patch,
                 reply,
             } => {
-                let done = self.edit(txn, mutation, patch);
+                let done = self.guarded(txn, |batch, txn| batch.edit(txn, mutation, patch));
                 self.answer(done, reply)
             }
             StorageMessage::DiscardParked { mutation, reply } => {
-                let done = self.discard(txn, mutation);
+                let done = self.guarded(txn, |batch, txn| batch.discard(txn, mutation));
                 self.answer(done, reply)
             }
-            StorageMessage::Clear { reply, .. } => {
-                let done = self.clear(txn);
-                self.answer(done, reply)
-            }
-            StorageMessage::Observe { .. }
-            | StorageMessage::BeginEpoch { .. }
-            | StorageMessage::Rebuild { .. }
-            | StorageMessage::Trim { .. }
-            | StorageMessage::Commit
-            | StorageMessage::FindOut
-            | StorageMessage::Halt => unreachable!("only commands that write are collected"),
+            _ => unreachable!("the others are carried out by themselves"),
         }
+    }
+
+    /// Does the work of a command, of which somebody has to hear whatever becomes of it.
+    fn guarded<T>(
+        &mut self,
+        txn: &mut Txn<'_>,
+        work: impl FnOnce(&mut Self, &mut Txn<'_>) -> Result<T, Stop>,
+    ) -> Result<T, Stop> {
+        txn.guarded(|txn| work(self, txn))
     }
 
     fn is_stale(&mut self, rules: &Rules, epoch: Epoch) -> bool {
@@ -197,7 +244,8 @@ impl Batch {
         stale
     }
 
-    /// Keeps the answer for after the commit, unless the rules refused the command: that needs no commit.
+    /// Keeps the answer for after the commit. A refusal is given at once if the transaction has changed nothing so far: it was
+    /// decided on what is in the store for sure.
     fn answer<T: Send + 'static>(
         &mut self,
         done: Result<T, Stop>,
@@ -213,8 +261,13 @@ impl Batch {
                     .push(Box::new(move |committed| reply.send(committed.map(|()| value))));
                 Ok(())
             }
-            Err(Stop::Refused(error)) => {
+            Err(Stop::Refused(error)) if self.newest.is_none() => {
                 reply.send(Err(error));
+                Ok(())
+            }
+            Err(Stop::Refused(refused)) => {
+                self.answers
+                    .push(Box::new(move |committed| reply.send(committed.and(Err(refused)))));
                 Ok(())
             }
             Err(Stop::Failed(error)) => {
@@ -270,7 +323,7 @@ impl Batch {
         reply: Reply<Result<Vec<WriteDone>, WriteError>>,
     ) -> Result<(), StorageError> {
         self.undone = undone;
-        let done = self.write(txn, rules, ops);
+        let done = self.guarded(txn, |batch, txn| batch.write(txn, rules, ops));
         self.answer(done, reply)
     }
 
@@ -363,6 +416,7 @@ pub(super) fn refuse(command: StorageMessage, error: &WriteError) {
         StorageMessage::MarkSent { reply, .. } => reply.send(Err(error)),
         StorageMessage::ApplyRemote { reply, .. } => reply.send(Err(error)),
         StorageMessage::Settle { reply, .. }
+        | StorageMessage::RetryMismatched { reply, .. }
         | StorageMessage::RetryParked { reply, .. }
         | StorageMessage::EditParked { reply, .. }
         | StorageMessage::DiscardParked { reply, .. }
@@ -370,6 +424,7 @@ pub(super) fn refuse(command: StorageMessage, error: &WriteError) {
         StorageMessage::Observe { .. }
         | StorageMessage::BeginEpoch { .. }
         | StorageMessage::Rebuild { .. }
+        | StorageMessage::Compact { .. }
         | StorageMessage::Trim { .. }
         | StorageMessage::Commit
         | StorageMessage::FindOut

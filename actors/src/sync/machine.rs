@@ -220,6 +220,11 @@ impl State {
         }
     }
 
+    /// Whether no sync goes on, and none is being waited for.
+    pub(super) fn is_resting(&self) -> bool {
+        matches!(self.phase, Phase::Resting { .. })
+    }
+
     /// When the machine wants to hear `TimerDue`.
     pub(super) fn due_ms(&self) -> Option<u64> {
         let models = self.models.iter().filter_map(|(_, model)| model.due_ms());

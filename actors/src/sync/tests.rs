@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use futures_util::future::BoxFuture;
 use landfall_core::{
-    Association, FieldDef, FieldType, KeyDef, KeyKind, ModelParts, RecordId, Scalar, Schema, SchemaParts,
-    SyncCursor, Timestamps,
+    Association, FieldDef, FieldType, KeyDef, KeyKind, ModelParts, OUTCOME_NOT_SHOWN, RecordId, Refusal,
+    SCHEMA_MISMATCH, Scalar, Schema, SchemaParts, Seq, Stage, SyncCursor, Timestamps,
 };
 use landfall_storage::{CACHE_BYTES_DEFAULT, Disk, OnIncompatible, Reader, Store, StoreOptions};
 use landfall_wire::{Credentials, HttpRequest, HttpResponse, Socket, Transport};
@@ -17,7 +17,7 @@ use super::*;
 use crate::config::SyncSettings;
 use crate::handlers::ErrorHandler;
 use crate::port::Port;
-use crate::storage::{Epoch, StorageActor};
+use crate::storage::{Epoch, Settlement, StorageActor, WriteOp};
 use crate::test_support::{SimTime, ear, on_paused_time, paused_env};
 
 /// How long a request takes.
@@ -147,6 +147,7 @@ struct Lab {
     hub: UnboundedReceiver<(u64, HubMessage)>,
     supervisor: UnboundedReceiver<(u64, SupervisorMessage)>,
     reachability: UnboundedReceiver<(u64, ReachabilityMessage)>,
+    storage: Port<StorageMessage>,
 }
 
 fn lab() -> Lab {
@@ -168,6 +169,7 @@ fn lab() -> Lab {
     let (outbox_port, _) = ear(&env);
     let errors = Arc::new(Errors::default());
     let handler = Arc::clone(&errors) as Arc<dyn ErrorHandler>;
+    let storage = Port::new(&StorageActor::new(env.clone(), store, true).start(), env.clone());
     let context = supervisor::Context {
         schema,
         reader: reader.clone(),
@@ -176,7 +178,7 @@ fn lab() -> Lab {
             ..SyncSettings::default()
         },
         epoch: Epoch::default(),
-        storage: Port::new(&StorageActor::new(env.clone(), store, true).start(), env.clone()),
+        storage: storage.clone(),
         outbox: outbox_port,
         hub: hub_port,
         supervisor: supervisor_port,
@@ -192,6 +194,7 @@ fn lab() -> Lab {
         hub,
         supervisor,
         reachability,
+        storage,
     }
 }
 
@@ -396,5 +399,89 @@ fn records_that_the_server_forgot_leave_though_one_that_it_cannot_show_has_no_na
                 .count()
                 >= 4
         );
+    });
+}
+
+/// A change of a post that the server has refused, for its schema's sake or for another reason.
+async fn refused(lab: &Lab, id: &str, error_type: &str) -> Seq {
+    let op = WriteOp::Save {
+        model: "Post".into(),
+        values: vec![id.into(), "mine".into(), landfall_core::Value::Null],
+        base: landfall_core::Base::default(),
+        seen: None,
+        condition: None,
+    };
+    let written = lab
+        .storage
+        .ask(|reply| StorageMessage::Write { ops: vec![op], reply });
+    written.await.unwrap().expect("it is sound");
+    let waiting = lab.reader.snapshot().unwrap().pending(Seq::ZERO, 9).unwrap();
+    let seq = waiting.last().expect("it waits").seq;
+    park(lab, seq, error_type).await;
+    seq
+}
+
+async fn park(lab: &Lab, seq: Seq, error_type: &str) {
+    let settlement = Settlement::Refused {
+        refusal: Refusal {
+            error_type: Some(error_type.to_owned()),
+            message: "no".to_owned(),
+        },
+        remote: None,
+    };
+    let settled = lab.storage.ask(|reply| StorageMessage::Settle {
+        epoch: Epoch::default(),
+        mutation: seq,
+        settlement,
+        covered: true,
+        reply,
+    });
+    settled.await.unwrap().expect("it is stored");
+}
+
+#[test]
+fn what_was_refused_for_the_schema_is_tried_again_after_a_sync_a_few_times_and_nothing_else() {
+    on_paused_time(async {
+        let mut lab = lab();
+        let [form, record, unknown] = [
+            refused(&lab, "a", SCHEMA_MISMATCH).await,
+            refused(&lab, "b", "Unauthorized").await,
+            refused(&lab, "c", OUTCOME_NOT_SHOWN).await,
+        ];
+        let stage = |lab: &Lab, seq| {
+            lab.reader
+                .snapshot()
+                .unwrap()
+                .mutation(seq)
+                .unwrap()
+                .unwrap()
+                .stage
+        };
+        // While the server does not know the model, nothing is tried.
+        let error = json!({ "data": null, "errors": [{ "path": null, "message": "not this form" }] });
+        lab.server.answer("SyncPosts", Ok(error));
+        lab.server.answer("SyncBlogs", Ok(page("syncBlogs", &[], None)));
+        lab.port.tell(SyncMessage::Start).unwrap();
+        SimTime::pass(1_000).await;
+        assert!(matches!(stage(&lab, form), Stage::Parked(_)));
+        for round in 1..=mismatched::TRIES_PER_RUN + 1 {
+            lab.server.answer("SyncBlogs", Ok(page("syncBlogs", &[], None)));
+            lab.server.answer("SyncPosts", Ok(page("syncPosts", &[], None)));
+            lab.events();
+            lab.port.tell(SyncMessage::Start).unwrap();
+            SimTime::pass(1_000).await;
+            assert!(
+                matches!(stage(&lab, record), Stage::Parked(_)),
+                "its own record is why"
+            );
+            if round > mismatched::TRIES_PER_RUN {
+                assert!(matches!(stage(&lab, form), Stage::Parked(_)), "not for ever");
+                continue;
+            }
+            assert_eq!(stage(&lab, form), Stage::Queued, "round {round}");
+            assert_eq!(stage(&lab, unknown), Stage::Unknown, "it is asked about first");
+            park(&lab, form, SCHEMA_MISMATCH).await;
+            park(&lab, unknown, OUTCOME_NOT_SHOWN).await;
+        }
     });
 }

@@ -9,6 +9,8 @@ mod curves;
 mod figure;
 mod floor;
 mod hold;
+mod local;
+mod npm;
 mod past;
 mod recording;
 mod report;
@@ -63,6 +65,9 @@ pub(crate) struct Args {
 enum Subject {
     /// The embedded store.
     Store,
+    /// The embedded store beside SQLite, with a thousand to a million records, and beside the npm client if it is
+    /// installed.
+    Local,
     /// The served backend, over loopback.
     Backend,
     /// A store that syncs with the served backend, over loopback; beside the npm client if it is installed.
@@ -76,7 +81,7 @@ struct Group {
     measure: fn(&std::path::Path, &Scale) -> miette::Result<Vec<Figure>>,
 }
 
-const GROUPS: [Group; 15] = [
+const GROUPS: [Group; 17] = [
     Group {
         subject: Subject::Backend,
         names: &backend::CALLS,
@@ -141,6 +146,16 @@ const GROUPS: [Group; 15] = [
         measure: past::past,
     },
     Group {
+        subject: Subject::Local,
+        names: &local::BESIDE_SQLITE,
+        measure: local::beside_sqlite,
+    },
+    Group {
+        subject: Subject::Local,
+        names: &local::BESIDE_NPM,
+        measure: local::beside_npm,
+    },
+    Group {
         subject: Subject::Sync,
         names: &sync::BASE_SYNC,
         measure: sync::first_sync,
@@ -165,7 +180,7 @@ const GROUPS: [Group; 15] = [
 pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
     if let Some(directory) = &args.hold {
         return match args.subject {
-            Subject::Store | Subject::Sync => hold::run(directory).await,
+            Subject::Store | Subject::Local | Subject::Sync => hold::run(directory).await,
             Subject::Backend => backend::hold(directory).await,
         };
     }
@@ -203,8 +218,8 @@ fn measure(args: &Args) -> miette::Result<ExitCode> {
     }
     if let Some(path) = &args.report {
         let curves = match args.subject {
-            Subject::Store => curves::measure(work.path(), args.quick, &progress)?,
-            Subject::Backend | Subject::Sync => Vec::new(),
+            Subject::Store => curves::measure(work.path(), args.quick, Some(&progress))?,
+            Subject::Local | Subject::Backend | Subject::Sync => Vec::new(),
         };
         std::fs::write(path, report::html(&figures, &curves, args.quick))
             .map_err(|error| miette::miette!("cannot write {}: {error}", path.display()))?;

@@ -10,8 +10,9 @@ use std::sync::Arc;
 
 use clap::{Args as ClapArgs, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
-use landfall::{DataStore, Error, Extent, Remade, Retention, StorageError, TransferProgress};
+use landfall::{DataStore, Error, Extent, Remade, Retention, Statistics, StorageError, TransferProgress};
 
+use crate::opening;
 use crate::schema_file;
 
 /// Copies a store, puts a copy back, writes records as text and reads them.
@@ -64,6 +65,11 @@ enum Action {
         store: StoreArgs,
         #[command(flatten)]
         keep: KeepArgs,
+    },
+    /// Gives back to the file system what is free in the store's file, such as after a trim. No process may have it open.
+    Compact {
+        #[command(flatten)]
+        store: StoreArgs,
     },
     /// Makes a damaged store again from its log: records, indexes and what waits for the server. No process may have it open.
     Rebuild {
@@ -125,23 +131,20 @@ impl KeepArgs {
 pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
     match args.action {
         Action::Backup { store, to } => {
-            let store = open(&store).await?;
+            let store = open_existing(&store).await?;
             let bar = bar();
             let rows = store
                 .backup(&to, |at| show(&bar, at.done, at.total))
                 .map_err(report)?;
             bar.finish_and_clear();
             store.close().await;
-            println!("{rows} rows copied to {}", to.display());
+            println!("{rows} rows of all tables copied to {}", to.display());
         }
         Action::Restore { from, to } => {
-            let bar = bar();
-            let bytes = landfall::restore(&from, &to, |at| show(&bar, at.done, at.total)).map_err(report)?;
-            bar.finish_and_clear();
-            println!("{bytes} bytes copied to {}", to.display());
+            restore(&from, &to)?;
         }
         Action::Export { store, csv, to } => {
-            let store = open(&store).await?;
+            let store = open_existing(&store).await?;
             let records = export(&store, csv.as_deref(), to.as_deref())?;
             store.close().await;
             eprintln!("{records} records written");
@@ -153,7 +156,7 @@ pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
             println!("{} records saved", imported?);
         }
         Action::Trim { store, keep } => {
-            let store = open(&store).await?;
+            let store = open_existing(&store).await?;
             let trimmed = store.trim(keep.retention()).await;
             store.close().await;
             let trimmed = trimmed.map_err(report)?;
@@ -161,6 +164,13 @@ pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
                 "{} entries taken away; the log starts at {}",
                 trimmed.entries, trimmed.start
             );
+        }
+        Action::Compact { store } => {
+            let store = open_existing(&store).await?;
+            let compacted = store.compact().await;
+            store.close().await;
+            let compacted = compacted.map_err(report)?;
+            println!("{} bytes, before {}", compacted.after, compacted.before);
         }
         Action::Rebuild { store, up_to_damage } => {
             let extent = if up_to_damage {
@@ -171,27 +181,45 @@ pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
             tell_rebuilt(&quietly(|| landfall::rebuild(&store, extent)).map_err(cannot_rebuild)?);
         }
         Action::Stats { store } => {
-            let store = open(&store).await?;
+            let store = open_existing(&store).await?;
             let statistics = store.statistics().map_err(report)?;
             store.close().await;
-            for (model, records) in &statistics.records {
-                println!("{records:>12} records of {model}");
-            }
-            println!("{:>12} changes that wait for the server", statistics.pending);
-            println!(
-                "{:>12} log entries, {} to {}",
-                statistics.log_entries, statistics.log_start, statistics.log_newest
-            );
-            println!("{:>12} bytes of records", statistics.record_bytes);
-            println!("{:>12} bytes of log", statistics.log_bytes);
-            println!("{:>12} bytes of indexes", statistics.index_bytes);
+            tell_statistics(&statistics);
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
+fn tell_statistics(statistics: &Statistics) {
+    for (model, records) in &statistics.records {
+        println!("{records:>12} records of {model}");
+    }
+    println!("{:>12} changes that wait for the server", statistics.pending);
+    println!(
+        "{:>12} log entries, {} to {}",
+        statistics.log_entries, statistics.log_start, statistics.log_newest
+    );
+    println!("{:>12} bytes of records", statistics.record_bytes);
+    println!("{:>12} bytes of log", statistics.log_bytes);
+    println!("{:>12} bytes of indexes", statistics.index_bytes);
+}
+
+fn restore(from: &Path, to: &Path) -> miette::Result<()> {
+    if !from.join(landfall_storage::FILE_NAME).is_file() {
+        return Err(miette::miette!(
+            "there is no copy of a store in {}; nothing was made",
+            from.display()
+        ));
+    }
+    let bar = bar();
+    let bytes = landfall::restore(from, to, |at| show(&bar, at.done, at.total)).map_err(report)?;
+    bar.finish_and_clear();
+    println!("{bytes} bytes copied to {}", to.display());
+    Ok(())
+}
+
 /// The database library panics at some kinds of damage; what it says of it is part of the error that comes of it.
-fn quietly<T>(work: impl FnOnce() -> T) -> T {
+pub(crate) fn quietly<T>(work: impl FnOnce() -> T) -> T {
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
     let done = work();
@@ -225,11 +253,16 @@ fn cannot_rebuild(error: Error) -> miette::Report {
 
 fn export(store: &DataStore, csv: Option<&str>, to: Option<&Path>) -> miette::Result<u64> {
     let mut file: Box<dyn Write> = match to {
-        Some(path) => {
-            Box::new(BufWriter::new(File::create_new(path).map_err(|error| {
+        Some(path) => Box::new(BufWriter::new(File::create_new(path).map_err(|error| {
+            if error.kind() == std::io::ErrorKind::AlreadyExists {
+                miette::miette!(
+                    "{} exists, and is not written over; name another file",
+                    path.display()
+                )
+            } else {
                 miette::miette!("cannot write {}: {error}", path.display())
-            })?))
-        }
+            }
+        })?)),
         None => Box::new(std::io::stdout().lock()),
     };
     let bar = ProgressBar::new_spinner();
@@ -255,13 +288,30 @@ async fn import(store: &DataStore, csv: Option<&str>, from: &Path) -> miette::Re
     records.map_err(report)
 }
 
+/// Opens a store that is there already: one that is made by mistake would be empty, and a copy of it as well.
+async fn open_existing(args: &StoreArgs) -> miette::Result<DataStore> {
+    must_exist(&args.data)?;
+    open(args).await
+}
+
+/// Refuses a directory without a store, which is a typing error where one is to be read.
+///
+/// # Errors
+/// If there is none.
+pub(crate) fn must_exist(directory: &Path) -> miette::Result<()> {
+    if directory.join(landfall_storage::FILE_NAME).is_file() {
+        return Ok(());
+    }
+    let directory = directory.display();
+    Err(miette::miette!(
+        "there is no store in {directory} (--data); nothing was made or changed"
+    ))
+}
+
 async fn open(args: &StoreArgs) -> miette::Result<DataStore> {
     let schema = Arc::new(schema_file::read(&args.schema)?);
-    DataStore::builder(&schema)
-        .directory(&args.data)
-        .open()
-        .await
-        .map_err(report)
+    let builder = DataStore::builder(&schema).directory(&args.data);
+    opening::open(builder, &args.data, &schema).await
 }
 
 fn bar() -> ProgressBar {
@@ -327,6 +377,13 @@ mod tests {
         let count = three.records().count("Site", &landfall::Predicate::All);
         assert_eq!(count.expect("readable"), 2);
         three.close().await;
+        let made_by_mistake = Action::Stats { store: store("typo") };
+        run(Args {
+            action: made_by_mistake,
+        })
+        .await
+        .expect_err("there is no store");
+        assert!(!at("typo").exists(), "nothing is made");
         let again = Action::Export {
             store: store("one"),
             csv: None,

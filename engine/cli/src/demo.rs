@@ -6,15 +6,17 @@
 mod server;
 mod story;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use clap::Args as ClapArgs;
+use clap::{Args as ClapArgs, ValueEnum};
 use landfall::{DataStore, Record, RecordId, Schema, Value};
 use landfall_core::FieldMap;
 
+use crate::signals::Signals;
 use crate::{schema_file, serve};
 use server::Server;
 use story::Story;
@@ -24,10 +26,28 @@ use story::Story;
 pub(crate) struct Args {
     /// Resolve conflicts on the server (automerge) or in the stores (optimistic-concurrency).
     #[arg(long, value_enum, default_value = "optimistic-concurrency")]
-    conflict: serve::Conflict,
+    conflict: Conflict,
     /// Record what the stores hear from outside in files of this directory, for `landfall replay`.
     #[arg(long, value_name = "DIR")]
     record: Option<PathBuf>,
+}
+
+/// Who resolves the conflict of the story. A handler of the server's would need a program besides this one.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Conflict {
+    /// The server, field by field.
+    Automerge,
+    /// The stores.
+    OptimisticConcurrency,
+}
+
+impl From<Conflict> for serve::Conflict {
+    fn from(conflict: Conflict) -> Self {
+        match conflict {
+            Conflict::Automerge => Self::Automerge,
+            Conflict::OptimisticConcurrency => Self::OptimisticConcurrency,
+        }
+    }
 }
 
 /// The schema of the story.
@@ -54,7 +74,8 @@ pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
     let home = tempfile::tempdir().map_err(|error| miette::miette!("no temporary directory: {error}"))?;
     let mut story = Story::new();
     story.scene("A backend starts");
-    let backend = serve::start(Arc::clone(&schema), API_KEY, args.conflict, None, 0).await?;
+    let mut signals = Signals::new()?;
+    let backend = serve::start(Arc::clone(&schema), API_KEY, args.conflict.into(), None, 0).await?;
     story.tell(&format!(
         "An AppSync-compatible API listens on {}.",
         backend.url()
@@ -68,8 +89,20 @@ pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
         home: home.path().to_owned(),
         url: backend.url().to_owned(),
         record: args.record,
+        stores: Mutex::default(),
     };
-    let agreed = play(&mut story, &sea).await?;
+    let played = tokio::select! {
+        played = play(&mut story, &sea) => Ok(played),
+        asked = signals.next() => Err(asked),
+    };
+    let agreed = match played {
+        Ok(agreed) => agreed?,
+        Err(asked) => {
+            // What is still written to is not removed as a whole.
+            sea.close().await;
+            return Ok(asked.status());
+        }
+    };
     backend.shutdown().await;
     if let Some(directory) = &sea.record {
         story.tell(&format!(
@@ -92,6 +125,18 @@ struct Sea {
     home: PathBuf,
     url: String,
     record: Option<PathBuf>,
+    /// The stores that are open, by directory.
+    stores: Mutex<BTreeMap<PathBuf, DataStore>>,
+}
+
+impl Sea {
+    /// Closes all stores.
+    async fn close(&self) {
+        let stores = std::mem::take(&mut *self.stores.lock().unwrap_or_else(PoisonError::into_inner));
+        for store in stores.into_values() {
+            store.close().await;
+        }
+    }
 }
 
 async fn play(story: &mut Story, sea: &Sea) -> miette::Result<bool> {
@@ -227,6 +272,10 @@ impl Boat {
             builder = builder.record(records.join(format!("{recording}.flight")));
         }
         let store = builder.open().await.map_err(report)?;
+        sea.stores
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(directory.to_owned(), store.clone());
         Ok(Self {
             name,
             store,
@@ -256,6 +305,11 @@ impl Boat {
             store,
             directory,
         } = self;
+        // A store is in use for as long as somebody holds it.
+        sea.stores
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&directory);
         store.close().await;
         Self::open(name, sea, &directory, "anna-again").await
     }

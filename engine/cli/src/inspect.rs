@@ -23,6 +23,8 @@ use landfall::history;
 use live::{Live, News};
 use serde::Deserialize;
 
+use crate::signals::Signals;
+
 /// Shows a store, also one that a process has open, or an exported log, as a page in the browser. Of a store the page
 /// shows what is added while it is open.
 #[derive(Debug, ClapArgs)]
@@ -108,15 +110,10 @@ async fn serve(page: String, live: Option<Live>, port: u16) -> miette::Result<Ex
         .route("/data", get(news))
         .with_state(served);
     println!("open http://127.0.0.1:{port}/ in a browser; end with Ctrl-C");
-    let ended = async {
-        // Without a way to hear of Ctrl-C the page is served until the process is ended.
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    };
+    let mut signals = Signals::new()?;
     tokio::select! {
         served = axum::serve(listener, router) => served.map_err(|error| miette::miette!("{error}"))?,
-        () = ended => {}
+        _ = signals.next() => {}
     }
     Ok(ExitCode::SUCCESS)
 }

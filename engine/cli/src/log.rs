@@ -88,7 +88,7 @@ enum Command {
 
 pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
     // Reading a log is plain work on files; it must not hold up the runtime.
-    tokio::task::spawn_blocking(move || look(&args))
+    tokio::task::spawn_blocking(move || crate::data::quietly(|| look(&args)))
         .await
         .map_err(|error| miette::miette!("{error}"))?
 }
@@ -159,6 +159,21 @@ impl From<std::io::Error> for Stop {
     }
 }
 
-fn said(error: impl std::fmt::Display) -> miette::Report {
-    miette::miette!("{error}")
+fn said(error: landfall::StorageError) -> miette::Report {
+    match error {
+        // Whatever it is, it is in the log that was asked about, and making a store again from that is no help.
+        landfall::StorageError::Corrupt { path: None, what } => miette::miette!(
+            help = "`landfall log PATH verify` says up to where it can be read",
+            "the log is damaged: {what}"
+        ),
+        other => miette::miette!("{other}"),
+    }
+}
+
+/// Why an entry cannot be shown.
+fn unreadable(error: &landfall::StorageError) -> String {
+    match error {
+        landfall::StorageError::Corrupt { path: None, what } => format!("it cannot be read: {what}"),
+        other => other.to_string(),
+    }
 }

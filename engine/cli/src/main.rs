@@ -2,7 +2,7 @@
 //! reader of other APIs and the benchmark.
 //!
 //! Owns the list of commands and the exit codes: 0 success, 1 the command found what it was asked to find wrong or
-//! could not do its work, 2 it was called wrongly.
+//! could not do its work, 2 it was called wrongly, 130 and 143 its work was broken off by Ctrl-C or by a request to end.
 
 mod bench;
 mod credentials;
@@ -13,13 +13,17 @@ mod log;
 mod logging;
 mod migrate;
 mod modelgen;
+mod opening;
 mod pull;
 mod replay;
+mod schema_change;
 mod schema_file;
 mod serve;
 mod shell;
+mod signals;
 mod sim;
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -63,6 +67,12 @@ enum Command {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     cli.command.start_log();
+    // What is read by a program stays on one line.
+    let wraps = std::io::stderr().is_terminal();
+    let handler = move |_: &_| -> Box<dyn miette::ReportHandler> {
+        Box::new(miette::MietteHandlerOpts::new().wrap_lines(wraps).build())
+    };
+    miette::set_hook(Box::new(handler)).expect("nothing was reported before");
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -90,6 +100,8 @@ fn main() -> ExitCode {
             Command::Sim(args) => sim::run(args).await,
         }
     });
+    // Somebody may still sit at a prompt, or hold the other end of a pipe, that a thread reads from.
+    runtime.shutdown_background();
     match result {
         Ok(code) => code,
         Err(report) => {

@@ -6,11 +6,14 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args as ClapArgs;
 use indicatif::{ProgressBar, ProgressStyle};
-use landfall::{DataStore, DataStoreBuilder, Migration, MigrationReport, Value};
+use landfall::{DataStore, DataStoreBuilder, Migration, MigrationReport, Mutation, Value};
 
+use crate::data::must_exist;
+use crate::opening::{self, Stored};
 use crate::schema_file;
 
 /// Give the steps that the schema alone does not tell; whatever they leave out is refused with every reason.
@@ -22,12 +25,16 @@ pub(crate) struct Args {
     /// Directory of the store.
     #[arg(long)]
     data: PathBuf,
-    /// Only say what would be done; nothing is changed.
+    /// Only say what would be done; no data is changed.
     #[arg(long)]
     dry_run: bool,
-    /// Name of the migration; a store goes through each name once.
-    #[arg(long, default_value = "command line")]
-    name: String,
+    /// Name of the migration; a store goes through each name once. By default the steps and the time, so that each call is
+    /// a migration of its own.
+    #[arg(long)]
+    name: Option<String>,
+    /// Give up what unsent changes set in fields that are removed: the server never gets it.
+    #[arg(long)]
+    drop_unsent: bool,
     /// OLD=NEW: a model has another name. Done before everything else.
     #[arg(long, value_name = "OLD=NEW")]
     rename_model: Vec<String>,
@@ -52,9 +59,8 @@ pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
     let schema = Arc::new(schema_file::read(&args.schema)?);
     let migration = migration(&args)?;
     // A store is not made by mistake: a directory without one is a typing error here.
-    if !args.data.join(landfall_storage::FILE_NAME).is_file() {
-        return Err(miette::miette!("there is no store in {}", args.data.display()));
-    }
+    must_exist(&args.data)?;
+    let unsent = Stored::read(&args.data).map_or_else(Vec::new, |stored| stored.unsent);
     let builder = || {
         let builder = DataStore::builder(&schema).directory(&args.data);
         if migration.steps().is_empty() {
@@ -65,22 +71,36 @@ pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
     };
     let report = with_bar(builder())
         .rehearse()
-        .map_err(|error| miette::miette!("{error}"))?;
+        .map_err(|error| opening::explained(&error, &args.data, &schema))?;
     tell(&report);
+    let lost = lost_values(&args, &unsent);
+    for line in &lost {
+        println!("{line}");
+    }
+    if !unsent.is_empty() {
+        println!("unsent changes that stay, those included: {}", unsent.len());
+    }
     if args.dry_run {
-        println!("nothing was changed; leave out --dry-run to do it");
+        println!("no data was changed; leave out --dry-run to do it");
         return Ok(ExitCode::SUCCESS);
     }
-    let store = with_bar(builder())
-        .open()
-        .await
-        .map_err(|error| miette::miette!("{error}"))?;
+    if !lost.is_empty() && !args.drop_unsent {
+        return Err(miette::miette!(
+            help = "let the changes be sent first, by an app or a shell with the old schema, or give --drop-unsent",
+            "{}; nothing was changed",
+            lost.join("; ")
+        ));
+    }
+    let store = opening::open(with_bar(builder()), &args.data, &schema).await?;
     store.close().await;
     println!("done");
     Ok(ExitCode::SUCCESS)
 }
 
 fn tell(report: &MigrationReport) {
+    for name in &report.skipped {
+        println!("{name:?} is not done: the store went through it before, or its data needs no such steps");
+    }
     if report.reasons.is_empty() {
         println!("the data fits the schema as it is");
         return;
@@ -95,10 +115,39 @@ fn tell(report: &MigrationReport) {
     );
 }
 
+/// What unsent changes set in fields that the steps remove, a line for each field.
+fn lost_values(args: &Args, unsent: &[Mutation]) -> Vec<String> {
+    let lost = args.remove_field.iter().filter_map(|place| {
+        let (model, field) = place.split_once('.')?;
+        // Steps name a model by its new name; the changes go by the old one.
+        let renamed = args.rename_model.iter().filter_map(|pair| pair.split_once('='));
+        let old = renamed
+            .into_iter()
+            .find(|(_, new)| *new == model)
+            .map_or(model, |(old, _)| old);
+        let sets = |change: &&Mutation| change.model() == old && change.patch.contains_key(field);
+        let count = unsent.iter().filter(sets).count();
+        match count {
+            0 => None,
+            1 => Some(format!(
+                "1 unsent change sets `{place}`, which the server never got"
+            )),
+            _ => Some(format!(
+                "{count} unsent changes set `{place}`, which the server never got"
+            )),
+        }
+    });
+    lost.collect()
+}
+
 fn with_bar(builder: DataStoreBuilder) -> DataStoreBuilder {
     let style = ProgressStyle::with_template("{bar:40} {pos} of {len}, {eta} left");
     let bar = ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     builder.on_migration(move |at| {
+        // Indexes are built behind the migration, and counted by themselves.
+        if at.done < bar.position() {
+            bar.reset();
+        }
         bar.set_length(at.total);
         bar.set_position(at.done);
         if at.done == at.total {
@@ -109,7 +158,16 @@ fn with_bar(builder: DataStoreBuilder) -> DataStoreBuilder {
 
 /// The steps in the order that the names in them ask for.
 fn migration(args: &Args) -> miette::Result<Migration> {
-    let mut migration = Migration::named(args.name.as_str());
+    let unnamed = steps(args, Migration::named(""))?;
+    let name = args.name.clone().unwrap_or_else(|| {
+        let steps: Vec<String> = unnamed.steps().iter().map(ToString::to_string).collect();
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        format!("{} at {}", steps.join(", "), since_epoch.as_millis())
+    });
+    steps(args, Migration::named(name))
+}
+
+fn steps(args: &Args, mut migration: Migration) -> miette::Result<Migration> {
     for text in &args.rename_model {
         let (from, to) = pair(text, "OLD=NEW")?;
         migration = migration.rename_model(from, to);
@@ -163,7 +221,8 @@ mod tests {
             schema,
             data,
             dry_run: false,
-            name: "articles".to_owned(),
+            drop_unsent: false,
+            name: None,
             rename_model: only("Post=Article"),
             rename_field: only("Article.stars=rating"),
             remove_model: Vec::new(),
@@ -224,6 +283,52 @@ mod tests {
         assert!(run(args(home.path().join("typo"), file, true)).await.is_err());
     }
 
+    #[tokio::test]
+    async fn a_store_goes_through_one_migration_after_another_without_names() {
+        let home = tempfile::tempdir().expect("a directory");
+        let (data, file) = (home.path().join("data"), home.path().join("schema.graphql"));
+        let schema_of = |field: &str| format!("type Post @model {{ title: String! {field}: String }}");
+        let parsed = |field: &str| Arc::new(schema_file::parse("s", &schema_of(field)).expect("sound"));
+        let store = DataStore::builder(&parsed("a"))
+            .directory(&data)
+            .open()
+            .await
+            .expect("opens");
+        let def = store.records().def("Post").expect("there");
+        let post = landfall::Record::new(def, vec!["p1".into(), "T".into(), "kept".into()]);
+        store.records().save(post).await.expect("valid");
+        store.close().await;
+        let rename = |from: &str, to: &str, name: Option<&str>| Args {
+            rename_field: vec![format!("Post.{from}={to}")],
+            name: name.map(ToOwned::to_owned),
+            ..args(data.clone(), file.clone(), false)
+        };
+        // Back and forth, so that steps come again.
+        for (from, to) in [("a", "b"), ("b", "a"), ("a", "b"), ("b", "d")] {
+            std::fs::write(&file, schema_of(to)).expect("written");
+            run(rename(from, to, None)).await.expect("it works");
+        }
+        std::fs::write(&file, schema_of("e")).expect("written");
+        run(rename("d", "e", Some("mine"))).await.expect("it works");
+        std::fs::write(&file, schema_of("f")).expect("written");
+        let refused = run(rename("e", "f", Some("mine")))
+            .await
+            .expect_err("the name is used up");
+        assert!(
+            refused.to_string().contains("\"mine\" was gone through before"),
+            "{refused}"
+        );
+        run(rename("e", "f", None)).await.expect("it works");
+        let store = DataStore::builder(&parsed("f"))
+            .directory(&data)
+            .open()
+            .await
+            .expect("it fits now");
+        let post = store.records().get("Post", &"p1".into()).expect("readable");
+        assert_eq!(post.expect("there").get("f"), Some(&"kept".into()));
+        store.close().await;
+    }
+
     #[test]
     fn steps_that_are_not_understood_are_refused() {
         for (bad, given) in [
@@ -234,7 +339,7 @@ mod tests {
         ] {
             let mut args = args(PathBuf::new(), PathBuf::new(), false);
             [&mut args.rename_model, &mut args.rename_field, &mut args.fill][given].push(bad.to_owned());
-            assert!(migration(&args).is_err(), "{bad}");
+            assert!(steps(&args, Migration::named("")).is_err(), "{bad}");
         }
     }
 }

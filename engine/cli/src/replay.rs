@@ -11,9 +11,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args as ClapArgs;
-use landfall::flight::{Event, Noted, Recording, SeatName};
+use landfall::flight::{Event, Noted, PRINTS, Recording, SeatName};
 use landfall::{Query, record_json};
-use landfall_sim::replay::{Edit, Go, Moment, Played, changed, input_json, play, what_if};
+use landfall_sim::replay::{
+    Compared, Edit, Ends, Go, Moment, Played, changed, comparable, input_json, play_comparing, what_if,
+};
 use serde_json::{Value as Json, json};
 use stops::Stops;
 
@@ -50,9 +52,13 @@ pub(crate) struct Args {
         long = "what-if",
         value_name = "EDIT",
         value_parser = edit,
-        conflicts_with_all = ["until", "breaks", "break_when", "break_unless", "step", "verbose"]
+        conflicts_with_all = ["until", "breaks", "break_when", "break_unless", "step", "outside"]
     )]
     edits: Vec<Edit>,
+    /// Compare only what reaches the outside: calls, frames, commits and the end. Done by itself if the recording is of a
+    /// program that puts the messages between actors in another way.
+    #[arg(long)]
+    outside: bool,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -92,7 +98,12 @@ fn dispatch(args: &Args) -> miette::Result<ExitCode> {
     };
     let (mut stopped, mut failed) = (None, None);
     let mut stepping = args.step;
-    let played = play(&recording, &mut |moment| {
+    let compared = if args.outside {
+        Compared::Outside
+    } else {
+        comparable(&recording)
+    };
+    let played = play_comparing(&recording, compared, &mut |moment| {
         let why = match stops.reason(moment) {
             Ok(why) => why,
             Err(error) => {
@@ -116,7 +127,7 @@ fn dispatch(args: &Args) -> miette::Result<ExitCode> {
     if let Some(error) = failed {
         return Err(miette::miette!("a condition cannot be looked at: {error}"));
     }
-    report(&recording, &played, stopped.as_deref(), args.json);
+    report(&recording, &played, (stopped.as_deref(), compared), args.json);
     Ok(if played.difference.is_none() {
         ExitCode::SUCCESS
     } else {
@@ -215,8 +226,20 @@ fn tell_damage(recording: &Recording) {
     }
 }
 
-fn report(recording: &Recording, played: &Played, stopped: Option<&str>, as_json: bool) {
+fn report(
+    recording: &Recording,
+    played: &Played,
+    (stopped, compared): (Option<&str>, Compared),
+    as_json: bool,
+) {
     tell_damage(recording);
+    if comparable(recording) == Compared::Outside {
+        eprintln!(
+            "the recording is of a program that puts the messages between actors in another way ({} and {PRINTS}): calls, frames, \
+             commits and the end are compared, messages are not",
+            recording.head.prints
+        );
+    }
     let (head, check) = played.head;
     if as_json {
         let difference = played.difference.as_ref().map(|difference| {
@@ -228,7 +251,10 @@ fn report(recording: &Recording, played: &Played, stopped: Option<&str>, as_json
         say(&json!({
             "events": played.events, "last": played.last, "entry": head.0, "check": format!("{check:08x}"),
             "state": format!("{:016x}", played.state), "reachedEnd": played.reached_end,
-            "stopped": stopped, "difference": difference,
+            "stopped": stopped, "difference": difference, "compared": match compared {
+                Compared::Everything => "everything",
+                Compared::Outside => "outside",
+            },
         })
         .to_string());
         return;
@@ -244,13 +270,32 @@ fn report(recording: &Recording, played: &Played, stopped: Option<&str>, as_json
         played.events, played.last, played.state
     ));
     if played.reached_end && played.difference.is_none() {
-        say("every effect was as recorded, and so is the end");
+        say(match compared {
+            Compared::Everything => "every effect was as recorded, and so is the end",
+            Compared::Outside => "every call, frame and commit was as recorded, and so is the end",
+        });
     }
 }
 
 fn compare(recording: &Recording, args: &Args) -> miette::Result<ExitCode> {
     let ends = what_if(recording, &args.edits).map_err(|error| miette::miette!("{error}"))?;
     tell_damage(recording);
+    if args.verbose {
+        tell_both(&ends);
+    }
+    if ends.drift > 0 {
+        // What differs with edits would differ without them as well.
+        if args.json {
+            say(&json!({ "differ": null, "unanswered": ends.unanswered, "drift": ends.drift }).to_string());
+        } else {
+            say(&format!(
+                "nothing can be said of this edit: {} records end differently even without it, because such a run keeps the times \
+                 of inputs and not every order; -v shows what happens",
+                ends.drift
+            ));
+        }
+        return Ok(ExitCode::FAILURE);
+    }
     let keys: Vec<_> = changed(&ends.without, &ends.with).collect();
     if args.json {
         let records: Vec<Json> = keys
@@ -276,13 +321,21 @@ fn compare(recording: &Recording, args: &Args) -> miette::Result<ExitCode> {
         keys.len(),
         ends.unanswered
     ));
-    if ends.drift > 0 {
-        say(&format!(
-            "careful: {} records end differently even without edits, because only times are kept, not every order",
-            ends.drift
-        ));
-    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Shows on standard error what happens in both runs, from where they part.
+fn tell_both(ends: &Ends) {
+    let (without, with) = &ends.told;
+    let same = without.iter().zip(with).take_while(|(one, other)| one == other);
+    let same = same.count();
+    eprintln!("the first {same} steps are the same");
+    for (name, told) in [("as it was", without), ("what if", with)] {
+        eprintln!("{name}:");
+        for told in told.iter().skip(same) {
+            eprintln!("{:>8} ms  {}.{}", told.at_ms, told.actor, told.what);
+        }
+    }
 }
 
 /// Prints a line. A closed pipe is the reader's choice.

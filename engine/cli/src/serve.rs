@@ -4,6 +4,7 @@ mod auth;
 mod given;
 mod hosting;
 mod secret;
+mod tables;
 mod token;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -21,6 +22,7 @@ use landfall_core::Schema;
 use landfall_storage::kv::KvStore;
 
 use crate::schema_file;
+use crate::signals::Signals;
 use hosting::Hosting;
 pub(crate) use hosting::WELL_KNOWN_API_KEY;
 
@@ -39,6 +41,10 @@ pub(crate) struct Args {
     /// Directory for the tables; by default they are in memory and gone at the end.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Serve tables whose rows were made by a schema with models, fields or types that this one has not; what they hold is
+    /// not served. Rows are not carried over.
+    #[arg(long, requires = "data")]
+    accept_schema_change: bool,
     #[command(flatten)]
     auth: auth::AuthArgs,
     /// How conflicts are resolved.
@@ -116,6 +122,7 @@ impl Args {
             delta_ttl_minutes: self.delta_ttl,
             ..self.auth.config()?
         };
+        config.limits.calls_per_second_max = self.hosting.throttle;
         for text in &self.switches {
             config
                 .switches
@@ -189,7 +196,9 @@ pub(crate) async fn start(
         ..BackendConfig::with_api_key(api_key)
     };
     let address = SocketAddr::from((IpAddr::V4(Ipv4Addr::LOCALHOST), port));
-    host(schema, config, data, address, ServeOptions::default()).await
+    let mut options = ServeOptions::default();
+    options.local_pages_only = api_key == WELL_KNOWN_API_KEY;
+    host(schema, config, data, address, options).await
 }
 
 /// Starts a backend as it is to be hosted.
@@ -242,14 +251,32 @@ pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
             "warning: whoever has the secret of the development tokens can be any user; leave --dev-tokens out here"
         );
     }
+    if args.hosting.is_in_the_clear() {
+        eprintln!(
+            "warning: without --tls-cert and --tls-key, keys and tokens go over the network as they are; leave this to a proxy only"
+        );
+    }
     let address = SocketAddr::from((args.hosting.host(), args.port));
+    if let Some(directory) = &args.data {
+        tables::check(directory, &schema, args.accept_schema_change)?;
+    }
     let mut signals = Signals::new()?;
-    let running = host(schema, config, args.data.as_deref(), address, options).await?;
+    let running = host(
+        Arc::clone(&schema),
+        config,
+        args.data.as_deref(),
+        address,
+        options,
+    )
+    .await?;
     for fault in &args.hosting.fault {
         running
             .handle
             .inject(*fault)
             .map_err(|error| miette::miette!("{error}"))?;
+    }
+    if let Some(directory) = &args.data {
+        tables::note(directory, &schema);
     }
     println!("listening on {}", running.url());
     if args.hosting.is_development() {
@@ -259,42 +286,9 @@ pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
     tracing::info!("asked to stop: finishing what runs");
     tokio::select! {
         () = running.shutdown() => Ok(ExitCode::SUCCESS),
-        () = signals.next() => {
+        _ = signals.next() => {
             tracing::warn!("asked to stop at once");
             Ok(ExitCode::FAILURE)
-        }
-    }
-}
-
-/// What asks a process to end: Ctrl-C, and what service managers send.
-struct Signals {
-    #[cfg(unix)]
-    terminate: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    /// Listens from now on.
-    fn new() -> miette::Result<Self> {
-        Ok(Self {
-            #[cfg(unix)]
-            terminate: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
-                .map_err(|error| miette::miette!("{error}"))?,
-        })
-    }
-
-    /// Waits for the next one.
-    async fn next(&mut self) {
-        #[cfg(unix)]
-        let terminated = self.terminate.recv();
-        #[cfg(not(unix))]
-        let terminated = std::future::pending::<Option<()>>();
-        tokio::select! {
-            interrupted = tokio::signal::ctrl_c() => {
-                if let Err(error) = interrupted {
-                    tracing::error!(%error, "Ctrl-C cannot be heard");
-                }
-            }
-            _ = terminated => {}
         }
     }
 }
@@ -348,6 +342,21 @@ mod tests {
         let line = ["serve", "--schema", "s.graphql", "--dev", "--host", "0.0.0.0"];
         let refused = Command::parse_from(line).args.hosting.options(&[]).unwrap_err();
         assert!(refused.to_string().contains("leave --host out"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn pages_of_elsewhere_are_kept_out_while_everybody_knows_the_key() {
+        let options = |flags: &[&str]| {
+            let line = [&["serve", "--schema", "s.graphql"], flags].concat();
+            let hosting = Command::parse_from(line).args.hosting;
+            let keys = config(flags).unwrap().api_keys;
+            hosting.options(&keys).unwrap()
+        };
+        assert!(options(&[]).local_pages_only);
+        assert!(options(&["--api-key", "da2-own", "--dev"]).local_pages_only);
+        assert!(!options(&["--api-key", "da2-own"]).local_pages_only);
+        let throttled = config(&["--throttle", "50"]).unwrap();
+        assert_eq!(throttled.limits.calls_per_second_max, Some(50));
     }
 
     #[tokio::test]

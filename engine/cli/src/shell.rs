@@ -18,12 +18,17 @@ use clap::Args as ClapArgs;
 use landfall::DataStore;
 
 use crate::credentials::CredentialArgs;
+use crate::opening;
 use crate::schema_file;
+use crate::signals::Signals;
 use interactive::Surroundings;
 use recorder::Recorder;
 use session::Session;
 
 /// Opens a store, and syncs it if there is an endpoint; type `help` for what can be typed.
+///
+/// What is typed by a script, through a pipe, ends with status 1 if a command failed. With --json each line is answered by
+/// itself, and the status says nothing of them.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Args {
     /// GraphQL SDL with Amplify's directives, or model-introspection JSON.
@@ -65,19 +70,21 @@ pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
     };
     let (recorder, errors) = Recorder::with_listener();
     let mut builder = DataStore::builder(&schema)
-        .directory(directory)
+        .directory(&directory)
         .conflict_handler(recorder.clone())
         .error_handler(recorder.clone());
     if let Some(endpoint) = &args.endpoint {
         builder = args.credentials.attach(builder, endpoint)?;
     }
-    let store = builder.open().await.map_err(|error| miette::miette!("{error}"))?;
+    let store = opening::open(builder, &directory, &schema).await?;
     let session = Session::open(store.clone(), recorder)
         .await
         .map_err(|error| miette::miette!("{error}"))?;
-    let done = if args.json {
-        protocol::run(session).await
-    } else {
+    let mut signals = Signals::new()?;
+    let converse = async {
+        if args.json {
+            return protocol::run(session).await.map(|()| true);
+        }
         let surroundings = Surroundings {
             starts: !args.offline && args.endpoint.is_some(),
             url: args.endpoint,
@@ -86,7 +93,17 @@ pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
         };
         interactive::run(session, surroundings).await
     };
+    let ended = tokio::select! {
+        done = converse => Ok(done),
+        asked = signals.next() => Err(asked),
+    };
+    // Also when it is broken off: what was saved is on disk, and a temporary store leaves nothing behind.
     store.close().await;
-    done.map_err(|error| miette::miette!("{error}"))?;
-    Ok(ExitCode::SUCCESS)
+    match ended {
+        Ok(done) => match done.map_err(|error| miette::miette!("{error}"))? {
+            true => Ok(ExitCode::SUCCESS),
+            false => Ok(ExitCode::FAILURE),
+        },
+        Err(asked) => Ok(asked.status()),
+    }
 }

@@ -95,7 +95,34 @@ pub fn decide_save(
     schema: &Schema,
     def: &ModelDef,
     state: &RecordState,
+    request: SaveRequest,
+) -> Result<Option<Write>, WriteRefused> {
+    decide(schema, def, state, request, false)
+}
+
+/// Decides the save of an imported record: as [`decide_save`], but a new record keeps the values of fields that only the
+/// server writes, such as timestamps, until the server says otherwise. They are not sent.
+///
+/// # Errors
+/// See [`WriteRefused`].
+///
+/// # Panics
+/// As [`decide_save`].
+pub fn decide_import(
+    schema: &Schema,
+    def: &ModelDef,
+    state: &RecordState,
+    request: SaveRequest,
+) -> Result<Option<Write>, WriteRefused> {
+    decide(schema, def, state, request, true)
+}
+
+fn decide(
+    schema: &Schema,
+    def: &ModelDef,
+    state: &RecordState,
     mut request: SaveRequest,
+    keeps_read_only: bool,
 ) -> Result<Option<Write>, WriteRefused> {
     if state.row.is_none() && request.base.is_none() {
         fill_defaults(def, &mut request.values);
@@ -111,7 +138,7 @@ pub fn decide_save(
         if request.base.is_some() {
             return Err(WriteRefused::Gone { key });
         }
-        return Ok(Some(create(schema, def, key, &request)));
+        return Ok(Some(create(schema, def, key, &request, keeps_read_only)));
     };
     check_condition(def, row, request.condition.as_ref(), &key)?;
     let reference = request.base.as_ref().unwrap_or(row);
@@ -167,11 +194,17 @@ pub fn decide_delete(
     }))
 }
 
-fn create(schema: &Schema, def: &ModelDef, key: RecordKey, request: &SaveRequest) -> Write {
+fn create(
+    schema: &Schema,
+    def: &ModelDef,
+    key: RecordKey,
+    request: &SaveRequest,
+    keeps_read_only: bool,
+) -> Write {
     let patch = def
         .stored_fields()
         .zip(&request.values)
-        .filter(|(field, value)| !value.is_null() && !field.read_only)
+        .filter(|(field, value)| !value.is_null() && (keeps_read_only || !field.read_only))
         .map(|(field, value)| (field.name.clone(), value.clone()))
         .collect();
     Write {

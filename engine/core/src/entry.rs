@@ -154,8 +154,7 @@ pub struct Conflict {
     /// What the conflict handler answered.
     pub decision: Decision,
     /// Fields of the mutation that are given up by this: they are neither sent again nor the server's anyway. Older
-    /// entries do not say.
-    #[serde(default)]
+    /// entries do not say, and have none.
     pub given_up: FieldMap,
 }
 

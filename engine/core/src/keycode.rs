@@ -32,7 +32,8 @@ pub fn encode_value(out: &mut Vec<u8>, value: &Value) {
         Value::Int(n) => encode_int(out, *n),
         Value::Float(x) => {
             // Flipping the sign bit of positive numbers and all bits of negative ones makes the order that of the bytes.
-            let bits = x.to_bits();
+            // Adding zero turns the negative zero, which equals the other, into that.
+            let bits = (x + 0.0).to_bits();
             let sortable = if bits >> 63 == 0 { bits ^ (1 << 63) } else { !bits };
             out.push(TAG_FLOAT);
             out.extend_from_slice(&sortable.to_be_bytes());

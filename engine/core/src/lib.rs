@@ -32,7 +32,7 @@ pub use aws::{
 };
 pub use decide::{
     CONFLICT_ROUNDS_MAX, RECORD_DELETED, Resolution, SaveRequest, Settled, WriteRefused, decide_conflict,
-    decide_delete, decide_edit, decide_save, given_up, parents, settle,
+    decide_delete, decide_edit, decide_import, decide_save, given_up, parents, settle,
 };
 pub use entry::{
     Acknowledged, Change, Checkpoint, Conflict, Decision, Edited, Evicted, LogEntry, MutationRef, Opaque,
@@ -45,7 +45,9 @@ pub use model::{
     HasMany, HasOne, IntoField, Model, NonModel, Numeric, Operand, Pending, Related, Textual, TypedPredicate,
     TypedSort, UnknownEnumValue, ValueFault, default_of, embedded_schema, related, take_member, take_value,
 };
-pub use mutation::{Coalesced, Mutation, MutationKind, Refusal, Seq, Stage, coalesce};
+pub use mutation::{
+    Coalesced, Mutation, MutationKind, OUTCOME_NOT_SHOWN, Refusal, SCHEMA_MISMATCH, Seq, Stage, coalesce,
+};
 pub use names::{FieldName, ModelName};
 pub use outbox::{Errand, Outbox, Topic};
 #[cfg(feature = "planted-defects")]
@@ -62,7 +64,7 @@ pub use scalar::Scalar;
 pub use schema::{
     AUTH_FIELD, ApiName, Association, EnumDef, FieldDef, FieldType, IndexDef, KeyDef, KeyKind, ListDef,
     ModelApi, ModelDef, ModelParts, ModelSync, NonModelDef, STORED_FIELDS_MAX, Schema, SchemaError,
-    SchemaHash, SchemaParts, Slot, SubscriptionLevel, Timestamps,
+    SchemaHash, SchemaParts, Slot, SubscriptionLevel, Timestamps, fill_defaults,
 };
 pub use sort::{BoundSort, Direction, Page, Sort, compare_keys};
 pub use state::{FoldError, RecordState, Row, changed_by_others, is_news, is_subset};

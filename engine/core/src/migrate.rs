@@ -24,7 +24,8 @@ pub type Converter = Arc<dyn Fn(&Value) -> Result<Value, String> + Send + Sync>;
 /// Steps that lead from one schema to the next, under a name.
 ///
 /// An app keeps all migrations that it ever had, oldest first. A store remembers the names of those that it went
-/// through, and goes through the others when it is opened with a schema that its data does not fit.
+/// through, and goes through the others when it is opened with a schema that its data does not fit. One that only converts
+/// values by closures is gone through whether the data fits or not.
 ///
 /// ```
 /// use landfall_core::{Migration, Value};
@@ -146,6 +147,13 @@ impl Migration {
     /// Its steps, in order.
     pub fn steps(&self) -> &[MigrationStep] {
         &self.steps
+    }
+
+    /// Whether all it does is to convert values by closures, which leaves the schema as it is; false without steps. A store
+    /// whose data fits the schema goes through such a migration as well, and through no other.
+    pub fn converts_values_only(&self) -> bool {
+        let converts = |step: &MigrationStep| matches!(step, MigrationStep::Convert { with: Some(_), .. });
+        !self.steps.is_empty() && self.steps.iter().all(converts)
     }
 
     /// Adds a step.

@@ -11,9 +11,18 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::names::ModelName;
+use crate::outbox::Errand;
 use crate::planted::planted;
 use crate::predicate::Predicate;
 use crate::record::{FieldMap, RecordKey, RecordVersion};
+
+/// Why a change is parked that the server did not even try: its schema does not fit the request, so it is older or newer
+/// than the app's. In the place of AppSync's `errorType`, which gives none for that.
+pub const SCHEMA_MISMATCH: &str = "SchemaMismatch";
+
+/// Why a change is parked of which nobody knows whether it was applied: the server's schema does not fit the question. In
+/// the place of AppSync's `errorType`.
+pub const OUTCOME_NOT_SHOWN: &str = "OutcomeNotShown";
 
 /// Position in the event log, from 1; the only order there is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -47,8 +56,9 @@ pub enum Stage {
 /// Why the server, or the engine on its behalf, refused a mutation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
-    /// AppSync's `errorType`, such as `ConditionalCheckFailedException`, if it gave one; or `RecordDeleted`, if the engine
-    /// refused it because the server deleted the record.
+    /// AppSync's `errorType`, such as `ConditionalCheckFailedException`, if it gave one; or the engine's own:
+    /// `RecordDeleted`, if the server deleted the record, and [`SCHEMA_MISMATCH`] and [`OUTCOME_NOT_SHOWN`], if its schema
+    /// is another one.
     pub error_type: Option<String>,
     /// The message that came with it.
     pub message: String,
@@ -159,6 +169,19 @@ impl Mutation {
     /// The model of its record.
     pub fn model(&self) -> &ModelName {
         &self.key.model
+    }
+
+    /// What to do with it once the server's schema fits; `None` if it does not wait for that. One whose outcome is unknown
+    /// is asked about before it is sent again.
+    pub fn awaits_schema(&self) -> Option<Errand> {
+        let Stage::Parked(refusal) = &self.stage else {
+            return None;
+        };
+        match refusal.error_type.as_deref() {
+            Some(SCHEMA_MISMATCH) => Some(Errand::Send),
+            Some(OUTCOME_NOT_SHOWN) => Some(Errand::Inquire),
+            _ => None,
+        }
     }
 
     /// Has it sent again on the app's word, which gives it a fresh allowance of conflicts.

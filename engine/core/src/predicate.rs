@@ -213,8 +213,8 @@ impl Op {
             },
             Self::Contains(part) => contains(value, part),
             Self::NotContains(part) => contains(value, part).map(|found| !found),
-            // A null among the items might be any value, so it makes a miss unknown.
-            Self::In(_) if value.is_null() => None,
+            // A null among the items might be any value, so it makes a miss unknown. Of nothing nothing is a part, not even null.
+            Self::In(items) if value.is_null() && !items.is_empty() => None,
             Self::In(items) => {
                 let equal = |item: &Value| {
                     if item.is_null() {

@@ -22,7 +22,7 @@ pub use api::{ApiName, ModelApi, SubscriptionLevel};
 pub use build::{ModelParts, STORED_FIELDS_MAX, SchemaError, SchemaParts};
 pub use sync::ModelSync;
 
-pub(crate) use defaults::fill_defaults;
+pub use defaults::fill_defaults;
 
 use crate::names::{FieldName, ModelName};
 use crate::scalar::Scalar;

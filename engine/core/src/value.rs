@@ -127,6 +127,7 @@ impl Value {
     /// use landfall_core::Value;
     /// assert!(Value::Null.cmp_total(&Value::Int(-1)).is_lt());
     /// assert!(Value::Int(2).cmp_total(&Value::Float(1.5)).is_gt());
+    /// assert!(Value::Float(-0.0).cmp_total(&Value::Float(0.0)).is_eq());
     /// ```
     pub fn cmp_total(&self, other: &Self) -> Ordering {
         self.as_ref().cmp_total(&other.as_ref())
@@ -169,6 +170,8 @@ impl ValueRef<'_> {
         match (self, other) {
             (Self::Bool(a), ValueRef::Bool(b)) => a.cmp(b),
             (Self::Int(a), ValueRef::Int(b)) => a.cmp(b),
+            // The two zeros are one number. Everything else that is equal has the same bits.
+            (Self::Float(a), ValueRef::Float(b)) if a == b => Ordering::Equal,
             (Self::Float(a), ValueRef::Float(b)) => a.total_cmp(b),
             (Self::Int(a), ValueRef::Float(b)) => cmp_int_float(*a, *b),
             (Self::Float(a), ValueRef::Int(b)) => cmp_int_float(*b, *a).reverse(),

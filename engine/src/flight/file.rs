@@ -66,6 +66,14 @@ pub struct Head {
     /// do not sync. Recordings of before there were directions have none.
     #[serde(default)]
     pub directions: Vec<Directed>,
+    /// The generation of the fingerprints in it; those of another than [`PRINTS`](super::PRINTS) cannot be compared.
+    #[serde(default = "first_prints")]
+    pub prints: u32,
+}
+
+/// The generation of recordings that do not say.
+fn first_prints() -> u32 {
+    1
 }
 
 /// A model, and which way its changes travelled.

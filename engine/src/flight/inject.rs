@@ -88,8 +88,12 @@ fn to_storage(input: Input) -> Option<StorageMessage> {
             mutation,
             reply: unheard(),
         },
-        Input::Observe => StorageMessage::Observe { reply: unheard() },
+        Input::Observe => StorageMessage::Observe {
+            models: Vec::new(),
+            reply: unheard(),
+        },
         Input::Rebuild => StorageMessage::Rebuild { reply: unheard() },
+        Input::Compact => StorageMessage::Compact { reply: unheard() },
         Input::Trim => StorageMessage::Trim {
             retention: Retention::everything(),
             reply: unheard(),

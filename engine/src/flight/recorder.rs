@@ -50,7 +50,7 @@ const FLUSH_AFTER: Duration = Duration::from_millis(100);
 pub struct RecorderReport {
     /// Events that were given a number.
     pub events: u64,
-    /// Those of them that were dropped because the writer could not keep up, or because the file was full.
+    /// Those of them that are not in the file, or not all, because the writer could not keep up, or because it stopped.
     pub dropped: u64,
     /// Whether writing failed, or the file reached its bound; nothing more is recorded then.
     pub stopped: bool,
@@ -118,6 +118,10 @@ impl Recorder {
                 .spawn(move || {
                     if let Err(error) = writer.run(&receiver, &shared) {
                         shared.stopped.store(true, Ordering::SeqCst);
+                        // What was on its way into the file is as lost as what would have come after it.
+                        let queued = receiver.try_iter().filter(|item| matches!(item, Item::Event(..)));
+                        let lost = writer.unwritten + queued.count() as u64;
+                        shared.dropped.fetch_add(lost, Ordering::SeqCst);
                         tracing::warn!(%error, "nothing more is recorded; the store goes on");
                     }
                 })
@@ -148,6 +152,7 @@ impl Recorder {
             queues_changes,
             endpoint: transport.map(|transport| without_query(transport.endpoint())),
             directions: schema.models().map(|def| Directed::of(def)).collect(),
+            prints: landfall_actors::flight::PRINTS,
         }
     }
 
@@ -316,6 +321,8 @@ struct Writer {
     bytes: u64,
     bytes_max: u64,
     payload: Vec<u8>,
+    /// Events that were taken and are not in the file yet.
+    unwritten: u64,
     /// When the oldest event of the payload is to be in the file; nothing if there is none.
     due: Option<Instant>,
 }
@@ -330,6 +337,7 @@ impl Writer {
             bytes: MAGIC.len() as u64,
             bytes_max,
             payload: Vec::with_capacity(SEGMENT_BYTES * 2),
+            unwritten: 0,
             due: None,
         };
         writer.segment(Kind::Head, &serde_json::to_vec(head)?)?;
@@ -361,6 +369,7 @@ impl Writer {
     /// Adds an event, and writes if that makes enough of them or the oldest has waited long enough: a queue that never
     /// runs empty must not keep it waiting.
     fn take(&mut self, noted: &Noted, now: Instant) -> io::Result<()> {
+        self.unwritten += 1;
         put_event(&mut self.payload, noted).map_err(io::Error::other)?;
         let due = *self.due.get_or_insert(now + FLUSH_AFTER);
         if self.payload.len() >= SEGMENT_BYTES || now >= due {
@@ -376,6 +385,7 @@ impl Writer {
         }
         let payload = std::mem::take(&mut self.payload);
         self.segment(Kind::Events, &payload)?;
+        self.unwritten = 0;
         self.payload = payload;
         self.payload.clear();
         // What one long event needed is not kept for all that follow.

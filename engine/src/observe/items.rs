@@ -16,7 +16,7 @@ use crate::error::Error;
 /// Records that satisfy a predicate, in the order of its sort keys.
 #[derive(Debug)]
 pub(super) enum Items {
-    /// Kept up to date from the changes.
+    /// Kept up to date from the changes, but for pages of which too much has gone.
     Kept(Box<Kept>),
     /// Run again after changes.
     Asked(Box<Asked>),
@@ -67,16 +67,12 @@ impl Items {
             window: Window::new(query.page),
             def: Arc::clone(def),
         };
-        let all = Query {
-            page: Page::default(),
-            sort: Vec::new(),
-            ..query
-        };
-        for record in snapshot.query(&all)? {
+        // One after another, since only those near the page are kept.
+        snapshot.visit(&query.model, &query.predicate, |record| {
             if let Some(id) = record.id() {
                 kept.window.put(Rank::of(&kept.sort, record.values(), id), record);
             }
-        }
+        })?;
         Ok(Self::Kept(Box::new(kept)))
     }
 
@@ -101,6 +97,14 @@ impl Items {
             asked.ask(&snapshot)?;
         }
         Ok(())
+    }
+
+    /// Whether the query has to be run again for its page to be known.
+    pub(super) fn is_incomplete(&self) -> bool {
+        match self {
+            Self::Kept(kept) => kept.window.is_incomplete(),
+            Self::Asked(_) => false,
+        }
     }
 
     /// The part of the result that the query asks for.

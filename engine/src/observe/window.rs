@@ -1,15 +1,25 @@
 //! The part of a sorted result that a query shows, kept up to date in O(log n) for each changed record.
 //!
-//! Owns [`Window`]: the records before the page, on it and after it, each in order. A record that comes or goes moves
-//! at most one other across each border, so a change costs a few steps down a tree, however large the result is.
+//! Owns [`Window`]: the places of all records in order, and the records of the page with some on either side of it. A
+//! record that comes or goes moves at most one other across each border, so a change costs a few steps down a tree,
+//! however large the result is, and memory holds little of what is not shown.
 //!
-//! Invariants: 1. every record before the page sorts before those on it, and these before those after it; 2. the page
+//! When more records have left the page than were kept beside it, the window is [incomplete](Window::is_incomplete): its
+//! owner runs the query again and fills a new one. As many as the root of their number are kept, so that this is seldom.
+//!
+//! Invariants: 1. far before, near before, shown, near after and far after are one order; 2. while it is complete, the page
 //! begins after as many records as the query skips, and is full if there are enough.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use landfall_core::{Page, Rank, RecordId};
+
+/// Fewest records that are kept on either side of a page.
+const MARGIN_MIN: usize = 64;
+
+/// Most of them: a window over a million records runs its query again after a thousand of its page have gone.
+const MARGIN_MAX: usize = 4_096;
 
 /// A sorted result with its page.
 #[derive(Debug)]
@@ -17,9 +27,12 @@ pub(super) struct Window<T> {
     skip: usize,
     limit: usize,
     ranks: BTreeMap<RecordId, Arc<Rank>>,
-    before: BTreeMap<Arc<Rank>, T>,
+    far_before: BTreeSet<Arc<Rank>>,
+    near_before: BTreeMap<Arc<Rank>, T>,
     shown: BTreeMap<Arc<Rank>, T>,
-    after: BTreeMap<Arc<Rank>, T>,
+    near_after: BTreeMap<Arc<Rank>, T>,
+    far_after: BTreeSet<Arc<Rank>>,
+    is_incomplete: bool,
 }
 
 impl<T> Window<T> {
@@ -28,9 +41,12 @@ impl<T> Window<T> {
             skip: page.offset(),
             limit: page.limit.unwrap_or(usize::MAX),
             ranks: BTreeMap::new(),
-            before: BTreeMap::new(),
+            far_before: BTreeSet::new(),
+            near_before: BTreeMap::new(),
             shown: BTreeMap::new(),
-            after: BTreeMap::new(),
+            near_after: BTreeMap::new(),
+            far_after: BTreeSet::new(),
+            is_incomplete: false,
         }
     }
 
@@ -41,13 +57,17 @@ impl<T> Window<T> {
         self.ranks.insert(rank.id().clone(), Arc::clone(&rank));
         let is_below =
             |part: &BTreeMap<Arc<Rank>, T>| part.last_key_value().is_some_and(|(last, _)| rank < *last);
-        if is_below(&self.before) {
-            self.before.insert(rank, item);
+        if self.far_before.last().is_some_and(|last| rank < *last) {
+            self.far_before.insert(rank);
+        } else if is_below(&self.near_before) {
+            self.near_before.insert(rank, item);
         } else if is_below(&self.shown) {
             self.shown.insert(rank, item);
             changed = true;
+        } else if self.far_after.first().is_none_or(|first| rank < *first) {
+            self.near_after.insert(rank, item);
         } else {
-            self.after.insert(rank, item);
+            self.far_after.insert(rank);
         }
         changed | self.level()
     }
@@ -57,7 +77,7 @@ impl<T> Window<T> {
         self.take_out(id) | self.level()
     }
 
-    /// The page, in order.
+    /// The page, in order; what there is of it if the window is incomplete.
     pub(super) fn page(&self) -> impl Iterator<Item = &T> {
         self.shown.values()
     }
@@ -65,6 +85,17 @@ impl<T> Window<T> {
     /// Number of records of the whole result.
     pub(super) fn total(&self) -> usize {
         self.ranks.len()
+    }
+
+    /// Whether records of the page are not known.
+    pub(super) fn is_incomplete(&self) -> bool {
+        self.is_incomplete
+    }
+
+    /// Number of records that are held.
+    #[cfg(test)]
+    fn held(&self) -> usize {
+        self.near_before.len() + self.shown.len() + self.near_after.len()
     }
 
     /// Takes a record out and leaves the borders as they are. Returns whether it was on the page.
@@ -75,47 +106,86 @@ impl<T> Window<T> {
         if self.shown.remove(&rank).is_some() {
             return true;
         }
-        if self.before.remove(&rank).is_none() {
-            self.after.remove(&rank);
+        let is_near = self.near_before.remove(&rank).is_some() || self.near_after.remove(&rank).is_some();
+        if !is_near && !self.far_before.remove(&rank) {
+            self.far_after.remove(&rank);
         }
         false
     }
 
     /// Moves records across the borders until these are where they belong. Returns whether the page changed.
     fn level(&mut self) -> bool {
-        let mut changed = false;
-        while self.before.len() > self.skip {
-            changed |= shift(self.before.pop_last(), &mut self.shown);
+        let mut changed = self.level_start() | self.level_end();
+        let margin = self.ranks.len().isqrt().clamp(MARGIN_MIN, MARGIN_MAX);
+        while self.near_before.len() > margin
+            && let Some((rank, _)) = self.near_before.pop_first()
+        {
+            self.far_before.insert(rank);
         }
-        while self.before.len() < self.skip {
-            let first = match self.shown.pop_first() {
-                Some(first) => {
+        while self.near_after.len() > margin
+            && let Some((rank, _)) = self.near_after.pop_last()
+        {
+            self.far_after.insert(rank);
+        }
+        changed |= self.is_incomplete;
+        changed
+    }
+
+    fn level_start(&mut self) -> bool {
+        let mut changed = false;
+        while self.before() > self.skip {
+            match self.near_before.pop_last() {
+                Some(last) => {
                     changed = true;
-                    Some(first)
+                    self.shown.insert(last.0, last.1);
                 }
-                None => self.after.pop_first(),
-            };
-            if !shift(first, &mut self.before) {
-                break;
+                None => return self.miss(),
             }
         }
-        while self.shown.len() > self.limit {
-            changed |= shift(self.shown.pop_last(), &mut self.after);
-        }
-        while self.shown.len() < self.limit && shift(self.after.pop_first(), &mut self.shown) {
-            changed = true;
+        while self.before() < self.skip {
+            if let Some(first) = self.shown.pop_first() {
+                changed = true;
+                self.near_before.insert(first.0, first.1);
+            } else if let Some(first) = self.near_after.pop_first() {
+                self.near_before.insert(first.0, first.1);
+            } else if self.far_after.is_empty() {
+                break;
+            } else {
+                return self.miss();
+            }
         }
         changed
     }
-}
 
-fn shift<T>(item: Option<(Arc<Rank>, T)>, to: &mut BTreeMap<Arc<Rank>, T>) -> bool {
-    match item {
-        Some((rank, item)) => {
-            to.insert(rank, item);
-            true
+    fn level_end(&mut self) -> bool {
+        let mut changed = false;
+        while self.shown.len() > self.limit
+            && let Some((rank, item)) = self.shown.pop_last()
+        {
+            changed = true;
+            self.near_after.insert(rank, item);
         }
-        None => false,
+        while self.shown.len() < self.limit {
+            if let Some(first) = self.near_after.pop_first() {
+                changed = true;
+                self.shown.insert(first.0, first.1);
+            } else if self.far_after.is_empty() {
+                break;
+            } else {
+                return self.miss();
+            }
+        }
+        changed
+    }
+
+    /// Number of records before the page.
+    fn before(&self) -> usize {
+        self.far_before.len() + self.near_before.len()
+    }
+
+    fn miss(&mut self) -> bool {
+        self.is_incomplete = true;
+        true
     }
 }
 
@@ -173,10 +243,104 @@ mod tests {
                     .take(limit.unwrap_or(usize::MAX))
                     .map(|(id, (_, step))| (*id, *step))
                     .collect();
+                if window.is_incomplete() {
+                    window = Window::new(page);
+                    for (id, (value, step)) in &all {
+                        window.put(rank(*id, *value, direction), (*id, *step));
+                    }
+                }
                 prop_assert_eq!(window.page().copied().collect::<Vec<_>>(), expected.clone());
+                prop_assert!(!window.is_incomplete());
                 prop_assert_eq!(window.total(), all.len());
                 prop_assert!(told || expected == shown, "a change of the page was not told");
                 shown = expected;
+            }
+        }
+    }
+
+    fn wide(id: u32) -> Rank {
+        let id = RecordId::text(format!("r{id:06}"));
+        Rank::new(Vec::new(), id)
+    }
+
+    #[test]
+    fn few_records_are_held_beside_the_page_and_their_end_is_told() {
+        let fill = |page, from: u32| {
+            let mut window = Window::new(page);
+            for id in from..10_000 {
+                window.put(wide(id), id);
+            }
+            window
+        };
+        let mut window = fill(
+            Page {
+                limit: Some(10),
+                page: 500,
+            },
+            0,
+        );
+        assert_eq!(
+            window.page().copied().collect::<Vec<_>>(),
+            (5_000..5_010).collect::<Vec<_>>()
+        );
+        assert!(
+            window.held() <= 10 + 2 * 100,
+            "{} of 10,000 records are held",
+            window.held()
+        );
+        // From behind the page and from before it, until nothing is left there.
+        for edge in [5_010, 4_999] {
+            let mut gone = 0;
+            while !window.is_incomplete() {
+                assert_eq!(window.page().count(), 10);
+                let id = if edge == 5_010 { edge - 1 + gone } else { gone };
+                assert!(window.remove(wide(id).id()), "the page has moved on");
+                gone += 1;
+            }
+            assert!((64..=110).contains(&gone), "{gone} have gone");
+            window = fill(
+                Page {
+                    limit: Some(10),
+                    page: 500,
+                },
+                0,
+            );
+        }
+    }
+
+    #[test]
+    fn windows_of_every_size_agree_with_everything_sorted_anew() {
+        // A simple generator, so that the margins are crossed often: more records than the strategy above makes.
+        let mut state = 7_u32;
+        let mut random = move |below: u32| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) % below
+        };
+        for (limit, number) in [(5, 0), (5, 40), (1, 300), (200, 1)] {
+            let page = Page {
+                limit: Some(limit),
+                page: number,
+            };
+            let (mut window, mut all) = (Window::new(page), BTreeSet::new());
+            for step in 0..6_000_u32 {
+                // It grows to some hundreds, then shrinks from one side.
+                let id = random(if step < 2_000 { 1_000 } else { 700 });
+                if step < 2_000 || random(3) == 0 {
+                    all.insert(id);
+                    window.put(wide(id), id);
+                } else {
+                    let id = all.iter().copied().find(|other| *other >= id).unwrap_or(id);
+                    all.remove(&id);
+                    window.remove(wide(id).id());
+                }
+                if window.is_incomplete() {
+                    window = Window::new(page);
+                    for id in &all {
+                        window.put(wide(*id), *id);
+                    }
+                }
+                let expected = all.iter().skip(page.offset()).take(limit);
+                assert!(window.page().eq(expected), "step {step}, limit {limit}");
             }
         }
     }

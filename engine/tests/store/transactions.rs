@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use landfall::{DataStore, Error, LogEntry, RecordKey, Seq, Transaction, TypedPredicate};
+use landfall::{
+    ChangeKind, DataStore, Error, LogEntry, ModelQuery, RecordKey, Seq, Transaction, TypedPredicate,
+};
 
-use crate::{Account, Blog, Post, account, in_memory};
+use crate::{Account, Blog, Post, Status, account, in_memory};
 
 fn cents(store: &DataStore) -> Vec<i32> {
     let mut accounts = store.query(TypedPredicate::<Account>::all()).unwrap();
@@ -118,6 +120,120 @@ async fn a_transaction_sees_its_own_writes() {
     assert_eq!(store.outbox().len().unwrap(), 2);
 }
 
+/// Each record as its identifier and its cents.
+fn shown(accounts: &[Account]) -> Vec<(&str, i32)> {
+    accounts
+        .iter()
+        .map(|account| (account.id.as_str(), account.cents))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_query_of_a_transaction_sees_its_own_writes() {
+    let store = in_memory().await;
+    let five = [("a", 1), ("b", 2), ("c", 3), ("d", 4), ("e", 5)];
+    let saved = five.map(|(id, cents)| account(id, cents)).to_vec();
+    let saved = store.save_all(saved).await.unwrap();
+    store
+        .transaction(|tx| {
+            tx.save(&Account::copy_of(&saved[0], |account| account.cents = 9))?;
+            tx.delete(&saved[1])?;
+            tx.save(&account("bb", 3))?;
+            let all = ModelQuery::<Account>::all;
+            let found = tx.query(all())?;
+            assert_eq!(shown(&found), [("a", 9), ("bb", 3), ("c", 3), ("d", 4), ("e", 5)]);
+            let found = tx.query(Account::cents().lt(4))?;
+            assert_eq!(
+                shown(&found),
+                [("bb", 3), ("c", 3)],
+                "one left, one came, one went"
+            );
+            let sorted = all().sort(Account::cents().desc());
+            assert_eq!(shown(&tx.query(sorted.clone().limit(2))?), [("a", 9), ("e", 5)]);
+            assert_eq!(shown(&tx.query(sorted.limit(2).page(1))?), [("d", 4), ("bb", 3)]);
+            Ok(())
+        })
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn what_a_query_of_a_transaction_returned_can_be_saved_without_undoing_earlier_saves() {
+    let store = in_memory().await;
+    let (a, b) = (
+        Post::builder().title("old a").build().unwrap(),
+        Post::builder().title("old b").build().unwrap(),
+    );
+    let saved = store.save_all(vec![a, b]).await.unwrap();
+    store
+        .transaction(|tx| {
+            tx.save(&Post::copy_of(&saved[0], |post| post.title = "new".into()))?;
+            for post in tx.query(TypedPredicate::<Post>::all())? {
+                tx.save(&Post::copy_of(&post, |post| post.rating = Some(5)))?;
+            }
+            // A copy from before the transaction, as well.
+            tx.save(&Post::copy_of(&saved[1], |post| post.title = "newer".into()))?;
+            tx.save(&Post::copy_of(&saved[0], |post| {
+                post.status = Some(Status::Active);
+            }))
+        })
+        .await
+        .unwrap();
+    let read = |post: &Post| store.get::<Post>(post.id.as_str()).unwrap().unwrap();
+    let (a, b) = (read(&saved[0]), read(&saved[1]));
+    assert_eq!(
+        (a.title.as_str(), a.rating, a.status),
+        ("new", Some(5), Some(Status::Active))
+    );
+    assert_eq!((b.title.as_str(), b.rating), ("newer", Some(5)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_transaction_reads_of_its_own_save_depends_on_what_was_there() {
+    let store = in_memory().await;
+    let read = store.save(account("a", 1)).await.unwrap();
+    let mut calls = 0;
+    store
+        .transaction(|tx| {
+            calls += 1;
+            tx.save(&Account::copy_of(&read, |account| {
+                account.owner = Some("Ada".into());
+            }))?;
+            let cents = tx.query(TypedPredicate::<Account>::all())?[0].cents;
+            if calls == 1 {
+                let meanwhile = store.clone();
+                let other = Account::copy_of(&read, |account| account.cents = 100);
+                tokio::task::block_in_place(|| {
+                    tokio::runtime::Handle::current().block_on(async { meanwhile.save(other).await.unwrap() })
+                });
+            }
+            tx.save(&account("b", cents))
+        })
+        .await
+        .unwrap();
+    assert_eq!((calls, cents(&store)), (2, vec![100, 100]));
+}
+
+#[tokio::test]
+async fn a_query_through_relations_is_refused_after_a_write_that_it_could_not_see() {
+    let store = in_memory().await;
+    let by_blog = || Post::blog().any(Blog::name().eq("B"));
+    store
+        .transaction(|tx| {
+            tx.save(&account("a", 1))?;
+            assert!(tx.query(by_blog())?.is_empty(), "accounts have no part in it");
+            tx.save(&Blog::builder().name("B").build().expect("complete"))?;
+            let refused = tx.query(by_blog());
+            assert!(
+                matches!(&refused, Err(Error::QueryAfterWrite { model }) if model == "Blog"),
+                "{refused:?}"
+            );
+            Ok(())
+        })
+        .await
+        .unwrap();
+}
+
 #[tokio::test]
 async fn the_last_save_of_a_transaction_counts() {
     let store = in_memory().await;
@@ -169,6 +285,43 @@ async fn a_delete_takes_along_what_belongs_to_it_by_then() {
     let left = store.query(TypedPredicate::<Post>::all()).unwrap();
     let titles: Vec<&str> = left.iter().map(|post| post.title.as_str()).collect();
     assert_eq!(titles, ["leaves"]);
+}
+
+#[tokio::test]
+async fn a_delete_finds_each_child_once_wherever_the_transaction_has_moved_it() {
+    // With one look at every saved record for every deleted one this would be nine million looks.
+    const CHILDREN: usize = 3_000;
+    let store = in_memory().await;
+    let blog = |name: &str| Blog::builder().name(name).build().unwrap();
+    let (from, to) = (blog("from"), blog("to"));
+    store.save_all(vec![from.clone(), to.clone()]).await.unwrap();
+    let child = |n: usize| Post::builder().title(n.to_string()).blog(&from).build().unwrap();
+    let children: Vec<Post> = (0..CHILDREN).map(child).collect();
+    store.save_all(children.clone()).await.unwrap();
+    let mut changes = store.observe(TypedPredicate::<Post>::all()).await.unwrap();
+    store
+        .transaction(|tx| {
+            for (n, child) in children.iter().enumerate() {
+                for to in [&to, &from, &to].into_iter().take(n % 4) {
+                    let key = RecordKey::new("Post", child.id.as_str());
+                    let mut moved = tx.get_record(key)?.expect("it was saved");
+                    moved.set("blogPostsId", to.id.as_str().into());
+                    tx.save_record(moved, None)?;
+                }
+            }
+            tx.delete(&from)
+        })
+        .await
+        .unwrap();
+    let left = store.query(TypedPredicate::<Post>::all()).unwrap();
+    assert_eq!(
+        left.len(),
+        CHILDREN / 2,
+        "those that were moved an odd number of times"
+    );
+    let set = changes.next_set().await.unwrap().unwrap();
+    let deleted = set.iter().filter(|change| change.kind == ChangeKind::Delete);
+    assert_eq!(deleted.count(), CHILDREN / 2);
 }
 
 /// What was read in the transaction is newer than the copy that is saved.

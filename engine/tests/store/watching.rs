@@ -1,6 +1,6 @@
 //! What observers and observed queries hear, behaviour by behaviour.
 
-use landfall::{ChangeKind, DataStore, ModelQuery, Origin, TypedPredicate};
+use landfall::{ChangeKind, DataStore, Error, ModelQuery, Origin, TypedPredicate};
 
 use crate::{Blog, Post, in_memory};
 
@@ -87,7 +87,7 @@ async fn a_change_that_says_nothing_new_is_not_told() {
 const COMMITS: usize = 1_100;
 
 #[tokio::test]
-async fn an_observer_that_never_reads_is_cut_off_and_others_go_on() {
+async fn an_observer_that_never_reads_is_told_that_it_fell_behind_and_others_hear_everything() {
     let store = in_memory().await;
     let mut asleep = store.observe(TypedPredicate::<Post>::all()).await.unwrap();
     let mut awake = store.observe(TypedPredicate::<Post>::all()).await.unwrap();
@@ -103,17 +103,101 @@ async fn an_observer_that_never_reads_is_cut_off_and_others_go_on() {
         heard += 1;
     }
     let mut before = 0;
-    while let Some(change) = asleep.next().await {
-        change.unwrap();
-        before += 1;
-    }
+    let error = loop {
+        match asleep.next().await.unwrap() {
+            Ok(_) => before += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(
+        matches!(&error, Error::FellBehind { model } if model == "Post"),
+        "{error}"
+    );
     assert!(
         (1..COMMITS).contains(&before),
-        "it hears {before}, then the stream ends"
+        "it hears {before}, then that it is behind"
     );
-    // It begins anew, with what there is.
-    let mut anew = store.observe_query(ModelQuery::<Post>::all()).await.unwrap();
-    assert_eq!(anew.next().await.unwrap().unwrap().items.len(), COMMITS);
+    // It reads what there is, and hears of everything from here on.
+    assert_eq!(
+        store.count(TypedPredicate::<Post>::all()).unwrap(),
+        COMMITS as u64
+    );
+    assert!(asleep.try_next().is_none() && !asleep.has_ended());
+    save(&store, "after", 1).await;
+    assert_eq!(asleep.next().await.unwrap().unwrap().element.title, "after");
+    for number in 0..COMMITS {
+        save(&store, &number.to_string(), 1).await;
+    }
+    let errors = std::iter::from_fn(|| asleep.try_next()).filter(Result::is_err);
+    assert_eq!(errors.count(), 1, "it is told each time, once");
+}
+
+#[tokio::test]
+async fn changes_of_other_models_do_not_wait_for_an_observer() {
+    let store = in_memory().await;
+    let mut changes = store.observe(TypedPredicate::<Blog>::all()).await.unwrap();
+    let mut results = store.observe_query(ModelQuery::<Blog>::all()).await.unwrap();
+    results.try_next().unwrap().unwrap();
+    for number in 0..COMMITS {
+        save(&store, &number.to_string(), 1).await;
+    }
+    let blog = Blog::builder().name("at last").build().unwrap();
+    let blog = store.save(blog).await.unwrap();
+    assert_eq!(changes.try_next().unwrap().unwrap().element.id, blog.id);
+    assert_eq!(results.try_next().unwrap().unwrap().items, [blog]);
+}
+
+#[tokio::test]
+async fn an_observed_query_that_is_asked_seldom_answers_with_what_there_is() {
+    let store = in_memory().await;
+    let mut all = store.observe_query(ModelQuery::<Post>::all()).await.unwrap();
+    let mut counted = store.observe_query(ModelQuery::<Post>::all()).await.unwrap();
+    all.try_next().unwrap().unwrap();
+    assert_eq!(counted.next_total().await.unwrap().unwrap(), 0);
+    for round in 1..=2 {
+        for number in 0..COMMITS {
+            save(&store, &number.to_string(), 1).await;
+        }
+        assert_eq!(all.try_next().unwrap().unwrap().items.len(), round * COMMITS);
+        assert!(all.try_next().is_none() && !all.has_ended());
+        assert_eq!(counted.next_total().await.unwrap().unwrap(), round * COMMITS);
+    }
+    let post = save(&store, "after", 1).await;
+    let shown = all.try_next().unwrap().unwrap();
+    assert!(shown.items.contains(&post), "it follows the changes again");
+    store.clear().await.unwrap();
+    assert!(all.try_next().is_none() && all.has_ended());
+}
+
+#[tokio::test]
+async fn a_page_stays_right_when_more_leaves_it_than_is_kept_beside_it() {
+    let store = in_memory().await;
+    let post = |rating: i32| Post::builder().title("t").rating(rating).build().unwrap();
+    let mut posts = store.save_all((0..400).map(post).collect()).await.unwrap();
+    let query = || {
+        ModelQuery::<Post>::all()
+            .sort(Post::rating().asc())
+            .limit(5)
+            .page(1)
+    };
+    let mut observer = store.observe_query(query()).await.unwrap();
+    let mut counted = store.observe_query(query()).await.unwrap();
+    assert_eq!(observer.next().await.unwrap().unwrap().items.len(), 5);
+    assert_eq!(counted.next_total().await.unwrap().unwrap(), 400);
+    // From the front, where each one moves the page by one; others come and go behind it.
+    for (round, gone) in posts.drain(..300).enumerate() {
+        store.delete(&gone).await.unwrap();
+        if round % 7 == 0 {
+            save(&store, "late", 1_000).await;
+        }
+        let shown = observer.next().await.unwrap().unwrap();
+        assert_eq!(shown.items, store.query(query()).unwrap(), "after {round}");
+        assert_eq!(
+            shown.total as u64,
+            store.count(TypedPredicate::<Post>::all()).unwrap()
+        );
+        assert_eq!(counted.next_total().await.unwrap().unwrap(), shown.total);
+    }
 }
 
 fn titles(items: &[Post]) -> String {

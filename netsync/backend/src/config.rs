@@ -73,12 +73,24 @@ pub struct Limits {
     pub query_depth_max: usize,
     /// Most fields that a document selects after its fragments are unfolded, against documents that grow when executed.
     pub query_fields_max: usize,
+    /// Most fields of a document that are answered under another name (ours; Amplify's clients send none, and those who
+    /// batch mutations some dozens): only by aliases can a field be asked for again and again. Within introspection each
+    /// counts for twenty.
+    pub aliases_max: usize,
     /// Most root fields of one document; each may read a thousand rows.
     pub root_fields_max: usize,
     /// Most reads of relations within one request (AppSync: 10,000 resolvers).
     pub resolvers_max: usize,
     /// Most bytes of rows read within one request; an answer is held in memory as a whole.
     pub read_bytes_max: usize,
+    /// Most bytes of an answer, each member counted with some fifty more for what it takes in memory (AppSync: 5 MB of text).
+    pub answer_bytes_max: usize,
+    /// Most bytes of arguments within one request once variables are put in, those of a relation counted for each record
+    /// that it is followed from (ours): a variable may be named thousands of times.
+    pub arguments_bytes_max: usize,
+    /// Most bytes that one request writes, rows of changes included; beyond it the mutations that are left are refused
+    /// (ours). As much as 32 records of the largest size, which is what Landfall's client sends in one request.
+    pub written_bytes_max: usize,
     /// Most documents whose parsed form is kept.
     pub documents_cached_max: usize,
     /// Rows that a page evaluates when the caller names no limit.
@@ -89,6 +101,8 @@ pub struct Limits {
     pub subscriptions_max: usize,
     /// Most bytes of requests that the subscriptions of one connection keep.
     pub subscription_bytes_max: usize,
+    /// Most bytes of requests that the subscriptions of all connections keep (ours).
+    pub subscriptions_bytes_max: usize,
     /// Longest identifier of a subscription, in bytes; clients send UUIDs.
     pub subscription_id_bytes_max: usize,
     /// Most messages of one connection in a second; as many may come at once after a quiet second.
@@ -103,12 +117,18 @@ pub struct Limits {
     pub outgoing_frames_max: usize,
     /// Most bytes that wait for a slow connection before it is cut.
     pub outgoing_bytes_max: usize,
+    /// Most bytes that wait for all slow connections together, as held in memory: a payload that many wait for counts once.
+    /// Beyond it the fullest connections are cut (ours).
+    pub outgoing_total_bytes_max: usize,
     /// How long a realtime connection may last, in milliseconds (AppSync: 24 hours).
     pub connection_age_ms_max: i64,
     /// Time between two keep-alive messages, in milliseconds.
     pub keep_alive_ms: i64,
     /// What clients are told to wait for a message before they give a connection up, in milliseconds.
     pub connection_timeout_ms: i64,
+    /// Most calls in a second, of all callers that were let in together; those beyond are answered 429. `None` bounds them
+    /// not (AppSync: some thousand).
+    pub calls_per_second_max: Option<u32>,
     /// Most comparisons and connectives of a filter or condition (DynamoDB: 300 operators); each row is held against all.
     pub filter_operators_max: usize,
     /// Most OR-ed combinations that a subscription filter unfolds to.
@@ -125,14 +145,19 @@ impl Default for Limits {
             body_bytes_max: 1024 * 1024,
             query_depth_max: 50,
             query_fields_max: 20_000,
+            aliases_max: 1_000,
             root_fields_max: 100,
             resolvers_max: 10_000,
             read_bytes_max: 64 * 1024 * 1024,
+            answer_bytes_max: 8 * 1024 * 1024,
+            arguments_bytes_max: 4 * 1024 * 1024,
+            written_bytes_max: 32 * 1024 * 1024,
             documents_cached_max: 512,
             page_default: 100,
             page_max: 1_000,
             subscriptions_max: 200,
             subscription_bytes_max: 1024 * 1024,
+            subscriptions_bytes_max: 256 * 1024 * 1024,
             subscription_id_bytes_max: 256,
             frames_per_second_max: 1_000,
             init_timeout_ms: 30_000,
@@ -140,9 +165,11 @@ impl Default for Limits {
             frame_bytes_max: 240 * 1024,
             outgoing_frames_max: 4_096,
             outgoing_bytes_max: 16 * 1024 * 1024,
+            outgoing_total_bytes_max: 256 * 1024 * 1024,
             connection_age_ms_max: 24 * 60 * 60 * 1_000,
             keep_alive_ms: 60_000,
             connection_timeout_ms: 300_000,
+            calls_per_second_max: None,
             filter_operators_max: 300,
             filter_combinations_max: 10,
             filter_attributes_max: 5,

@@ -8,6 +8,9 @@
 mod handler;
 mod webhook;
 
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
+
 use landfall_core::Value;
 
 use crate::config::{
@@ -264,8 +267,10 @@ fn merge_value(stored: &mut Value, incoming: &Value, switches: &Switches) {
             ListMerge::Append => stored.extend(incoming.iter().cloned()),
             ListMerge::Replace => stored.clone_from(incoming),
             ListMerge::Union => {
+                // Looked up in order: a record may hold hundreds of thousands of elements, and the writer waits.
+                let mut known: BTreeSet<Ordered> = stored.iter().cloned().map(Ordered).collect();
                 for element in incoming {
-                    if !stored.contains(element) {
+                    if known.insert(Ordered(element.clone())) {
                         stored.push(element.clone());
                     }
                 }
@@ -284,6 +289,29 @@ fn merge_value(stored: &mut Value, incoming: &Value, switches: &Switches) {
         }
     }
 }
+
+/// A value by the order that all values have; numbers that compare alike are one, as they are to DynamoDB.
+struct Ordered(Value);
+
+impl Ord for Ordered {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.cmp_total(&other.0)
+    }
+}
+
+impl PartialOrd for Ordered {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Ordered {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Ordered {}
 
 /// DynamoDB's kinds, as far as a merge tells them apart.
 fn kind(value: &Value) -> u8 {

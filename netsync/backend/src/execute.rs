@@ -13,6 +13,7 @@ mod errors;
 mod guard;
 mod input;
 mod locate;
+mod meter;
 mod mutation;
 mod objects;
 mod payload;
@@ -23,10 +24,10 @@ mod validation;
 
 use std::sync::Mutex;
 
-use apollo_compiler::ExecutableDocument;
 use apollo_compiler::executable::{OperationType, Selection};
 use apollo_compiler::resolvers::{Execution, ObjectValue};
 use apollo_compiler::response::{GraphQLError, JsonMap, JsonValue, ResponseDataPathSegment};
+use apollo_compiler::{ExecutableDocument, Name};
 use landfall_core::{ModelName, MutationKind};
 
 use crate::auth::{Caller, ModelRules};
@@ -44,6 +45,7 @@ use errors::Location;
 pub(crate) use documents::{Documents, Prepared, RequestFault};
 pub(crate) use errors::ErrorEntry;
 pub(crate) use guard::{denied_by_authorizer, goes_with_row, is_denied};
+pub use meter::CallerGone;
 pub(crate) use mutation::iso_time;
 pub(crate) use payload::Viewer;
 pub(crate) use settle::{ConflictRound, Question};
@@ -60,6 +62,8 @@ pub(crate) struct Environment<'c> {
     pub(crate) caller: &'c Caller,
     /// The rules of models that have none.
     pub(crate) implied: &'c ModelRules,
+    /// Whether the caller still waits.
+    pub(crate) gone: &'c CallerGone,
 }
 
 /// The answer to a request, and what subscribers are to be told.
@@ -117,8 +121,27 @@ pub(crate) fn run_mutation(
     let mut ctx = Context::new(environment, reading, Some(session), &prepared.variables);
     ctx.conflicts = Some(conflicts);
     let mut executed = run(&ctx, prepared, &mutation::MutationRoot { ctx: &ctx })?;
+    refuse_cut_short(&ctx, &mut executed);
     executed.events = events(&ctx, prepared, executed.data.as_ref());
     Ok(executed)
+}
+
+/// Takes answers back that are not whole: what is left of them must be taken for a record by nobody, subscribers least.
+fn refuse_cut_short(ctx: &Context<'_>, executed: &mut Executed) {
+    for (key, why) in ctx.take_cut_short() {
+        let of_it = |entry: &ErrorEntry| match entry.path.as_deref() {
+            Some([ResponseDataPathSegment::Field(name), ..]) => *name == key.as_str(),
+            _ => false,
+        };
+        executed.errors.retain(|entry| !of_it(entry));
+        let path = Name::new(&key).map(|name| vec![ResponseDataPathSegment::Field(name)]);
+        if let Some(answer) = executed.data.as_mut().and_then(|data| data.get_mut(key.as_str())) {
+            *answer = JsonValue::Null;
+        }
+        let fault = why.fault(&ctx.config.limits);
+        let entry = ErrorEntry::of_field(path.unwrap_or_default(), Vec::new(), fault);
+        executed.errors.push(entry);
+    }
 }
 
 fn run(ctx: &Context<'_>, prepared: &Prepared, root: &dyn ObjectValue) -> Result<Executed, BackendError> {
@@ -129,6 +152,15 @@ fn run(ctx: &Context<'_>, prepared: &Prepared, root: &dyn ObjectValue) -> Result
         .execute_sync(root);
     if let Some(error) = ctx.take_fatal() {
         return Err(error);
+    }
+    // A page without its end must not be taken for a whole one.
+    if ctx.writer.is_none()
+        && let Some(why) = ctx.meter.ran_out()
+    {
+        return Ok(Executed {
+            errors: vec![ErrorEntry::of_whole(why.fault(&ctx.config.limits))],
+            ..Executed::default()
+        });
     }
     Ok(match answer {
         Ok(answer) => {
@@ -309,14 +341,28 @@ pub(crate) fn subscribed(compiled: &CompiledSchema, prepared: &Prepared) -> Opti
     })
 }
 
-/// What a subscriber is sent: its own selection of what the mutation selected, and of that what it may see.
-pub(crate) fn message(prepared: &Prepared, record: &JsonMap, viewer: &Viewer<'_>) -> Executed {
+/// What a subscriber is sent: its own selection of what the mutation selected, and of that what it may see; `None` if it is
+/// longer than so many bytes.
+pub(crate) fn message(
+    prepared: &Prepared,
+    record: &JsonMap,
+    viewer: &Viewer<'_>,
+    bytes_max: usize,
+) -> Option<Executed> {
+    let meter = meter::Meter::new(bytes_max, 0, None);
     let compiled = viewer.compiled;
     let answer = Execution::new(compiled.graphql(), &prepared.document.executable)
         .operation(prepared.operation())
         .coerced_variable_values(&prepared.variables)
-        .execute_sync(&payload::MessageRoot { record, viewer });
-    match answer {
+        .execute_sync(&payload::MessageRoot {
+            record,
+            viewer,
+            meter: &meter,
+        });
+    if meter.ran_out().is_some() {
+        return None;
+    }
+    Some(match answer {
         Ok(answer) => {
             let errors = answer
                 .errors
@@ -332,5 +378,5 @@ pub(crate) fn message(prepared: &Prepared, record: &JsonMap, viewer: &Viewer<'_>
             errors: vec![ErrorEntry::of_request(fault.message().to_string(), None)],
             ..Executed::default()
         },
-    }
+    })
 }

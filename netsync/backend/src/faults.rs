@@ -26,11 +26,31 @@ pub struct Faults {
 
 /// A limit on calls in a second.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Throttle {
+pub(crate) struct Throttle {
     per_second: u32,
     /// The second that is counted, since 1970, and the calls in it.
     second: i64,
     calls: u32,
+}
+
+impl Throttle {
+    pub(crate) fn new(per_second: u32) -> Self {
+        Self {
+            per_second,
+            second: 0,
+            calls: 0,
+        }
+    }
+
+    /// Counts a call; says whether it is one too many in its second.
+    pub(crate) fn is_beyond(&mut self, now_ms: i64) -> bool {
+        let second = now_ms.div_euclid(1_000);
+        if second != self.second {
+            (self.second, self.calls) = (second, 0);
+        }
+        self.calls = self.calls.saturating_add(1);
+        self.calls > self.per_second
+    }
 }
 
 /// An error of the service that a mutation is answered with.
@@ -80,11 +100,7 @@ impl Faults {
 
     /// Answers calls beyond so many in a second with 429; `None` lets all through.
     pub fn throttle(&mut self, per_second: Option<u32>) {
-        self.throttle = per_second.map(|per_second| Throttle {
-            per_second,
-            second: 0,
-            calls: 0,
-        });
+        self.throttle = per_second.map(Throttle::new);
     }
 
     /// Holds subscription messages back until [`Backend::resume_fan_out`](crate::Backend::resume_fan_out).
@@ -100,15 +116,9 @@ impl Faults {
 
     /// Counts a call; says whether it is one too many in its second.
     pub(crate) fn take_throttled(&mut self, now_ms: i64) -> bool {
-        let Some(throttle) = &mut self.throttle else {
-            return false;
-        };
-        let second = now_ms.div_euclid(1_000);
-        if second != throttle.second {
-            (throttle.second, throttle.calls) = (second, 0);
-        }
-        throttle.calls = throttle.calls.saturating_add(1);
-        throttle.calls > throttle.per_second
+        self.throttle
+            .as_mut()
+            .is_some_and(|throttle| throttle.is_beyond(now_ms))
     }
 
     pub(crate) fn take_lost_reply(&mut self) -> bool {

@@ -44,6 +44,7 @@ pub use conflict::{
 };
 pub use entropy::{Entropy, SeededEntropy};
 pub use error::BackendError;
+pub use execute::CallerGone;
 pub use faults::{BadFault, FaultCommand, Faults, FieldError};
 pub use hash::HashKey;
 pub use http::{HttpCall, HttpReply};

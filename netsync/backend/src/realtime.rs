@@ -3,9 +3,11 @@
 //! Owns the state of every connection as a machine without sockets: messages and the time come in, messages queue up
 //! to be taken out. Does not execute mutations; it is told of them in the order of their commits.
 //!
-//! Invariants: 1. a connection's queue is bounded, and one that does not keep up is cut; 2. messages of one connection
+//! Invariants: 1. a connection's queue is bounded, and so are all queues together; those that do not keep up are cut, the
+//! fullest first; 2. messages of one connection
 //! are in the order of the mutations; 3. a closed connection gets nothing more.
 
+mod account;
 mod connection;
 mod frames;
 
@@ -16,13 +18,15 @@ use apollo_compiler::response::JsonMap;
 use landfall_core::{ModelName, MutationKind};
 use serde_json::json;
 
-use crate::auth::{AuthRefused, Caller, ModelRules};
+use crate::auth::{AuthRefused, ModelRules};
 use crate::compile::CompiledSchema;
-use crate::config::{BackendConfig, UnknownStop};
+use crate::config::{BackendConfig, Limits, UnknownStop};
 use crate::execute::{Documents, Event, Prepared, Subscribed, Viewer, message};
 use crate::faults::Faults;
 use crate::http::body_of;
 
+use account::{Account, Payload};
+pub(crate) use connection::{Candidate, Refused, candidate};
 use connection::{Connection, RenderKey};
 pub(crate) use frames::Incoming;
 
@@ -87,6 +91,10 @@ pub(crate) struct Hub {
     listeners: BTreeMap<(ModelName, MutationKind), BTreeSet<(ConnectionId, String)>>,
     paused: VecDeque<Event>,
     tally: RealtimeTally,
+    /// What waits to be sent, on all connections.
+    outgoing: Account,
+    /// The requests of all subscriptions.
+    requests: Account,
 }
 
 /// What went on since the start.
@@ -111,7 +119,7 @@ impl Hub {
     ) -> ConnectionId {
         let id = ConnectionId(self.opened);
         self.opened += 1;
-        let mut connection = Connection::new(now_ms, config, doorbell);
+        let mut connection = Connection::new(now_ms, config, doorbell, &self.outgoing);
         if let Err(refused) = admitted {
             connection.send(
                 frames::connection_error(refused.error_type(), refused.status(), &refused.to_string()),
@@ -135,7 +143,7 @@ impl Hub {
         &mut self,
         now_ms: i64,
         id: ConnectionId,
-        incoming: &Incoming,
+        too_long: bool,
         config: &BackendConfig,
     ) -> bool {
         let Some(connection) = self
@@ -145,7 +153,7 @@ impl Hub {
         else {
             return false;
         };
-        if *incoming == Incoming::TooLong || connection.admits_frame(now_ms, config) {
+        if too_long || connection.admits_frame(now_ms, config) {
             return true;
         }
         connection.send(frames::rate_exceeded(), config);
@@ -169,18 +177,44 @@ impl Hub {
 
     /// Takes what a connection is to send.
     pub(crate) fn take_outgoing(&mut self, id: ConnectionId) -> Vec<Out> {
-        let Some(connection) = self.connections.get_mut(&id) else {
-            return Vec::new();
-        };
-        connection.out_bytes = 0;
-        connection.out.drain(..).collect()
+        self.connections
+            .get_mut(&id)
+            .map(Connection::take_all)
+            .unwrap_or_default()
+    }
+
+    /// Whether a connection ends as soon as its last messages are written, or is gone.
+    pub(crate) fn ends(&self, id: ConnectionId) -> bool {
+        self.connections
+            .get(&id)
+            .is_none_or(|connection| connection.closing)
+    }
+
+    /// Bytes that wait to be sent on all connections, as held in memory.
+    #[cfg(test)]
+    pub(crate) fn outgoing_bytes(&self) -> usize {
+        self.outgoing.total()
+    }
+
+    /// Whether there is room for a subscription; others may take it while it is judged.
+    pub(crate) fn has_room(
+        &self,
+        id: ConnectionId,
+        subscription: &str,
+        data: &str,
+        config: &BackendConfig,
+    ) -> Result<(), Refused> {
+        match self.connections.get(&id) {
+            Some(connection) => connection.has_room(subscription, data, config, &self.requests),
+            None => Ok(()),
+        }
     }
 
     /// The connections that have something to send.
     pub(crate) fn waiting(&self) -> Vec<ConnectionId> {
         self.connections
             .iter()
-            .filter(|(_, connection)| !connection.out.is_empty())
+            .filter(|(_, connection)| connection.has_outgoing())
             .map(|(id, _)| *id)
             .collect()
     }
@@ -214,17 +248,16 @@ impl Hub {
         }
     }
 
-    /// Handles a message of a client that [`Hub::takes_frame`] let in; `caller` is who starts a subscription, if it is one
-    /// that does.
+    /// Handles a message of a client that [`Hub::takes_frame`] let in; `candidate` is the subscription that it starts, if it
+    /// is one that does.
     pub(crate) fn frame(
         &mut self,
         now_ms: i64,
         id: ConnectionId,
         incoming: Incoming,
-        caller: Option<Result<Arc<Caller>, AuthRefused>>,
-        judge: Judge<'_>,
+        candidate: Option<Result<Candidate, Refused>>,
+        config: &BackendConfig,
     ) {
-        let config = judge.config;
         let Some(connection) = self
             .connections
             .get_mut(&id)
@@ -248,9 +281,11 @@ impl Hub {
                 data,
                 ..
             } => {
-                let caller = caller.unwrap_or(Err(AuthRefused::Missing));
-                let answer = match connection.admit(&subscription, &data, caller, judge) {
-                    Ok(admitted) => {
+                let room = connection.has_room(&subscription, &data, config, &self.requests);
+                let candidate = candidate.expect("whoever hands a `start` on has judged it");
+                let answer = match room.and(candidate) {
+                    Ok(candidate) => {
+                        let admitted = candidate.acknowledged(self.requests.charge(data.len()));
                         connection.known_at_ms = None;
                         let key = (admitted.to.model.clone(), admitted.to.kind);
                         connection.subscriptions.insert(subscription.clone(), admitted);
@@ -340,12 +375,16 @@ impl Hub {
             return;
         };
         // Many clients subscribe with the same document, whose message is the same for all of them.
-        let mut payloads: BTreeMap<(RenderKey, String), Arc<str>> = BTreeMap::new();
-        let mut slow = Vec::new();
+        let mut payloads: BTreeMap<(RenderKey, String), Option<Arc<Payload>>> = BTreeMap::new();
+        let (limits, mut cut) = (&judge.config.limits, Vec::new());
         for (id, subscription_id) in listeners {
             let Some(connection) = self.connections.get_mut(id) else {
                 continue;
             };
+            // Nothing is written for those that are not sent it.
+            if connection.closing || connection.is_slow(judge.config) {
+                continue;
+            }
             let Some(subscription) = connection.subscriptions.get(subscription_id) else {
                 continue;
             };
@@ -355,30 +394,41 @@ impl Hub {
             let viewer = subscription.viewer(event, judge);
             let key = (subscription.render_key.clone(), viewer.hidden_fields());
             let payload = match payloads.get(&key) {
-                Some(payload) => Arc::clone(payload),
+                Some(payload) => payload.clone(),
                 None => {
-                    let payload: Arc<str> =
-                        payload_text(&subscription.prepared, &event.record, &viewer).into();
-                    payloads.insert(key, Arc::clone(&payload));
+                    let text = payload_text(&subscription.prepared, &event.record, &viewer, judge.config);
+                    let payload = text.map(|text| Payload::new(text, &self.outgoing));
+                    payloads.insert(key, payload.clone());
                     payload
                 }
             };
-            let frame = frames::data(subscription_id, &payload);
-            if frame.len() > judge.config.limits.frame_bytes_max {
+            let Some(payload) = payload else {
+                self.tally.oversize += 1;
+                continue;
+            };
+            let head = frames::data_head(subscription_id);
+            if head.len() + payload.text.len() + frames::DATA_END.len() > limits.frame_bytes_max {
                 self.tally.oversize += 1;
                 continue;
             }
             if faults.take_duplicated_message() {
-                connection.send(frame.clone(), judge.config);
+                connection.send_data(head.clone(), &payload, judge.config);
             }
             self.tally.messages += 1;
-            connection.send(frame, judge.config);
+            connection.send_data(head, &payload, judge.config);
             if connection.is_slow(judge.config) {
-                slow.push(*id);
+                cut.push(*id);
+            }
+            if self.outgoing.total() > limits.outgoing_total_bytes_max {
+                drop(payload);
+                payloads.clear();
+                cut.extend(shed(&mut self.connections, &self.outgoing, limits));
             }
         }
-        for id in slow {
-            self.cut_if_slow(id, judge.config);
+        cut.sort_unstable();
+        cut.dedup();
+        for id in cut {
+            self.end_slow(id);
         }
     }
 
@@ -398,8 +448,24 @@ impl Hub {
             .get(&id)
             .is_some_and(|connection| connection.is_slow(config))
         {
-            self.tally.slow += 1;
-            self.cut(id, CLOSE_TRY_LATER, "connection does not keep up");
+            self.end_slow(id);
+        }
+        if self.outgoing.total() > config.limits.outgoing_total_bytes_max {
+            let cut = shed(&mut self.connections, &self.outgoing, &config.limits);
+            cut.into_iter().for_each(|id| self.end_slow(id));
+        }
+    }
+
+    /// Cuts a connection that does not keep up, and counts it once.
+    fn end_slow(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        connection.end_slow();
+        let subscriptions = std::mem::take(&mut connection.subscriptions);
+        self.tally.slow += 1;
+        for (subscription, of) in &subscriptions {
+            self.unlisten(id, subscription, &of.to);
         }
     }
 
@@ -413,8 +479,7 @@ impl Hub {
         };
         if matches!(code, CLOSE_TRY_LATER | CLOSE_ABNORMAL) {
             // Whoever did not read so far is not sent the rest either.
-            connection.out.clear();
-            connection.out_bytes = 0;
+            connection.clear();
         }
         connection.close(code, reason);
         let subscriptions = std::mem::take(&mut connection.subscriptions);
@@ -424,12 +489,44 @@ impl Hub {
     }
 }
 
+/// Ends connections until what waits is well below its bound, the fullest first: those that read are the last to pay for
+/// those that do not.
+fn shed(
+    connections: &mut BTreeMap<ConnectionId, Connection>,
+    outgoing: &Account,
+    limits: &Limits,
+) -> Vec<ConnectionId> {
+    let enough = limits.outgoing_total_bytes_max / 4 * 3;
+    let mut fullest: Vec<(usize, ConnectionId)> = connections
+        .iter()
+        .filter(|(_, connection)| !connection.closing && connection.fullness() > 0)
+        .map(|(id, connection)| (connection.fullness(), *id))
+        .collect();
+    fullest.sort_unstable();
+    let mut cut = Vec::new();
+    while outgoing.total() > enough
+        && let Some((_, id)) = fullest.pop()
+    {
+        if let Some(connection) = connections.get_mut(&id) {
+            connection.end_slow();
+            cut.push(id);
+        }
+    }
+    cut
+}
+
 /// The identifier to answer under; one that is too long is not sent back.
 fn echoed<'i>(id: Option<&'i str>, config: &BackendConfig) -> Option<&'i str> {
     id.filter(|id| id.len() <= config.limits.subscription_id_bytes_max)
 }
 
-fn payload_text(prepared: &Prepared, record: &JsonMap, viewer: &Viewer<'_>) -> String {
-    let body = body_of(&message(prepared, record, viewer));
-    String::from_utf8(body).expect("JSON is UTF-8")
+/// The payload of a message; `None` if it is too long to be sent.
+fn payload_text(
+    prepared: &Prepared,
+    record: &JsonMap,
+    viewer: &Viewer<'_>,
+    config: &BackendConfig,
+) -> Option<String> {
+    let body = body_of(&message(prepared, record, viewer, config.limits.frame_bytes_max)?);
+    Some(String::from_utf8(body).expect("JSON is UTF-8"))
 }

@@ -14,6 +14,7 @@
     reason = "this module is the shell around the real world: it reads the clock and spawns tasks for the machine"
 )]
 
+mod address;
 mod admin;
 mod body;
 mod browsers;
@@ -31,13 +32,13 @@ mod upkeep;
 mod work;
 
 use std::fmt;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware;
 use axum::routing::{any, get};
+use ring::rand::{SecureRandom, SystemRandom};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -106,11 +107,14 @@ impl ServerHandle {
 }
 
 /// Random bytes seeded by the operating system, for backends that are served to the world.
+///
+/// # Panics
+/// If the operating system has none: keys that can be guessed are worse than no server.
 pub fn os_entropy() -> SeededEntropy {
     let mut seed = [0; 32];
-    for word in seed.chunks_exact_mut(8) {
-        word.copy_from_slice(&RandomState::new().build_hasher().finish().to_ne_bytes());
-    }
+    SystemRandom::new()
+        .fill(&mut seed)
+        .expect("the operating system has random bytes");
     SeededEntropy::from_seed(seed)
 }
 
@@ -178,6 +182,7 @@ pub fn serve_on(
         options: Arc::clone(&options),
         stop: Arc::clone(&stop),
         places: Arc::clone(&shell.places),
+        addresses: shell.addresses.clone(),
         sockets,
     };
     let routes = routes(shell);

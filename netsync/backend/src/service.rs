@@ -22,12 +22,13 @@ use crate::config::BackendConfig;
 use crate::entropy::{Entropy, uuid_v4};
 use crate::error::BackendError;
 use crate::execute::{
-    ConflictRound, Documents, Environment, ErrorEntry, Executed, Prepared, run_mutation, run_query,
+    CallerGone, ConflictRound, Documents, Environment, ErrorEntry, Executed, Prepared, run_mutation,
+    run_query,
 };
-use crate::faults::{FaultCommand, Faults, FieldError};
+use crate::faults::{FaultCommand, Faults, FieldError, Throttle};
 use crate::hash::HashKey;
 use crate::http::{GraphqlRequest, HttpCall, HttpReply, Refusal, refuse, reply_of};
-use crate::realtime::{ConnectionId, Doorbell, Hub, Incoming, Judge, Out};
+use crate::realtime::{ConnectionId, Doorbell, Hub, Incoming, Judge, Out, candidate};
 use crate::store::{PurgeReport, Reading, Session, Store};
 
 pub use inspect::{DeltaRow, Looked};
@@ -45,6 +46,8 @@ pub struct Backend {
     implied: ModelRules,
     hub: Mutex<Hub>,
     faults: Mutex<Faults>,
+    /// The calls of this second, where they are bounded.
+    throttle: Mutex<Option<Throttle>>,
 }
 
 /// A call that was let in and understood, ready to run.
@@ -57,6 +60,7 @@ pub struct Job {
     /// Whether a handler may have to decide a conflict of it.
     may_ask: bool,
     delay_ms: u64,
+    gone: CallerGone,
 }
 
 impl Job {
@@ -79,6 +83,11 @@ impl Job {
     /// The name of its only root field, which the schema bounds; `several` if there are more.
     pub fn operation(&self) -> String {
         self.prepared.operation_label()
+    }
+
+    /// Where to note that nobody waits for its reply any more.
+    pub fn caller_gone(&self) -> CallerGone {
+        self.gone.clone()
     }
 
     /// The identifier that its reply carries.
@@ -114,6 +123,7 @@ impl Backend {
             entropy: Mutex::new(Box::new(entropy)),
             token_key,
             gate: Gate::new(Arc::clone(&config)),
+            throttle: Mutex::new(config.limits.calls_per_second_max.map(Throttle::new)),
             config,
             implied,
             hub: Mutex::default(),
@@ -176,6 +186,7 @@ impl Backend {
                 request_id: request_id.clone(),
                 lost,
                 delay_ms,
+                gone: CallerGone::default(),
             })
             .map_err(refused)
     }
@@ -189,6 +200,10 @@ impl Backend {
         let caller = self
             .admit_call(now_ms, call, request_id)
             .map_err(Refusal::Unauthorized)?;
+        // Counted only now: strangers must not use up what callers may.
+        if self.is_throttled(now_ms) {
+            return Err(Refusal::Status(429));
+        }
         let request = GraphqlRequest::of_call(call, self.config.limits.body_bytes_max)?;
         let prepared = self.documents.prepare(
             &request.query,
@@ -208,6 +223,13 @@ impl Backend {
         }
     }
 
+    fn is_throttled(&self, now_ms: i64) -> bool {
+        let mut throttle = self.throttle.lock().unwrap_or_else(PoisonError::into_inner);
+        throttle
+            .as_mut()
+            .is_some_and(|throttle| throttle.is_beyond(now_ms))
+    }
+
     /// Runs a job that does not write.
     ///
     /// # Panics
@@ -221,12 +243,7 @@ impl Backend {
                 rows: &snapshot,
                 now_ms: started_at_ms,
             };
-            run_query(
-                self.environment(&job.caller),
-                &job.prepared,
-                reading,
-                started_at_ms,
-            )
+            run_query(self.environment(job), &job.prepared, reading, started_at_ms)
         };
         self.reply(job, run().as_ref())
     }
@@ -289,7 +306,7 @@ impl Backend {
         conflicts: &ConflictRound,
         field_error: Option<FieldError>,
     ) -> Result<Executed, BackendError> {
-        let run = || run_mutation(self.environment(&job.caller), &job.prepared, session, conflicts);
+        let run = || run_mutation(self.environment(job), &job.prepared, session, conflicts);
         let refusal = |error_type: &str| Executed {
             errors: vec![ErrorEntry::of_injected(error_type)],
             ..Executed::default()
@@ -339,14 +356,44 @@ impl Backend {
 
     /// Handles a text message of a realtime client.
     pub fn frame_in(&self, now_ms: i64, id: ConnectionId, text: &str) {
-        let incoming = Incoming::read(text, self.config.limits.frame_bytes_max);
-        // Before anybody is judged, as that may take an authorizer's time.
-        if !self.hub().takes_frame(now_ms, id, &incoming, &self.config) {
-            return;
+        if let Some(incoming) = self.receive(now_ms, id, text) {
+            self.handle_frame(now_ms, id, incoming);
         }
-        // Judged without the lock of the hub: others need not wait for it.
-        let caller = self.admit_start(now_ms, &incoming);
-        self.hub().frame(now_ms, id, incoming, caller, self.judge());
+    }
+
+    /// Counts a message of a realtime client and reads it; `None` if it is not to be handled.
+    pub(crate) fn receive(&self, now_ms: i64, id: ConnectionId, text: &str) -> Option<Incoming> {
+        let bytes_max = self.config.limits.frame_bytes_max;
+        // Counted before it is read: what comes too fast must cost nothing.
+        let taken = self
+            .hub()
+            .takes_frame(now_ms, id, text.len() > bytes_max, &self.config);
+        taken.then(|| Incoming::read(text, bytes_max))
+    }
+
+    /// Handles a message of a realtime client that was received. May block if [`Backend::start_may_block`] says so.
+    pub(crate) fn handle_frame(&self, now_ms: i64, id: ConnectionId, incoming: Incoming) {
+        let candidate = match &incoming {
+            Incoming::Start {
+                id: subscription,
+                data,
+                authorization,
+            } => {
+                let room = self.hub().has_room(id, subscription, data, &self.config);
+                // Judged and parsed without the lock of the hub: others need not wait for it.
+                Some(room.and_then(|()| {
+                    let caller = self.admit_start(now_ms, data, authorization);
+                    candidate(data, caller, self.judge())
+                }))
+            }
+            _ => None,
+        };
+        self.hub().frame(now_ms, id, incoming, candidate, &self.config);
+    }
+
+    /// Whether a realtime connection is to end, so that writing to it is not waited for.
+    pub(crate) fn connection_ends(&self, id: ConnectionId) -> bool {
+        self.hub().ends(id)
     }
 
     /// Takes what a realtime connection is to send, in order. After [`Out::Close`] nothing follows; call
@@ -447,14 +494,15 @@ impl Backend {
         hub.publish(Vec::new(), self.judge(), &mut faults);
     }
 
-    fn environment<'a>(&'a self, caller: &'a Caller) -> Environment<'a> {
+    fn environment<'a>(&'a self, job: &'a Job) -> Environment<'a> {
         Environment {
             compiled: &self.compiled,
             config: &self.config,
             entropy: &self.entropy,
             token_key: &self.token_key,
-            caller,
+            caller: &job.caller,
             implied: &self.implied,
+            gone: &job.gone,
         }
     }
 

@@ -72,6 +72,8 @@ pub(crate) struct Session<'a, 'txn> {
     /// Time of the changes made in it.
     pub(crate) now_ms: i64,
     next_change: Cell<u64>,
+    /// Bytes of the rows that were put so far, for whoever bounds them.
+    written_bytes: Cell<usize>,
 }
 
 impl Store {
@@ -177,6 +179,7 @@ impl Writer<'_> {
                 txn: RefCell::new(txn),
                 now_ms,
                 next_change: Cell::new(next_change),
+                written_bytes: Cell::new(0),
             };
             let value = work(&session)?;
             used = session.next_change.get();
@@ -196,6 +199,13 @@ impl Writer<'_> {
         self.state.next_change = used;
         store.clock().writing_ms = None;
         done
+    }
+}
+
+impl Session<'_, '_> {
+    /// How much was put in this transaction so far, in bytes of records and changes.
+    pub(crate) fn written_bytes(&self) -> usize {
+        self.written_bytes.get()
     }
 }
 

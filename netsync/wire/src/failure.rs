@@ -8,10 +8,10 @@
 //! | no connection, a transport that is misconfigured | transient | no |
 //! | no credentials | unauthorized | no |
 //! | broken connection | transient | perhaps |
-//! | 429, 425, 511, a 4xx that is not the endpoint's (404 without GraphQL errors) | transient | no |
+//! | 404, 405, 425, 429, 511, any other 4xx without GraphQL errors | transient | no |
 //! | 408, 5xx, 3xx, 200 that is no GraphQL answer | transient | perhaps |
 //! | 401, 403 | unauthorized | no |
-//! | 400, 413, 414, 415, 422, 431, any 4xx with GraphQL errors | by type, else permanent | no |
+//! | 400, 413, 414, 415, 422, 431, any other 4xx with GraphQL errors | by type, else permanent | no |
 //! | 200 with errors | by type, else permanent | by type |
 //!
 //! A verdict on a mutation is only taken from something that speaks GraphQL or says that the request itself is at
@@ -74,6 +74,9 @@ pub enum FailureCause {
     /// There was no answer.
     Transport(TransportError),
 }
+
+/// What GraphQL servers other than AppSync call a request that does not fit their schema.
+const FORM_ERROR_TYPES: [&str; 2] = ["GRAPHQL_VALIDATION_FAILED", "BAD_USER_INPUT"];
 
 const NOT_DELIVERED: FailureClass = FailureClass::Transient {
     delivery: Delivery::NotDelivered,
@@ -178,10 +181,11 @@ pub(crate) fn status_verdict(status: u16) -> StatusVerdict {
     match status {
         200..=299 => StatusVerdict::Read,
         401 | 403 => StatusVerdict::Final(FailureClass::Unauthorized),
-        425 | 429 | 511 => StatusVerdict::Final(NOT_DELIVERED),
+        // 404 and 405: the address is not that of the API, which is no verdict on what was sent there.
+        404 | 405 | 425 | 429 | 511 => StatusVerdict::Final(NOT_DELIVERED),
         400 | 413 | 414 | 415 | 422 | 431 => StatusVerdict::Unless(FailureClass::Permanent),
         408 => StatusVerdict::Final(UNKNOWN),
-        404..=499 | 402 => StatusVerdict::Unless(NOT_DELIVERED),
+        406..=499 | 402 => StatusVerdict::Unless(NOT_DELIVERED),
         _ => StatusVerdict::Final(UNKNOWN),
     }
 }
@@ -229,6 +233,36 @@ impl Failure {
     /// The decisive error's AppSync type.
     pub fn error_type(&self) -> Option<&str> {
         self.errors().first()?.error_type.as_deref()
+    }
+
+    /// Whether the server refused the form of the request, before it looked at any record: the document or its variables
+    /// do not fit its schema. GraphQL calls that a request error: it has no path. AppSync gives it no type either.
+    pub fn is_of_form(&self) -> bool {
+        let FailureCause::Errors {
+            status: 200..=299 | 400,
+            errors,
+        } = &self.cause
+        else {
+            return false;
+        };
+        let is_of_form = |error: &ServerError| {
+            let error_type = error.error_type.as_deref();
+            error.path.is_empty() && error_type.is_none_or(|name| FORM_ERROR_TYPES.contains(&name))
+        };
+        self.class == FailureClass::Permanent && errors.first().is_some_and(is_of_form)
+    }
+
+    /// Whether what answered is no GraphQL API: the address is wrong, or something stands in front of it.
+    pub fn is_no_api(&self) -> bool {
+        matches!(
+            self.cause,
+            FailureCause::Status { status: 404 | 405 }
+                | FailureCause::Errors {
+                    status: 404 | 405,
+                    ..
+                }
+                | FailureCause::Unreadable(_)
+        )
     }
 
     /// Whether the request can have taken effect.

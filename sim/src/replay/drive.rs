@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use landfall::DataStore;
 use landfall::flight::{Answer, Event, Failed, Noted, Recording, SeatName, state_hash};
 
-use super::deck::{Control, told};
+use super::deck::{Compared, Control, Sending, is_inner, told};
 use super::plan::{Turn, seats, turns};
 use super::{Go, Moment, Played, Watch};
 use crate::clock::pass;
@@ -54,12 +54,15 @@ pub(super) async fn drive(
         let seat = seats.get(&noted.seat).unwrap_or(&unknown);
         {
             let mut state = control.lock();
-            state.at = noted.order;
+            (state.at, state.at_ms) = (noted.order, noted.at_ms);
             state.seat(seat).open_ended |= last_of.get(&noted.seat) == Some(&noted.order);
         }
         let nested = turn.nested.clone();
         take(store, control, seat, turn).await;
         check_done(control, seat);
+        control
+            .lock()
+            .note_what_is_more(matches!(noted.event, Event::End { .. }));
         if let Some(difference) = control.lock().difference.clone() {
             played.difference = Some(difference);
             break;
@@ -153,10 +156,14 @@ async fn step(store: &DataStore, control: &Control, seat: &SeatName, noted: &Not
     for doubling in 0..=DOUBLINGS_MAX {
         {
             let mut state = control.lock();
+            let compared = state.compared;
             let place = state.seat(seat);
             place.waiting.retain(|waiting| !waiting.go.is_closed());
             let mut offered = place.waiting.iter();
-            let found = offered.position(|waiting| waiting.step == step && waiting.print == *print);
+            let mut found = offered.position(|waiting| waiting.step == step && waiting.print == *print);
+            if found.is_none() && compared == Compared::Outside {
+                found = place.waiting.iter().position(|waiting| waiting.step == step);
+            }
             if let Some(found) = found {
                 let waiting = place.waiting.remove(found);
                 (place.now_ms, place.wall_ms, place.expected) = (*now_ms, *wall_ms, nested);
@@ -174,6 +181,10 @@ async fn step(store: &DataStore, control: &Control, seat: &SeatName, noted: &Not
         pass(1 << doubling).await;
     }
     let mut state = control.lock();
+    // A message between actors that there no longer is; what its step did to the outside has to be done by another.
+    if state.compared == Compared::Outside && input.is_none() && nested.iter().all(is_inner) {
+        return;
+    }
     let offered: Vec<&str> = state
         .seat(seat)
         .waiting
@@ -209,7 +220,7 @@ async fn sent(control: &Control, seat: &SeatName, call: u64, print: u64, failed:
         {
             let mut state = control.lock();
             let sends = state.seat(seat).sends.entry(call).or_default();
-            if let Some((now, done)) = sends.pop_front() {
+            if let Some(Sending { print: now, done, .. }) = sends.pop_front() {
                 done.send(failed).unwrap_or(());
                 if now != print {
                     let recorded = format!("a frame ({print:016x}) was sent");
@@ -227,7 +238,13 @@ async fn sent(control: &Control, seat: &SeatName, call: u64, print: u64, failed:
 /// Notes what the recording has the actor do in its turn, and it did not.
 fn check_done(control: &Control, seat: &SeatName) {
     let mut state = control.lock();
-    if let Some(missing) = state.seat(seat).expected.pop_front() {
+    let is_lenient = state.compared == Compared::Outside;
+    let missing = {
+        let expected = &mut state.seat(seat).expected;
+        expected.retain(|event| !(is_lenient && is_inner(event)));
+        expected.pop_front()
+    };
+    if let Some(missing) = missing {
         state.differs(seat, told(&missing), "it does not do that".to_owned());
     }
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use landfall::DataStore;
 use landfall::flight::{Answer, Decided, Event, Failed, FailedKind, Noted, Recording, SeatName};
@@ -35,13 +35,44 @@ pub(super) struct Script {
     pub(super) start_wall_ms: i64,
     /// Calls that the recording has no answer to.
     pub(super) unanswered: u64,
+    /// What actors did, at most [`TOLD_MAX`].
+    pub(super) told: Vec<Told>,
     draws: BTreeMap<SeatName, VecDeque<u64>>,
     /// Answers with the time that each took, by what was asked; those to the same question in order.
     answers: BTreeMap<(String, String, u64), VecDeque<(u64, Answer)>>,
-    /// What arrived over each socket, and when; in the order in which the sockets were opened.
-    sockets: VecDeque<Vec<(u64, FrameIn)>>,
+    /// What arrived over each socket, in the order in which the sockets were opened.
+    sockets: VecDeque<Vec<Arriving>>,
+    /// Frames that were sent over each socket so far.
+    sent: BTreeMap<(SeatName, u64), watch::Sender<u64>>,
     made: BTreeMap<(SeatName, u64), (&'static str, u64)>,
 }
+
+/// One thing that happened in a free run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// When, in virtual milliseconds from its beginning.
+    pub at_ms: u64,
+    /// The actor.
+    pub actor: String,
+    /// The step that it took, or the call that the recording has no answer to.
+    pub what: String,
+}
+
+/// Most things that are told of a free run: more than anybody reads, and little enough to be held.
+const TOLD_MAX: usize = 100_000;
+
+/// A frame that arrives.
+struct Arriving {
+    /// When, from the beginning of the recording.
+    at_ms: u64,
+    /// How many frames had been sent over the socket by then. A server that answers within the millisecond would otherwise be
+    /// heard before it was asked.
+    behind: u64,
+    frame: FrameIn,
+}
+
+/// How long a frame waits for those that went before it, in virtual milliseconds. With edited inputs some may never be sent.
+const HELD_BACK_MS: u64 = 1_000;
 
 impl Script {
     pub(super) fn of(events: &[Noted]) -> Self {
@@ -58,7 +89,8 @@ impl Script {
             })
             .unwrap_or_default();
         let mut asked: BTreeMap<(u32, u64), (&str, u64, u64)> = BTreeMap::new();
-        let mut sockets: BTreeMap<(u32, u64), usize> = BTreeMap::new();
+        // Each with the number of frames that were sent over it so far.
+        let mut sockets: BTreeMap<(u32, u64), (usize, u64)> = BTreeMap::new();
         for noted in events {
             let Some(seat) = names.get(&noted.seat) else {
                 continue;
@@ -73,7 +105,7 @@ impl Script {
                         continue;
                     };
                     if *answer == Answer::Connected {
-                        sockets.insert((noted.seat, *call), script.sockets.len());
+                        sockets.insert((noted.seat, *call), (script.sockets.len(), 0));
                         script.sockets.push_back(Vec::new());
                     }
                     let question = (seat.actor.to_string(), (*what).to_owned(), *print);
@@ -82,9 +114,17 @@ impl Script {
                     answers.push_back((took_ms, answer.clone()));
                 }
                 Event::Frame { call, frame } => {
-                    if let Some(socket) = sockets.get(&(noted.seat, *call)) {
-                        let at_ms = noted.at_ms.saturating_sub(script.start_ms);
-                        script.sockets[*socket].push((at_ms, frame.clone()));
+                    if let Some((socket, behind)) = sockets.get(&(noted.seat, *call)) {
+                        script.sockets[*socket].push(Arriving {
+                            at_ms: noted.at_ms.saturating_sub(script.start_ms),
+                            behind: *behind,
+                            frame: frame.clone(),
+                        });
+                    }
+                }
+                Event::Sent { call, .. } => {
+                    if let Some((_, sent)) = sockets.get_mut(&(noted.seat, *call)) {
+                        *sent += 1;
                     }
                 }
                 _ => {}
@@ -102,12 +142,17 @@ impl Script {
     }
 
     /// The answer to a call, after as long as it took.
-    pub(super) fn answer(&mut self, seat: &SeatName, call: u64) -> BoxFuture<'static, Answer> {
+    pub(super) fn answer(&mut self, seat: &SeatName, call: u64, now_ms: u64) -> BoxFuture<'static, Answer> {
         let (what, print) = self.made.remove(&(seat.clone(), call)).unwrap_or(("", 0));
         let question = (seat.actor.to_string(), what.to_owned(), print);
         let recorded = self.answers.get_mut(&question).and_then(VecDeque::pop_front);
         let (took_ms, answer) = recorded.unwrap_or_else(|| {
             self.unanswered += 1;
+            self.tell(
+                now_ms,
+                seat,
+                format!("{what}, to which the recording has no answer"),
+            );
             (NO_ANSWER_MS, without_answer(what))
         });
         Box::pin(async move {
@@ -119,17 +164,24 @@ impl Script {
     /// A socket is open: what arrived over it arrives again, at its time.
     pub(super) fn opened(
         &mut self,
-        _: &SeatName,
-        _: u64,
+        seat: &SeatName,
+        call: u64,
         elapsed_ms: u64,
         frames: mpsc::UnboundedSender<FrameIn>,
     ) {
         let arriving = self.sockets.pop_front().unwrap_or_default();
+        let (sender, mut sent) = watch::channel(0);
+        self.sent.insert((seat.clone(), call), sender);
         actix::spawn(async move {
             let mut now_ms = elapsed_ms;
-            for (at_ms, frame) in arriving {
+            for Arriving { at_ms, behind, frame } in arriving {
                 pass(at_ms.saturating_sub(now_ms)).await;
                 now_ms = now_ms.max(at_ms);
+                let asked = sent.wait_for(|sent| *sent >= behind);
+                tokio::time::timeout(Duration::from_millis(HELD_BACK_MS), asked)
+                    .await
+                    .map(drop)
+                    .unwrap_or(());
                 if frames.send(frame).is_err() {
                     return;
                 }
@@ -137,6 +189,23 @@ impl Script {
             // An open socket on which nothing arrives.
             std::future::pending::<()>().await;
         });
+    }
+}
+
+impl Script {
+    /// Notes what happened.
+    pub(super) fn tell(&mut self, at_ms: u64, seat: &SeatName, what: String) {
+        if self.told.len() < TOLD_MAX {
+            let actor = seat.actor.to_string();
+            self.told.push(Told { at_ms, actor, what });
+        }
+    }
+
+    /// A frame was sent over a socket.
+    pub(super) fn sent(&mut self, seat: &SeatName, call: u64) {
+        if let Some(sent) = self.sent.get(&(seat.clone(), call)) {
+            sent.send_modify(|sent| *sent += 1);
+        }
     }
 }
 

@@ -7,7 +7,7 @@
 //! comes after it, and one which did not see it yet comes before. So a step with views of the store takes the place of
 //! its last view, and a step with commits the place of its first commit, or that of the first view that shows it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use landfall::Seq;
 use landfall::flight::{Event, FaultKind, Noted, SeatName};
@@ -73,6 +73,18 @@ pub(super) fn openings(events: &[Noted]) -> BTreeMap<SeatName, Opening> {
         }
     }
     openings.into_values().collect()
+}
+
+/// The names of the steps that each actor of a recording takes.
+pub(super) fn steps(events: &[Noted]) -> BTreeMap<SeatName, BTreeSet<String>> {
+    let seats = seats(events);
+    let mut steps: BTreeMap<SeatName, BTreeSet<String>> = BTreeMap::new();
+    for noted in events {
+        if let (Event::Step { step, .. }, Some(seat)) = (&noted.event, seats.get(&noted.seat)) {
+            steps.entry(seat.clone()).or_default().insert(step.to_string());
+        }
+    }
+    steps
 }
 
 struct Placed<'r> {

@@ -12,7 +12,7 @@ use landfall::flight::{Answer, Failed, FailedKind, Seat, frame_print, print_of_b
 use landfall::{Subject, Transport, TransportError};
 use landfall_wire::{Credentials, HttpRequest, HttpResponse, Socket, SocketSink, SocketStream};
 
-use super::deck::{FrameIn, ReplaySeat};
+use super::deck::{FrameIn, ReplaySeat, Sending};
 
 /// The transport of whoever is no actor; nobody asks it.
 pub(super) fn nowhere(endpoint: &str) -> Arc<dyn Transport> {
@@ -170,12 +170,18 @@ impl SocketSink for ReplaySink {
         let (done, sent) = oneshot::channel();
         {
             let mut state = self.seat.control.lock();
-            if state.script.is_some() {
+            if let Some(script) = &mut state.script {
+                script.sent(&self.seat.name, self.call);
                 return Box::pin(std::future::ready(Ok(())));
             }
+            let since_ms = state.at_ms;
             let seat = state.seat(&self.seat.name);
             let sends = seat.sends.entry(self.call).or_default();
-            sends.push_back((frame_print(&text), done));
+            sends.push_back(Sending {
+                print: frame_print(&text),
+                since_ms,
+                done,
+            });
         }
         Box::pin(async move {
             match sent.await {

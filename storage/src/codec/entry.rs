@@ -1,7 +1,7 @@
 //! Log entries in a versioned envelope.
 //!
-//! Owns the envelope, the numbers of the kinds and their versions. Kinds are never renumbered; a payload whose form
-//! changes gets a new version and an upcast here. Unknown kinds and versions come back as [`Change::Opaque`].
+//! Owns the envelope. The numbers of the kinds, their versions and the upcasts from older ones are `form.rs`. Kinds are
+//! never renumbered. Unknown kinds and newer versions come back as [`Change::Opaque`].
 //!
 //! ```text
 //! envelope u8 = 1 · kind u16 · version u8 · origin u8 · time i64 · cause u64 (0: none) · payload · check u32
@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use landfall_core::{Change, LogEntry, Opaque, Origin, RecordKey, Seq};
 
+use super::form::{self, kind};
 use super::nesting::nests_too_deep;
 use crate::error::StorageError;
 
@@ -22,35 +23,11 @@ const ENVELOPE: u8 = 1;
 const HEADER_LEN: usize = 21;
 const CHECK_LEN: usize = 4;
 
-/// Numbers of the kinds; part of the file format.
-mod kind {
-    pub(super) const WRITE: u16 = 1;
-    pub(super) const SENT: u16 = 2;
-    pub(super) const OUTCOME_UNKNOWN: u16 = 3;
-    pub(super) const NOT_APPLIED: u16 = 4;
-    pub(super) const ACKNOWLEDGED: u16 = 5;
-    pub(super) const CONFLICT: u16 = 6;
-    pub(super) const REFUSED: u16 = 7;
-    pub(super) const RETRIED: u16 = 8;
-    pub(super) const DISCARDED: u16 = 9;
-    pub(super) const REMOTE: u16 = 10;
-    pub(super) const EVICTED: u16 = 11;
-    pub(super) const QUARANTINED: u16 = 12;
-    pub(super) const CHECKPOINT: u16 = 13;
-    pub(super) const SCHEMA_CHANGED: u16 = 14;
-    pub(super) const CLEARED: u16 = 15;
-    pub(super) const EDITED: u16 = 16;
-    pub(super) const BASE: u16 = 17;
-}
-
-/// Version of every payload form of this release.
-const VERSION: u8 = 1;
-
 /// Encodes an entry whose predecessor has the given check. Returns the check of this one.
 pub(crate) fn encode(out: &mut Vec<u8>, entry: &LogEntry, previous_check: u32) -> u32 {
     let (kind, version) = match &entry.change {
         Change::Opaque(opaque) => (opaque.kind, opaque.version),
-        change => (kind_of(change), VERSION),
+        change => (kind_of(change), version_of(change)),
     };
     let start = out.len();
     out.push(ENVELOPE);
@@ -93,8 +70,13 @@ pub(crate) fn decode(seq: Seq, bytes: &[u8]) -> Result<LogEntry, StorageError> {
             "entry {seq} nests deeper than any that is written"
         )));
     }
-    let change = change(kind, version, payload)
-        .map_err(|error| StorageError::corrupt(format!("entry {seq} cannot be read: {error}")))?;
+    let change = change(kind, version, payload).map_err(|error| {
+        if form::has_more_values(kind, version, payload) {
+            StorageError::EntryTooNew { seq, sound: None }
+        } else {
+            StorageError::corrupt(format!("entry {seq} cannot be read: {error}"))
+        }
+    })?;
     Ok(LogEntry {
         seq,
         at_ms,
@@ -102,6 +84,17 @@ pub(crate) fn decode(seq: Seq, bytes: &[u8]) -> Result<LogEntry, StorageError> {
         cause: (cause != Seq::ZERO).then_some(cause),
         change,
     })
+}
+
+/// Decodes an entry to carry it out, which cannot be done without knowing what it says.
+///
+/// # Errors
+/// [`StorageError::EntryTooNew`] if a newer program wrote it in a form of its own; as [`decode`].
+pub(crate) fn decode_known(seq: Seq, bytes: &[u8]) -> Result<LogEntry, StorageError> {
+    if peek(bytes).is_some_and(|peek| peek.is_newer()) {
+        return Err(StorageError::EntryTooNew { seq, sound: None });
+    }
+    decode(seq, bytes)
 }
 
 /// Version of a payload that tells of a model which was removed by a migration.
@@ -129,6 +122,8 @@ pub(crate) struct Peek<'a> {
     pub(crate) cause: Option<Seq>,
     number: u16,
     version: u8,
+    /// Whether this program reads the kind in this version.
+    known: bool,
     payload: &'a [u8],
 }
 
@@ -140,19 +135,22 @@ pub(crate) fn peek(bytes: &[u8]) -> Option<Peek<'_>> {
     let number = u16::from_le_bytes([bytes[1], bytes[2]]);
     let version = bytes[3];
     let cause = Seq(u64::from_le_bytes(*bytes[13..].first_chunk()?));
+    let known = is_known(number, version);
     Some(Peek {
-        kind: if version == VERSION {
-            kind_name(number)
-        } else {
-            OPAQUE
-        },
+        kind: if known { kind_name(number) } else { OPAQUE },
         origin: origin_of(bytes[4]),
         at_ms: i64::from_le_bytes(*bytes[5..].first_chunk()?),
         cause: (cause != Seq::ZERO).then_some(cause),
         number,
         version,
+        known,
         payload: &bytes[HEADER_LEN..bytes.len() - CHECK_LEN],
     })
+}
+
+/// Whether this program reads a kind in a version.
+fn is_known(kind: u16, version: u8) -> bool {
+    form::newest(kind).is_some_and(|newest| (1..=newest).contains(&version))
 }
 
 impl Peek<'_> {
@@ -180,13 +178,21 @@ impl Peek<'_> {
         self.is(kind::REMOTE)
     }
 
+    /// Whether a newer program wrote what this one knows in an older form: what it does cannot be told, though it is
+    /// something. A kind that is not known at all is passed over, and so is what tells of a model that was removed.
+    pub(crate) fn is_newer(&self) -> bool {
+        !self.known
+            && self.version != RETIRED
+            && form::newest(self.number).is_some_and(|newest| self.version > newest)
+    }
+
     fn is(&self, number: u16) -> bool {
-        self.version == VERSION && self.number == number
+        self.known && self.number == number
     }
 
     /// Whether it changes a record: then its payload is a list that begins with the record's key.
     pub(crate) fn is_of_record(&self) -> bool {
-        self.version == VERSION
+        self.known
             && matches!(
                 self.number,
                 kind::WRITE..=kind::EVICTED | kind::EDITED | kind::BASE
@@ -296,6 +302,10 @@ fn check_of(previous: u32, seq: Seq, bytes: &[u8]) -> u32 {
     hasher.finalize()
 }
 
+fn version_of(change: &Change) -> u8 {
+    form::newest(kind_of(change)).expect("every kind that is written has a form")
+}
+
 fn kind_of(change: &Change) -> u16 {
     match change {
         Change::Write(_) => kind::WRITE,
@@ -350,13 +360,16 @@ fn change(kind: u16, version: u8, payload: &[u8]) -> Result<Change, rmp_serde::d
     fn read<T: DeserializeOwned>(payload: &[u8]) -> Result<T, rmp_serde::decode::Error> {
         rmp_serde::from_slice(payload)
     }
-    if version != VERSION {
+    if !is_known(kind, version) {
         return Ok(Change::Opaque(Opaque {
             kind,
             version,
             payload: payload.to_vec(),
         }));
     }
+    let payload = &*form::upcast(kind, version, payload).ok_or_else(|| {
+        rmp_serde::decode::Error::Uncategorized(format!("it has not the form of its version {version}"))
+    })?;
     Ok(match kind {
         kind::WRITE => Change::Write(read(payload)?),
         kind::SENT => Change::Sent(read(payload)?),

@@ -14,7 +14,7 @@ use std::ops::Bound;
 use landfall_core::planted;
 use redb::{BackendError, StorageBackend};
 
-use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Most ranges that are remembered between two syncs; beyond it they are joined into one. Each takes 16 bytes.
@@ -23,11 +23,16 @@ const RANGES_MAX: usize = 65_536;
 /// How much is copied at once when ranges are written again.
 const COPY_BYTES: usize = 1024 * 1024;
 
+/// Everything, for faults that are not about some bytes.
+const EVERYTHING: u64 = u64::MAX;
+
 /// Outlives the databases that are opened on one disk, one after the other.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
     suspected: AtomicBool,
     must_reopen: AtomicBool,
+    /// End of what faults made doubtful since the database was last known to be well; 0 if nothing.
+    doubtful_to: AtomicU64,
     unsynced: Mutex<Vec<Range>>,
 }
 
@@ -61,8 +66,15 @@ impl Faults {
         self.must_reopen.load(Ordering::Acquire)
     }
 
+    /// Whether what lies at that position or behind it may not be what can be read, or can be read no more: a fault was
+    /// met there, or a failed sync may have lost what was written there.
+    pub(crate) fn reach(&self, position: u64) -> bool {
+        self.doubtful_to.load(Ordering::Acquire) > position
+    }
+
     /// Notes that the database is well.
     pub(crate) fn clear(&self) {
+        self.doubtful_to.store(0, Ordering::Release);
         self.suspected.store(false, Ordering::Release);
     }
 
@@ -115,9 +127,16 @@ impl Faults {
         }
     }
 
-    fn note<T, E>(&self, result: Result<T, E>) -> Result<T, E> {
+    /// Notes a fault that makes what lies before `end` doubtful.
+    fn doubt(&self, end: u64) {
+        self.doubtful_to.fetch_max(end, Ordering::AcqRel);
+        self.suspect();
+    }
+
+    /// Notes the fault, if it is one, of an operation on what lies before `end`.
+    fn note<T, E>(&self, result: Result<T, E>, end: u64) -> Result<T, E> {
         if result.is_err() {
-            self.suspect();
+            self.doubt(end);
         }
         result
     }
@@ -125,8 +144,13 @@ impl Faults {
 
 fn join(ranges: &mut Vec<Range>) {
     let start = ranges.iter().map(|range| range.start).min().unwrap_or(0);
-    let end = ranges.iter().map(|range| range.end).max().unwrap_or(0);
+    let end = end_of(ranges);
     *ranges = vec![Range { start, end }];
+}
+
+/// Where the last of the ranges ends.
+fn end_of(ranges: &[Range]) -> u64 {
+    ranges.iter().map(|range| range.end).max().unwrap_or(0)
 }
 
 /// A backend whose faults are noted, and which takes no more writes after a failed sync.
@@ -156,20 +180,22 @@ impl Watched {
 
 impl StorageBackend for Watched {
     fn len(&self) -> io::Result<u64> {
-        self.faults.note(self.inner.len())
+        self.faults.note(self.inner.len(), EVERYTHING)
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.faults.note(self.inner.read(offset, out))
+        let end = offset.saturating_add(out.len() as u64);
+        self.faults.note(self.inner.read(offset, out), end)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.refuse_until_reopened()?;
-        self.faults.note(self.inner.set_len(len))
+        // The database no longer knows how long its file is.
+        self.faults.note(self.refuse_until_reopened(), EVERYTHING)?;
+        self.faults.note(self.inner.set_len(len), EVERYTHING)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.refuse_until_reopened()?;
+        self.faults.note(self.refuse_until_reopened(), EVERYTHING)?;
         // What is written while the sync runs may not be part of it.
         let before = std::mem::take(&mut *self.faults.unsynced());
         let synced = if planted("commit-not-durable") {
@@ -187,15 +213,23 @@ impl StorageBackend for Watched {
             let mut ranges = self.faults.unsynced();
             let since = std::mem::replace(&mut *ranges, before);
             ranges.extend(since);
+            let end = end_of(&ranges);
+            drop(ranges);
+            self.faults.doubt(end);
         }
-        self.faults.note(synced)
+        synced
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.refuse_until_reopened()?;
         let written = self.inner.write(offset, data);
         self.faults.wrote(offset, data.len());
-        self.faults.note(written)
+        let end = offset.saturating_add(data.len() as u64);
+        if self.faults.must_reopen() {
+            // A sync that failed meanwhile may have lost it.
+            self.faults.doubt(end);
+        }
+        self.faults.note(written, end)
     }
 
     fn close(&self) -> io::Result<()> {

@@ -432,44 +432,28 @@ fn what_a_failed_sync_may_have_lost_is_written_again() {
 }
 
 #[test]
-fn only_directories_that_got_a_name_are_synced() {
-    let home = tempfile::tempdir().unwrap();
-    let changed =
-        |directory: &Path| -> Vec<PathBuf> { Names::of(directory).changed().map(Path::to_owned).collect() };
-    let deep = home.path().join("a").join("b");
-    assert_eq!(
-        changed(&deep),
-        [deep.as_path(), &home.path().join("a"), home.path()],
-        "the file's own, the one that was made above it, and the one that this was made in"
-    );
-    assert_eq!(
-        changed(home.path()),
-        [home.path()],
-        "nothing is made above the file"
-    );
-    assert_eq!(
-        changed(Path::new("not-there")),
-        [Path::new("not-there"), Path::new(".")]
-    );
-}
-
-#[test]
-fn a_file_system_that_syncs_no_directories_holds_stores_nevertheless() {
-    for kind in [
-        io::ErrorKind::InvalidInput,
-        io::ErrorKind::Unsupported,
-        io::ErrorKind::PermissionDenied,
-    ] {
-        assert!(cannot_be_synced(&kind.into()), "{kind}");
-    }
-    assert!(!cannot_be_synced(&io::Error::other("the disk fails")));
-    assert!(!cannot_be_synced(&io::ErrorKind::StorageFull.into()));
-    #[cfg(target_os = "linux")]
-    for number in [22, 95] {
-        // `EINVAL` and `EOPNOTSUPP`.
-        assert!(
-            cannot_be_synced(&io::Error::from_raw_os_error(number)),
-            "{number}"
-        );
-    }
+fn a_file_that_lost_its_name_before_it_was_locked_is_not_the_one_that_is_opened() {
+    let (home, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    drop(in_directory(home.path()));
+    let mut newer = in_directory(other.path());
+    save(&mut newer, "Post", "id=p1 title=a");
+    let head = newer.head_and_check();
+    drop(newer);
+    let path = home.path().join(FILE_NAME);
+    let tries = std::cell::Cell::new(0);
+    let opened = open_named(home.path(), &path, |file| {
+        if tries.replace(tries.get() + 1) == 0 {
+            // Somebody makes the store anew, and closes it.
+            std::fs::rename(other.path().join(FILE_NAME), &path).unwrap();
+        }
+        let fresh = FileLayout {
+            journal_bytes: JOURNAL_BYTES,
+        };
+        let fresh = Fresh::store(fresh, None);
+        open_backend(file_backend(file, &path)?, &path, 1 << 20, &Arc::default(), fresh)
+    })
+    .unwrap();
+    assert_eq!(tries.get(), 2);
+    let found = crate::store::read_head(&opened.database).unwrap();
+    assert_eq!((found.seq, found.check), head);
 }

@@ -66,7 +66,8 @@ impl History {
     ///
     /// # Errors
     /// [`StorageError::UnknownModel`], [`StorageError::BadQuery`] if an invariant does not fit its model by the schema in
-    /// force at the end; as [`History::as_of`].
+    /// force at the end; [`StorageError::LogBroken`] and [`StorageError::EntryTooNew`] if none fails before the log is
+    /// damaged, or goes on in a newer form: they hold up to the entry that it names; as [`History::as_of`].
     pub fn first_failure(
         &self,
         invariants: &[Invariant],
@@ -89,7 +90,7 @@ impl History {
         // What the base tells is what it came to, one record after another: no moment of its own.
         let from = from.max(self.start);
         let mut failed: Option<(Failure, Option<Seq>)> = None;
-        self.scan_unbroken(self.end, &mut |seq, bytes| {
+        let scanned = self.scan_unbroken(self.end, &mut |seq, bytes| {
             let peek =
                 peek(bytes).ok_or_else(|| StorageError::corrupt(format!("entry {seq} is no entry")))?;
             let wanted = sieve.passes(&peek);
@@ -123,8 +124,37 @@ impl History {
                 };
             }
             Ok(ControlFlow::Continue(()))
-        })?;
-        Ok(failed.map(|(failure, _)| failure))
+        });
+        self.judged(scanned, failed)
+    }
+
+    /// What was found, given how the scan ended. A failure comes with its transaction, whose rest can take it back.
+    fn judged(
+        &self,
+        scanned: Result<(), StorageError>,
+        failed: Option<(Failure, Option<Seq>)>,
+    ) -> Result<Option<Failure>, StorageError> {
+        match (scanned, failed) {
+            (Ok(()), failed) => Ok(failed.map(|(failure, _)| failure)),
+            // What follows does not take back a failure, except the rest of its own transaction.
+            (
+                Err(StorageError::LogBroken { .. } | StorageError::EntryTooNew { .. }),
+                Some((failure, None)),
+            ) => Ok(Some(failure)),
+            (Err(StorageError::LogBroken { what, .. }), Some((failure, Some(_)))) => {
+                Err(StorageError::LogBroken {
+                    what,
+                    sound: self.before(failure.entry.seq),
+                })
+            }
+            (Err(StorageError::EntryTooNew { seq, .. }), Some((failure, Some(_)))) => {
+                Err(StorageError::EntryTooNew {
+                    seq,
+                    sound: self.before(failure.entry.seq),
+                })
+            }
+            (Err(error), _) => Err(error),
+        }
     }
 }
 

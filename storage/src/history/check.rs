@@ -24,11 +24,15 @@ pub struct Check {
     pub entries: u64,
     /// Entries of a kind or version that this version does not know; they are kept as they are.
     pub unknown: u64,
+    /// The first entry that a newer version wrote in a form of its own, if there is one: from there on states cannot be
+    /// told, which is no damage.
+    pub newer: Option<Seq>,
     /// What is wrong with the log, at most [`DAMAGE_MAX`]; empty if it is whole.
     pub damage: Vec<Damage>,
     /// The newest entry whose state can be told, if any can: every entry up to it is there and readable.
     pub sound_to: Option<Seq>,
-    /// How the projections of the store compare with a replay; `None` if this is no store, or its log is damaged.
+    /// How the projections of the store compare with a replay; `None` if this is no store, or its log is damaged or goes on
+    /// in a newer form.
     pub projections: Option<Verification>,
 }
 
@@ -102,6 +106,7 @@ impl History {
     pub fn check(&self) -> Result<Check, StorageError> {
         let mut check = self.check_entries()?;
         if check.damage.is_empty()
+            && check.newer.is_none()
             && let Some(snapshot) = self.snapshot()
         {
             check.projections = Some(self.compare(snapshot)?);
@@ -117,7 +122,7 @@ impl History {
         let mut check = Check::default();
         let (mut expected, mut chain) = (self.start, Some(self.start_check));
         let end = self.end;
-        self.scan(self.start..=end, &mut |seq, bytes| {
+        let scanned = self.scan(self.start..=end, &mut |seq, bytes| {
             check.entries += 1;
             if seq != expected {
                 check.note(expected, gap(expected, seq));
@@ -126,11 +131,22 @@ impl History {
             self.check_entry(&mut check, seq, bytes, chain);
             chain = codec::entry::stored_check(bytes);
             expected = seq.next();
-            if check.damage.is_empty() {
+            if check.damage.is_empty() && check.newer.is_none() {
                 check.sound_to = Some(seq);
             }
             Ok(ControlFlow::Continue(()))
-        })?;
+        });
+        match scanned {
+            // A page of the log itself.
+            Err(StorageError::Corrupt { what, .. }) => {
+                check.note(
+                    expected,
+                    format!("{expected} and what follows it cannot be read: {what}"),
+                );
+                return Ok(check);
+            }
+            scanned => scanned?,
+        }
         if expected <= end {
             check.note(expected, gap(expected, end.next()));
         }
@@ -152,7 +168,16 @@ impl History {
             Ok(LogEntry {
                 change: Change::Opaque(_),
                 ..
-            }) => check.unknown += 1,
+            }) => {
+                check.unknown += 1;
+                if codec::entry::peek(bytes).is_some_and(|peek| peek.is_newer()) {
+                    check.newer.get_or_insert(seq);
+                }
+            }
+            Err(StorageError::EntryTooNew { .. }) => {
+                check.unknown += 1;
+                check.newer.get_or_insert(seq);
+            }
             Ok(entry) if entry.cause.is_some_and(|cause| cause >= seq) => {
                 check.note(seq, format!("{seq} says that a later entry led to it"));
             }

@@ -140,7 +140,9 @@ impl LiveLog {
             writer.end()?;
         }
         copy.seek(SeekFrom::Start(0))?;
-        Ok(History::of_file(LogFile::open(Box::new(copy))?))
+        let mut history = History::of_file(LogFile::open(Box::new(copy))?);
+        history.is_beside = true;
+        Ok(history)
     }
 
     /// Hands over everything that follows, in order.

@@ -11,7 +11,8 @@ use std::sync::Arc;
 
 use landfall_core::{Schema, Seq};
 
-use super::{History, Source, missing, schema_told, without_schema};
+use super::{History, Source, schema_told, without_schema};
+use crate::codec::entry::peek;
 use crate::error::StorageError;
 
 /// Fewest entries of a part: reading them takes some milliseconds, so that starting a thread does not matter.
@@ -63,7 +64,7 @@ impl History {
         let mut schema = None;
         for read in read {
             if let Some(first) = read.first.filter(|first| *first != expected) {
-                return Err(missing(expected, first));
+                return Err(self.missing(expected, first));
             }
             if let Some(failed) = read.failed {
                 return Err(failed);
@@ -73,6 +74,9 @@ impl History {
             }
             schema = read.schema.or(schema);
             parts.push(read.part);
+        }
+        if let Some((_, last)) = ranges.last() {
+            self.reached(expected, *last)?;
         }
         let schema = schema
             .or_else(|| self.schema.clone())
@@ -109,13 +113,19 @@ impl History {
             if read.first.is_none() {
                 read.first = Some(seq);
             } else if seq != read.next {
-                return Err(missing(read.next, seq));
+                return Err(self.missing(read.next, seq));
             }
             read.next = seq.next();
-            if let Some(schema) = schema_told(seq, bytes)? {
-                read.schema = Some(schema);
-            }
-            reading(&mut read.part, seq, bytes)?;
+            let mut take = || {
+                if peek(bytes).is_some_and(|peek| peek.is_newer()) {
+                    return Err(StorageError::EntryTooNew { seq, sound: None });
+                }
+                if let Some(schema) = schema_told(seq, bytes)? {
+                    read.schema = Some(schema);
+                }
+                reading(&mut read.part, seq, bytes)
+            };
+            take().map_err(|error| self.unreadable(seq, error))?;
             Ok(ControlFlow::Continue(()))
         });
         read.failed = scanned.err();

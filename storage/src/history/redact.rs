@@ -15,6 +15,24 @@ use landfall_core::{
     RecordId, RecordKey, Refusal, RemoteRecord, Scalar, Schema, Value,
 };
 
+/// Types of errors that are kept as they are: those of AppSync, of DynamoDB, and the engine's own.
+const ERROR_TYPES: [&str; 14] = [
+    "BadRequest",
+    "BadRequestException",
+    "ConditionalCheckFailedException",
+    "ConflictUnhandled",
+    "ExecutionTimeout",
+    "Lambda:Unhandled",
+    "MappingTemplate",
+    "OperationDisabled",
+    "ProvisionedThroughputExceededException",
+    "RecordDeleted",
+    "ThrottlingException",
+    "Unauthorized",
+    "UnauthorizedException",
+    "ValidationException",
+];
+
 /// Length of the key in bytes.
 pub const REDACTION_KEY_BYTES: usize = 32;
 
@@ -168,8 +186,19 @@ impl Redaction {
 
     fn refusal(&self, refusal: &Refusal) -> Refusal {
         Refusal {
-            error_type: refusal.error_type.clone(),
+            error_type: refusal.error_type.as_deref().map(|kind| self.error_type(kind)),
             message: self.text(&refusal.message),
+        }
+    }
+
+    /// A resolver may give any text as the type of its error; those that AppSync, its data sources and the engine have
+    /// themselves say nothing of anybody.
+    fn error_type(&self, kind: &str) -> String {
+        let name = kind.strip_prefix("DynamoDB:").unwrap_or(kind);
+        if ERROR_TYPES.contains(&name) {
+            kind.to_owned()
+        } else {
+            self.text(kind)
         }
     }
 

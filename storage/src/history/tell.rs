@@ -258,6 +258,10 @@ fn sentence(step: &Step, def: &ModelDef) -> String {
             "The store had stopped while {} was on its way; whether the server applied it is unknown, so it will be asked.",
             of.mutation
         ),
+        Change::OutcomeUnknown(of) if step.entry.origin != Origin::Outbox => format!(
+            "Whether the server applied {} is still unknown, so it will be asked again.",
+            of.mutation
+        ),
         Change::OutcomeUnknown(of) => format!(
             "No answer to {} came; whether the server applied it is unknown, so it will be asked.",
             of.mutation
@@ -275,6 +279,10 @@ fn sentence(step: &Step, def: &ModelDef) -> String {
             refused.mutation,
             reason(&refused.refusal),
             effect(step)
+        ),
+        Change::Retried(of) if step.entry.origin == Origin::Sync => format!(
+            "The server knows the model now, so {} is sent again.",
+            of.mutation
         ),
         Change::Retried(of) => format!("The app had {} sent again.", of.mutation),
         Change::Edited(edited) => format!(

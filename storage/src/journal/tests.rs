@@ -4,7 +4,10 @@ use landfall_core::{Change, LogEntry, Origin};
 use redb::backends::InMemoryBackend;
 
 use super::*;
+use crate::codec;
 use crate::disk::region_at_start;
+use crate::error::StorageError;
+use crate::store::LogHead;
 
 const CAPACITY: u64 = 16 * SECTOR as u64;
 
@@ -195,9 +198,55 @@ fn a_frame_that_does_not_fit_is_not_begun() {
 fn an_erased_journal_keeps_no_byte() {
     let (mut journal, disk) = journal();
     append(&mut journal, LogHead::default(), 5, 0);
+    journal.restart();
     journal.erase().unwrap();
     let mut bytes = vec![1; usize::try_from(CAPACITY).unwrap()];
     disk.read(0, &mut bytes).unwrap();
     assert!(bytes.iter().all(|byte| *byte == 0));
     assert_eq!(journal.recover(LogHead::default()).unwrap(), []);
+}
+
+#[test]
+fn what_a_crash_left_of_an_erased_journal_is_known_however_long_its_first_frame() {
+    let (mut journal, disk) = journal();
+    let head = append(&mut journal, LogHead::default(), 40, 7);
+    let head = append(&mut journal, head, 1, 7);
+    // All but the first sector was being overwritten when the power went.
+    disk.write(SECTOR as u64, &[0; 2 * SECTOR]).unwrap();
+    let mut again = reopened(&disk);
+    assert_eq!(again.recover(head).unwrap(), []);
+    assert_eq!(again.oldest(), Some(Seq(1)));
+    again.erase().unwrap();
+    let mut bytes = vec![1; usize::try_from(CAPACITY).unwrap()];
+    StorageBackend::read(&*disk, 0, &mut bytes).unwrap();
+    assert!(bytes.iter().all(|byte| *byte == 0));
+    assert_eq!(reopened(&disk).oldest(), None);
+}
+
+#[test]
+fn what_was_taken_over_is_not_erased_with_what_lies_behind_it() {
+    let (mut journal, disk) = journal();
+    let mut head = LogHead::default();
+    for _ in 0..4 {
+        head = append(&mut journal, head, 1, 7);
+    }
+    journal.restart();
+    let end = append(&mut journal, head, 1, 8);
+    let mut again = reopened(&disk);
+    assert_eq!(seqs(&again.recover(head).unwrap()), [5]);
+    assert_eq!(again.oldest(), Some(Seq(2)), "of the round before");
+    again.erase().unwrap();
+    let mut again = reopened(&disk);
+    assert_eq!(seqs(&again.recover(head).unwrap()), [5]);
+    assert_eq!(again.oldest(), None);
+    append(&mut again, end, 1, 9);
+    assert_eq!(seqs(&reopened(&disk).recover(head).unwrap()), [5, 6]);
+}
+
+#[test]
+fn a_length_that_makes_no_sense_is_no_frame() {
+    let (mut journal, disk) = journal();
+    append(&mut journal, LogHead::default(), 1, 7);
+    disk.write(1 + 16, &u32::MAX.to_le_bytes()).unwrap();
+    assert_eq!(reopened(&disk).recover(LogHead::default()).unwrap(), []);
 }

@@ -1,9 +1,10 @@
 //! What can go wrong with a key-value store, split by what the caller can do.
 //!
-//! Owns [`KvError`] and the translation of redb's errors into it.
+//! Owns [`KvError`] and the translation of redb's errors, and of those of a store's file, into it.
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+
+use crate::error::StorageError;
 
 /// A fault of a [`KvStore`](super::KvStore).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -17,6 +18,22 @@ pub enum KvError {
     Locked {
         /// The database file.
         path: PathBuf,
+    },
+    /// The file holds something else.
+    #[error("{path} does not hold the rows of a backend; choose another directory, nothing was changed", path = path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file was written by a newer version.
+    #[error(
+        "the rows have format {found}, this version reads up to {known}; update Landfall, nothing was changed"
+    )]
+    TooNew {
+        /// Format of the file.
+        found: u32,
+        /// Newest format that this version reads.
+        known: u32,
     },
     /// The contents contradict themselves.
     #[error("the store is damaged ({what}); restore a backup")]
@@ -38,24 +55,17 @@ pub enum KvError {
     },
 }
 
-impl KvError {
-    pub(super) fn io(error: &io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full,
-            _ => Self::Io {
-                cause: error.to_string(),
-            },
-        }
-    }
-
-    pub(super) fn opening(error: redb::DatabaseError, path: &Path) -> Self {
+impl From<StorageError> for KvError {
+    fn from(error: StorageError) -> Self {
         match error {
-            redb::DatabaseError::DatabaseAlreadyOpen => Self::Locked {
-                path: path.to_owned(),
-            },
-            redb::DatabaseError::Storage(error) => error.into(),
-            other => Self::Corrupt {
-                what: other.to_string(),
+            StorageError::Full => Self::Full,
+            StorageError::Locked { path } => Self::Locked { path },
+            StorageError::Foreign { path } => Self::Foreign { path },
+            StorageError::TooNew { found, known } => Self::TooNew { found, known },
+            StorageError::Corrupt { what, .. } => Self::Corrupt { what },
+            StorageError::Io { cause } => Self::Io { cause },
+            other => Self::Io {
+                cause: other.to_string(),
             },
         }
     }
@@ -63,34 +73,12 @@ impl KvError {
 
 impl From<redb::StorageError> for KvError {
     fn from(error: redb::StorageError) -> Self {
-        match error {
-            redb::StorageError::Io(error) => Self::io(&error),
-            redb::StorageError::Corrupted(what) => Self::Corrupt { what },
-            other => Self::Io {
-                cause: other.to_string(),
-            },
-        }
+        StorageError::from(error).into()
     }
 }
 
 impl From<redb::TableError> for KvError {
     fn from(error: redb::TableError) -> Self {
-        match error {
-            redb::TableError::Storage(error) => error.into(),
-            other => Self::Corrupt {
-                what: other.to_string(),
-            },
-        }
-    }
-}
-
-impl From<redb::TransactionError> for KvError {
-    fn from(error: redb::TransactionError) -> Self {
-        match error {
-            redb::TransactionError::Storage(error) => error.into(),
-            other => Self::Io {
-                cause: other.to_string(),
-            },
-        }
+        StorageError::from(error).into()
     }
 }

@@ -6,14 +6,34 @@ use std::ops::{Bound, RangeBounds};
 
 use redb::TableDefinition;
 
+/// Longest name of a table, in bytes: each change in the journal names its table.
+const NAME_BYTES_MAX: usize = 255;
+
 /// A table of a [`KvStore`](super::KvStore), by name; end the name in the version of its form, such as `base-1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KvTable(&'static str);
 
 impl KvTable {
     /// The table of that name; it comes into being with its first row.
+    ///
+    /// # Panics
+    /// If the name holds a blank, as those of the store's own tables do, or has more than 255 bytes; in a constant, when it is compiled.
     pub const fn new(name: &'static str) -> Self {
+        let bytes = name.as_bytes();
+        assert!(
+            bytes.len() <= NAME_BYTES_MAX,
+            "the name of a table is a word or two"
+        );
+        let mut at = 0;
+        while at < bytes.len() {
+            assert!(bytes[at] != b' ', "the name of a table holds no blank");
+            at += 1;
+        }
         Self(name)
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        self.0
     }
 
     pub(super) fn definition(self) -> TableDefinition<'static, &'static [u8], &'static [u8]> {

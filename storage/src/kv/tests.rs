@@ -1,3 +1,8 @@
+mod crashes;
+mod disk;
+mod journal;
+mod script;
+
 use std::io;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -161,4 +166,99 @@ fn a_disk_without_an_opener_stays_closed_for_writes() {
     assert!(matches!(write(), Err(KvError::OutcomeUnknown { .. })));
     disk.full.store(false, Ordering::SeqCst);
     assert!(matches!(write(), Err(KvError::Io { .. })));
+}
+
+#[test]
+fn snapshots_on_other_threads_see_whole_transactions_while_checkpoints_pass() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = KvStore::open(dir.path()).unwrap();
+    let ended = AtomicBool::new(false);
+    let value = |number: u32| [number.to_be_bytes().as_slice(), &[7; 40_000]].concat();
+    let set = |number: u32| {
+        store.write(|txn| -> Result<(), KvError> {
+            txn.put(LETTERS, b"a", &value(number))?;
+            txn.put(OTHERS, b"b", &value(number))
+        })
+    };
+    set(0).unwrap();
+    let look = || {
+        let (mut last, mut looks) = (0, 0);
+        while !ended.load(Ordering::SeqCst) || looks == 0 {
+            let read = store.read().unwrap();
+            let a = read.get(LETTERS, b"a").unwrap().unwrap();
+            assert!(
+                a == read.get(OTHERS, b"b").unwrap().unwrap(),
+                "half a transaction"
+            );
+            let number = u32::from_be_bytes(*a.first_chunk().unwrap());
+            assert!(number >= last, "{number} after {last}");
+            (last, looks) = (number, looks + 1);
+        }
+    };
+    std::thread::scope(|scope| {
+        let readers = [scope.spawn(look), scope.spawn(look), scope.spawn(look)];
+        // Four times the journal.
+        (1..100).for_each(|number| set(number).unwrap());
+        ended.store(true, Ordering::SeqCst);
+        readers.into_iter().for_each(|reader| reader.join().unwrap());
+    });
+}
+
+#[test]
+fn a_snapshot_can_be_taken_inside_a_transaction_and_does_not_show_it() {
+    let store = disk::TestDisk::new(1).open().unwrap();
+    put(&store, &["a"]);
+    let seen = store.write(|txn| -> Result<String, KvError> {
+        txn.put(LETTERS, b"b", b"v")?;
+        Ok(keys(&store.read()?, &KvRange::all(), 10))
+    });
+    assert_eq!(seen.unwrap(), "a");
+    assert_eq!(keys(&store.read().unwrap(), &KvRange::all(), 10), "a b");
+}
+
+#[test]
+fn a_panic_inside_a_transaction_undoes_it_and_the_store_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = KvStore::open(dir.path()).unwrap();
+    put(&store, &["a"]);
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        store.write(|txn| -> Result<(), KvError> {
+            txn.put(LETTERS, b"b", b"v")?;
+            panic!("the caller's own");
+        })
+    }));
+    assert!(panicked.is_err());
+    assert_eq!(keys(&store.read().unwrap(), &KvRange::all(), 10), "a");
+    put(&store, &["c"]);
+    drop(store);
+    let again = KvStore::open(dir.path()).unwrap();
+    assert_eq!(keys(&again.read().unwrap(), &KvRange::all(), 10), "a c");
+}
+
+#[test]
+fn a_file_of_a_log_is_not_one_of_rows_and_the_other_way_round() {
+    let (log, rows) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    drop(crate::test_support::in_directory(log.path()));
+    put(&KvStore::open(rows.path()).unwrap(), &["a"]);
+    let log_file = log.path().join(crate::FILE_NAME);
+    let rows_file = rows.path().join(FILE_NAME);
+    let parked = rows.path().join("parked");
+    std::fs::rename(&log_file, &parked).unwrap();
+    std::fs::rename(&rows_file, &log_file).unwrap();
+    std::fs::rename(&parked, &rows_file).unwrap();
+    let refused = KvStore::open(rows.path()).err().unwrap();
+    assert!(matches!(refused, KvError::Foreign { .. }), "{refused}");
+    let directory = crate::Disk::Directory(log.path().to_owned());
+    let refused = crate::Store::open(crate::test_support::options(directory)).unwrap_err();
+    assert!(
+        matches!(refused, crate::StorageError::Foreign { .. }),
+        "{refused}"
+    );
+    std::fs::rename(&rows_file, &parked).unwrap();
+    std::fs::write(&rows_file, "shopping list: milk").unwrap();
+    let refused = KvStore::open(rows.path()).err().unwrap();
+    assert!(matches!(refused, KvError::Foreign { .. }), "{refused}");
+    assert_eq!(std::fs::read(&rows_file).unwrap(), b"shopping list: milk");
+    std::fs::rename(&parked, &log_file).unwrap();
+    drop(crate::test_support::in_directory(log.path()));
 }

@@ -14,7 +14,7 @@ use landfall_core::{
 use super::*;
 use crate::test_support::{
     all, append, arrived, assert_sound, built, everything, field, in_directory, options_with, post, put,
-    remote, remove, save, sent, shop_parts, snapshot,
+    put_fields, remote, remove, save, sent, shop_parts, snapshot,
 };
 use crate::{Disk, OnIncompatible, Query, Store, StoreOptions};
 
@@ -169,14 +169,26 @@ fn a_store_goes_through_each_migration_once() {
         Ok(Value::from(format!("{}!", mark.as_str().unwrap_or_default())))
     });
     drop(open(directory.path(), newer(), &list([steps()])).unwrap());
-    // Nothing leads from the schema to itself, so what is new is noted and not carried out.
-    drop(open(directory.path(), newer(), &list([steps(), counting.clone()])).unwrap());
-    assert_eq!(calls.load(Ordering::Relaxed), 0);
+    let renaming = || Migration::named("a name that was").rename_field("Article", "stars", "mark");
+    // Nothing leads from the schema to itself but a conversion of values; what else is new is noted and not carried out.
+    let migrations = || list([steps(), renaming(), counting.clone()]);
+    drop(open(directory.path(), newer(), &migrations()).unwrap());
+    let called = calls.load(Ordering::Relaxed);
+    assert!(called > 0);
+    let store = open(directory.path(), newer(), &migrations()).unwrap();
+    let mark = all(&snapshot(&store), "Article")[0].get("mark").cloned();
+    assert_eq!(mark, Some("3!".into()));
+    drop(store);
     let mut newest = newer();
     newest.models[1].fields.push(field("size: Int!"));
     let sizes = Migration::named("sizes").fill("Article", "size", 1);
-    let store = open(directory.path(), newest, &list([steps(), counting, sizes])).unwrap();
-    assert_eq!(calls.load(Ordering::Relaxed), 0);
+    let store = open(
+        directory.path(),
+        newest,
+        &list([steps(), renaming(), counting, sizes]),
+    )
+    .unwrap();
+    assert_eq!(calls.load(Ordering::Relaxed), called);
     assert_eq!(all(&snapshot(&store), "Article")[0].get("size"), Some(&1.into()));
     assert_sound(&store);
 }
@@ -192,7 +204,7 @@ fn several_versions_are_caught_up_with_in_one_go() {
     let mut migrations = list([steps(), sizes]);
     migrations.on_progress(Arc::new(move |at| {
         assert!(at.done <= at.total);
-        heard.store(at.done, Ordering::Relaxed);
+        heard.fetch_max(at.done, Ordering::Relaxed);
     }));
     let store = open(directory.path(), newest, &migrations).unwrap();
     assert!(progress.load(Ordering::Relaxed) > 10);
@@ -348,6 +360,180 @@ fn a_new_store_and_a_wiped_one_need_no_migration() {
     };
     let store = Store::open(options).unwrap();
     assert!(all(&snapshot(&store), "Article").is_empty());
+}
+
+/// The shop whose places have these members, one of them of an enum of their own.
+fn places(place: &[&str], moods: &[&str]) -> SchemaParts {
+    let mut parts = shop_parts();
+    parts.enums.push(landfall_core::EnumDef {
+        name: "Mood".into(),
+        values: moods.iter().map(ToString::to_string).collect(),
+    });
+    let fields = place.iter().map(|text| {
+        let mut field = field(text);
+        if field.name == "mood" {
+            field.ty = landfall_core::FieldType::Enum("Mood".into());
+        }
+        (field.name.clone(), field)
+    });
+    parts.non_models[0].fields = fields.collect();
+    parts
+}
+
+#[test]
+fn objects_are_carried_over_to_a_type_that_lost_members_and_enum_values() {
+    let old = || places(&["city: String", "zip: Int", "mood: String"], &["GOOD", "BAD"]);
+    let new = || places(&["city: String!", "height: Int!", "mood: String"], &["GOOD"]);
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = open(directory.path(), old(), &Migrations::default()).unwrap();
+    let place = |text: &str| Value::from(&serde_json::from_str::<serde_json::Value>(text).unwrap());
+    for (id, of_post) in [
+        ("p1", place(r#"{"city":"Ulm","zip":1,"mood":"BAD"}"#)),
+        ("p2", Value::Null),
+    ] {
+        let fields = [
+            ("id".into(), id.into()),
+            ("title".into(), "t".into()),
+            ("place".into(), of_post),
+        ];
+        let put = |txn: &mut crate::Txn<'_>| put_fields(txn, "Post", &fields.into()).map(drop);
+        store.write(5, put).unwrap();
+    }
+    drop(store);
+    let refused = open(directory.path(), new(), &Migrations::default())
+        .unwrap_err()
+        .to_string();
+    for reason in [
+        "`Place.zip` was removed",
+        "`Place.height` is new",
+        "lost the value BAD",
+    ] {
+        assert!(refused.contains(reason), "{refused}");
+    }
+    let carry = Migration::named("heights").convert("Post", "place", |place| {
+        let Value::Object(mut members) = place.clone() else {
+            return Err("no place".to_owned());
+        };
+        members.remove("zip");
+        members.insert("height".into(), 3.into());
+        members.insert("mood".into(), "GOOD".into());
+        Ok(Value::Object(members))
+    });
+    let store = open(directory.path(), new(), &list([carry])).unwrap();
+    assert_sound(&store);
+    let found = all(&snapshot(&store), "Post");
+    assert_eq!(
+        found[0].get("place"),
+        Some(&place(r#"{"city":"Ulm","height":3,"mood":"GOOD"}"#))
+    );
+    assert_eq!(found[1].get("place"), Some(&Value::Null));
+    drop(store);
+    // By the types alone as well, where no object is lost by it.
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = open(directory.path(), old(), &Migrations::default()).unwrap();
+    save(&mut store, "Post", "id=p1 title=t");
+    drop(store);
+    let by_types = || list([Migration::named("types").retype("Post", "place")]);
+    let mut store = open(directory.path(), new(), &by_types()).unwrap();
+    save(&mut store, "Post", "id=p2 title=t");
+    assert_sound(&store);
+}
+
+#[test]
+fn a_type_stays_as_it_is_while_a_field_that_is_not_converted_holds_it() {
+    let two = |place: &[&str]| {
+        let mut parts = places(place, &["GOOD"]);
+        let second = landfall_core::FieldDef {
+            name: "second".into(),
+            ty: landfall_core::FieldType::NonModel("Place".into()),
+            ..field("second: String")
+        };
+        parts.models[1].fields.push(second);
+        parts
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = open(
+        directory.path(),
+        two(&["city: String", "zip: Int"]),
+        &Migrations::default(),
+    )
+    .unwrap();
+    save(&mut store, "Post", "id=p1 title=t");
+    drop(store);
+    let carry = Migration::named("one of two").retype("Post", "place");
+    let refused = open(directory.path(), two(&["city: String"]), &list([carry])).unwrap_err();
+    assert!(
+        refused.to_string().contains("`Place.zip` was removed"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn a_conversion_of_values_is_gone_through_once_though_the_data_fits() {
+    let directory = filled();
+    let louder = || {
+        list([Migration::named("louder").convert("Post", "title", |title| {
+            let text = title.as_str().ok_or("no text")?;
+            Ok(format!("{text}!").into())
+        })])
+    };
+    let titles = |store: &Store| {
+        let posts = all(&snapshot(store), "Post");
+        let titles = posts
+            .iter()
+            .filter_map(|post| post.get("title")?.as_str().map(str::to_owned));
+        titles.collect::<Vec<_>>()
+    };
+    let before = titles(&in_directory(directory.path()));
+    let after: Vec<String> = before.iter().map(|title| format!("{title}!")).collect();
+    let report = Store::rehearse(&options(directory.path(), shop_parts()), &louder()).unwrap();
+    assert_eq!(
+        (report.applied, report.skipped),
+        (vec!["louder".to_owned()], vec![])
+    );
+    for _ in 0..2 {
+        let store = open(directory.path(), shop_parts(), &louder()).unwrap();
+        assert_eq!(titles(&store), after);
+        assert_sound(&store);
+    }
+    let report = Store::rehearse(&options(directory.path(), shop_parts()), &louder()).unwrap();
+    assert_eq!(
+        (report.applied, report.skipped),
+        (vec![], vec!["louder".to_owned()])
+    );
+}
+
+#[test]
+fn a_name_that_is_used_up_is_said_where_the_data_does_not_fit() {
+    let directory = filled();
+    let empty = || list([Migration::named("once")]);
+    drop(open(directory.path(), shop_parts(), &empty()).unwrap());
+    let again = list([Migration::named("once").remove_model("Post")]);
+    let mut parts = shop_parts();
+    parts.models.remove(1);
+    let refused = open(directory.path(), parts, &again).unwrap_err().to_string();
+    assert!(refused.contains("\"once\" was gone through before"), "{refused}");
+}
+
+#[test]
+fn progress_ends_with_everything_done_though_not_every_model_is_touched() {
+    let directory = filled();
+    let told = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let hears = Arc::clone(&told);
+    let mut migrations = list([steps()]);
+    migrations.on_progress(Arc::new(move |at| {
+        hears.lock().unwrap().push((at.done, at.total));
+    }));
+    drop(open(directory.path(), newer(), &migrations).unwrap());
+    let told = told.lock().unwrap().clone();
+    // Of the migration, then of the indexes.
+    let ends = told
+        .windows(2)
+        .filter(|pair| pair[1].0 < pair[0].0)
+        .map(|pair| pair[0]);
+    let ends: Vec<_> = ends.chain(told.last().copied()).collect();
+    assert_eq!(ends.len(), 2, "{told:?}");
+    assert!(ends.iter().all(|(done, total)| done == total), "{told:?}");
 }
 
 /// A write, an arrival or a delete of a post.

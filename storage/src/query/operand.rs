@@ -51,7 +51,7 @@ impl Kind {
     /// The one value of this kind that equals the operand; `None` if there is none, or more than one.
     pub(super) fn equal(self, operand: &Value) -> Option<Value> {
         match (self, operand) {
-            (Self::Float, Value::Int(n)) if *n != 0 && n.abs_diff(0) <= EXACT_MAX.unsigned_abs() => {
+            (Self::Float, Value::Int(n)) if n.abs_diff(0) <= EXACT_MAX.unsigned_abs() => {
                 Some(Value::Float(to_float(*n)))
             }
             (Self::Int, Value::Float(x)) if x.fract() == 0.0 && x.abs() <= to_float(EXACT_MAX) => {

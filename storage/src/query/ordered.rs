@@ -18,6 +18,7 @@ use landfall_core::{
     BoundPredicate, Direction, FieldSource, Record, RecordId, Value, compare_keys, identifier_at,
 };
 
+use super::plan::KeyRange;
 use super::relation::{Followed, Resolver, SortPath, leads_away, sort_paths};
 use super::seek::Way;
 use super::{Query, Snapshot, wanted_of};
@@ -25,7 +26,7 @@ use crate::catalog::ModelEntry;
 use crate::codec::head::HeadRef;
 use crate::codec::row::EncodedRow;
 use crate::error::StorageError;
-use crate::tables::{model_prefix, prefix_end};
+use crate::tables::model_prefix;
 
 /// Values of related records that one query remembers; those of further ones are read again for each row.
 const REMEMBERED_MAX: usize = 65_536;
@@ -246,8 +247,8 @@ impl Snapshot {
         if wanted == 0 {
             return Ok(Vec::new());
         }
-        if paths.is_empty() && way.is_scan() {
-            return self.scan_after(model, predicate, after, wanted);
+        if let (true, Some(range)) = (paths.is_empty(), way.key_range()) {
+            return self.scan_after((model, &range), predicate, after, wanted);
         }
         let mut keys = SortValues::default();
         let mut heap: BinaryHeap<Place> = BinaryHeap::new();
@@ -272,19 +273,24 @@ impl Snapshot {
     /// The same in the order of identifiers, where a page begins where the last one ended.
     fn scan_after(
         &self,
-        model: &ModelEntry,
+        (model, range): (&ModelEntry, &KeyRange),
         predicate: &BoundPredicate,
         after: Option<&Place>,
         wanted: usize,
     ) -> Result<Vec<Place>, StorageError> {
-        let prefix = model_prefix(&model.def.name);
-        let end = prefix_end(&prefix);
-        let start = match after {
-            Some(after) => Bound::Excluded(after.key.as_slice()),
-            None => Bound::Included(prefix.as_slice()),
-        };
-        let range = (start, end.as_deref().map_or(Bound::Unbounded, Bound::Excluded));
+        let (start, end) = range.bounds(&model_prefix(&model.def.name)).into_keys();
         let mut places = Vec::new();
+        let start = match after {
+            Some(after) if after.key >= start => Bound::Excluded(after.key.as_slice()),
+            _ => Bound::Included(start.as_slice()),
+        };
+        // A cursor may name a place behind the range, and conditions may leave nothing of it.
+        if let Bound::Excluded(first) | Bound::Included(first) = start
+            && first >= end.as_slice()
+        {
+            return Ok(places);
+        }
+        let range = (start, Bound::Excluded(end.as_slice()));
         for item in self.records().range::<&[u8]>(range)? {
             let (key, head) = item?;
             let Some(row) = HeadRef::parse(head.value())?.row else {

@@ -1,4 +1,4 @@
-//! The shortest way to the records of a predicate: by identifier, by an index range, or by a scan.
+//! The shortest way to the records of a predicate: by identifier, by a range of identifiers or of an index, or by a scan.
 //!
 //! Owns [`Plan`] and [`choose`]. A plan may find too many records, never too few: the predicate is tested on each.
 
@@ -8,7 +8,7 @@ use std::ops::Bound;
 use landfall_core::{BoundPredicate, IdPart, ModelDef, Op, RecordId, Slot, Value, keycode};
 
 use super::operand::Kind;
-use crate::catalog::{IndexEntry, ModelEntry};
+use crate::catalog::ModelEntry;
 use crate::tables::prefix_end;
 
 /// How a query finds its records.
@@ -16,6 +16,8 @@ use crate::tables::prefix_end;
 pub enum Plan {
     /// One record by its identifier.
     Key(RecordId),
+    /// A range of identifiers: records are kept in their order.
+    Keys(KeyRange),
     /// A range of an index.
     Index {
         /// The index.
@@ -52,6 +54,21 @@ impl Bounds {
             Bound::Included(&self.start),
             self.end.as_deref().map_or(Bound::Unbounded, Bound::Excluded),
         )
+    }
+}
+
+impl Bounds {
+    /// The first key of the range.
+    pub(super) fn into_start(self) -> Vec<u8> {
+        self.start
+    }
+
+    /// The first key of the range and the first behind it.
+    pub(super) fn into_keys(self) -> (Vec<u8>, Vec<u8>) {
+        let end = self
+            .end
+            .expect("a table's own prefix ends with a zero byte, so that keys have an end");
+        (self.start, end)
     }
 }
 
@@ -94,32 +111,49 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Key(id) => write!(f, "by identifier {id}"),
+            Self::Keys(_) => f.write_str("by a range of identifiers"),
             Self::Index { name, .. } => write!(f, "by a range of the index `{name}`"),
             Self::Scan => f.write_str("by a scan of all records"),
         }
     }
 }
 
-/// Chooses the way: identifier, else the index that more conditions narrow, else a scan.
+/// Chooses the way: identifier, else the range of identifiers or the index that more conditions narrow, else a scan.
 pub(super) fn choose(model: &ModelEntry, predicate: &BoundPredicate) -> Plan {
     let mut conditions = Vec::new();
     collect(predicate, &mut conditions);
     if let Some(id) = identifier(model, &conditions) {
         return Plan::Key(id);
     }
-    model
+    let by_index = model
         .indexes
         .iter()
         .filter_map(|index| {
-            narrow(&model.def, index, &conditions).map(|(range, narrowed)| (narrowed, index, range))
+            narrow(&model.def, &index.slots, &conditions).map(|(range, narrowed)| (narrowed, index, range))
         })
         // The first of equals, so that the plan does not depend on anything but the schema.
-        .max_by(|(a, first, _), (b, second, _)| a.cmp(b).then_with(|| second.name.cmp(&first.name)))
-        .map_or(Plan::Scan, |(narrowed, index, range)| Plan::Index {
+        .max_by(|(a, first, _), (b, second, _)| a.cmp(b).then_with(|| second.name.cmp(&first.name)));
+    let keys = ordered_key(&model.def);
+    match (narrow(&model.def, &keys, &conditions), by_index) {
+        // Of equals the one that leads to the records themselves.
+        (Some((range, narrowed)), by_index)
+            if by_index.as_ref().is_none_or(|(other, ..)| narrowed >= *other) =>
+        {
+            Plan::Keys(range)
+        }
+        (_, Some((narrowed, index, range))) => Plan::Index {
             name: index.name.clone(),
             range,
             exact: narrowed == 2 * index.slots.len(),
-        })
+        },
+        (_, None) => Plan::Scan,
+    }
+}
+
+/// The first fields of the identifier by which records are in order; keys hold floats as text.
+fn ordered_key(def: &ModelDef) -> Vec<Slot> {
+    let in_order = |slot: &Slot| matches!(Kind::of(def, *slot), Some(Kind::Bool | Kind::Int | Kind::Text));
+    def.key_slots().iter().copied().take_while(in_order).collect()
 }
 
 /// Conditions that every record of the result satisfies.
@@ -151,12 +185,12 @@ fn equal_to(def: &ModelDef, conditions: &[(Slot, &Op)], slot: Slot) -> Option<Va
     })
 }
 
-/// The range of an index that the conditions leave, and how strongly they narrow it: two for each field that must have
-/// one value, one more for bounds of the next. `None` if not at all.
-fn narrow(def: &ModelDef, index: &IndexEntry, conditions: &[(Slot, &Op)]) -> Option<(KeyRange, usize)> {
+/// The range of keys of these fields that the conditions leave, and how strongly they narrow it: two for each field that
+/// must have one value, one more for bounds of the next. `None` if not at all.
+fn narrow(def: &ModelDef, slots: &[Slot], conditions: &[(Slot, &Op)]) -> Option<(KeyRange, usize)> {
     let mut range = KeyRange::default();
     let mut narrowed = 0;
-    for slot in &index.slots {
+    for slot in slots {
         if let Some(value) = equal_to(def, conditions, *slot) {
             keycode::encode_value(&mut range.prefix, &value);
             narrowed += 2;

@@ -5,6 +5,7 @@
 
 use landfall_core::ModelName;
 
+use super::plan::KeyRange;
 use crate::catalog::ModelEntry;
 use crate::error::StorageError;
 use crate::row_cache::{CacheView, RunBuilder};
@@ -18,16 +19,44 @@ impl Snapshot {
         model: &ModelEntry,
         visit: &mut impl FnMut(&[u8], &[u8]) -> Result<bool, StorageError>,
     ) -> Result<(), StorageError> {
-        let (mut at, end) = key_range(&model.def.name);
+        let (at, end) = key_range(&model.def.name);
         let Some(cache) = self.cache() else {
             self.scan_pages(None, &at, &end, visit)?;
             return Ok(());
         };
         cache.begin_scan();
+        self.scan_between(cache, Some(cache), (at, end), visit)
+    }
+
+    /// The same for the records within a range of identifiers. A range is often short, so nothing is packed for it.
+    pub(super) fn scan_within(
+        &self,
+        model: &ModelEntry,
+        range: &KeyRange,
+        visit: &mut impl FnMut(&[u8], &[u8]) -> Result<bool, StorageError>,
+    ) -> Result<(), StorageError> {
+        let bounds = range.bounds(&model_prefix(&model.def.name));
+        let (start, end) = bounds.into_keys();
+        let Some(cache) = self.cache() else {
+            self.scan_pages(None, &start, &end, visit)?;
+            return Ok(());
+        };
+        self.scan_between(cache, None, (start, end), visit)
+    }
+
+    /// Visits what is between two keys; what is read from pages is packed if there is a place for it.
+    fn scan_between(
+        &self,
+        cache: &CacheView,
+        packed_into: Option<&CacheView>,
+        (mut at, end): (Vec<u8>, Vec<u8>),
+        visit: &mut impl FnMut(&[u8], &[u8]) -> Result<bool, StorageError>,
+    ) -> Result<(), StorageError> {
         while at < end {
             if let Some(run) = cache.run(&at) {
                 for (key, head) in run.rows_from(&at) {
-                    if !visit(key, head)? {
+                    // A run may go on behind a range.
+                    if key >= end.as_slice() || !visit(key, head)? {
                         return Ok(());
                     }
                 }
@@ -36,7 +65,7 @@ impl Snapshot {
             } else {
                 let next = cache.next_run(&at).filter(|next| *next < end);
                 let until = next.unwrap_or_else(|| end.clone());
-                if !self.scan_pages(Some(cache), &at, &until, visit)? {
+                if !self.scan_pages(packed_into, &at, &until, visit)? {
                     return Ok(());
                 }
                 at = until;

@@ -1,4 +1,4 @@
-//! Several seeks in place of a scan: for `in`, and for sets of identifiers that a relation yielded.
+//! Several seeks in place of a scan: for `in`, for `or`, and for sets of identifiers that a relation yielded.
 //!
 //! Owns [`Way`], what the new kinds of queries walk: one plan, or one for each of a few values that a field may have.
 //!
@@ -11,7 +11,7 @@ use landfall_core::{BoundPredicate, IdPart, ModelDef, Op, Record, Slot, Value, k
 
 use super::as_stored;
 use super::operand::Kind;
-use super::plan::{self, Plan};
+use super::plan::{self, KeyRange, Plan};
 use crate::catalog::ModelEntry;
 use crate::codec::head::HeadRef;
 use crate::codec::row::EncodedRow;
@@ -48,6 +48,15 @@ impl Way {
         }
     }
 
+    /// The range of identifiers that is gone through in order; `None` if records are found otherwise.
+    pub(super) fn key_range(&self) -> Option<KeyRange> {
+        match self.0.as_slice() {
+            [Plan::Scan] => Some(KeyRange::default()),
+            [Plan::Keys(range)] => Some(range.clone()),
+            _ => None,
+        }
+    }
+
     /// Whether every record of the model is looked at.
     pub(super) fn is_scan(&self) -> bool {
         self.0 == [Plan::Scan]
@@ -62,6 +71,7 @@ impl fmt::Display for Way {
             [Plan::Index { name, .. }, ..] => {
                 write!(f, "by {} ranges of the index `{name}`", self.0.len())
             }
+            [Plan::Keys(_), ..] => write!(f, "by {} ranges of identifiers", self.0.len()),
             plans => write!(f, "by {} identifiers", plans.len()),
         }
     }
@@ -76,6 +86,7 @@ fn seeks(model: &ModelEntry, predicate: &BoundPredicate) -> Option<Way> {
             let items = items.iter().filter(|item| !item.is_null());
             plans(model, &[*slot], items.map(|item| vec![item.clone()]))
         }
+        BoundPredicate::Or(members) if members.len() <= SEEKS_MAX => alternatives(model, members),
         BoundPredicate::Among(slots, ids) if ids.len() <= SEEKS_MAX => plans(
             model,
             slots,
@@ -84,6 +95,47 @@ fn seeks(model: &ModelEntry, predicate: &BoundPredicate) -> Option<Way> {
         ),
         _ => None,
     }
+}
+
+/// The seeks of all members, if none of them finds what another finds: by identifiers, or by values that all fields of
+/// one index must have.
+fn alternatives(model: &ModelEntry, members: &[BoundPredicate]) -> Option<Way> {
+    let mut found: Vec<Plan> = Vec::new();
+    for member in members {
+        let Way(plans) = Way::choose(model, member);
+        found.extend(plans);
+        if found.len() > SEEKS_MAX {
+            return None;
+        }
+    }
+    let Some(first) = found.first() else {
+        return Some(Way(found));
+    };
+    let fits = |plan: &Plan| match (first, plan) {
+        (Plan::Key(_), Plan::Key(_)) => true,
+        (
+            Plan::Index {
+                name, exact: true, ..
+            },
+            Plan::Index {
+                name: other,
+                exact: true,
+                ..
+            },
+        ) => name == other,
+        _ => false,
+    };
+    if !found.iter().all(fits) {
+        return None;
+    }
+    let place = |plan: &Plan| match plan {
+        Plan::Key(id) => encoded_id(id),
+        Plan::Index { range, .. } | Plan::Keys(range) => range.bounds(&[]).into_start(),
+        Plan::Scan => Vec::new(),
+    };
+    found.sort_by_cached_key(place);
+    found.dedup();
+    Some(Way(found))
 }
 
 fn plans(model: &ModelEntry, slots: &[Slot], wanted: impl Iterator<Item = Vec<Value>>) -> Option<Way> {

@@ -318,6 +318,150 @@ fn composite_keys_are_found_by_all_of_their_parts() {
     assert_eq!(snapshot(&store).query(&query(one)).unwrap().len(), 3);
 }
 
+/// Orders of three customers, and three posts.
+fn orders_and_posts() -> Store {
+    let mut store = in_memory();
+    for customer in ["a", "b", "c"] {
+        for number in -1..3 {
+            let fields = format!("customer={customer} number={number} state=new");
+            save(&mut store, "Order", &fields);
+        }
+    }
+    for id in ["p1", "p2", "q1"] {
+        save(&mut store, "Post", &format!("id={id} title={id} rating=1"));
+    }
+    store
+}
+
+/// Checks by which plan records are found, and that the same ones are found page by page.
+#[track_caller]
+fn check_found(store: &Store, model: &str, predicate: Predicate, plan: &str, found: &str) {
+    let snapshot = snapshot(store);
+    let query = Query {
+        predicate,
+        ..Query::all(model)
+    };
+    assert_eq!(snapshot.explanation(&query).unwrap().plan, plan, "{query:?}");
+    let ids = |records: &[Record]| -> String {
+        let ids = records.iter().filter_map(Record::id);
+        ids.map(|id| id.to_string()).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(ids(&snapshot.query(&query).unwrap()), found, "{query:?}");
+    let by_one = Query {
+        page: Page::first(1),
+        ..query
+    };
+    let (mut paged, mut after) = (Vec::new(), None);
+    loop {
+        let page = snapshot.page_after(&by_one, after.as_ref()).unwrap();
+        paged.extend(page.records);
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(ids(&paged), found, "page by page: {by_one:?}");
+}
+
+fn eq(name: &str, value: impl Into<Value>) -> Predicate {
+    Predicate::field(name, Op::Eq(value.into()))
+}
+
+const KEY_RANGE: &str = "by a range of identifiers";
+
+#[test]
+fn a_composite_identifier_is_an_index_of_its_own() {
+    let store = orders_and_posts();
+    let field = Predicate::field;
+    let b = || eq("customer", "b");
+    let range = KEY_RANGE;
+    for (model, predicate, plan, found) in [
+        ("Order", b(), range, "b#-1 b#0 b#1 b#2"),
+        (
+            "Order",
+            b().and(field("number", Op::Gt(0.into()))),
+            range,
+            "b#1 b#2",
+        ),
+        ("Order", b().and(field("number", Op::Gt(9.into()))), range, ""),
+        (
+            "Order",
+            b().and(field("number", Op::Lt(0.5.into()))),
+            range,
+            "b#-1 b#0",
+        ),
+        (
+            "Order",
+            field("customer", Op::Lt("b".into())),
+            range,
+            "a#-1 a#0 a#1 a#2",
+        ),
+        ("Order", b().and(eq("customer", "c")), range, ""),
+        (
+            "Order",
+            eq("number", 1),
+            "by a scan of all records",
+            "a#1 b#1 c#1",
+        ),
+        (
+            "Order",
+            field("customer", Op::In(vec!["c".into(), "a".into()])).and(eq("number", 2)),
+            "by 2 ranges of identifiers",
+            "a#2 c#2",
+        ),
+        (
+            "Order",
+            b().and(eq("number", 1))
+                .or(eq("customer", "a").and(eq("number", 0))),
+            "by 2 identifiers",
+            "a#0 b#1",
+        ),
+        (
+            "Order",
+            b().or(eq("number", 1)),
+            "by a scan of all records",
+            "a#1 b#-1 b#0 b#1 b#2 c#1",
+        ),
+    ] {
+        check_found(&store, model, predicate, plan, found);
+    }
+}
+
+#[test]
+fn an_identifier_is_an_index_of_its_own() {
+    let store = orders_and_posts();
+    let (field, range) = (Predicate::field, KEY_RANGE);
+    for (model, predicate, plan, found) in [
+        ("Post", field("id", Op::BeginsWith("p".into())), range, "p1 p2"),
+        (
+            "Post",
+            field("id", Op::Between("p2".into(), "q".into())).and(eq("title", "p2")),
+            "by a range of the index `byTitle`",
+            "p2",
+        ),
+        (
+            "Post",
+            eq("id", "q1").or(eq("id", "p1")),
+            "by 2 identifiers",
+            "p1 q1",
+        ),
+        (
+            "Post",
+            eq("id", "q1").or(eq("id", "q1")),
+            "by identifier q1",
+            "q1",
+        ),
+        (
+            "Post",
+            eq("title", "q1").or(eq("title", "p1")).or(eq("title", "q1")),
+            "by 2 ranges of the index `byTitle`",
+            "p1 q1",
+        ),
+    ] {
+        check_found(&store, model, predicate, plan, found);
+    }
+}
+
 #[test]
 fn a_page_of_a_sorted_query_holds_no_more_than_it_must() {
     let mut top = Top::new(BoundSort::default(), 3);
@@ -335,7 +479,7 @@ fn a_reference_is_not_taken_for_the_beginning_of_another() {
     save(&mut store, "Post", "id=p2 title=t blogId=b10");
     let found = store
         .write(5, |txn| {
-            txn.referring(&"Post".into(), &["blogId"], &["b1".into()])
+            txn.referring(&"Post".into(), &["blogId"], &["b1".into()], usize::MAX)
         })
         .unwrap()
         .value;

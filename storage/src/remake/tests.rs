@@ -7,7 +7,7 @@ use super::*;
 use crate::test_support::{
     append, arrived, assert_sound, everything, in_directory, options, post, remove, save, snapshot,
 };
-use crate::{Retention, Store};
+use crate::{Disk, Retention, Store};
 
 /// Fills a store with records that came from the server, that wait, that changed and that went.
 fn fill(store: &mut Store) {

@@ -9,20 +9,23 @@ use std::sync::{Arc, PoisonError};
 
 use redb::ReadableDatabase;
 
+use super::swap::Fresh;
 use super::{Store, closed, unless_it_panics};
-use crate::backup::unfinished_in;
 use crate::disk::Disk;
 use crate::error::StorageError;
-use crate::remake::{Remade, Sound, make, of_log, take_its_name};
+use crate::remake::{Remade, Sound, make, of_log};
+use crate::unfinished::Unfinished;
 
 impl Store {
     /// Makes rows, indexes, outbox and cursors again from the log; records, their versions and what waits for the server are
     /// then what the log says, whatever was damaged. A store in a directory gets a new file; others are rebuilt in place.
     ///
-    /// Readers go on meanwhile. Needs as much room on the disk as the log and what it comes to.
+    /// Readers go on meanwhile, and wait only while the new file takes the place of the old one. The old one is closed then: snapshots
+    /// of it that are still held read what is in memory, and fail with [`StorageError::Io`] where they need the file. Needs as much room on the disk as the log and what it comes to.
     ///
     /// # Errors
-    /// [`StorageError::LogDamaged`] if the log itself is damaged, and the disk's faults. The store is as it was then.
+    /// [`StorageError::LogDamaged`] if the log itself is damaged, and the disk's faults. The store is as it was then; if it was only
+    /// the new file's name that did not get to disk, the new file is in use, and writes fail until it does.
     pub fn remake(&mut self) -> Result<Remade, StorageError> {
         let shared = Arc::clone(&self.shared);
         let Disk::Directory(directory) = &shared.disk else {
@@ -38,23 +41,47 @@ impl Store {
         };
         let file = shared.catalog.file.as_deref();
         self.ensure_open()?;
-        let path = shared.disk.place();
-        let unfinished = unfinished_in(directory)?;
+        let unfinished = Unfinished::begin(directory)?;
         let made = unless_it_panics(|| {
             let guard = shared.database();
             let open = guard.as_ref().ok_or_else(closed)?;
             let transaction = open.database.begin_read()?;
             make(&transaction, &Sound::of_open(&transaction)?, &unfinished)
         });
-        let made = made.map_err(|error| of_log(error, file))?;
+        let made = made.map_err(|error| {
+            unfinished.discard();
+            of_log(error, file)
+        })?;
         // Opened, and so locked, before it has its name: nobody else can open the store in between.
-        let fresh = Disk::open_at(&unfinished, shared.pages_bytes, &shared.faults)?;
+        let fresh = Fresh::open(&shared, &unfinished)?;
         let mut database = shared.database.write().unwrap_or_else(PoisonError::into_inner);
-        take_its_name(&unfinished, &path)?;
-        *database = Some(fresh);
-        // What it kept may have come from damaged pages.
-        shared.cache.restart();
-        drop(database);
+        shared.swap(&mut database, fresh, &unfinished)?;
         Ok(made)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::StorageError;
+    use crate::disk::fail_after;
+    use crate::test_support::{all, assert_sound, in_directory, put, save, snapshot};
+
+    #[test]
+    fn what_is_written_after_a_failed_sync_of_the_name_goes_to_the_file_that_has_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut store = in_directory(directory.path());
+        save(&mut store, "Post", "id=p1 title=a");
+        // The directory and the one above it are synced for the unfinished file, then for the new name.
+        fail_after(2);
+        let remade = store.remake();
+        assert!(matches!(remade, Err(StorageError::Io { .. })), "{remade:?}");
+        let refused = store.write(5, |txn| put(txn, "Post", "id=p2 title=b"));
+        assert!(matches!(refused, Err(StorageError::Io { .. })), "{refused:?}");
+        fail_after(u32::MAX);
+        save(&mut store, "Post", "id=p2 title=b");
+        drop(store);
+        let again = in_directory(directory.path());
+        assert_eq!(all(&snapshot(&again), "Post").len(), 2);
+        assert_sound(&again);
     }
 }

@@ -2,55 +2,121 @@
 //!
 //! Owns [`Store::scrub`]. A database keeps its file and reuses the pages of what was deleted, so their old bytes stay
 //! until something is written over them. What is left after a clear is copied into a new file, which takes the place
-//! of the old one.
+//! of the old one. Files beside it that hold what the store held go as well.
 //!
-//! Invariant: at every moment the directory has one whole file of that name, the old one or the new one.
+//! A clear marks the file in its own transaction, and only a new file is without the mark: whatever comes between, the next opening
+//! finds it.
+//!
+//! Invariants: 1. at every moment the directory has one whole file of that name, the old one or the new one; 2. the mark goes only
+//! with the bytes that it speaks of.
 
+use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
+use std::{fs, io};
 
 use redb::ReadableDatabase;
 
-use super::{Store, closed};
-use crate::disk::{Disk, FILE_NAME, sync_name};
+use super::swap::Fresh;
+use super::{Store, closed, unless_it_panics};
+use crate::disk::{Disk, FILE_NAME};
 use crate::error::StorageError;
+use crate::remake::KEPT_SUFFIX;
 use crate::snapshot::Snapshot;
+use crate::tables::{META, meta};
+use crate::unfinished::{Unfinished, remove_left_over};
 
 impl Store {
-    /// Makes the file anew with nothing in it but what the store holds now; returns whether there is a file.
+    /// Makes the file anew with nothing in it but what the store holds now, and removes the damaged files that were kept beside it;
+    /// returns whether there is a file. To be called after a clear; opening the store does it where that was cut off.
     ///
-    /// Snapshots that are still held keep the old file's bytes readable for themselves until they are dropped.
+    /// The old file is closed: snapshots of it that are still held read what is in memory, and fail with [`StorageError::Io`] where
+    /// they need the file.
     ///
     /// # Errors
-    /// The disk's faults. The old file stays in use then, unless it was only the new one's name that did not get to disk.
+    /// The disk's faults. The old file stays in use then; if it was only the new one's name that did not get to disk, the new one
+    /// is in use, and writes fail until it does.
     pub fn scrub(&mut self) -> Result<bool, StorageError> {
         let shared = Arc::clone(&self.shared);
         let Disk::Directory(directory) = &shared.disk else {
             return Ok(false);
         };
         self.ensure_open()?;
-        let path = directory.join(FILE_NAME);
+        if shared.lacks_room.load(Ordering::Acquire) {
+            return Err(StorageError::Full);
+        }
         let mut database = shared.database.write().unwrap_or_else(PoisonError::into_inner);
         let open = database.as_ref().ok_or_else(closed)?;
-        let snapshot = Snapshot::new(open.database.begin_read()?, Arc::clone(&shared.catalog), None)?;
-        let unfinished = crate::backup::unfinished_in(directory)?;
-        snapshot.copy_to(&unfinished, &mut |_| ())?;
-        drop(snapshot);
+        remove_kept(directory)?;
+        let unfinished = Unfinished::begin(directory)?;
+        let copied = unless_it_panics(|| {
+            let snapshot = Snapshot::new(open.database.begin_read()?, Arc::clone(&shared.catalog), None)?;
+            snapshot.copy_to(&unfinished, &mut |_| ()).map(drop)
+        })
+        .map_err(|error| error.in_file(shared.catalog.file.as_deref()));
+        if copied.is_err() {
+            unfinished.discard();
+        }
+        copied?;
         // Opened, and so locked, before it has its name: nobody else can open the store in between.
-        let fresh = Disk::open_at(&unfinished, shared.pages_bytes, &shared.faults)?;
-        let failed = |error: std::io::Error| StorageError::at_path(&path, &error);
-        std::fs::rename(&unfinished, &path).map_err(failed)?;
-        *database = Some(fresh);
-        sync_name(&path).map_err(failed)?;
+        let fresh = Fresh::open(&shared, &unfinished)?;
+        shared.swap(&mut database, fresh, &unfinished)?;
         Ok(true)
     }
+}
+
+/// What an earlier process has left in the store's directory: a copy that it did not finish, and bytes of what was cleared. Neither
+/// keeps the store from being used.
+pub(super) fn finish_earlier(store: &mut Store) {
+    let Disk::Directory(directory) = &store.shared.disk else {
+        return;
+    };
+    if let Err(error) = remove_left_over(directory) {
+        tracing::debug!(%error, "an unfinished copy cannot be removed");
+    }
+    let scrubbed = match store.is_unscrubbed() {
+        Ok(true) => store.scrub().map(drop),
+        Ok(false) => Ok(()),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = scrubbed {
+        tracing::warn!(%error, "bytes of what was cleared may still be in the file; it is tried again at the next opening");
+    }
+}
+
+impl Store {
+    /// Whether the file may hold bytes of what was cleared.
+    fn is_unscrubbed(&self) -> Result<bool, StorageError> {
+        let snapshot = self.reader().snapshot()?;
+        snapshot.said(|| {
+            let table = snapshot.transaction().open_table(META)?;
+            Ok(table.get(meta::UNSCRUBBED)?.is_some())
+        })
+    }
+}
+
+/// Removes the damaged files that were kept when the store was made again without what was damaged.
+fn remove_kept(directory: &Path) -> Result<(), StorageError> {
+    let failed = |path: &Path, error: io::Error| StorageError::at_path(path, &error);
+    let kept = format!("{FILE_NAME}{KEPT_SUFFIX}");
+    for entry in fs::read_dir(directory).map_err(|error| failed(directory, error))? {
+        let entry = entry.map_err(|error| failed(directory, error))?;
+        if entry.file_name().as_encoded_bytes().starts_with(kept.as_bytes()) {
+            fs::remove_file(entry.path()).map_err(|error| failed(&entry.path(), error))?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use landfall_core::Change;
 
+    use super::*;
+    use crate::disk::fail_after;
     use crate::test_support::{
-        all, append, assert_sound, everything, in_directory, in_memory, save, snapshot,
+        all, append, assert_sound, built, everything, in_directory, in_memory, options, put, save,
+        shop_parts, snapshot,
     };
 
     #[test]
@@ -87,6 +153,133 @@ mod tests {
         assert_eq!(all(&snapshot(&again), "Post").len(), 2);
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
         assert!(!in_memory().scrub().unwrap());
+    }
+
+    /// Whether a file holds what [`secrets_in`] saved.
+    fn holds_secret(path: &Path) -> bool {
+        let bytes = fs::read(path).unwrap();
+        bytes.windows(7).any(|window| window == b"secret-")
+    }
+
+    fn secrets_in(directory: &Path) -> Store {
+        let mut store = in_directory(directory);
+        for number in 0..200 {
+            save(&mut store, "Post", &format!("id=p{number} title=secret-{number}"));
+        }
+        store
+    }
+
+    #[test]
+    fn what_a_crash_left_of_a_clear_is_gone_after_the_next_opening() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(FILE_NAME);
+        let mut store = secrets_in(directory.path());
+        append(&mut store, Change::Cleared).unwrap();
+        drop(store);
+        // The process ended before it scrubbed, in the middle of its copy.
+        fs::write(directory.path().join("landfall.unfinished"), b"secret-copy").unwrap();
+        assert!(holds_secret(&path));
+        let mut store = in_directory(directory.path());
+        assert!(!holds_secret(&path));
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+        assert!(!store.is_unscrubbed().unwrap());
+        save(&mut store, "Post", "id=p1 title=fresh");
+        assert_sound(&store);
+        drop(store);
+        let before = fs::metadata(&path).unwrap().modified().unwrap();
+        assert!(!in_directory(directory.path()).is_unscrubbed().unwrap());
+        assert!(before <= fs::metadata(&path).unwrap().modified().unwrap());
+    }
+
+    #[test]
+    fn a_clear_that_cannot_be_scrubbed_stays_to_be_scrubbed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(FILE_NAME);
+        let mut store = secrets_in(directory.path());
+        append(&mut store, Change::Cleared).unwrap();
+        let in_the_way = directory.path().join("landfall.unfinished");
+        fs::create_dir(&in_the_way).unwrap();
+        assert!(store.scrub().is_err());
+        save(&mut store, "Post", "id=p1 title=fresh");
+        drop(store);
+        let mut store = in_directory(directory.path());
+        assert!(holds_secret(&path) && store.is_unscrubbed().unwrap());
+        fs::remove_dir(&in_the_way).unwrap();
+        assert!(store.scrub().unwrap());
+        assert!(!holds_secret(&path) && !store.is_unscrubbed().unwrap());
+        assert_eq!(all(&snapshot(&store), "Post").len(), 1);
+        // Neither a backup nor a store that is made anew has anything to scrub.
+        append(&mut store, Change::Cleared).unwrap();
+        let copy = tempfile::tempdir().unwrap();
+        snapshot(&store).backup(copy.path(), |_| ()).unwrap();
+        assert!(!in_directory(copy.path()).is_unscrubbed().unwrap());
+        store.remake().unwrap();
+        assert!(!store.is_unscrubbed().unwrap());
+    }
+
+    #[test]
+    fn what_a_new_schema_wiped_is_not_left_in_the_file() {
+        let directory = tempfile::tempdir().unwrap();
+        drop(secrets_in(directory.path()));
+        let mut wiping = options(crate::Disk::Directory(directory.path().to_owned()));
+        let mut parts = shop_parts();
+        parts.models.remove(1);
+        wiping.schema = std::sync::Arc::new(built(parts));
+        wiping.incompatible = crate::OnIncompatible::Wipe;
+        drop(Store::open(wiping).unwrap());
+        assert!(!holds_secret(&directory.path().join(FILE_NAME)));
+    }
+
+    #[test]
+    fn damaged_files_that_were_kept_go_with_a_clear() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut store = in_directory(directory.path());
+        for number in [1, 12] {
+            fs::write(
+                directory.path().join(format!("{FILE_NAME}.damaged-{number}")),
+                b"secret-",
+            )
+            .unwrap();
+        }
+        append(&mut store, Change::Cleared).unwrap();
+        assert!(store.scrub().unwrap());
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn nothing_is_acknowledged_in_a_file_whose_name_is_not_on_disk() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut store = in_directory(directory.path());
+        save(&mut store, "Post", "id=old title=old");
+        append(&mut store, Change::Cleared).unwrap();
+        // The directory and the one above it are synced for the unfinished copy, then for the new name.
+        fail_after(2);
+        let scrubbed = store.scrub();
+        assert!(matches!(scrubbed, Err(StorageError::Io { .. })), "{scrubbed:?}");
+        for _ in 0..2 {
+            let refused = store.write(5, |txn| put(txn, "Post", "id=p1 title=a"));
+            assert!(matches!(refused, Err(StorageError::Io { .. })), "{refused:?}");
+        }
+        assert!(all(&snapshot(&store), "Post").is_empty(), "it can be read");
+        fail_after(u32::MAX);
+        save(&mut store, "Post", "id=p2 title=b");
+        drop(store);
+        assert_eq!(all(&snapshot(&in_directory(directory.path())), "Post").len(), 1);
+    }
+
+    #[test]
+    fn a_name_that_an_earlier_process_gave_is_on_disk_before_the_first_write() {
+        let directory = tempfile::tempdir().unwrap();
+        drop(in_directory(directory.path()));
+        let mut store = in_directory(directory.path());
+        fail_after(0);
+        let refused = store.write(5, |txn| put(txn, "Post", "id=p1 title=a"));
+        assert!(matches!(refused, Err(StorageError::Io { .. })), "{refused:?}");
+        fail_after(u32::MAX);
+        save(&mut store, "Post", "id=p1 title=a");
+        fail_after(0);
+        save(&mut store, "Post", "id=p2 title=b");
+        fail_after(u32::MAX);
     }
 
     #[test]

@@ -2,8 +2,8 @@ use landfall_core::{Change, Mutation, Origin, RecordKey, Stage};
 
 use super::*;
 use crate::test_support::{
-    all, append, arrived, assert_sound, everything, in_directory, in_memory, options, post, put, remove,
-    save, sent, snapshot,
+    CachedDisk, all, append, arrived, assert_sound, everything, in_directory, in_memory, options, post, put,
+    remove, save, sent, snapshot,
 };
 use crate::{ChangeKind, OutboxChange, Query};
 
@@ -365,12 +365,13 @@ fn a_panic_inside_a_transaction_does_not_make_a_later_kill_costly() {
     let directory = tempfile::tempdir().unwrap();
     let mut store = in_directory(directory.path());
     save(&mut store, "Post", "id=p1 title=a");
-    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        store.write(5, |_| -> Result<(), StorageError> {
-            panic!("as an app's closure might")
-        })
-    }));
-    assert!(panicked.is_err());
+    let panicked = store.write(5, |_| -> Result<(), StorageError> {
+        panic!("as an app's closure might")
+    });
+    assert!(
+        matches!(panicked, Err(StorageError::Corrupt { .. })),
+        "{panicked:?}"
+    );
     let filling = "x".repeat(60_000);
     for number in 10..90 {
         save(&mut store, "Post", &format!("id=p{number} title={filling}"));
@@ -411,7 +412,12 @@ fn references_are_found_with_and_without_an_index() {
     store
         .write(5, |txn| {
             let found = |txn: &Txn<'_>, model: &str, field: &str, value: &str| {
-                let ids = txn.referring(&model.into(), &[field], &[crate::test_support::value(value)])?;
+                let ids = txn.referring(
+                    &model.into(),
+                    &[field],
+                    &[crate::test_support::value(value)],
+                    usize::MAX,
+                )?;
                 Ok::<_, StorageError>(ids.iter().map(ToString::to_string).collect::<Vec<_>>())
             };
             assert_eq!(
@@ -461,13 +467,13 @@ fn a_panic_inside_a_transaction_leaves_nothing_and_harms_nothing() {
     let mut store = in_directory(directory.path());
     save(&mut store, "Post", "id=p1 title=a");
     let before = everything(&store);
-    let panicked = std::panic::catch_unwind(AssertUnwindSafe(|| {
-        store.write::<()>(5, |txn| {
-            put(txn, "Post", "id=p2 title=b")?;
-            panic!("a fault of the caller");
-        })
-    }));
-    assert!(panicked.is_err());
+    let panicked = store.write::<()>(5, |txn| {
+        put(txn, "Post", "id=p2 title=b")?;
+        panic!("a fault of the caller");
+    });
+    assert!(
+        matches!(panicked, Err(StorageError::Corrupt { what, .. }) if what.contains("a fault of the caller"))
+    );
     assert_eq!(everything(&store), before);
     save(&mut store, "Post", "id=p3 title=c");
     drop(store);
@@ -593,6 +599,68 @@ fn a_store_with_something_to_settle_opens_on_a_full_disk_and_can_be_read() {
 }
 
 #[test]
+fn nothing_is_acknowledged_or_shown_that_no_sync_has_brought_to_disk() {
+    let disk = CachedDisk::default();
+    drop(Store::open(options(disk.disk())).unwrap());
+    let made = disk.bytes();
+    let mut refused = 0;
+    // Each save fills a good part of the journal, so that checkpoints are among the syncs that fail.
+    let filling = "x".repeat(9_000);
+    for full_from in 0.. {
+        let disk = CachedDisk::holding(made.clone());
+        let mut store = Store::open(options(disk.disk())).unwrap();
+        let reader = store.reader();
+        disk.full_from
+            .store(disk.syncs.load(Ordering::SeqCst) + full_from, Ordering::SeqCst);
+        let mut told = Vec::new();
+        let (mut failed, mut after_failure) = (false, 0);
+        for number in 10..30 {
+            if after_failure == 3 {
+                break;
+            }
+            let title = format!("{number}{filling}");
+            match store.write(5, |txn| put(txn, "Post", &format!("id=p{number} title={title}"))) {
+                Ok(_) => told.push(title),
+                Err(StorageError::Full | StorageError::OutcomeUnknown { .. }) => failed = true,
+                Err(error) => panic!("full from sync {full_from}: {error}"),
+            }
+            if !failed && number < 29 {
+                continue;
+            }
+            after_failure += 1;
+            // Where what there is cannot be told from what was acknowledged, nothing is shown.
+            let seen = reader.snapshot().map(|now| titles(&now)).unwrap_or_default();
+            let cut = Store::open(options(disk.after_power_cut().disk())).unwrap();
+            let kept = titles(&snapshot(&cut));
+            for title in told.iter().chain(&seen) {
+                assert!(
+                    kept.contains(title),
+                    "full from sync {full_from}: {}",
+                    &title[..2]
+                );
+            }
+            assert_sound(&cut);
+        }
+        if !failed {
+            break;
+        }
+        refused += 1;
+        // Once there is room, the store goes on, and what was open is settled.
+        disk.full_from.store(u64::MAX, Ordering::SeqCst);
+        save(&mut store, "Post", "id=late title=late");
+        let now = titles(&snapshot(&store));
+        assert!(told.iter().all(|title| now.contains(title)));
+        assert_sound(&store);
+        drop(store);
+        assert_eq!(
+            titles(&snapshot(&Store::open(options(disk.disk())).unwrap())),
+            now
+        );
+    }
+    assert!(refused > 20, "each sync of the saves has failed once: {refused}");
+}
+
+#[test]
 fn a_new_schema_is_not_taken_on_without_room_and_no_store_is_made() {
     let disk = Tight::new();
     disk.longest.store(100_000, Ordering::SeqCst);
@@ -624,7 +692,7 @@ impl Store {
     pub(crate) fn index_from_rows(&mut self) -> Vec<Vec<u8>> {
         let shared = Arc::clone(&self.shared);
         let (_guard, transaction) = self.begin(&shared).unwrap();
-        rebuild::rebuild_indexes(&transaction, &shared.catalog).unwrap();
+        crate::index_build::rebuild_all(&transaction, &shared.catalog).unwrap();
         let table = transaction.open_table(crate::tables::INDEX).unwrap();
         table
             .iter()

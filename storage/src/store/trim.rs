@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use landfall_core::Seq;
 
-use super::{Store, closed};
+use super::{Store, caught, closed};
 use crate::base;
 use crate::commit::{checkpoint, erase};
 use crate::error::StorageError;
@@ -49,7 +49,9 @@ impl Store {
         let shared = Arc::clone(&self.shared);
         let (guard, transaction) = self.begin(&shared)?;
         let opened = guard.as_ref().ok_or_else(closed)?;
-        let trimmed = base::advance(&transaction, &shared.catalog, cut).and_then(|left| {
+        let catalog = &shared.catalog;
+        let trimmed = caught(move || {
+            let left = base::advance(&transaction, catalog, cut)?;
             // No row changes, so what the row cache keeps is as true after this commit as before it.
             let mut journal = opened.journal();
             checkpoint(transaction, &mut journal)?;
@@ -58,11 +60,14 @@ impl Store {
             Ok(left)
         });
         drop(guard);
+        let trimmed = trimmed.unwrap_or_else(|said| Err(self.broke_off(&said)));
         self.recover_quietly();
-        trimmed.map(|left| Trimmed {
-            entries: left.0 - start.0,
-            start: left,
-        })
+        trimmed
+            .map_err(|error: StorageError| error.in_file(shared.catalog.file.as_deref()))
+            .map(|left| Trimmed {
+                entries: left.0 - start.0,
+                start: left,
+            })
     }
 }
 

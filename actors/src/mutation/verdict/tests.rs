@@ -2,8 +2,8 @@ use landfall_core::MutationKind::{Create, Delete, Update};
 use landfall_core::{Seq, Stage};
 
 use super::super::testing::{
-    deleted, error, error_at, misconfigured, mutation, no_credentials, remote, schema, transient, unreadable,
-    verdict_text,
+    deleted, error, error_at, misconfigured, mutation, no_credentials, remote, schema, settlement_text,
+    transient, unreadable, verdict_text,
 };
 use super::*;
 
@@ -307,4 +307,26 @@ fn what_was_applied_is_acknowledged_or_said_to_be_applied() {
         of(Ok(Fetched::Unreadable(unreadable()))),
         "refused untyped; answers"
     );
+}
+
+#[test]
+fn what_does_not_fit_the_servers_schema_is_parked_under_a_name_of_its_own() {
+    let mut form = error_at("any", Vec::new());
+    let FailureCause::Errors { errors, .. } = &mut form.cause else {
+        unreachable!("it is an error of the server");
+    };
+    errors[0].error_type = None;
+    assert_eq!(failed(form.clone()), "refused SchemaMismatch; answers");
+    let asked = mutation(1, Create, "Todo/a");
+    assert_eq!(
+        fetched(&asked, Purpose::Outcome, Err(form)),
+        "refused OutcomeNotShown; answers",
+        "it is asked about again before it is sent"
+    );
+    let unsendable = |kind| match unsendable(&asked, "why".into(), kind) {
+        Verdict::Settle(settlement, _) => settlement_text(&settlement),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(unsendable(ErrorKind::BadModel), "refused SchemaMismatch");
+    assert_eq!(unsendable(ErrorKind::BadRecord), "refused untyped");
 }

@@ -8,8 +8,8 @@
 use std::collections::BTreeSet;
 
 use landfall_core::{
-    Acknowledged, Change, Conflict, Decision, FieldMap, Mutation, MutationRef, Origin, Record, Refusal,
-    Refused, RemoteRecord, Sent, Seq, Stage, decide_edit, given_up, planted,
+    Acknowledged, Change, Conflict, Decision, Errand, FieldMap, Mutation, MutationRef, Origin, Record,
+    Refusal, Refused, RemoteRecord, Sent, Seq, Stage, decide_edit, given_up, planted,
 };
 use landfall_storage::{OutboxChange, StorageError, Txn};
 
@@ -31,8 +31,10 @@ impl Batch {
         } else {
             usize::MAX
         };
-        for mutation in txn.pending_in_flight()?.into_iter().take(settled_max) {
-            self.settle_unasked(txn, mutation, Change::OutcomeUnknown)?;
+        for seq in txn.in_flight()?.into_iter().take(settled_max) {
+            if let Some(mutation) = readable(txn, seq)? {
+                self.settle_unasked(txn, mutation, Change::OutcomeUnknown)?;
+            }
         }
         Ok(())
     }
@@ -45,7 +47,7 @@ impl Batch {
         unsent: &BTreeSet<Seq>,
     ) -> Result<(), StorageError> {
         for seq in unsent {
-            let mutation = txn.mutation(*seq)?;
+            let mutation = readable(txn, *seq)?;
             if let Some(mutation) = mutation.filter(|mutation| mutation.stage == Stage::InFlight) {
                 self.settle_unasked(txn, mutation, Change::NotApplied)?;
             }
@@ -247,11 +249,41 @@ impl Batch {
 
     pub(super) fn retry(&mut self, txn: &mut Txn<'_>, seq: Seq) -> Result<(), Stop> {
         let mutation = parked(txn, seq)?;
+        self.try_again(txn, Origin::App, mutation)
+    }
+
+    /// Has those tried again that are still parked for the schema's sake; the others are left alone.
+    pub(super) fn retry_mismatched(&mut self, txn: &mut Txn<'_>, mutations: &[Seq]) -> Result<(), Stop> {
+        for seq in mutations {
+            let Some(mutation) = txn.mutation(*seq)? else {
+                continue;
+            };
+            if mutation.awaits_schema().is_none() || txn.model(mutation.model()).is_err() {
+                continue;
+            }
+            self.changes.events.push(HubEvent::OutboxMutationRetried {
+                key: mutation.key.clone(),
+                kind: mutation.kind,
+            });
+            self.try_again(txn, Origin::Sync, mutation)?;
+        }
+        Ok(())
+    }
+
+    /// One that may have been applied is asked about first.
+    fn try_again(&mut self, txn: &mut Txn<'_>, origin: Origin, mutation: Mutation) -> Result<(), Stop> {
+        let is_unknown = mutation.awaits_schema() == Some(Errand::Inquire);
+        let seq = mutation.seq;
         let of = MutationRef {
             key: mutation.key,
             mutation: seq,
         };
-        self.append(txn, Origin::App, Some(seq), Change::Retried(of))?;
+        let change = if is_unknown {
+            Change::OutcomeUnknown(of)
+        } else {
+            Change::Retried(of)
+        };
+        self.append(txn, origin, Some(seq), change)?;
         Ok(())
     }
 
@@ -264,6 +296,18 @@ impl Batch {
         };
         self.append(txn, Origin::App, Some(seq), Change::Discarded(of))?;
         Ok(())
+    }
+}
+
+/// A mutation that is to be settled without being asked for, which comes before what others ask for: one that is damaged waits as it is,
+/// and holds up nobody.
+fn readable(txn: &Txn<'_>, seq: Seq) -> Result<Option<Mutation>, StorageError> {
+    match txn.mutation(seq) {
+        Err(error @ StorageError::Corrupt { .. }) => {
+            tracing::warn!(%error, %seq, "a mutation that nobody will answer for cannot be read");
+            Ok(None)
+        }
+        read => read,
     }
 }
 

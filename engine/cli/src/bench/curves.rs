@@ -23,7 +23,7 @@ pub(super) const SIZES: [usize; 3] = [1_000, 100_000, 1_000_000];
 pub(super) const SIZES_QUICK: [usize; 3] = [200, 1_000, 5_000];
 
 /// Savers that write at the same time.
-const SAVERS: usize = 64;
+pub(super) const SAVERS: usize = 64;
 
 /// Rounds, of which the best counts.
 const ROUNDS: usize = 3;
@@ -81,7 +81,11 @@ impl Work {
 }
 
 /// Measures every curve at every size.
-pub(super) fn measure(directory: &Path, quick: bool, progress: &ProgressBar) -> miette::Result<Vec<Curve>> {
+pub(super) fn measure(
+    directory: &Path,
+    quick: bool,
+    progress: Option<&ProgressBar>,
+) -> miette::Result<Vec<Curve>> {
     let sizes = if quick { SIZES_QUICK } else { SIZES };
     let mut curves: Vec<Curve> = MEASURED
         .iter()
@@ -92,7 +96,9 @@ pub(super) fn measure(directory: &Path, quick: bool, progress: &ProgressBar) -> 
         })
         .collect();
     for rows in sizes {
-        progress.set_message(format!("curves at {rows} records"));
+        if let Some(progress) = progress {
+            progress.set_message(format!("curves at {rows} records"));
+        }
         let directory = directory.join(format!("curves-{rows}"));
         std::fs::create_dir_all(&directory).map_err(report)?;
         let rates = at_size(&directory, rows, Work::of(rows, quick))?;
@@ -175,7 +181,7 @@ fn best_of(
     Ok((per_second(count, best), per_second(count, floor)))
 }
 
-fn get_all(reader: &Reader, ids: &[String]) -> miette::Result<()> {
+pub(super) fn get_all(reader: &Reader, ids: &[String]) -> miette::Result<()> {
     for id in ids {
         let snapshot = reader.snapshot().map_err(report)?;
         let record = snapshot.get(Item::NAME, &id.as_str().into()).map_err(report)?;
@@ -192,7 +198,7 @@ fn get_all_sqlite(sqlite: &Connection, ids: &[String]) -> miette::Result<()> {
     Ok(())
 }
 
-fn ask(reader: &Reader, query: &Query, times: usize) -> miette::Result<()> {
+pub(super) fn ask(reader: &Reader, query: &Query, times: usize) -> miette::Result<()> {
     for _ in 0..times {
         let snapshot = reader.snapshot().map_err(report)?;
         let records = snapshot.query(query).map_err(report)?;
@@ -241,7 +247,7 @@ fn saves(home: &Path, sqlite: &Connection, rows: usize, saves: usize) -> miette:
     ])
 }
 
-async fn save_together(store: &DataStore, from: usize, saves: usize) -> miette::Result<()> {
+pub(super) async fn save_together(store: &DataStore, from: usize, saves: usize) -> miette::Result<()> {
     let savers = (0..SAVERS).map(|saver| async move {
         for number in (from + saver..from + saves).step_by(SAVERS) {
             store.save(item(number)).await.map_err(report)?;

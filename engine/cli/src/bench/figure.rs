@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 /// One measured figure.
 #[derive(Clone, Debug)]
 pub(super) struct Figure {
-    pub(super) name: &'static str,
+    pub(super) name: String,
     pub(super) value: f64,
     pub(super) unit: &'static str,
     /// What the machine does without Landfall, in the same unit.
@@ -19,9 +19,15 @@ pub(super) struct Figure {
 
 impl Figure {
     /// A figure of which more is better, such as rows per second.
-    pub(super) fn rate(name: &'static str, unit: &'static str, value: f64, floor: f64, target: f64) -> Self {
+    pub(super) fn rate(
+        name: impl Into<String>,
+        unit: &'static str,
+        value: f64,
+        floor: f64,
+        target: f64,
+    ) -> Self {
         Self {
-            name,
+            name: name.into(),
             value,
             unit,
             floor,
@@ -31,9 +37,15 @@ impl Figure {
     }
 
     /// A figure of which less is better, such as a duration.
-    pub(super) fn cost(name: &'static str, unit: &'static str, value: f64, floor: f64, target: f64) -> Self {
+    pub(super) fn cost(
+        name: impl Into<String>,
+        unit: &'static str,
+        value: f64,
+        floor: f64,
+        target: f64,
+    ) -> Self {
         Self {
-            name,
+            name: name.into(),
             value,
             unit,
             floor,
@@ -49,9 +61,9 @@ impl Figure {
 }
 
 /// The names of the figures that miss their target.
-pub(super) fn missed(figures: &[Figure]) -> Vec<&'static str> {
+pub(super) fn missed(figures: &[Figure]) -> Vec<&str> {
     let missed = figures.iter().filter(|figure| !figure.is_met());
-    missed.map(|figure| figure.name).collect()
+    missed.map(|figure| figure.name.as_str()).collect()
 }
 
 pub(super) fn json(figures: &[Figure]) -> Json {
@@ -80,7 +92,7 @@ pub(super) fn table(figures: &[Figure]) -> Table {
     table.set_header(["figure", "value", "floor", "unit", "ratio", "at least", ""]);
     for figure in figures {
         table.add_row([
-            figure.name.to_owned(),
+            figure.name.clone(),
             number(figure.value),
             number(figure.floor),
             figure.unit.to_owned(),

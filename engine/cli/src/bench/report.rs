@@ -75,7 +75,7 @@ fn table(figures: &[Figure]) -> String {
         let _ = write!(
             out,
             "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{:.2}</td><td>{:.2}</td><td class=\"{class}\">{word}</td></tr>",
-            escaped(figure.name),
+            escaped(&figure.name),
             number(figure.value),
             number(figure.floor),
             escaped(figure.unit),

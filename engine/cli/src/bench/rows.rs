@@ -32,6 +32,10 @@ pub(super) struct Scale {
     pub(super) sync_rows: usize,
     /// Creates that are made offline.
     pub(super) drained: usize,
+    /// Rows of the store beside the npm client, which takes a millisecond for each.
+    pub(super) npm_rows: usize,
+    /// Whether this is a check that everything runs, and no measurement.
+    pub(super) quick: bool,
 }
 
 impl Scale {
@@ -46,6 +50,8 @@ impl Scale {
         told: 60,
         sync_rows: 50_000,
         drained: 300,
+        npm_rows: 10_000,
+        quick: false,
     };
     pub(super) const QUICK: Self = Self {
         saves: 50,
@@ -58,6 +64,8 @@ impl Scale {
         told: 3,
         sync_rows: 640,
         drained: 20,
+        npm_rows: 256,
+        quick: true,
     };
 }
 

@@ -3,12 +3,11 @@
 //!
 //! The floor of the first sync is a client that fetches and parses the same pages and writes the rows raw into redb
 //! (`floor.rs`); that of the drain is one request after the other, over the same slow line (`line.rs`). The npm client is
-//! measured with the same server and rows, where Node.js and the client are (`npm.rs`); where they are not, these figures
+//! measured with the same server and rows, where Node.js and the client are (`../npm.rs`); where they are not, these figures
 //! are left out and the reason is told.
 
 mod floor;
 mod line;
-mod npm;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -19,6 +18,7 @@ use tokio::runtime::Runtime;
 
 use super::backend::{KEY, create, mutate, runtime, serve};
 use super::figure::Figure;
+use super::npm;
 use super::rows::{self, Item, Scale, item, per_second, report};
 use super::writes::observer_p99;
 use line::SlowLine;
@@ -178,12 +178,8 @@ impl Both {
 
 /// The npm client on the same server, with the same rows.
 pub(super) fn beside_npm(directory: &Path, scale: &Scale) -> miette::Result<Vec<Figure>> {
-    let driver = match npm::driver() {
-        Ok(driver) => driver,
-        Err(reason) => {
-            eprintln!("not measured: the npm client beside Landfall, since {reason}");
-            return Ok(Vec::new());
-        }
+    let Some(driver) = npm::driver() else {
+        return Ok(Vec::new());
     };
     let runtime = runtime()?;
     let [drained, few, many] = BESIDE_NPM;
@@ -204,7 +200,7 @@ fn both_drain(runtime: &Runtime, driver: &Path, directory: &Path, scale: &Scale)
         miette::Result::<_>::Ok((server, line, landfall))
     })?;
     // This thread waits for the other process; server and line go on, on the runtime's threads.
-    let npm = npm::Client::start(driver, directory, line.address)?.drain(creates)?;
+    let npm = npm::Client::start(driver, directory, Some(line.address))?.drain(creates)?;
     line.close();
     runtime.block_on(server.shutdown());
     Ok(Both { landfall, npm })
@@ -219,7 +215,7 @@ fn both_sync(runtime: &Runtime, driver: &Path, directory: &Path, rows: usize) ->
         let landfall = base_sync(server.local_addr, &directory.join("store"), rows).await?;
         miette::Result::<_>::Ok((server, landfall))
     })?;
-    let npm = npm::Client::start(driver, directory, server.local_addr)?.base_sync(rows)?;
+    let npm = npm::Client::start(driver, directory, Some(server.local_addr))?.base_sync(rows)?;
     runtime.block_on(server.shutdown());
     Ok(Both { landfall, npm })
 }

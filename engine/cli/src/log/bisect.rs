@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use landfall::history::{History, Invariant, Rule, entry_json, origin_name};
-use landfall::{Predicate, Seq};
+use landfall::{Predicate, Seq, StorageError};
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
@@ -49,7 +49,18 @@ pub(super) fn bisect(history: &History, args: &BisectArgs, out: &mut Output) -> 
         _ => return Err(miette::miette!("give --model with --where, or --invariant").into()),
     };
     let from = args.from.map_or(Seq::ZERO, |position| position.of(history));
-    let failure = history.first_failure(&invariants, from)?;
+    let failure = match history.first_failure(&invariants, from) {
+        Err(StorageError::LogBroken { what, sound }) => {
+            let why = format!("the log is damaged: {what}; get a whole copy of it and ask again");
+            return undecided(&why, sound, from, out);
+        }
+        Err(StorageError::EntryTooNew { seq, sound }) => {
+            let why =
+                format!("{seq} was written by a newer version of Landfall; update Landfall and ask again");
+            return undecided(&why, sound, from, out);
+        }
+        searched => searched?,
+    };
     let code = if failure.is_none() {
         ExitCode::SUCCESS
     } else {
@@ -83,6 +94,23 @@ pub(super) fn bisect(history: &History, args: &BisectArgs, out: &mut Output) -> 
         }
     }
     Ok(code)
+}
+
+/// What can be said where the log cannot be read on before anything fails.
+fn undecided(why: &str, sound: Option<Seq>, from: Seq, out: &mut Output) -> Result<ExitCode, Stop> {
+    let sound = sound.filter(|sound| *sound >= from);
+    if out.wants_json() {
+        out.object(&json!({ "holds": null, "holdsTo": sound, "why": why }))?;
+        return Ok(ExitCode::FAILURE);
+    }
+    out.line(match sound {
+        Some(sound) => {
+            format!("it holds after every entry up to {sound}; of what came then nothing is known")
+        }
+        None => "nothing is known of whether it holds".to_owned(),
+    })?;
+    out.line(why)?;
+    Ok(ExitCode::FAILURE)
 }
 
 /// An invariant as it stands in a file.

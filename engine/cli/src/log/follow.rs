@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::list::{ListArgs, filter_in, row};
 use super::output::Output;
-use super::{Stop, said};
+use super::{Stop, said, unreadable};
 
 /// Time between two looks. Soon enough for somebody who watches, and one page read if nothing happens.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -39,6 +39,12 @@ fn tail(path: &Path, args: &ListArgs, out: &mut Output) -> Result<ExitCode, Stop
         }
     })
     .map_err(said)?;
+    if newest.is_empty()
+        && let Some(model) = &args.model
+        && let Some(fault) = super::words::unknown_model(log.schema(), model)
+    {
+        return Err(miette::miette!("{fault}").into());
+    }
     loop {
         for (seq, entry) in newest.drain(..) {
             print(seq, entry, out)?;
@@ -72,14 +78,14 @@ fn unfollowed(path: &Path, error: StorageError) -> miette::Report {
 fn print(seq: Seq, entry: Result<LogEntry, StorageError>, out: &mut Output) -> Result<(), Stop> {
     match entry {
         Ok(entry) if out.wants_json() => out.object(&entry_json(&entry))?,
-        Err(error) if out.wants_json() => out.object(&json!({ "seq": seq, "error": error.to_string() }))?,
+        Err(error) if out.wants_json() => out.object(&json!({ "seq": seq, "error": unreadable(&error) }))?,
         Ok(entry) => {
             let [entry, time, origin, kind, about, what] = row(&entry);
             out.line(format!(
                 "{entry:<8} {time}  {origin:<12} {kind:<14} {about}  {what}"
             ))?;
         }
-        Err(error) => out.line(format!("{seq:<8} {error}"))?,
+        Err(error) => out.line(format!("{seq:<8} {}", unreadable(&error)))?,
     }
     Ok(())
 }

@@ -9,16 +9,16 @@ use landfall::history::{Decision, Filter, History, LogChange as Change, entry_js
 use landfall::{FieldMap, LogEntry, Origin, Seq};
 use serde_json::json;
 
-use super::Stop;
 use super::output::{Output, time};
 use super::words::{self, Position, short};
+use super::{Stop, unreadable};
 
 /// Which entries are listed; everything that is given has to hold.
 #[derive(Debug, Args)]
 pub(super) struct ListArgs {
     /// Only those about this model.
     #[arg(long)]
-    model: Option<String>,
+    pub(super) model: Option<String>,
     /// Only those about this record, as MODEL/ID.
     #[arg(long, value_name = "MODEL/ID")]
     record: Option<String>,
@@ -65,22 +65,38 @@ fn origin(text: &str) -> Result<Origin, String> {
 pub(super) fn list(history: &History, args: &ListArgs, out: &mut Output) -> Result<ExitCode, Stop> {
     let filter = filter(history, args)?;
     let listing = history.list(&filter, args.limit)?;
+    // A model that was removed has entries all the same.
+    if listing.matched == 0
+        && let Some(model) = &args.model
+        && let Some(fault) = words::unknown_model(&*history.schema_at(history.bounds().1)?, model)
+    {
+        return Err(miette::miette!("{fault}").into());
+    }
     let shown = listing.entries.len() as u64;
+    let whole = listing.gaps.is_empty() && listing.entries.iter().all(|(_, entry)| entry.is_ok());
+    let code = if whole {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    };
     if out.wants_json() {
         for (seq, entry) in &listing.entries {
             match entry {
                 Ok(entry) => out.object(&entry_json(entry))?,
-                Err(error) => out.object(&json!({ "seq": seq, "error": error.to_string() }))?,
+                Err(error) => out.object(&json!({ "seq": seq, "error": unreadable(error) }))?,
             }
         }
-        return Ok(ExitCode::SUCCESS);
+        for (first, last) in &listing.gaps {
+            out.object(&json!({ "missing": [first, last] }))?;
+        }
+        return Ok(code);
     }
     let rows = listing.entries.iter().map(|(seq, entry)| match entry {
         Ok(entry) => row(entry),
         Err(error) => {
             let mut cells = <[String; 6]>::default();
             cells[0] = seq.to_string();
-            cells[5] = error.to_string();
+            cells[5] = unreadable(error);
             cells
         }
     });
@@ -100,7 +116,7 @@ pub(super) fn list(history: &History, args: &ListArgs, out: &mut Output) -> Resu
     for (first, last) in &listing.gaps {
         out.line(format!("(missing from the log: {first} to {last})"))?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(code)
 }
 
 fn filter(history: &History, args: &ListArgs) -> Result<Filter, Stop> {

@@ -349,6 +349,12 @@ pub(super) fn why(
     let (key, field) = words::subject(&schema, subject).map_err(|fault| miette::miette!("{fault}"))?;
     let record = history.record_to(&key, to)?;
     let why = record.why(field.as_deref());
+    if why.lines.is_empty()
+        && let Some((key, fault)) = words::misnamed_field(&schema, subject)
+        && !history.record_to(&key, to)?.steps.is_empty()
+    {
+        return Err(miette::miette!("{fault}").into());
+    }
     let code = if why.lines.is_empty() {
         ExitCode::FAILURE
     } else {

@@ -29,6 +29,7 @@ pub(super) fn stats(history: &History, out: &mut Output) -> Result<ExitCode, Sto
             "newestMs": stats.times_ms.map(|(_, last)| last),
             "longest": stats.longest.map(|(seq, bytes)| json!({ "seq": seq, "bytes": bytes })),
             "unreadable": stats.unreadable,
+            "missing": history.len() - stats.total.entries,
             "redacted": history.is_redacted(),
             "trimmed": history.is_trimmed()?,
             "kinds": tallies(&stats.kinds),
@@ -61,6 +62,10 @@ pub(super) fn stats(history: &History, out: &mut Output) -> Result<ExitCode, Sto
             stats.unreadable
         ))?;
     }
+    if stats.total.entries < history.len() {
+        let missing = history.len() - stats.total.entries;
+        out.line(format!("{missing} are missing; `verify` says which"))?;
+    }
     tally_table(out, "kind", &stats.kinds)?;
     tally_table(out, "model", &stats.models)?;
     tally_table(out, "origin", &stats.origins)
@@ -91,9 +96,12 @@ fn tally_table<K: Display>(
     Ok(ExitCode::SUCCESS)
 }
 
+/// Why the rows of a store in use are not compared with its log.
+const IN_USE: &str = "rows are not compared: an app has the store open; close it there and verify again to have that done as well";
+
 pub(super) fn verify(history: &History, out: &mut Output) -> Result<ExitCode, Stop> {
     let check = history.check()?;
-    let code = if check.is_sound() {
+    let code = if check.is_sound() && check.newer.is_none() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
@@ -105,8 +113,10 @@ pub(super) fn verify(history: &History, out: &mut Output) -> Result<ExitCode, St
             "trimmed": history.is_trimmed()?,
             "entries": check.entries,
             "unknown": check.unknown,
+            "newer": check.newer,
             "soundTo": check.sound_to,
             "damage": damage.map(|d| json!({ "seq": d.seq, "what": d.what })).collect::<Vec<_>>(),
+            "notCompared": history.is_beside_its_owner().then_some(IN_USE),
             "projections": check.projections.as_ref().map(|found| json!({
                 "records": found.records,
                 "differences": found.differences,
@@ -149,7 +159,15 @@ fn told(history: &History, check: &Check, out: &mut Output) -> Result<(), Stop> 
             check.unknown
         ))?;
     }
+    if let Some(newer) = check.newer {
+        out.line(format!(
+            "{newer} was written by a newer version of Landfall, so from there on nothing can be replayed; update Landfall"
+        ))?;
+    }
     let Some(projections) = &check.projections else {
+        if history.is_beside_its_owner() {
+            out.line(IN_USE)?;
+        }
         return Ok(());
     };
     if projections.differences.is_empty() {

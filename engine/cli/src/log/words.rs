@@ -65,10 +65,9 @@ pub(super) fn subject(schema: &Schema, text: &str) -> Result<(RecordKey, Option<
     let (model, rest) = text
         .split_once('/')
         .ok_or("a subject is MODEL/ID or MODEL/ID.FIELD, such as Post/p1.title")?;
-    let def = schema.model(model).ok_or_else(|| {
-        let known: Vec<&str> = schema.models().map(|def| def.name.as_str()).collect();
-        format!("there is no model `{model}`; the schema has {}", known.join(", "))
-    })?;
+    let def = schema
+        .model(model)
+        .ok_or_else(|| unknown_model(schema, model).unwrap_or_default())?;
     // An id may have dots in it as well, so what follows the last one is a field only if the model has it.
     let field = rest
         .rsplit_once('.')
@@ -78,6 +77,35 @@ pub(super) fn subject(schema: &Schema, text: &str) -> Result<(RecordKey, Option<
         None => (rest, None),
     };
     Ok((RecordKey::new(model, identifier(def, id)?), field))
+}
+
+/// What is wrong with a subject about which the log says nothing, if its end was meant as a field: the record before it, and
+/// the sentence.
+pub(super) fn misnamed_field(schema: &Schema, text: &str) -> Option<(RecordKey, String)> {
+    let (model, rest) = text.split_once('/')?;
+    let def = schema.model(model)?;
+    let (id, field) = rest.rsplit_once('.')?;
+    if def.slot(field).is_some() {
+        return None;
+    }
+    let key = RecordKey::new(model, identifier(def, id).ok()?);
+    let known: Vec<&str> = def.stored_fields().map(|field| field.name.as_str()).collect();
+    Some((
+        key,
+        format!("`{model}` has no field `{field}`; it has {}", known.join(", ")),
+    ))
+}
+
+/// That the schema has a model.
+pub(super) fn unknown_model(schema: &Schema, model: &str) -> Option<String> {
+    if schema.model(model).is_some() {
+        return None;
+    }
+    let known: Vec<&str> = schema.models().map(|def| def.name.as_str()).collect();
+    Some(format!(
+        "there is no model `{model}`; the schema has {}",
+        known.join(", ")
+    ))
 }
 
 /// An identifier as it is printed: its parts joined by `#`.

@@ -25,9 +25,16 @@ pub(crate) struct Hosting {
     /// Private key (PEM) of the certificate.
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
-    /// Origin whose pages may call, such as https://app.example.com; repeat it for more. By default any may.
+    /// Origin whose pages may call, such as https://app.example.com; repeat it for more. By default any may, and with
+    /// the well-known key those of this machine.
     #[arg(long, value_name = "ORIGIN", value_parser = super::given::origin)]
     cors_origin: Vec<String>,
+    /// Most calls in a second, of all callers together; those beyond are answered 429. By default there is no bound.
+    #[arg(long, value_name = "CALLS_PER_SECOND", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) throttle: Option<u32>,
+    /// Most sockets of one address at once; raise it behind a proxy on another machine.
+    #[arg(long, value_name = "SOCKETS", default_value_t = ServeOptions::default().sockets_per_address_max)]
+    sockets_per_address: usize,
     /// Answer /metrics for Prometheus.
     #[arg(long)]
     metrics: bool,
@@ -51,6 +58,11 @@ impl Hosting {
         self.host
     }
 
+    /// Whether keys and tokens go over the network as they are.
+    pub(crate) fn is_in_the_clear(&self) -> bool {
+        !self.host.is_loopback() && self.tls_cert.is_none()
+    }
+
     pub(crate) fn is_development(&self) -> bool {
         self.dev
     }
@@ -69,6 +81,9 @@ impl Hosting {
             ));
         }
         let mut options = ServeOptions::default();
+        options.sockets_per_address_max = self.sockets_per_address;
+        // Every page that is open in a browser knows that key too.
+        options.local_pages_only = self.dev || api_keys.contains(&ApiKey::new(WELL_KNOWN_API_KEY));
         options.development = self.dev;
         options.metrics = self.metrics || self.dev;
         if !self.cors_origin.is_empty() {

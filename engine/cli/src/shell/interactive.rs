@@ -2,8 +2,9 @@
 //!
 //! Owns the conversation. With an endpoint it syncs from the beginning, and says what arrives and what goes wrong while
 //! somebody types: above the line on a terminal, between the answers elsewhere. What is said so is in
-//! `interactive/news.rs`, how it gets onto the terminal in `interactive/screen.rs`, tables in `interactive/table.rs`.
+//! `interactive/news.rs`, what is said of changes that were not sent in `interactive/farewell.rs`, how it gets onto the terminal in `interactive/screen.rs`, tables in `interactive/table.rs`.
 
+mod farewell;
 mod news;
 mod screen;
 mod table;
@@ -16,6 +17,7 @@ use landfall::{DataStore, Mutation, Stage, SyncError};
 use owo_colors::OwoColorize;
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
+use serde_json::Value as Json;
 use tokio::sync::mpsc;
 
 use super::session::{Reply, Session};
@@ -47,8 +49,9 @@ pub(crate) struct Surroundings {
     pub(crate) errors: mpsc::Receiver<SyncError>,
 }
 
-/// Runs until `exit`, or the end of input.
-pub(crate) async fn run(session: Session, surroundings: Surroundings) -> std::io::Result<()> {
+/// Runs until `exit`, or the end of input. Answers whether all went well: a command that fails counts where nobody is
+/// there to read what is said about it.
+pub(crate) async fn run(session: Session, surroundings: Surroundings) -> std::io::Result<bool> {
     let config = rustyline::Config::builder()
         .max_history_size(HISTORY_MAX)
         .map_err(other)?
@@ -73,18 +76,22 @@ pub(crate) async fn run(session: Session, surroundings: Surroundings) -> std::io
         session,
         news,
         is_syncing: false,
+        failed: false,
     };
     conversation.greet();
+    farewell::say_refused(conversation.session.store());
     if surroundings.starts {
         conversation.start().await;
     }
     let editor = conversation.converse(editor).await?;
     conversation.say_farewell(surroundings.kept_in).await;
+    let failed = conversation.failed;
     if let (Some(history), mut editor) = (&history, editor) {
         // A history that cannot be kept is no reason to fail.
         editor.save_history(history).unwrap_or(());
     }
-    Ok(())
+    // Who types sees each error; a script is told by the exit status.
+    Ok(!failed || std::io::stdin().is_terminal())
 }
 
 struct Conversation {
@@ -93,6 +100,8 @@ struct Conversation {
     screen: Screen,
     /// Whether changes are on their way to the server, as far as was asked for.
     is_syncing: bool,
+    /// Whether a command failed.
+    failed: bool,
 }
 
 impl Conversation {
@@ -134,9 +143,12 @@ impl Conversation {
             match line.as_deref().map(str::trim) {
                 Ok("help") => screen::print(words::HELP),
                 // Elsewhere the word clears the screen, so it is asked for twice.
-                Ok("clear") => complain(
-                    "this removes all local data, and changes that wait for the server; type `clear yes`",
-                ),
+                Ok("clear") => {
+                    self.failed = true;
+                    complain(
+                        "this removes all local data, and changes that wait for the server; type `clear yes`",
+                    );
+                }
                 Ok("clear yes") => {
                     self.carry_out("clear").await;
                 }
@@ -145,7 +157,7 @@ impl Conversation {
                         return Ok(editor);
                     }
                 }
-                Err(ReadlineError::Interrupted) => {}
+                Err(ReadlineError::Interrupted) => screen::print("`exit` leaves"),
                 Err(ReadlineError::Eof) => return Ok(editor),
                 Err(_) => return line.map(|_| editor).map_err(other),
             }
@@ -179,14 +191,30 @@ impl Conversation {
             Ok(None) => return true,
             Ok(Some(command)) => command,
             Err(fault) => {
+                self.failed = true;
                 complain(&fault);
                 return true;
             }
         };
         match self.session.carry_out(&command).await {
             Ok(Reply::Exit) => return false,
-            Ok(Reply::Answer(answer)) => screen::print(&table::answer(&answer)),
-            Err(fault) => complain(&fault),
+            Ok(Reply::Answer(answer)) => {
+                match (&answer, command["op"].as_str()) {
+                    (Json::Null, Some("get" | "delete")) => {
+                        let model = command["model"].as_str().unwrap_or_default();
+                        screen::print(&format!("there is no {model} {}", plain(&command["id"])));
+                    }
+                    _ => screen::print(&table::answer(&answer)),
+                }
+                if command["op"] == "errors" && answer == serde_json::json!([]) {
+                    // What was told to an earlier run is not told again, but it may still matter.
+                    farewell::say_refused(self.session.store());
+                }
+            }
+            Err(fault) => {
+                self.failed = true;
+                complain(&fault);
+            }
         }
         match command["op"].as_str() {
             Some("start") => self.is_syncing = true,
@@ -216,28 +244,14 @@ impl Conversation {
         if self.news.is_none() {
             return;
         }
-        let outbox = self.session.store().outbox();
         if self.is_syncing {
             // Whatever does not arrive in time is named below.
             let arrival = arrival(self.session.store());
             let _ = tokio::time::timeout(FAREWELL_PATIENCE, arrival).await;
         }
-        let waiting = outbox.len().unwrap_or(0);
         self.tell_news();
-        let changes = if waiting == 1 {
-            "1 change"
-        } else {
-            &format!("{waiting} changes")
-        };
-        match kept_in {
-            _ if waiting == 0 => {}
-            Some(directory) => screen::print(&format!(
-                "{changes} not sent yet: kept in {}, and sent the next time",
-                directory.display()
-            )),
-            None => screen::print(&format!(
-                "{changes} not sent, and gone with the temporary store; --data DIR keeps a store"
-            )),
+        for line in farewell::lines(self.session.store(), kept_in.as_deref()) {
+            screen::print(&line);
         }
     }
 }
@@ -268,6 +282,12 @@ async fn next(news: &mut Option<News>) -> String {
         Some(news) => news.next().await,
         None => std::future::pending().await,
     }
+}
+
+/// An identifier as it is typed.
+fn plain(id: &Json) -> String {
+    let text = id.as_str().map_or_else(|| id.to_string(), ToOwned::to_owned);
+    screen::harmless(&text).into_owned()
 }
 
 fn complain(fault: &str) {

@@ -3,6 +3,7 @@
 //! Owns [`Session`]: the store, and what has been observed since the last question. Both shells run the same ones.
 //! What is set is in `session/settings.rs`, what waits in `session/waiting.rs`.
 
+mod refused;
 mod settings;
 mod waiting;
 
@@ -97,13 +98,17 @@ impl Session {
             "errors" => Ok(self.recorder.take_errors().into()),
             "conflicts" => Ok(self.recorder.take_conflicts().into()),
             "outbox" => self.outbox(),
+            "retry" => self.retry(command).await,
+            "edit" => self.edit(command).await,
+            "discard" => self.discard(command).await,
             "online" => self.online(command),
             "time" => Ok(u64::try_from(self.started.elapsed().as_millis())
                 .unwrap_or(u64::MAX)
                 .into()),
             other => Err(format!(
                 "there is no op `{other}`; the ops are configure start stop clear save update delete get query count \
-                 explain observe observed observeQuery snapshots hub waitHub waitFor errors conflicts outbox online time exit"
+                 explain observe observed observeQuery snapshots hub waitHub waitFor errors conflicts outbox retry edit discard online time \
+                 exit"
             )),
         };
         answer.map(Reply::Answer)
@@ -301,11 +306,11 @@ impl Session {
     fn outbox(&self) -> Result<Json, Fault> {
         let pending = self.store.outbox().list(OUTBOX_MAX).map_err(text)?;
         let list = pending.iter().map(|mutation| {
-            let stage = match &mutation.stage {
-                Stage::Queued => "queued",
-                Stage::InFlight => "inFlight",
-                Stage::Unknown => "unknown",
-                Stage::Parked(_) => "parked",
+            let (stage, refusal) = match &mutation.stage {
+                Stage::Queued => ("queued", None),
+                Stage::InFlight => ("inFlight", None),
+                Stage::Unknown => ("unknown", None),
+                Stage::Parked(refusal) => ("parked", Some(refusal)),
             };
             let id = match self.store.schema().model(mutation.model()) {
                 Some(def) => values::id_json(def, &mutation.key.id),
@@ -317,6 +322,9 @@ impl Session {
                 "op": mutation.kind.verb(),
                 "stage": stage,
                 "attempts": mutation.attempts,
+                "fields": mutation.patch,
+                "errorType": refusal.and_then(|refusal| refusal.error_type.as_deref()),
+                "reason": refusal.map(|refusal| refusal.message.as_str()),
             })
         });
         Ok(list.collect())

@@ -219,8 +219,17 @@ pub(crate) fn predicate(json: &Json) -> Result<Predicate, Fault> {
             };
             let values: Vec<Value> = operands.iter().map(Value::from).collect();
             let op = Op::from_name(op, values).ok_or_else(|| {
+                let hint = match op.as_str() {
+                    "=" | "==" => "; write `eq`",
+                    "!=" | "<>" => "; write `ne`",
+                    "<" => "; write `lt`",
+                    "<=" => "; write `le`",
+                    ">" => "; write `gt`",
+                    ">=" => "; write `ge`",
+                    _ => "",
+                };
                 format!(
-                    "`{op}` with {} operands is no comparison; the operators are eq ne le lt ge gt between \
+                    "`{op}` with {} operands is no comparison{hint}; the operators are eq ne le lt ge gt between \
                      beginsWith contains notContains in",
                     operands.len()
                 )

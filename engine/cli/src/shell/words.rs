@@ -8,6 +8,7 @@ mod split;
 mod typed;
 
 use landfall::{ModelDef, Schema};
+use landfall_core::KeyKind;
 use serde_json::{Map, Value as Json, json};
 
 use super::values::Fault;
@@ -33,7 +34,11 @@ pub(crate) const HELP: &str = "\
                                                  conflict=remote|local, syncPageSize, maxRecordsToSync,
                                                  fullSyncInterval (minutes); which records are synced
   outbox, hub, errors, conflicts                 what waits; what happened
-  exit
+  retry MODEL ID | retry all                     send again what the server refused
+  edit MODEL ID field=value ...                  correct what the server refused, and send it again
+  discard MODEL ID yes                           give it up; the server's record is back
+  time                                           milliseconds since the shell began
+  exit, quit
 COND is FIELD OP VALUE; OP is eq ne lt le gt ge between beginsWith contains notContains in. Join several by and, or,
 not and parentheses. FIELD may be one of a related record, such as blog.name.
 VALUE is text where the field takes text, else JSON (5, true, null, [\"a\"], {\"lat\":1}). Quote texts with blanks.
@@ -84,6 +89,23 @@ pub(crate) fn command(line: &str, schema: &Schema) -> Result<Option<Json>, Fault
         ("online", [on]) if on.is("on") => Ok(json!({ "op": "online", "value": true })),
         ("online", [off]) if off.is("off") => Ok(json!({ "op": "online", "value": false })),
         ("online", _) => Err("online on, or online off".to_owned()),
+        ("retry", [all]) if all.is("all") => Ok(json!({ "op": "retry", "all": true })),
+        ("retry", [model, id]) => {
+            Ok(json!({ "op": "retry", "model": model.text(), "id": typed.id(model, id) }))
+        }
+        ("retry", _) => {
+            Err("retry what? retry MODEL ID, or retry all; `outbox` lists what was refused".to_owned())
+        }
+        ("edit", rest) => typed.edit(rest),
+        ("discard", [model, id, yes]) if yes.is("yes") => {
+            Ok(json!({ "op": "discard", "model": model.text(), "id": typed.id(model, id) }))
+        }
+        ("discard", [model, id]) => Err(format!(
+            "this gives the change up for good; type `discard {} {} yes`",
+            model.text(),
+            id.text()
+        )),
+        ("discard", _) => Err("discard what? discard MODEL ID yes".to_owned()),
         ("quit", []) => Ok(json!({ "op": "exit" })),
         (single, []) if SINGLE.contains(&single) => Ok(json!({ "op": single })),
         (single, [word, ..]) if SINGLE.contains(&single) => {
@@ -158,6 +180,16 @@ impl Typed<'_> {
             .ok_or("save what? save MODEL field=value ...")?;
         command["model"] = model.text().into();
         command["fields"] = typed::fields(pairs, self.model(model), self.schema)?;
+        if let Some(def) = self.model(model)
+            && def.key.kind == KeyKind::Managed
+            && command["fields"].get("id").is_some()
+        {
+            return Err(format!(
+                "the store makes the identifier of a {}; leave `id` out, or write `id: ID! @primaryKey` in the schema \
+                 to choose it",
+                def.name
+            ));
+        }
         Ok(command)
     }
 
@@ -171,6 +203,18 @@ impl Typed<'_> {
                 Ok(command)
             }
             _ => Err("update what? update MODEL ID field=value ...".to_owned()),
+        }
+    }
+
+    fn edit(&self, rest: &[Word]) -> Result<Json, Fault> {
+        match rest {
+            [model, id, pairs @ ..] if !pairs.is_empty() => Ok(json!({
+                "op": "edit",
+                "model": model.text(),
+                "id": self.id(model, id),
+                "fields": typed::fields(pairs, self.model(model), self.schema)?,
+            })),
+            _ => Err("edit what? edit MODEL ID field=value ...".to_owned()),
         }
     }
 

@@ -97,6 +97,31 @@ fn a_create_sends_the_identifier_but_no_field_that_only_the_server_writes() {
 }
 
 #[test]
+fn an_imported_record_keeps_what_only_the_server_writes_and_its_updates_do_not_write_it() {
+    let post = blog_model("Post");
+    let (schema, made) = (blog(), "id=p1 title=a createdAt=2026-01-01T00:00:00Z");
+    let request = |values| SaveRequest {
+        values,
+        base: None,
+        seen: None,
+        condition: None,
+        queued: true,
+        group: None,
+    };
+    let import = |state: &RecordState, text: &str| {
+        decide_import(&schema, &post, state, request(row(&post, text))).expect("it fits")
+    };
+    let write = import(&RecordState::default(), made).expect("something is written");
+    assert_eq!(write.patch, fields(made));
+    let mut state = RecordState::default();
+    state
+        .apply(&post, Seq(1), &crate::Change::Write(write))
+        .expect("it fits");
+    let later = import(&state, "id=p1 title=b createdAt=2026-02-02T00:00:00Z").expect("something is written");
+    assert_eq!(later.patch, fields("title=b"));
+}
+
+#[test]
 fn an_update_sends_what_the_caller_changed() {
     let stored = "remote v1 title=a rating=1 tags=[x]";
     let cases = [

@@ -2,7 +2,7 @@
 //!
 //! Owns [`Carrier`]: migrations read against the schema that a store holds and the one that it is to have.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::convert::standard;
@@ -495,8 +495,18 @@ impl Carrier {
             // Nothing is left that the new schema could lose.
             return Ok(Arc::clone(&self.new));
         }
-        let mut enums: Vec<EnumDef> = self.old.enums().map(|def| self.carried_enum(def)).collect();
-        let mut non_models: Vec<NonModelDef> = self.old.non_models().cloned().collect();
+        // A type all of whose values were converted is that of the new schema.
+        let kept = self.kept_types();
+        let carried_enum = |def: &EnumDef| match self.new.enumeration(&def.name) {
+            Some(new) if !kept.contains(def.name.as_str()) => new.clone(),
+            _ => def.clone(),
+        };
+        let carried_object = |def: &NonModelDef| match self.new.non_model(&def.name) {
+            Some(new) if !kept.contains(def.name.as_str()) => new.clone(),
+            _ => def.clone(),
+        };
+        let mut enums: Vec<EnumDef> = self.old.enums().map(carried_enum).collect();
+        let mut non_models: Vec<NonModelDef> = self.old.non_models().map(carried_object).collect();
         // Converted fields are of the new schema, and may be of types that the old one did not have.
         let is_new_enum = |def: &&EnumDef| self.old.enumeration(&def.name).is_none();
         let is_new_object = |def: &&NonModelDef| self.old.non_model(&def.name).is_none();
@@ -546,25 +556,32 @@ impl Carrier {
         })
     }
 
-    /// An enum all of whose values were converted has the values of the new one.
-    fn carried_enum(&self, def: &EnumDef) -> EnumDef {
-        let is_of = |field: &FieldDef| matches!(&field.ty, FieldType::Enum(name) if *name == def.name);
-        let in_objects = self
-            .old
-            .non_models()
-            .any(|object| object.fields.values().any(is_of));
-        let kept = self.old.models().any(|model| {
-            let carried = &self.models[&model.name];
-            let stays = |field: &FieldDef| {
+    /// Enums and object types of the old schema whose values stay as they are somewhere: in a field that is not
+    /// converted, or in an object of such a type.
+    fn kept_types(&self) -> BTreeSet<&str> {
+        let mut kept = BTreeSet::new();
+        let mut todo: Vec<&FieldDef> = Vec::new();
+        for def in self.old.models() {
+            let carried = &self.models[&def.name];
+            let stays = |field: &&FieldDef| {
                 let change = &carried.fields[&field.name];
                 change.to.is_some() && change.conversions.is_empty()
             };
-            carried.to.is_some() && model.stored_fields().any(|field| is_of(field) && stays(field))
-        });
-        match self.new.enumeration(&def.name) {
-            Some(new) if !kept && !in_objects => new.clone(),
-            _ => def.clone(),
+            if carried.to.is_some() {
+                todo.extend(def.stored_fields().filter(stays));
+            }
         }
+        while let Some(field) = todo.pop() {
+            let (FieldType::Enum(name) | FieldType::NonModel(name)) = &field.ty else {
+                continue;
+            };
+            if kept.insert(name.as_str())
+                && let Some(object) = self.old.non_model(name)
+            {
+                todo.extend(object.fields.values());
+            }
+        }
+        kept
     }
 }
 

@@ -192,7 +192,8 @@ fn every_other_comparison_with_null_is_unknown() {
 
 #[test]
 fn in_knows_sqls_null_among_the_items() {
-    check("int", &Op::In(vec![]), &[("1", F), ("null", U)]);
+    // As in SQLite.
+    check("int", &Op::In(vec![]), &[("1", F), ("null", F)]);
     check("int", &Op::In(vec![Value::Null]), &[("1", U), ("null", U)]);
     check(
         "int",

@@ -31,7 +31,7 @@ impl FieldDef {
 }
 
 /// Gives missing fields of a new record the values of their `@default`. Key fields are the app's business.
-pub(crate) fn fill_defaults(def: &ModelDef, values: &mut [Value]) {
+pub fn fill_defaults(def: &ModelDef, values: &mut [Value]) {
     for (field, value) in def.stored_fields().zip(values) {
         if value.is_null()
             && field.default.is_some()

@@ -50,6 +50,7 @@ fn written(events: &[Noted]) -> Vec<u8> {
         queues_changes: true,
         endpoint: None,
         directions: Vec::new(),
+        prints: crate::flight::PRINTS,
     };
     let mut file = MAGIC.to_vec();
     put_segment(&mut file, 0, Kind::Head, &serde_json::to_vec(&head).unwrap()).unwrap();

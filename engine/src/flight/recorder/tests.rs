@@ -9,6 +9,7 @@ fn head() -> Head {
         queues_changes: false,
         endpoint: None,
         directions: Vec::new(),
+        prints: crate::flight::PRINTS,
     }
 }
 
@@ -135,8 +136,15 @@ fn a_recording_ends_at_its_bound_and_says_so() {
         recorder.shared.note(1, 0, Event::Draw(bits));
     }
     recorder.close();
-    assert!(recorder.report().stopped);
+    let report = recorder.report();
+    assert!(report.stopped);
     assert!(std::fs::metadata(&path).unwrap().len() <= 512);
+    let there = Recording::open(&path).unwrap().events.len() as u64;
+    assert_eq!(
+        there + report.dropped,
+        report.events,
+        "what was queued is lost as well: {report:?}"
+    );
 }
 
 #[test]

@@ -19,6 +19,8 @@ use super::settings::AuthorizerSettings;
 
 /// Most answers that are kept; one has some hundred bytes unless the authorizer adds a large context.
 const CACHED_ANSWERS_MAX: usize = 10_000;
+/// Most refusals that are kept. They are kept apart: tokens that somebody makes up must not drive out those that are good.
+const CACHED_REFUSALS_MAX: usize = 2_000;
 /// Longest time that an answer may ask to be kept, in seconds (AppSync: an hour).
 const TTL_S_MAX: u32 = 3_600;
 /// Most fields that an answer may deny.
@@ -94,19 +96,59 @@ pub struct AuthorizerFault {
     pub cause: String,
 }
 
+/// The hash of a token.
+type TokenHash = [u8; digest::SHA256_OUTPUT_LEN];
+
 /// Answers by the hash of their token.
 #[derive(Default)]
 pub(super) struct AnswerCache {
-    kept: Mutex<BTreeMap<[u8; digest::SHA256_OUTPUT_LEN], Kept>>,
+    answers: Mutex<Answers>,
 }
 
-struct Kept {
+#[derive(Default)]
+struct Answers {
+    granted: BTreeMap<TokenHash, Kept<Arc<Caller>>>,
+    refused: BTreeMap<TokenHash, Kept<()>>,
+}
+
+struct Kept<T> {
     until_ms: i64,
-    /// `None` if the call is not let in.
-    caller: Option<Arc<Caller>>,
+    answer: T,
+}
+
+impl Answers {
+    fn known(&self, key: &TokenHash, now_ms: i64) -> Option<Result<Arc<Caller>, AuthRefused>> {
+        if let Some(kept) = self.granted.get(key).filter(|kept| now_ms < kept.until_ms) {
+            return Some(Ok(Arc::clone(&kept.answer)));
+        }
+        let refused = self.refused.get(key).filter(|kept| now_ms < kept.until_ms);
+        refused.map(|_| Err(AuthRefused::Wrong))
+    }
+}
+
+/// Keeps an answer among at most so many.
+fn keep<T>(kept: &mut BTreeMap<TokenHash, Kept<T>>, key: TokenHash, new: Kept<T>, now_ms: i64, most: usize) {
+    if kept.len() >= most {
+        kept.retain(|_, kept| now_ms < kept.until_ms);
+    }
+    if kept.len() >= most {
+        kept.pop_first();
+    }
+    kept.insert(key, new);
+}
+
+fn hash_of(token: &str) -> TokenHash {
+    let mut key = TokenHash::default();
+    key.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
+    key
 }
 
 impl AnswerCache {
+    /// The answer that is kept for a token, if one is.
+    pub(super) fn known(&self, token: &str, now_ms: i64) -> Option<Result<Arc<Caller>, AuthRefused>> {
+        self.lock().known(&hash_of(token), now_ms)
+    }
+
     /// Judges a token, by a kept answer or by asking.
     pub(super) fn judge(
         &self,
@@ -115,10 +157,9 @@ impl AnswerCache {
         token: &str,
         now_ms: i64,
     ) -> Result<Arc<Caller>, AuthRefused> {
-        let mut key = [0; digest::SHA256_OUTPUT_LEN];
-        key.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
-        if let Some(kept) = self.lock().get(&key).filter(|kept| now_ms < kept.until_ms) {
-            return kept.caller.clone().ok_or(AuthRefused::Wrong);
+        let key = hash_of(token);
+        if let Some(known) = self.lock().known(&key, now_ms) {
+            return known;
         }
         // Asked without the lock: a slow authorizer holds up nobody else.
         let answer = settings.authorizer.authorize(&request()).map_err(|fault| {
@@ -129,26 +170,23 @@ impl AnswerCache {
         let caller = caller_of(answer).map(Arc::new);
         if ttl_s > 0 {
             let until_ms = now_ms.saturating_add(i64::from(ttl_s) * 1_000);
-            let mut kept = self.lock();
-            if kept.len() >= CACHED_ANSWERS_MAX {
-                kept.retain(|_, kept| now_ms < kept.until_ms);
+            let mut answers = self.lock();
+            match caller.clone() {
+                Some(answer) => {
+                    let new = Kept { until_ms, answer };
+                    keep(&mut answers.granted, key, new, now_ms, CACHED_ANSWERS_MAX);
+                }
+                None => {
+                    let new = Kept { until_ms, answer: () };
+                    keep(&mut answers.refused, key, new, now_ms, CACHED_REFUSALS_MAX);
+                }
             }
-            if kept.len() >= CACHED_ANSWERS_MAX {
-                kept.pop_first();
-            }
-            kept.insert(
-                key,
-                Kept {
-                    until_ms,
-                    caller: caller.clone(),
-                },
-            );
         }
         caller.ok_or(AuthRefused::Wrong)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<[u8; digest::SHA256_OUTPUT_LEN], Kept>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> std::sync::MutexGuard<'_, Answers> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -52,7 +52,51 @@ impl Gate {
         }
     }
 
-    /// Lets a caller in, or says why not. May block if there is an authorizer.
+    /// Judges a caller by the head of a request alone; `None` if more is needed, which may be the body or an authorizer.
+    pub(crate) fn judge_head(
+        &self,
+        now_ms: i64,
+        credentials: &Credentials,
+    ) -> Option<Result<(), AuthRefused>> {
+        let authorization = credentials.authorization.as_deref().unwrap_or_default();
+        if credentials.api_key.is_none() && authorization.starts_with(iam::ALGORITHM) {
+            return None;
+        }
+        if let Some(token) = self.asks_about(credentials) {
+            return self.answers.known(token, now_ms).map(|known| known.map(drop));
+        }
+        let presented = Presented {
+            credentials,
+            signed: Signed {
+                method: "",
+                path: "",
+                query: None,
+                body: b"",
+            },
+            context: &AuthorizerContext::default,
+        };
+        Some(self.admit(now_ms, &presented).map(drop))
+    }
+
+    /// Whether an authorizer has to be waited for.
+    pub(crate) fn needs_asking(&self, now_ms: i64, credentials: &Credentials) -> bool {
+        self.asks_about(credentials)
+            .is_some_and(|token| self.answers.known(token, now_ms).is_none())
+    }
+
+    /// The token that an authorizer judges, if one does.
+    fn asks_about<'a>(&self, credentials: &'a Credentials) -> Option<&'a str> {
+        let settings = self.config.auth.authorizer.as_ref()?;
+        let token = credentials.authorization.as_deref()?;
+        if credentials.api_key.is_some() || token.is_empty() || token.starts_with(iam::ALGORITHM) {
+            return None;
+        }
+        let issuers = &self.config.auth.issuers;
+        let is_known = Unverified::read(bearer(token)).is_some_and(|token| token.issuer(issuers).is_some());
+        (!is_known && may_be_asked_about(settings, token)).then_some(token)
+    }
+
+    /// Lets a caller in, or says why not. Blocks if [`Gate::needs_asking`] says so.
     pub(crate) fn admit(&self, now_ms: i64, presented: &Presented<'_>) -> Result<Arc<Caller>, AuthRefused> {
         let credentials = presented.credentials;
         if let Some(given) = &credentials.api_key {
@@ -95,8 +139,7 @@ impl Gate {
         presented: &Presented<'_>,
         now_ms: i64,
     ) -> Result<Arc<Caller>, AuthRefused> {
-        let fits = |pattern: &TokenPattern| pattern.fits(token);
-        if token.len() > OPAQUE_TOKEN_BYTES_MAX || !settings.token_pattern.as_ref().is_none_or(fits) {
+        if !may_be_asked_about(settings, token) {
             return Err(AuthRefused::Wrong);
         }
         let request = || {
@@ -113,6 +156,12 @@ impl Gate {
         };
         self.answers.judge(settings, request, token, now_ms)
     }
+}
+
+/// Whether a token is of the form that the settings demand; others are refused without asking.
+fn may_be_asked_about(settings: &AuthorizerSettings, token: &str) -> bool {
+    let fits = |pattern: &TokenPattern| pattern.fits(token);
+    token.len() <= OPAQUE_TOKEN_BYTES_MAX && settings.token_pattern.as_ref().is_none_or(fits)
 }
 
 /// The token itself: Amplify's clients send it bare, others with the word that the standard has for it.

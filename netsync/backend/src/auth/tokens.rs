@@ -24,6 +24,9 @@ const TOKEN_BYTES_MAX: usize = 16 * 1024;
 /// Shortest secret for `HS256`, in bytes: as long as the hash, as its standard demands.
 const SECRET_BYTES_MIN: usize = 32;
 
+/// Shortest RSA key, in bits: shorter ones verify nothing, so they are no keys to us.
+const RSA_BITS_MIN: usize = 2_048;
+
 /// Most keys of one issuer; those in use have two to four.
 const KEYS_MAX: usize = 64;
 
@@ -134,6 +137,16 @@ impl Material {
     }
 }
 
+/// Length of an RSA modulus in bits; leading zeros do not count.
+fn rsa_bits(modulus: &[u8]) -> usize {
+    let first = modulus
+        .iter()
+        .position(|byte| *byte != 0)
+        .unwrap_or(modulus.len());
+    let zeros = modulus.get(first).map_or(0, |byte| byte.leading_zeros() as usize);
+    (modulus.len() - first) * 8 - zeros
+}
+
 impl Key {
     fn of_jwk(jwk: &Jwk) -> Result<Option<Self>, KeyFault> {
         let common = &jwk.common;
@@ -151,6 +164,9 @@ impl Key {
                 let (Some(n), Some(e)) = (decode(&rsa.n), decode(&rsa.e)) else {
                     return Err(KeyFault::NoKeySet);
                 };
+                if rsa_bits(&n) < RSA_BITS_MIN {
+                    return Ok(None);
+                }
                 Material::Rsa { n, e }
             }
             AlgorithmParameters::OctetKey(secret) if signs && for_this("HS256") => {

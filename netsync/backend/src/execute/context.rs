@@ -1,17 +1,19 @@
 //! What every resolver of one request shares: the rows, the variables, the faults found so far.
 //!
-//! Owns the side table of faults (the executor carries only a message) and the count of reads. Invariant: a fault of
-//! the store itself ends the request as a whole, never as a field that is quietly null.
+//! Owns the side table of faults (the executor carries only a message) and the count of reads. Invariants: 1. a fault of
+//! the store itself ends the request as a whole, never as a field that is quietly null; 2. whatever becomes part of the
+//! answer was charged to the request's meter.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use apollo_compiler::resolvers::{FieldError, ResolveInfo};
-use apollo_compiler::response::JsonMap;
+use apollo_compiler::resolvers::{FieldError, ResolveInfo, ResolvedValue};
+use apollo_compiler::response::{JsonMap, JsonValue};
 use landfall_core::Schema;
 
 use super::errors::Fault;
+use super::meter::{self, CallerGone, Meter, RanOut};
 use super::settle::ConflictRound;
 use super::{Environment, coerce};
 use crate::auth::{Caller, ModelRules};
@@ -34,6 +36,9 @@ pub(super) trait RecordWriter {
         write: &Write,
         condition: Option<&Filter>,
     ) -> Result<Outcome, BackendError>;
+
+    /// How much was written in the transaction so far, in bytes.
+    fn written_bytes(&self) -> usize;
 }
 
 impl RecordWriter for Session<'_, '_> {
@@ -47,6 +52,10 @@ impl RecordWriter for Session<'_, '_> {
         let outcome = Session::write(self, plan, key, write, condition)?;
         self.store.tally.wrote(write, &outcome);
         Ok(outcome)
+    }
+
+    fn written_bytes(&self) -> usize {
+        Session::written_bytes(self)
     }
 }
 
@@ -64,10 +73,18 @@ pub(crate) struct Context<'c> {
     pub(super) caller: &'c Caller,
     /// The rules of models that have none.
     pub(super) implied: &'c ModelRules,
+    gone: &'c CallerGone,
     faults: RefCell<Vec<Fault>>,
     fatal: RefCell<Option<BackendError>>,
     reads_left: Cell<usize>,
     bytes_left: Cell<usize>,
+    pub(super) meter: Meter,
+    /// What others had written in the transaction before, in bytes.
+    written_before: usize,
+    /// Response key of the mutation that is run.
+    mutating: RefCell<String>,
+    /// Mutations whose answers are not whole, by response key, and why.
+    cut_short: RefCell<BTreeMap<String, RanOut>>,
     /// Response keys of root fields whose answer is not told to subscribers.
     silent: RefCell<Vec<String>>,
     /// By response key of a root field, what decides who may hear of its record.
@@ -88,13 +105,17 @@ impl<'c> Context<'c> {
             token_key,
             caller,
             implied,
+            gone,
         } = environment;
+        // A mutation that was begun is told to subscribers as a whole, so its answer is finished.
+        let ends_with = writer.is_none().then(|| gone.clone());
         Self {
             compiled,
             config,
             token_key,
             caller,
             implied,
+            gone,
             reading,
             writer,
             variables,
@@ -104,6 +125,14 @@ impl<'c> Context<'c> {
             fatal: RefCell::default(),
             reads_left: Cell::new(config.limits.resolvers_max),
             bytes_left: Cell::new(config.limits.read_bytes_max),
+            meter: Meter::new(
+                config.limits.answer_bytes_max,
+                config.limits.arguments_bytes_max,
+                ends_with,
+            ),
+            written_before: writer.map_or(0, RecordWriter::written_bytes),
+            mutating: RefCell::default(),
+            cut_short: RefCell::default(),
             silent: RefCell::default(),
             facts: RefCell::default(),
         }
@@ -114,14 +143,58 @@ impl<'c> Context<'c> {
     }
 
     /// The arguments of a field with variables put in; those that are absent stay absent.
-    pub(super) fn arguments(&self, info: &ResolveInfo<'_>) -> JsonMap {
+    pub(super) fn arguments(&self, info: &ResolveInfo<'_>) -> Result<JsonMap, FieldError> {
+        let field = info.field_selections()[0];
+        let most = self.config.limits.arguments_bytes_max;
+        let bytes = meter::arguments_bytes(field, self.variables, most);
+        self.meter.charge_arguments(bytes).map_err(|why| self.stop(why))?;
         let mut arguments = JsonMap::new();
-        for argument in &info.field_selections()[0].arguments {
+        for argument in &field.arguments {
             if let Some(value) = coerce::with_variables(&argument.value, self.variables) {
                 arguments.insert(argument.name.as_str(), value);
             }
         }
-        arguments
+        Ok(arguments)
+    }
+
+    /// Charges bytes of the answer.
+    pub(super) fn charge(&self, bytes: usize) -> Result<(), FieldError> {
+        self.meter.charge(bytes).map_err(|why| self.stop(why))
+    }
+
+    /// A leaf on its way out.
+    pub(super) fn leaf<'v>(&self, value: JsonValue) -> Result<ResolvedValue<'v>, FieldError> {
+        self.charge(meter::leaf_bytes(&value))?;
+        Ok(ResolvedValue::Leaf(value))
+    }
+
+    /// Stops a field of a request that ran out. What the caller is told is added to the whole answer, once.
+    fn stop(&self, why: RanOut) -> FieldError {
+        if self.writer.is_some() {
+            let mutating = self.mutating.borrow();
+            self.cut_short.borrow_mut().entry(mutating.clone()).or_insert(why);
+        }
+        FieldError {
+            message: String::new(),
+        }
+    }
+
+    /// Begins a mutation, unless the request ran out or nobody waits for it.
+    pub(super) fn begin_mutation(&self, response_key: &str) -> Result<(), FieldError> {
+        response_key.clone_into(&mut self.mutating.borrow_mut());
+        if self.gone.is_noted() {
+            self.meter.run_out(RanOut::Caller);
+        }
+        let written = self.writer.map_or(0, RecordWriter::written_bytes);
+        if written.saturating_sub(self.written_before) >= self.config.limits.written_bytes_max {
+            self.meter.run_out(RanOut::Writes);
+        }
+        self.charge(0)
+    }
+
+    /// The mutations whose answers are not whole, and why.
+    pub(super) fn take_cut_short(&self) -> BTreeMap<String, RanOut> {
+        self.cut_short.take()
     }
 
     /// Reads a filter or condition among arguments.
@@ -155,6 +228,7 @@ impl<'c> Context<'c> {
 
     /// Notes a fault and makes the error that leads back to it.
     pub(super) fn fault(&self, fault: Fault) -> FieldError {
+        self.meter.charge_error(fault.message.len());
         let mut faults = self.faults.borrow_mut();
         faults.push(fault);
         FieldError {
@@ -173,6 +247,7 @@ impl<'c> Context<'c> {
         &self,
         read: impl FnOnce(&Reading<'c>) -> Result<T, BackendError>,
     ) -> Result<T, FieldError> {
+        self.charge(0)?;
         match self.reads_left.get().checked_sub(1) {
             Some(left) => self.reads_left.set(left),
             None => {

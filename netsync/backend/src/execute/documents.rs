@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use apollo_compiler::ExecutableDocument;
-use apollo_compiler::executable::{Operation, OperationType, Selection, SelectionSet};
+use apollo_compiler::executable::{Field, Operation, OperationType, Selection, SelectionSet};
 use apollo_compiler::parser::Parser;
 use apollo_compiler::response::JsonMap;
 use apollo_compiler::validation::Valid;
@@ -16,12 +16,16 @@ use landfall_core::ModelName;
 
 use super::coerce;
 use super::errors::ErrorEntry;
+use super::meter::{arguments_bytes, too_long_arguments};
 use super::validation;
 use crate::compile::{CompiledSchema, RootField};
 use crate::config::Limits;
 
 /// Most tokens of a document: some hundred times what clients send, and parsed in milliseconds.
 const TOKENS_MAX: usize = 50_000;
+
+/// How many aliases one counts for that is within introspection: each may ask for the whole schema again.
+const INTROSPECTION_ALIAS_WEIGHT: usize = 20;
 
 /// Longest document that is kept, in bytes; longer ones carry data and do not come again.
 const DOCUMENT_CACHED_BYTES_MAX: usize = 32 * 1024;
@@ -131,6 +135,7 @@ impl Documents {
         })?;
         let variables = coerce::variables(self.compiled.graphql(), operation, variables, &executable.sources)
             .map_err(|entry| RequestFault::Invalid(vec![*entry]))?;
+        check_arguments(executable, operation, &variables, &self.limits)?;
         let operation_name = operation.name.as_ref().map(ToString::to_string);
         Ok(Prepared {
             operation_name,
@@ -195,6 +200,8 @@ impl Documents {
 struct Cost {
     depth: usize,
     fields: usize,
+    /// Fields that are answered under another name: only by them can one field be asked for again and again.
+    aliases: usize,
 }
 
 fn check_bounds(
@@ -216,6 +223,12 @@ fn check_bounds(
             limits.query_fields_max
         )));
     }
+    if cost.aliases > limits.aliases_max {
+        return Err(refuse(format!(
+            "Query uses too many aliases; the most is {}.",
+            limits.aliases_max
+        )));
+    }
     if operation.root_fields(document).count() > limits.root_fields_max {
         return Err(refuse(format!(
             "Query has too many root fields; the most is {}.",
@@ -224,6 +237,77 @@ fn check_bounds(
     }
     apollo_compiler::introspection::check_max_depth(document, operation)
         .map_err(|fault| refuse(fault.message().to_string()))
+}
+
+fn is_alias(field: &Field) -> bool {
+    field.alias.as_ref().is_some_and(|alias| *alias != field.name)
+}
+
+/// Refuses an operation whose arguments are too long once variables are put in: the executor puts them in as well.
+fn check_arguments(
+    document: &Valid<ExecutableDocument>,
+    operation: &Operation,
+    variables: &JsonMap,
+    limits: &Limits,
+) -> Result<(), RequestFault> {
+    if operation.variables.is_empty() {
+        // Literals are no longer than the document.
+        return Ok(());
+    }
+    let most = limits.arguments_bytes_max;
+    let mut account = Arguments {
+        document,
+        variables,
+        most,
+        fragments: BTreeMap::new(),
+    };
+    if account.of(&operation.selection_set) > most {
+        let message = too_long_arguments(limits);
+        return Err(RequestFault::Invalid(vec![ErrorEntry::of_request(message, None)]));
+    }
+    Ok(())
+}
+
+/// The account of an operation's arguments.
+struct Arguments<'d> {
+    document: &'d ExecutableDocument,
+    variables: &'d JsonMap,
+    most: usize,
+    /// Fragments are counted once and remembered.
+    fragments: BTreeMap<&'d str, usize>,
+}
+
+impl<'d> Arguments<'d> {
+    fn of(&mut self, set: &'d SelectionSet) -> usize {
+        let mut total: usize = 0;
+        for selection in &set.selections {
+            if total > self.most {
+                break;
+            }
+            total = total.saturating_add(match selection {
+                Selection::Field(field) => {
+                    let own = arguments_bytes(field, self.variables, self.most);
+                    own.saturating_add(self.of(&field.selection_set))
+                }
+                Selection::InlineFragment(fragment) => self.of(&fragment.selection_set),
+                Selection::FragmentSpread(spread) => self.of_fragment(&spread.fragment_name),
+            });
+        }
+        total
+    }
+
+    fn of_fragment(&mut self, name: &'d str) -> usize {
+        if let Some(known) = self.fragments.get(name) {
+            return *known;
+        }
+        let document = self.document;
+        let bytes = document
+            .fragments
+            .get(name)
+            .map_or(0, |fragment| self.of(&fragment.selection_set));
+        self.fragments.insert(name, bytes);
+        bytes
+    }
 }
 
 /// Fragments are counted once and remembered, so that unfolding costs no more than the document is long.
@@ -237,9 +321,14 @@ fn cost<'d>(
         let one = match selection {
             Selection::Field(field) => {
                 let inner = cost(document, &field.selection_set, fragments);
+                let aliases = inner.aliases.saturating_add(usize::from(is_alias(field)));
                 Cost {
                     depth: inner.depth + 1,
                     fields: inner.fields.saturating_add(1),
+                    aliases: match field.name.as_str() {
+                        "__schema" | "__type" => aliases.saturating_mul(INTROSPECTION_ALIAS_WEIGHT),
+                        _ => aliases,
+                    },
                 }
             }
             Selection::InlineFragment(fragment) => cost(document, &fragment.selection_set, fragments),
@@ -257,6 +346,7 @@ fn cost<'d>(
         };
         total.depth = total.depth.max(one.depth);
         total.fields = total.fields.saturating_add(one.fields);
+        total.aliases = total.aliases.saturating_add(one.aliases);
     }
     total
 }

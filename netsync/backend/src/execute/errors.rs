@@ -81,6 +81,15 @@ impl ErrorEntry {
         }
     }
 
+    /// A fault of the answer as a whole.
+    pub(crate) fn of_whole(fault: Fault) -> Self {
+        Self {
+            path: None,
+            locations: None,
+            ..Self::of_field(Vec::new(), Vec::new(), fault)
+        }
+    }
+
     /// A fault of a field.
     pub(crate) fn of_field(
         path: Vec<ResponseDataPathSegment>,

@@ -76,6 +76,32 @@ impl<'c> Context<'c> {
         }
     }
 
+    /// The records that may be asked for by these fields of their key; `None` if every record may be. Fields without rules
+    /// of their own go with the record, and who may see that is decided elsewhere.
+    pub(super) fn protected(
+        &self,
+        asked: Asked<'c>,
+        key_fields: impl Iterator<Item = String>,
+    ) -> Result<Option<Filter>, FieldError> {
+        let access = self.access(asked.plan);
+        if !access.fields_differ() || access.operation(asked.operation) == Verdict::Denied {
+            return Ok(None);
+        }
+        let (mut filters, mut denied) = (Vec::new(), Vec::new());
+        for field in key_fields.filter(|field| !goes_with_row(asked.plan, access, field)) {
+            match access.field(&field, asked.operation) {
+                Verdict::Allowed => {}
+                Verdict::If(filter) => filters.push(filter),
+                Verdict::Denied => denied.push(field),
+            }
+        }
+        if denied.is_empty() {
+            Ok((!filters.is_empty()).then_some(Filter::All(filters)))
+        } else {
+            Err(self.unauthorized_on(&denied))
+        }
+    }
+
     /// Whether rows may come in the order of a field, which tells how its values compare: if it is shown with every row,
     /// or if the filter compares it and [`Context::visible_rows`] has let that happen.
     pub(super) fn may_order_by(&self, asked: Asked<'c>, filter: Option<&JsonValue>, field: &str) -> bool {

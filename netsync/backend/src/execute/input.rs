@@ -72,25 +72,57 @@ pub(super) fn key_value(
     (!value.is_null()).then_some(value)
 }
 
+/// A condition on sort fields that selects nothing that could be told: no operand, or several operators.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct BadCondition;
+
 /// The condition on a key's sort fields among the arguments, if there is one.
+///
+/// # Errors
+/// [`BadCondition`] for what DynamoDB refuses: passed over, it would select more than was asked for.
 pub(super) fn sort_condition(
     schema: &Schema,
     plan: &ModelPlan,
     key: &KeyPlan,
     arguments: &JsonMap,
+) -> Result<Option<SortCondition>, BadCondition> {
+    let operators = sort_argument_name(key)
+        .and_then(|name| arguments.get(name.as_str()))
+        .and_then(JsonValue::as_object);
+    let mut given = operators
+        .into_iter()
+        .flatten()
+        .filter(|(_, operand)| !operand.is_null());
+    let Some((operator, operand)) = given.next() else {
+        return Ok(None);
+    };
+    if given.next().is_some() {
+        return Err(BadCondition);
+    }
+    comparison(schema, plan, key, operator.as_str(), operand)
+        .map(Some)
+        .ok_or(BadCondition)
+}
+
+fn comparison(
+    schema: &Schema,
+    plan: &ModelPlan,
+    key: &KeyPlan,
+    operator: &str,
+    operand: &JsonValue,
 ) -> Option<SortCondition> {
-    let operators = arguments.get(sort_argument_name(key)?.as_str())?.as_object()?;
-    let (operator, operand) = operators.iter().find(|(_, operand)| !operand.is_null())?;
     let one = |json: &JsonValue| sort_operand(schema, plan, key, json);
-    Some(match operator.as_str() {
+    Some(match operator {
         "eq" => SortCondition::Eq(one(operand)?),
         "lt" => SortCondition::Lt(one(operand)?),
         "le" => SortCondition::Le(one(operand)?),
         "gt" => SortCondition::Gt(one(operand)?),
         "ge" => SortCondition::Ge(one(operand)?),
         "between" => {
-            let bounds = operand.as_array()?;
-            SortCondition::Between(one(bounds.first()?)?, one(bounds.get(1)?)?)
+            let [low, high] = operand.as_array()?.as_slice() else {
+                return None;
+            };
+            SortCondition::Between(one(low)?, one(high)?)
         }
         "beginsWith" => SortCondition::BeginsWith(one(operand)?.as_str()?.to_owned()),
         _ => return None,

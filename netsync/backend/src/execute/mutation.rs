@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use apollo_compiler::executable::{Field, Selection, SelectionSet};
+use apollo_compiler::executable::SelectionSet;
 use apollo_compiler::resolvers::{FieldError, ObjectValue, ResolveInfo, ResolvedValue};
 use apollo_compiler::response::{JsonMap, JsonValue};
 use landfall_core::{FieldDef, FieldType, MutationKind, Value};
@@ -14,6 +14,7 @@ use super::context::Context;
 use super::errors::Fault;
 use super::guard::{Asked, Shown, asked_mutation, is_denied, shown_value};
 use super::input;
+use super::meter::{each_field, leaf_bytes, member_bytes, object_bytes};
 use super::objects::{RecordObject, leaf, metadata};
 use super::settle;
 use crate::compile::{ModelPlan, RootField, made_by_server};
@@ -37,9 +38,11 @@ impl ObjectValue for MutationRoot<'_> {
         let Some(RootField::Mutate(model, kind)) = ctx.compiled.root(info.field_name()) else {
             return Err(self.unknown_field_error(info));
         };
+        ctx.begin_mutation(info.field_selections()[0].response_key())?;
         ctx.check_denied("Mutation", info.field_name())?;
+        ctx.charge(object_bytes(info))?;
         let plan = ctx.compiled.model(model);
-        let arguments = ctx.arguments(info);
+        let arguments = ctx.arguments(info)?;
         let empty = JsonMap::new();
         let given = arguments
             .get("input")
@@ -47,6 +50,7 @@ impl ObjectValue for MutationRoot<'_> {
             .unwrap_or(&empty);
         let condition = ctx.filter(&arguments, "condition")?;
         let (key, mut write) = plan_write(ctx, plan, *kind, given)?;
+        check_key_lengths(ctx, plan, &key)?;
         let asked = asked_mutation(plan, *kind, info.field_name());
         // Every round of a conflict comes by here, so whoever waits for a handler is judged by the record as it is now.
         ctx.check_write(asked, given, arguments.get("condition"), &key, &mut write)?;
@@ -119,6 +123,33 @@ impl<'c> MutationRoot<'c> {
     }
 }
 
+/// Longest value of a partition key, in bytes (DynamoDB).
+const PARTITION_BYTES_MAX: usize = 2_048;
+
+/// Longest value of a sort key, in bytes (DynamoDB); several fields are joined to one.
+const SORT_BYTES_MAX: usize = 1_024;
+
+/// Refuses keys that are longer than DynamoDB's; indexes here take values of any length.
+fn check_key_lengths(ctx: &Context<'_>, plan: &ModelPlan, key: &Attributes) -> Result<(), FieldError> {
+    let length = |field: &landfall_core::FieldName| {
+        let value = key.get(field.as_str());
+        value.and_then(Value::as_str).map_or(0, str::len)
+    };
+    let sort: usize = plan.key.sort.iter().map(|field| length(field) + 1).sum();
+    for (name, length, most) in [
+        ("hashkey", length(&plan.key.partition), PARTITION_BYTES_MAX),
+        ("rangekey", sort.saturating_sub(1), SORT_BYTES_MAX),
+    ] {
+        if length > most {
+            let what = format!(
+                "One or more parameter values were invalid: Size of {name} has exceeded the maximum size limit of {most} bytes"
+            );
+            return Err(ctx.fault(Fault::new("DynamoDbException", ctx.dynamodb_message(&what))));
+        }
+    }
+    Ok(())
+}
+
 /// The write that a handler made of a conflict; `None` if it refused.
 fn settled(
     ctx: &Context<'_>,
@@ -169,7 +200,10 @@ fn cut<'c>(
     data: &mut JsonMap,
 ) {
     let plan = asked.plan;
-    selected_fields(info, set, &mut |field| {
+    each_field(info, set, &mut |field| {
+        if ctx.charge(member_bytes(field)).is_err() {
+            return;
+        }
         let name = field.name.as_str();
         let value = match plan.attributes.get(name) {
             _ if ctx.shown(plan, asked.operation, item, name) != Shown::Yes => JsonValue::Null,
@@ -208,7 +242,10 @@ fn cut_value(
         (FieldType::NonModel(name), Value::Object(members)) => {
             let mut data = JsonMap::new();
             if let Some(embedded) = ctx.schema().non_model(name) {
-                selected_fields(info, set, &mut |field| {
+                each_field(info, set, &mut |field| {
+                    if ctx.charge(member_bytes(field)).is_err() {
+                        return;
+                    }
                     let denied = is_denied(ctx.caller, name, &field.name);
                     let value = members.get(field.name.as_str()).filter(|_| !denied);
                     let value = value.unwrap_or(&Value::Null);
@@ -223,19 +260,12 @@ fn cut_value(
             }
             JsonValue::Object(data)
         }
-        (_, value) => leaf(def, value),
-    }
-}
-
-fn selected_fields(info: &ResolveInfo<'_>, set: &SelectionSet, each: &mut dyn FnMut(&Field)) {
-    for selection in &set.selections {
-        match selection {
-            Selection::Field(field) => each(field),
-            Selection::InlineFragment(fragment) => selected_fields(info, &fragment.selection_set, each),
-            Selection::FragmentSpread(spread) => {
-                if let Some(fragment) = spread.fragment_def(info.document()) {
-                    selected_fields(info, &fragment.selection_set, each);
-                }
+        (_, value) => {
+            let value = leaf(def, value);
+            // Nothing of it is answered once the request ran out.
+            match ctx.charge(leaf_bytes(&value)) {
+                Ok(()) => value,
+                Err(_) => JsonValue::Null,
             }
         }
     }

@@ -13,6 +13,7 @@ use landfall_core::{FieldDef, FieldType, NonModelDef, Scalar, Value};
 use super::context::Context;
 use super::guard::{Shown, asked, shown_value};
 use super::input;
+use super::meter::object_bytes;
 use super::query;
 use crate::auth::Operation;
 use crate::compile::{ModelPlan, RelationPlan};
@@ -62,12 +63,12 @@ impl ObjectValue for RecordObject<'_> {
         if let Some(field) = self.plan.attributes.get(name) {
             let value = self.item.attributes.get(name).unwrap_or(&Value::Null);
             return Ok(match shown_value(self.plan, name, value) {
-                Some(value) => ResolvedValue::Leaf(json_of(&value)),
-                None => resolved(self.ctx, field, value),
+                Some(value) => self.ctx.leaf(json_of(&value))?,
+                None => resolved(self.ctx, field, value, info)?,
             });
         }
         if let Some(leaf) = metadata(&self.item, name) {
-            return Ok(ResolvedValue::Leaf(leaf));
+            return self.ctx.leaf(leaf);
         }
         match self.plan.relations.get(name) {
             Some(relation) => self.follow(name, relation, info),
@@ -117,7 +118,7 @@ impl<'c> RecordObject<'c> {
                 }
                 let one = asked(other, Operation::Get, info, self.plan.name());
                 let item = ctx.visible_record(one, || ctx.read(|reading| reading.get(other, &key)))?;
-                Ok(record(ctx, other, item))
+                record(ctx, other, item, info)
             }
             RelationPlan::OneByIndex { index, .. } => {
                 let index = other
@@ -136,7 +137,7 @@ impl<'c> RecordObject<'c> {
                 };
                 let one = asked(other, Operation::Get, info, self.plan.name());
                 let item = ctx.visible_record(one, first)?;
-                Ok(record(ctx, other, item))
+                record(ctx, other, item, info)
             }
             RelationPlan::ManyByIndex { index, .. } => {
                 let index = other
@@ -151,13 +152,19 @@ impl<'c> RecordObject<'c> {
     }
 }
 
-fn record<'c>(ctx: &'c Context<'c>, plan: &'c ModelPlan, item: Option<Item>) -> ResolvedValue<'c> {
-    ResolvedValue::nullable_object(item.map(|item| RecordObject {
+fn record<'c>(
+    ctx: &'c Context<'c>,
+    plan: &'c ModelPlan,
+    item: Option<Item>,
+    info: &ResolveInfo<'_>,
+) -> Result<ResolvedValue<'c>, FieldError> {
+    ctx.charge(object_bytes(info))?;
+    Ok(ResolvedValue::nullable_object(item.map(|item| RecordObject {
         ctx,
         plan,
         operation: Operation::Get,
         item: Cow::Owned(item),
-    }))
+    })))
 }
 
 impl ObjectValue for ConnectionObject<'_> {
@@ -168,21 +175,21 @@ impl ObjectValue for ConnectionObject<'_> {
     fn resolve_field<'a>(&'a self, info: &'a ResolveInfo<'a>) -> Result<ResolvedValue<'a>, FieldError> {
         self.ctx.check_denied(&self.type_name, info.field_name())?;
         match info.field_name() {
-            "items" => Ok(ResolvedValue::list(self.items.iter().map(|item| {
-                ResolvedValue::object(RecordObject {
-                    ctx: self.ctx,
-                    plan: self.plan,
-                    operation: self.operation,
-                    item: Cow::Borrowed(item),
-                })
-            }))),
-            "nextToken" => Ok(self
-                .next_token
-                .as_deref()
-                .map_or_else(ResolvedValue::null, ResolvedValue::leaf)),
-            "startedAt" => Ok(self
-                .started_at_ms
-                .map_or_else(ResolvedValue::null, ResolvedValue::leaf)),
+            "items" => {
+                let each = object_bytes(info);
+                // A request that ran out gets no more rows; its answer is refused as a whole.
+                Ok(ResolvedValue::list(self.items.iter().map_while(move |item| {
+                    self.ctx.charge(each).ok()?;
+                    Some(ResolvedValue::object(RecordObject {
+                        ctx: self.ctx,
+                        plan: self.plan,
+                        operation: self.operation,
+                        item: Cow::Borrowed(item),
+                    }))
+                })))
+            }
+            "nextToken" => self.ctx.leaf(JsonValue::from(self.next_token.as_deref())),
+            "startedAt" => self.ctx.leaf(JsonValue::from(self.started_at_ms)),
             _ => Err(self.unknown_field_error(info)),
         }
     }
@@ -198,7 +205,7 @@ impl ObjectValue for EmbeddedObject<'_> {
         match self.def.fields.get(info.field_name()) {
             Some(field) => {
                 let value = self.members.get(info.field_name()).unwrap_or(&Value::Null);
-                Ok(resolved(self.ctx, field, value))
+                resolved(self.ctx, field, value, info)
             }
             None => Err(self.unknown_field_error(info)),
         }
@@ -206,23 +213,40 @@ impl ObjectValue for EmbeddedObject<'_> {
 }
 
 /// A stored value as the executor takes it.
-fn resolved<'c>(ctx: &'c Context<'c>, field: &'c FieldDef, value: &'c Value) -> ResolvedValue<'c> {
+fn resolved<'c>(
+    ctx: &'c Context<'c>,
+    field: &'c FieldDef,
+    value: &'c Value,
+    info: &ResolveInfo<'_>,
+) -> Result<ResolvedValue<'c>, FieldError> {
+    // What an object of the list is charged; scalars have no selection.
+    let each = object_bytes(info);
     match value {
-        Value::Null => ResolvedValue::null(),
+        Value::Null => ctx.leaf(JsonValue::Null),
         Value::List(items) if field.list.is_some() => {
-            ResolvedValue::list(items.iter().map(move |item| resolved_one(ctx, field, item)))
+            Ok(ResolvedValue::list(items.iter().map_while(move |item| {
+                resolved_one(ctx, field, item, each).ok()
+            })))
         }
-        value => resolved_one(ctx, field, value),
+        value => resolved_one(ctx, field, value, each),
     }
 }
 
-fn resolved_one<'c>(ctx: &'c Context<'c>, field: &'c FieldDef, value: &'c Value) -> ResolvedValue<'c> {
+fn resolved_one<'c>(
+    ctx: &'c Context<'c>,
+    field: &'c FieldDef,
+    value: &'c Value,
+    each: usize,
+) -> Result<ResolvedValue<'c>, FieldError> {
     match (&field.ty, value) {
-        (FieldType::NonModel(name), Value::Object(members)) => match ctx.schema().non_model(name) {
-            Some(def) => ResolvedValue::object(EmbeddedObject { ctx, def, members }),
-            None => ResolvedValue::null(),
-        },
-        (_, value) => ResolvedValue::Leaf(leaf(field, value)),
+        (FieldType::NonModel(name), Value::Object(members)) => {
+            ctx.charge(each)?;
+            Ok(match ctx.schema().non_model(name) {
+                Some(def) => ResolvedValue::object(EmbeddedObject { ctx, def, members }),
+                None => ResolvedValue::null(),
+            })
+        }
+        (_, value) => ctx.leaf(leaf(field, value)),
     }
 }
 

@@ -10,6 +10,7 @@ use apollo_compiler::resolvers::{FieldError, ObjectValue, ResolveInfo, ResolvedV
 use apollo_compiler::response::{JsonMap, JsonValue};
 
 use super::guard::{goes_with_row, is_denied};
+use super::meter::{Meter, each_field};
 use crate::auth::{Access, Caller, ModelRules, Operation, Verdict};
 use crate::compile::{CompiledSchema, ModelPlan, RelationPlan};
 use crate::item::Attributes;
@@ -167,11 +168,14 @@ impl Viewer<'_> {
 pub(super) struct MessageRoot<'c> {
     pub(super) record: &'c JsonMap,
     pub(super) viewer: &'c Viewer<'c>,
+    /// How long the message may be.
+    pub(super) meter: &'c Meter,
 }
 
 /// An object inside the answer.
 struct MessageObject<'c> {
     viewer: &'c Viewer<'c>,
+    meter: &'c Meter,
     /// Whether it is the record that the message is about.
     root: bool,
     type_name: &'c str,
@@ -185,8 +189,10 @@ impl ObjectValue for MessageRoot<'_> {
 
     fn resolve_field<'a>(&'a self, info: &'a ResolveInfo<'a>) -> Result<ResolvedValue<'a>, FieldError> {
         let type_name = info.field_definition().ty.inner_named_type();
+        charge(self.meter, names_bytes(info))?;
         Ok(ResolvedValue::object(MessageObject {
             viewer: self.viewer,
+            meter: self.meter,
             root: true,
             type_name,
             members: self.record,
@@ -205,23 +211,56 @@ impl ObjectValue for MessageObject<'_> {
             return Ok(ResolvedValue::null());
         }
         let value = self.members.get(name).unwrap_or(&JsonValue::Null);
-        Ok(resolved(self.viewer, &info.field_definition().ty, value))
+        let each = names_bytes(info);
+        resolved(self.viewer, self.meter, &info.field_definition().ty, value, each)
     }
 }
 
-fn resolved<'a>(viewer: &'a Viewer<'a>, ty: &'a Type, value: &'a JsonValue) -> ResolvedValue<'a> {
-    match value {
+/// A value as the executor takes it; `each` is what an object of the field is charged.
+fn resolved<'a>(
+    viewer: &'a Viewer<'a>,
+    meter: &'a Meter,
+    ty: &'a Type,
+    value: &'a JsonValue,
+    each: usize,
+) -> Result<ResolvedValue<'a>, FieldError> {
+    Ok(match value {
         JsonValue::Array(items) if ty.is_list() => ResolvedValue::list(
             items
                 .iter()
-                .map(move |item| resolved(viewer, ty.item_type(), item)),
+                .map_while(move |item| resolved(viewer, meter, ty.item_type(), item, each).ok()),
         ),
-        JsonValue::Object(members) => ResolvedValue::object(MessageObject {
-            viewer,
-            root: false,
-            type_name: ty.inner_named_type(),
-            members,
-        }),
-        leaf => ResolvedValue::Leaf(leaf.clone()),
+        JsonValue::Object(members) => {
+            charge(meter, each)?;
+            ResolvedValue::object(MessageObject {
+                viewer,
+                meter,
+                root: false,
+                type_name: ty.inner_named_type(),
+                members,
+            })
+        }
+        leaf => {
+            charge(meter, leaf.as_str().map_or(1, str::len))?;
+            ResolvedValue::Leaf(leaf.clone())
+        }
+    })
+}
+
+fn charge(meter: &Meter, bytes: usize) -> Result<(), FieldError> {
+    // A message that is too long is not sent, so nobody reads why.
+    meter.charge(bytes).map_err(|_| FieldError {
+        message: String::new(),
+    })
+}
+
+/// Length of the names of an object's members in a message, with their quotes and colons.
+fn names_bytes(info: &ResolveInfo<'_>) -> usize {
+    let mut total = 0;
+    for field in info.field_selections() {
+        each_field(info, &field.selection_set, &mut |field| {
+            total += field.response_key().len() + 3;
+        });
     }
+    total
 }

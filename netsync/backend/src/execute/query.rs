@@ -12,13 +12,18 @@ use super::context::Context;
 use super::errors::Fault;
 use super::guard::{Asked, asked};
 use super::input;
+use super::meter::object_bytes;
 use super::objects::{ConnectionObject, RecordObject};
 use crate::auth::Operation;
 use crate::compile::{IndexPlan, KeyPlan, ModelPlan, RootField, sort_argument_name};
 use crate::filter::Filter;
 use crate::item::Attributes;
-use crate::store::{KeyCondition, PageOf, PageRequest, Reading};
+use crate::store::{KeyCondition, PageOf, PageRequest, Reading, SortCondition};
 use crate::sync::{PageToken, SyncSource, choose_source, page_limit};
+
+/// How far a page reads over rows that its caller must not know of, in bytes as stored. Only beyond it does a page end
+/// early, with a token that tells how much is hidden; it costs some tenth of a second.
+const HIDDEN_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// The root of queries.
 pub(super) struct QueryRoot<'c> {
@@ -35,7 +40,9 @@ impl ObjectValue for QueryRoot<'_> {
     fn resolve_field<'a>(&'a self, info: &'a ResolveInfo<'a>) -> Result<ResolvedValue<'a>, FieldError> {
         let ctx = self.ctx;
         ctx.check_denied("Query", info.field_name())?;
-        let arguments = ctx.arguments(info);
+        let arguments = ctx.arguments(info)?;
+        // The page or record that the field answers with.
+        ctx.charge(object_bytes(info))?;
         match ctx.compiled.root(info.field_name()) {
             Some(RootField::Get(model)) => {
                 let plan = ctx.compiled.model(model);
@@ -72,6 +79,10 @@ fn get<'c>(
     arguments: &JsonMap,
 ) -> Result<ResolvedValue<'c>, FieldError> {
     let plan = asked.plan;
+    // Whoever may not read a field of the key may not guess it either: a record that is not found by it and one that must
+    // not be found look the same.
+    let keys = plan.key.fields().map(ToString::to_string);
+    let by_key = ctx.protected(asked, keys)?;
     let mut key = Attributes::new();
     for field in plan.key.fields() {
         let Some(value) = input::key_value(ctx.schema(), plan, field, arguments) else {
@@ -79,7 +90,11 @@ fn get<'c>(
         };
         key.insert(field.to_string(), value);
     }
-    let item = ctx.visible_record(asked, || ctx.read(|reading| reading.get(plan, &key)))?;
+    let found = || {
+        let item = ctx.read(|reading| reading.get(plan, &key))?;
+        Ok(item.filter(|item| by_key.as_ref().is_none_or(|visible| visible.matches(item))))
+    };
+    let item = ctx.visible_record(asked, found)?;
     Ok(ResolvedValue::nullable_object(item.map(|item| RecordObject {
         ctx,
         plan,
@@ -101,8 +116,11 @@ fn list<'c>(
             "Unable to process the filter expression",
         )));
     }
-    let mut paging = Paging::read(ctx, asked, None, "", arguments)?;
-    let Some(condition) = key_condition(ctx, plan, &plan.key, arguments) else {
+    let condition = key_condition(ctx, plan, &plan.key, arguments)?;
+    // A condition on the key compares its fields, and rows come in their order.
+    let by = condition.as_ref().map(|_| &plan.key);
+    let mut paging = Paging::read(ctx, asked, by, "", arguments)?;
+    let Some(condition) = condition else {
         let partition = &plan.key.partition;
         for dependent in sort_argument_name(&plan.key)
             .iter()
@@ -140,8 +158,8 @@ fn index_query<'c>(
     arguments: &JsonMap,
 ) -> Result<ResolvedValue<'c>, FieldError> {
     let plan = asked.plan;
-    let paging = Paging::read(ctx, asked, Some(index), "", arguments)?;
-    let Some(condition) = key_condition(ctx, plan, &index.key, arguments) else {
+    let paging = Paging::read(ctx, asked, Some(&index.key), "", arguments)?;
+    let Some(condition) = key_condition(ctx, plan, &index.key, arguments)? else {
         return Ok(ResolvedValue::null());
     };
     paging.connection(ctx, plan, |reading, request| {
@@ -159,9 +177,10 @@ pub(super) fn related<'c>(
     info: &ResolveInfo<'_>,
 ) -> Result<ResolvedValue<'c>, FieldError> {
     let plan = asked.plan;
-    let arguments = ctx.arguments(info);
+    let arguments = ctx.arguments(info)?;
+    ctx.charge(object_bytes(info))?;
     let scope = format!("{}.{} {condition:?}", plan.name(), index.name);
-    let mut paging = Paging::read(ctx, asked, Some(index), &scope, &arguments)?;
+    let mut paging = Paging::read(ctx, asked, Some(&index.key), &scope, &arguments)?;
     if let Some(page_limit) = page_limit.filter(|_| arguments.get("limit").is_none_or(JsonValue::is_null)) {
         paging.limit = page_limit.min(ctx.config.limits.page_max);
     }
@@ -169,9 +188,9 @@ pub(super) fn related<'c>(
         return paging.connection(ctx, plan, |_, _| Ok(PageOf::default()));
     };
     // With a foreign key of one field the index's sort key is the caller's to choose.
-    condition.sort = condition
-        .sort
-        .or_else(|| input::sort_condition(ctx.schema(), plan, &index.key, &arguments));
+    if condition.sort.is_none() {
+        condition.sort = sort_condition(ctx, plan, &index.key, &arguments)?;
+    }
     paging.connection(ctx, plan, |reading, request| {
         reading.query(plan, Some(index), &condition, request)
     })
@@ -182,11 +201,23 @@ fn key_condition(
     plan: &ModelPlan,
     key: &KeyPlan,
     arguments: &JsonMap,
-) -> Option<KeyCondition> {
-    let partition = input::key_value(ctx.schema(), plan, &key.partition, arguments)?;
-    Some(KeyCondition {
-        partition,
-        sort: input::sort_condition(ctx.schema(), plan, key, arguments),
+) -> Result<Option<KeyCondition>, FieldError> {
+    let Some(partition) = input::key_value(ctx.schema(), plan, &key.partition, arguments) else {
+        return Ok(None);
+    };
+    let sort = sort_condition(ctx, plan, key, arguments)?;
+    Ok(Some(KeyCondition { partition, sort }))
+}
+
+fn sort_condition(
+    ctx: &Context<'_>,
+    plan: &ModelPlan,
+    key: &KeyPlan,
+    arguments: &JsonMap,
+) -> Result<Option<SortCondition>, FieldError> {
+    input::sort_condition(ctx.schema(), plan, key, arguments).map_err(|_| {
+        let what = "Invalid KeyConditionExpression: a sort key takes one operator with its operands";
+        ctx.fault(Fault::new("DynamoDbException", ctx.dynamodb_message(what)))
     })
 }
 
@@ -196,6 +227,7 @@ pub(super) fn first(limit: usize) -> PageRequest<'static> {
         after: None,
         limit,
         visible: None,
+        hidden_bytes: 0,
         filter: None,
         descending: false,
     }
@@ -265,11 +297,11 @@ impl Paging {
     fn read<'c>(
         ctx: &'c Context<'c>,
         asked: Asked<'c>,
-        index: Option<&IndexPlan>,
+        by: Option<&KeyPlan>,
         detail: &str,
         arguments: &JsonMap,
     ) -> Result<Self, FieldError> {
-        let keys = index.into_iter().flat_map(|index| index.key.fields());
+        let keys = by.into_iter().flat_map(KeyPlan::fields);
         let visible = ctx.visible_rows(asked, arguments.get("filter"), keys.map(ToString::to_string))?;
         let asked_limit = arguments.get("limit").and_then(JsonValue::as_i64);
         let limit = page_limit(asked_limit, &ctx.config.limits, &ctx.config.switches).ok_or_else(|| {
@@ -311,6 +343,7 @@ impl Paging {
             after: self.token.as_ref().map(|token| token.position.as_slice()),
             limit: self.limit,
             visible: self.visible.as_ref(),
+            hidden_bytes: HIDDEN_BYTES_MAX,
             filter: self.filter.as_ref(),
             descending: self.descending,
         };

@@ -1,6 +1,6 @@
 //! One realtime connection: its queue, its subscriptions, and the judgement of a `start`.
 //!
-//! Owns [`Connection`] and [`Subscription`]. Who listens to what, and when connections end, is the hub's business.
+//! Owns [`Connection`], [`Subscription`] and [`Candidate`]. Who listens to what, and when connections end, is the hub's business.
 //!
 //! Invariant: nothing is queued behind the close.
 
@@ -12,7 +12,8 @@ use apollo_compiler::response::{JsonMap, JsonValue};
 use landfall_core::Value;
 use serde_json::{Value as Json, json};
 
-use super::{Doorbell, Judge, Out};
+use super::account::{Account, Charge, Payload};
+use super::{CLOSE_TRY_LATER, Doorbell, Judge, Out, frames};
 use crate::auth::{Access, AuthRefused, Caller, Operation, Verdict, compared_fields};
 use crate::config::{BackendConfig, LimitErrors};
 use crate::execute::{
@@ -31,10 +32,68 @@ pub(super) struct Connection {
     /// Messages that may come before the rate is exceeded, in thousandths, and when that was counted.
     allowance: (i64, i64),
     pub(super) subscriptions: BTreeMap<String, Subscription>,
-    pub(super) out: VecDeque<Out>,
-    pub(super) out_bytes: usize,
+    out: VecDeque<Queued>,
+    /// Length of what waits; payloads that others wait for as well are counted in full.
+    out_bytes: usize,
+    /// What it takes in memory, payloads left out.
+    held: Charge,
+    /// What was taken and may not be written yet.
+    writing: Charge,
     pub(super) closing: bool,
     pub(super) doorbell: Doorbell,
+}
+
+/// What a queued message is charged beside its text, in bytes.
+const QUEUED_BYTES: usize = 64;
+
+/// What a connection is to send.
+enum Queued {
+    Frame {
+        head: String,
+        payload: Option<Arc<Payload>>,
+    },
+    Close {
+        code: u16,
+        reason: &'static str,
+    },
+}
+
+impl Queued {
+    /// Length of its text.
+    fn len(&self) -> usize {
+        match self {
+            Self::Frame { head, payload: None } => head.len(),
+            Self::Frame {
+                head,
+                payload: Some(payload),
+            } => head.len() + payload.text.len() + frames::DATA_END.len(),
+            Self::Close { .. } => 0,
+        }
+    }
+
+    /// What it alone takes in memory.
+    fn held(&self) -> usize {
+        match self {
+            Self::Frame { head, .. } => QUEUED_BYTES + head.len(),
+            Self::Close { .. } => QUEUED_BYTES,
+        }
+    }
+
+    fn into_out(self) -> Out {
+        match self {
+            Self::Frame { head, payload: None } => Out::Frame(head),
+            Self::Frame {
+                mut head,
+                payload: Some(payload),
+            } => {
+                head.reserve_exact(payload.text.len() + frames::DATA_END.len());
+                head.push_str(&payload.text);
+                head.push_str(frames::DATA_END);
+                Out::Frame(head)
+            }
+            Self::Close { code, reason } => Out::Close { code, reason },
+        }
+    }
 }
 
 /// A subscription that was acknowledged.
@@ -48,17 +107,27 @@ pub(super) struct Subscription {
     /// Of which records the rules let the caller hear.
     pub(super) verdict: Verdict,
     /// Length of its request.
-    bytes: usize,
+    bytes: Charge,
+}
+
+/// A subscription that was judged and is not acknowledged yet.
+pub(crate) struct Candidate {
+    prepared: Prepared,
+    render_key: RenderKey,
+    to: Subscribed,
+    filter: Option<SubscriptionFilter>,
+    caller: Arc<Caller>,
+    verdict: Verdict,
 }
 
 /// Equal for subscriptions whose messages are equal: document, operation, variables, and what the caller may see.
 pub(super) type RenderKey = (usize, String);
 
 /// A subscription that is refused, as the payload's `errors`.
-type Refused = Json;
+pub(crate) type Refused = Json;
 
 impl Connection {
-    pub(super) fn new(now_ms: i64, config: &BackendConfig, doorbell: Doorbell) -> Self {
+    pub(super) fn new(now_ms: i64, config: &BackendConfig, doorbell: Doorbell, outgoing: &Account) -> Self {
         Self {
             opened_at_ms: now_ms,
             keep_alive_at_ms: now_ms + config.limits.keep_alive_ms,
@@ -67,35 +136,85 @@ impl Connection {
             subscriptions: BTreeMap::new(),
             out: VecDeque::new(),
             out_bytes: 0,
+            held: outgoing.charge(0),
+            writing: outgoing.charge(0),
             closing: false,
             doorbell,
         }
     }
 
     pub(super) fn send(&mut self, frame: String, config: &BackendConfig) {
+        let (head, payload) = (frame, None);
+        self.queue(Queued::Frame { head, payload }, config);
+    }
+
+    /// Sends a data message whose payload others may be sent as well.
+    pub(super) fn send_data(&mut self, head: String, payload: &Arc<Payload>, config: &BackendConfig) {
+        let payload = Some(Arc::clone(payload));
+        self.queue(Queued::Frame { head, payload }, config);
+    }
+
+    fn queue(&mut self, queued: Queued, config: &BackendConfig) {
         // One more than the bound is let in, so that the connection is seen to be slow.
         if self.closing || self.is_slow(config) {
             return;
         }
-        self.out_bytes += frame.len();
-        self.out.push_back(Out::Frame(frame));
+        self.out_bytes += queued.len();
+        self.held.set(self.held.bytes() + queued.held());
+        self.out.push_back(queued);
         (self.doorbell)();
     }
 
-    /// Takes the first of what is queued: at least one message, and no more after `bytes` are reached.
+    /// Whether something waits to be sent.
+    pub(super) fn has_outgoing(&self) -> bool {
+        !self.out.is_empty()
+    }
+
+    /// How much waits for the client, what is being written included.
+    pub(super) fn fullness(&self) -> usize {
+        self.out_bytes + self.writing.bytes()
+    }
+
+    /// Takes the first of what is queued: at least one message, and no more after `bytes` are reached. What was taken
+    /// before counts as written.
     pub(super) fn take_some(&mut self, bytes: usize) -> Vec<Out> {
         let mut taken = Vec::new();
-        let mut length = 0;
+        let (mut length, mut held) = (0, self.held.bytes());
         while length < bytes
-            && let Some(out) = self.out.pop_front()
+            && let Some(queued) = self.out.pop_front()
         {
-            if let Out::Frame(frame) = &out {
-                length += frame.len();
-            }
-            taken.push(out);
+            length += queued.len();
+            held = held.saturating_sub(queued.held());
+            taken.push(queued.into_out());
         }
         self.out_bytes = self.out_bytes.saturating_sub(length);
+        self.held.set(held);
+        // What is written to a client that is cut is given up soon, and nobody else is cut for it.
+        self.writing.set(if self.closing { 0 } else { length });
         taken
+    }
+
+    /// Takes all that is queued, as written.
+    pub(super) fn take_all(&mut self) -> Vec<Out> {
+        let taken = self.take_some(usize::MAX);
+        self.writing.set(0);
+        taken
+    }
+
+    /// Ends a connection that does not keep up: whoever did not read so far is not sent the rest either.
+    pub(super) fn end_slow(&mut self) {
+        if !self.closing {
+            self.clear();
+            self.close(CLOSE_TRY_LATER, "connection does not keep up");
+        }
+    }
+
+    /// Drops what is queued.
+    pub(super) fn clear(&mut self) {
+        self.out.clear();
+        self.out_bytes = 0;
+        self.held.set(0);
+        self.writing.set(0);
     }
 
     /// Counts a message that came in; says whether the rate allows it.
@@ -116,7 +235,7 @@ impl Connection {
     pub(super) fn close(&mut self, code: u16, reason: &'static str) {
         if !self.closing {
             self.closing = true;
-            self.out.push_back(Out::Close { code, reason });
+            self.out.push_back(Queued::Close { code, reason });
             (self.doorbell)();
         }
     }
@@ -132,15 +251,14 @@ impl Connection {
             .saturating_add(config.limits.connection_age_ms_max)
     }
 
-    /// Judges a `start`.
-    pub(super) fn admit(
+    /// Whether there is room for a subscription, which is seen before it is judged and once more when it was.
+    pub(super) fn has_room(
         &self,
         id: &str,
         data: &str,
-        caller: Result<Arc<Caller>, AuthRefused>,
-        judge: Judge<'_>,
-    ) -> Result<Subscription, Refused> {
-        let config = judge.config;
+        config: &BackendConfig,
+        requests: &Account,
+    ) -> Result<(), Refused> {
         if self.subscriptions.contains_key(id) {
             return Err(refused(
                 "DuplicatedOperationError",
@@ -150,11 +268,17 @@ impl Connection {
         if id.len() > config.limits.subscription_id_bytes_max {
             return Err(refused("BadRequestException", "Operation id is too long"));
         }
-        let kept: usize = self.subscriptions.values().map(|kept| kept.bytes).sum();
+        let kept: usize = self.subscriptions.values().map(|kept| kept.bytes.bytes()).sum();
         if kept.saturating_add(data.len()) > config.limits.subscription_bytes_max {
             return Err(refused(
                 "LimitExceededError",
                 "The subscriptions of this connection are too large",
+            ));
+        }
+        if requests.total().saturating_add(data.len()) > config.limits.subscriptions_bytes_max {
+            return Err(refused(
+                "LimitExceededError",
+                "The subscriptions of all connections are too large",
             ));
         }
         let most = config.limits.subscriptions_max;
@@ -166,44 +290,67 @@ impl Connection {
                 LimitErrors::Object => one,
             });
         }
-        let caller = caller.map_err(|why| refused(why.error_type(), &why.to_string()))?;
-        let request = GraphqlRequest::of_json(data.as_bytes())
-            .map_err(|_| refused("MalformedHttpRequestException", "Unable to parse GraphQL query."))?;
-        let prepared = judge
-            .documents
-            .prepare(
-                &request.query,
-                request.operation_name.as_deref(),
-                &request.variables,
-            )
-            .map_err(refused_request)?;
-        if prepared.kind() != OperationType::Subscription {
-            let message = format!("{} not supported through the realtime channel", prepared.kind());
-            return Err(refused("UnsupportedOperation", &message));
+        Ok(())
+    }
+}
+
+/// Judges a `start`; it takes time, so it is for nobody who holds the hub.
+pub(crate) fn candidate(
+    data: &str,
+    caller: Result<Arc<Caller>, AuthRefused>,
+    judge: Judge<'_>,
+) -> Result<Candidate, Refused> {
+    let caller = caller.map_err(|why| refused(why.error_type(), &why.to_string()))?;
+    let request = GraphqlRequest::of_json(data.as_bytes())
+        .map_err(|_| refused("MalformedHttpRequestException", "Unable to parse GraphQL query."))?;
+    let prepared = judge
+        .documents
+        .prepare(
+            &request.query,
+            request.operation_name.as_deref(),
+            &request.variables,
+        )
+        .map_err(refused_request)?;
+    if prepared.kind() != OperationType::Subscription {
+        let message = format!("{} not supported through the realtime channel", prepared.kind());
+        return Err(refused("UnsupportedOperation", &message));
+    }
+    let to = subscribed(judge.compiled, &prepared).ok_or_else(|| {
+        refused(
+            "UnsupportedOperation",
+            "this subscription is not supported through the realtime channel",
+        )
+    })?;
+    let filter = match to.arguments.get("filter") {
+        Some(filter) => SubscriptionFilter::read(filter, &judge.config.limits)
+            .map_err(|why| refused("BadRequestException", &why.to_string()))?,
+        None => None,
+    };
+    let verdict = may_listen(judge, &caller, &to)?;
+    let (document, variables) = prepared.render_key();
+    let standing = Viewer::standing(judge.compiled, judge.implied, &caller);
+    Ok(Candidate {
+        render_key: (document, format!("{variables} {standing}")),
+        prepared,
+        to,
+        filter,
+        caller,
+        verdict,
+    })
+}
+
+impl Candidate {
+    /// The subscription that it becomes; `bytes` is the length of its request.
+    pub(super) fn acknowledged(self, bytes: Charge) -> Subscription {
+        Subscription {
+            prepared: self.prepared,
+            render_key: self.render_key,
+            to: self.to,
+            filter: self.filter,
+            caller: self.caller,
+            verdict: self.verdict,
+            bytes,
         }
-        let to = subscribed(judge.compiled, &prepared).ok_or_else(|| {
-            refused(
-                "UnsupportedOperation",
-                "this subscription is not supported through the realtime channel",
-            )
-        })?;
-        let filter = match to.arguments.get("filter") {
-            Some(filter) => SubscriptionFilter::read(filter, &config.limits)
-                .map_err(|why| refused("BadRequestException", &why.to_string()))?,
-            None => None,
-        };
-        let verdict = may_listen(judge, &caller, &to)?;
-        let (document, variables) = prepared.render_key();
-        let standing = Viewer::standing(judge.compiled, judge.implied, &caller);
-        Ok(Subscription {
-            render_key: (document, format!("{variables} {standing}")),
-            prepared,
-            to,
-            filter,
-            caller,
-            verdict,
-            bytes: data.len(),
-        })
     }
 }
 

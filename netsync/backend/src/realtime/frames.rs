@@ -103,11 +103,14 @@ pub(super) fn error(id: Option<&str>, errors: &Json) -> String {
     }
 }
 
-/// A data message; the payload is written once for all its receivers.
-pub(super) fn data(id: &str, payload: &str) -> String {
+/// What is before the payload of a data message.
+pub(super) fn data_head(id: &str) -> String {
     let id = Json::from(id);
-    format!(r#"{{"id":{id},"type":"data","payload":{payload}}}"#)
+    format!(r#"{{"id":{id},"type":"data","payload":"#)
 }
+
+/// What is behind it.
+pub(super) const DATA_END: &str = "}";
 
 #[cfg(test)]
 mod tests {
@@ -151,7 +154,7 @@ mod tests {
 
     #[test]
     fn identifiers_are_escaped() {
-        let text = data("a\"b", r#"{"data":null}"#);
+        let text = format!("{}{}{DATA_END}", data_head("a\"b"), r#"{"data":null}"#);
         assert_eq!(
             serde_json::from_str::<Json>(&text).unwrap(),
             json!({"id": "a\"b", "type": "data", "payload": {"data": null}})

@@ -1,6 +1,6 @@
-//! Reading the bodies of requests, within bounds.
+//! Reading the bodies of requests, and keeping replies until they are read, within bounds.
 //!
-//! Owns [`Budget`], the room that all bodies share, and the reading of one body. Invariant: what is held is never more
+//! Owns [`Budget`], the room that bodies share, and the reading of one body. Invariant: what is held is never more
 //! than the budget; the place of a body is given back when its [`Taken`] is dropped.
 
 use std::sync::Arc;
@@ -30,6 +30,29 @@ const BROKEN: Refusal = Refusal::Shell(
 #[derive(Debug)]
 pub(super) struct Budget {
     left: AtomicUsize,
+}
+
+/// A reply that waits to be written, and its place.
+#[derive(Debug)]
+struct Held {
+    bytes: Bytes,
+    _place: Place,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// Takes room for a reply until it is written; `None` if there is none.
+pub(super) fn hold(bytes: Bytes, budget: &Arc<Budget>) -> Option<Bytes> {
+    let mut place = Place {
+        budget: Arc::clone(budget),
+        bytes: 0,
+    };
+    let room = place.widen(bytes.len());
+    room.then(|| Bytes::from_owner(Held { bytes, _place: place }))
 }
 
 /// A body that was read, and its place.
@@ -120,6 +143,11 @@ pub(super) async fn read(
     })
 }
 
+/// Throws away the body of a call that is refused by its head.
+pub(super) async fn discard_all(body: Body) {
+    discard(&mut body.into_data_stream()).await;
+}
+
 /// Reads on without keeping anything: a socket that is closed with bytes unread loses the answer on its way.
 async fn discard(chunks: &mut axum::body::BodyDataStream) {
     let mut left = DISCARD_BYTES_MAX;
@@ -146,7 +174,13 @@ mod tests {
         assert_eq!(first.bytes.as_ref(), b"1234567");
         assert_eq!(budget.left.load(Ordering::Relaxed), 3);
         assert_eq!(read_text("1234", 8, &budget).await.unwrap_err(), NO_ROOM);
-        drop(first);
+        assert!(hold(Bytes::from_static(b"1234"), &budget).is_none());
+        let reply = hold(Bytes::from_static(b"12"), &budget).unwrap();
+        assert_eq!(
+            (reply.as_ref(), budget.left.load(Ordering::Relaxed)),
+            (&b"12"[..], 1)
+        );
+        drop((first, reply));
         read_text("1234", 8, &budget).await.unwrap();
         assert_eq!(
             read_text("123456789", 8, &budget).await.unwrap_err(),

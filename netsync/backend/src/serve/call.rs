@@ -16,12 +16,15 @@ use tokio::time::Instant;
 use super::body;
 use super::metrics::{self, Operation};
 use super::shell::Shell;
-use crate::execute::ErrorEntry;
+use crate::execute::{CallerGone, ErrorEntry};
 use crate::http::{HttpCall, HttpReply, Refusal, refuse};
 use crate::service::Job;
 
-/// Longest body that is parsed on the spot, in bytes; longer ones must not hold up the other calls.
-const PARSED_AT_ONCE_BYTES: usize = 32 * 1024;
+/// Longest body or message that is parsed on the spot, in bytes; longer ones must not hold up the other calls.
+pub(super) const PARSED_AT_ONCE_BYTES: usize = 32 * 1024;
+
+/// Longest reply that no room is taken for, in bytes; so many for each socket are nothing.
+const REPLY_COUNTED_BYTES: usize = 16 * 1024;
 
 const WRONG_METHOD: Refusal = Refusal::Shell(
     405,
@@ -46,6 +49,7 @@ pub(super) async fn call(State(shell): State<Shell>, request: Request) -> Respon
     let begun = Instant::now();
     let mut account = Account::default();
     let reply = answer(&shell, request, &mut account).await;
+    let reply = hold(&shell, reply, account.operation.kind);
     let outcome = metrics::outcome(&reply, account.timed_out);
     let took = begun.elapsed();
     let request_id = reply
@@ -66,11 +70,34 @@ pub(super) async fn call(State(shell): State<Shell>, request: Request) -> Respon
     respond(reply).await
 }
 
+/// Takes room for a long reply for as long as its caller does not read it.
+fn hold(shell: &Shell, reply: HttpReply, kind: &str) -> HttpReply {
+    if reply.body.len() <= REPLY_COUNTED_BYTES {
+        return reply;
+    }
+    match body::hold(reply.body.clone(), &shell.replies) {
+        Some(body) => HttpReply { body, ..reply },
+        // It took effect, so it must not be taken for one that did not.
+        None if kind == "mutation" => shell.refuse(Refusal::Internal),
+        None => shell.refuse(Refusal::Status(429)),
+    }
+}
+
 /// What is told of a call in logs and metrics.
 #[derive(Default)]
 struct Account {
     operation: Operation,
     timed_out: bool,
+}
+
+/// Notes when a caller is told that its call timed out, or went away: what runs for it ends.
+struct Waiting(CallerGone);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        // A job that is done does not look.
+        self.0.note();
+    }
 }
 
 /// Answers a call to nowhere.
@@ -90,7 +117,21 @@ async fn answer(shell: &Shell, request: Request, account: &mut Account) -> HttpR
         _ => return shell.refuse(WRONG_METHOD),
     };
     let most = shell.backend.config().limits.body_bytes_max;
-    let reading = body::read(&head.headers, body, most, &shell.bodies);
+    let headers = header_list(&head.headers);
+    // Whoever is refused by the head alone takes no room for a body.
+    let room = match shell.backend.judge_head(shell.clock.now_ms(), &headers) {
+        Some(Ok(())) => &shell.bodies,
+        Some(Err(refused)) => {
+            // Whoever asks first has sent nothing yet.
+            if !head.headers.contains_key(header::EXPECT) {
+                // Too late is as good as read: the answer is the same.
+                let _ = tokio::time::timeout_at(deadline, body::discard_all(body)).await;
+            }
+            return shell.refuse(Refusal::Unauthorized(refused));
+        }
+        None => &shell.strangers,
+    };
+    let reading = body::read(&head.headers, body, most, room);
     let taken = match tokio::time::timeout_at(deadline, reading).await {
         Ok(Ok(taken)) => taken,
         Ok(Err(refusal)) => return shell.refuse(refusal),
@@ -99,7 +140,7 @@ async fn answer(shell: &Shell, request: Request, account: &mut Account) -> HttpR
     let call = HttpCall {
         get,
         query: head.uri.query().map(str::to_owned),
-        headers: header_list(&head.headers),
+        headers,
         body: taken.bytes.clone(),
     };
     let running = tokio::time::timeout_at(deadline, shell.run(call, &mut account.operation));
@@ -124,8 +165,9 @@ impl Shell {
 
     async fn run(&self, call: HttpCall, operation: &mut Operation) -> HttpReply {
         let long = call.body.len() > PARSED_AT_ONCE_BYTES;
+        let asks = self.backend.call_may_block(self.clock.now_ms(), &call.headers);
         let job = self
-            .admit(long, move |backend, now_ms| backend.prepare(now_ms, &call))
+            .admit(asks, long, move |backend, now_ms| backend.prepare(now_ms, &call))
             .await
             .unwrap_or_else(|| Err(Box::new(self.refuse(Refusal::Internal))));
         let job = match job {
@@ -133,6 +175,7 @@ impl Shell {
             Err(reply) => return *reply,
         };
         *operation = Operation::of(&job);
+        let _waiting = Waiting(job.caller_gone());
         if job.may_ask_handler() {
             self.ask(job).await
         } else if job.is_mutation() {
@@ -147,7 +190,7 @@ impl Shell {
             return self.refuse(Refusal::Internal);
         };
         let (backend, now_ms) = (Arc::clone(&self.backend), self.clock.now_ms());
-        // The place is kept until the query is done, also if its caller was told that it timed out.
+        // The place is kept until the query is done: one whose caller was told that it timed out ends soon, but not at once.
         let reading = tokio::task::spawn_blocking(move || {
             let reply = backend.run_query(now_ms, &job);
             drop(place);

@@ -17,8 +17,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::address::Addresses;
 use super::options::ServeOptions;
-use super::patience::Patience;
+use super::patience::{Patience, SocketPlace};
 use super::shell::Stop;
 
 /// Longest head of a request, in bytes; it holds the whole request of a GET.
@@ -45,6 +46,8 @@ pub(super) struct Listening {
     pub(super) stop: Arc<Stop>,
     /// A place for each socket.
     pub(super) places: Arc<Semaphore>,
+    /// How many sockets each address has.
+    pub(super) addresses: Addresses,
     /// Ends when the last realtime connection has ended.
     pub(super) sockets: mpsc::Receiver<()>,
 }
@@ -81,14 +84,19 @@ impl Listening {
                 Some(_) = tasks.join_next() => continue,
                 _ = stopped.recv() => return,
             };
-            let stream = match accepted {
-                Ok((stream, _)) => stream,
+            let (stream, peer) = match accepted {
+                Ok(accepted) => accepted,
                 Err(error) => {
                     pause_after(&error).await;
                     continue;
                 }
             };
+            // Closed without a word: telling it would cost what is to be saved.
+            let Some(address) = self.addresses.take(peer.ip()) else {
+                continue;
+            };
             if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+                let place = SocketPlace::new(place, address);
                 let (options, stop) = (Arc::clone(&self.options), Arc::clone(&self.stop));
                 tasks.spawn(welcome(stream, place, options, stop, routes.clone()));
             } else if self.options.tls.is_none()
@@ -128,7 +136,7 @@ async fn turn_away(mut stream: TcpStream, _place: OwnedSemaphorePermit) {
 
 async fn welcome(
     stream: TcpStream,
-    place: OwnedSemaphorePermit,
+    place: SocketPlace,
     options: Arc<ServeOptions>,
     stop: Arc<Stop>,
     routes: Router,

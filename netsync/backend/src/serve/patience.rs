@@ -12,6 +12,24 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Sleep;
 
+use super::address::AddressPlace;
+
+/// The places that a socket takes: among all, and among those of its address.
+#[derive(Debug)]
+pub(super) struct SocketPlace {
+    _among_all: OwnedSemaphorePermit,
+    _of_address: AddressPlace,
+}
+
+impl SocketPlace {
+    pub(super) fn new(among_all: OwnedSemaphorePermit, of_address: AddressPlace) -> Self {
+        Self {
+            _among_all: among_all,
+            _of_address: of_address,
+        }
+    }
+}
+
 /// A stream whose writes fail once none got on for a while.
 #[derive(Debug)]
 pub(super) struct Patience<S> {
@@ -19,11 +37,11 @@ pub(super) struct Patience<S> {
     stall_time: Duration,
     /// Runs while a write waits.
     stalled: Option<Pin<Box<Sleep>>>,
-    _place: Option<OwnedSemaphorePermit>,
+    _place: Option<SocketPlace>,
 }
 
 impl<S> Patience<S> {
-    pub(super) fn new(stream: S, stall_time: Duration, place: Option<OwnedSemaphorePermit>) -> Self {
+    pub(super) fn new(stream: S, stall_time: Duration, place: Option<SocketPlace>) -> Self {
         Self {
             stream,
             stall_time,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Semaphore, broadcast, mpsc};
 
+use super::address::Addresses;
 use super::body::Budget;
 use super::clock::Clock;
 use super::metrics::Metrics;
@@ -38,8 +39,14 @@ pub(super) struct Shell {
     /// A place for each socket.
     pub(super) places: Arc<Semaphore>,
     pub(super) metrics: Arc<Metrics>,
-    /// Room for the bodies of requests.
+    /// Room for the bodies of requests whose senders are known.
     pub(super) bodies: Arc<Budget>,
+    /// Room for the bodies of all others: a stranger must not take what callers need.
+    pub(super) strangers: Arc<Budget>,
+    /// Room for long replies that wait to be written.
+    pub(super) replies: Arc<Budget>,
+    /// How many sockets each address has.
+    pub(super) addresses: Addresses,
     /// Held by each realtime connection, so that the server knows when the last is gone.
     pub(super) alive: mpsc::Sender<()>,
 }
@@ -65,20 +72,23 @@ impl Shell {
             places: Arc::new(Semaphore::new(options.sockets_max.min(Semaphore::MAX_PERMITS))),
             metrics: Arc::default(),
             bodies: Arc::new(Budget::new(options.bodies_bytes_max)),
+            strangers: Arc::new(Budget::new(options.strangers_bytes_max)),
+            replies: Arc::new(Budget::new(options.replies_bytes_max)),
+            addresses: Addresses::new(options.sockets_per_address_max),
             options: Arc::new(options),
             alive,
         };
         (shell, sockets)
     }
 
-    /// Lets somebody in, at the time that it is; away from the event loop if `long` says so, or if an authorizer may have
-    /// to be waited for. `None` if that died.
+    /// Lets somebody in, at the time that it is; away from the event loop if it takes long to read, or if an authorizer
+    /// has to be asked. Only those who really ask take a place, so that nobody else waits for them. `None` if that died.
     pub(super) async fn admit<T: Send + 'static>(
         &self,
+        asks: bool,
         long: bool,
         admit: impl FnOnce(&Backend, i64) -> T + Send + 'static,
     ) -> Option<T> {
-        let asks = self.backend.may_block();
         if !asks && !long {
             return Some(admit(&self.backend, self.clock.now_ms()));
         }

@@ -16,11 +16,12 @@ use futures_util::SinkExt;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::call::{header_list, respond};
+use super::call::{PARSED_AT_ONCE_BYTES, header_list, respond};
 use super::shell::Shell;
 use crate::auth::SUBPROTOCOL;
 use crate::http::Refusal;
 use crate::realtime::{CLOSE_ABNORMAL, ConnectionId, Out};
+use crate::service::Backend;
 
 /// Bytes that are taken from the hub's queue and written at a time.
 const WRITTEN_AT_ONCE_BYTES: usize = 64 * 1024;
@@ -112,7 +113,10 @@ async fn connection(
     let bell = Arc::new(Notify::new());
     let ring = Arc::clone(&bell);
     let doorbell = Arc::new(move || ring.notify_one());
-    let opened = shell.admit(false, move |backend, now_ms| {
+    let asks = shell
+        .backend
+        .handshake_may_block(shell.clock.now_ms(), &headers, query.as_deref());
+    let opened = shell.admit(asks, false, move |backend, now_ms| {
         backend.open_connection(now_ms, &headers, query.as_deref(), doorbell)
     });
     let Some(id) = opened.await else { return };
@@ -141,20 +145,15 @@ async fn carry(shell: &Shell, socket: &mut WebSocket, id: ConnectionId, bell: &N
     loop {
         let outgoing = shell.backend.take_some_outgoing(id, WRITTEN_AT_ONCE_BYTES);
         if !outgoing.is_empty() {
-            // There may be more; what the client says gets its turn first.
-            bell.notify_one();
-            if let Some(ending) = write(socket, outgoing).await {
+            if let Some(ending) = write_unless_cut(shell, socket, id, bell, outgoing).await {
                 return ending;
             }
+            // There may be more; what the client says gets its turn first.
+            bell.notify_one();
         }
         tokio::select! {
             message = socket.recv() => match message {
-                Some(Ok(Message::Text(text))) => {
-                    let handled = shell.admit(false, move |backend, now_ms| backend.frame_in(now_ms, id, &text));
-                    if handled.await.is_none() {
-                        tracing::error!("a realtime message died");
-                    }
-                }
+                Some(Ok(Message::Text(text))) => receive(shell, id, &text).await,
                 // No client sends binary messages; to the service they are junk.
                 Some(Ok(Message::Binary(_))) => shell.backend.frame_in(shell.clock.now_ms(), id, ""),
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
@@ -164,6 +163,42 @@ async fn carry(shell: &Shell, socket: &mut WebSocket, id: ConnectionId, bell: &N
             },
             () = bell.notified() => {}
             _ = stopped.recv() => return Ending::Close(CLOSE_GOING_AWAY, "the server stops"),
+        }
+    }
+}
+
+/// Handles a message of the client.
+async fn receive(shell: &Shell, id: ConnectionId, text: &str) {
+    let now_ms = shell.clock.now_ms();
+    let Some(incoming) = shell.backend.receive(now_ms, id, text) else {
+        return;
+    };
+    let asks = shell.backend.start_may_block(now_ms, &incoming);
+    let long = text.len() > PARSED_AT_ONCE_BYTES;
+    let handle = move |backend: &Backend, now_ms| backend.handle_frame(now_ms, id, incoming);
+    if shell.admit(asks, long, handle).await.is_none() {
+        tracing::error!("a realtime message died");
+    }
+}
+
+/// Writes messages; a client that is cut meanwhile has only so long to read on, so that what is written to it is given up.
+async fn write_unless_cut(
+    shell: &Shell,
+    socket: &mut WebSocket,
+    id: ConnectionId,
+    bell: &Notify,
+    outgoing: Vec<Out>,
+) -> Option<Ending> {
+    let mut writing = std::pin::pin!(write(socket, outgoing));
+    loop {
+        tokio::select! {
+            ending = writing.as_mut() => return ending,
+            () = bell.notified() => {
+                if shell.backend.connection_ends(id) {
+                    let written = tokio::time::timeout(GOODBYE_TIME, writing).await;
+                    return written.unwrap_or(Some(Ending::BrokenOff));
+                }
+            }
         }
     }
 }

@@ -23,9 +23,43 @@ const ACCOUNT: &str = "000000000000";
 const API: &str = "landfall";
 
 impl Backend {
-    /// Whether calls may have to wait for an authorizer, so that they are better handled away from an event loop.
-    pub fn may_block(&self) -> bool {
-        self.config.auth.authorizer.is_some()
+    /// Whether a call with these headers has to wait for an authorizer, so that it is better handled away from an event
+    /// loop. Others are judged on the spot: keys, tokens of known issuers, signatures, and what the authorizer has answered.
+    pub(crate) fn call_may_block(&self, now_ms: i64, headers: &[(String, String)]) -> bool {
+        let may = self.config.auth.authorizer.is_some();
+        may && self.gate.needs_asking(now_ms, &Credentials::of_headers(headers))
+    }
+
+    /// The same of the handshake of a realtime connection.
+    pub(crate) fn handshake_may_block(
+        &self,
+        now_ms: i64,
+        headers: &[(String, String)],
+        query: Option<&str>,
+    ) -> bool {
+        let may = self.config.auth.authorizer.is_some();
+        may && self
+            .gate
+            .needs_asking(now_ms, &Credentials::of_handshake(headers, query))
+    }
+
+    /// The same of a message of a realtime client.
+    pub(crate) fn start_may_block(&self, now_ms: i64, incoming: &Incoming) -> bool {
+        match incoming {
+            Incoming::Start { authorization, .. } if self.config.auth.authorizer.is_some() => self
+                .gate
+                .needs_asking(now_ms, &Credentials::of_json(authorization)),
+            _ => false,
+        }
+    }
+
+    /// Judges the sender of a call before its body is there; `None` if the body is needed for it.
+    pub(crate) fn judge_head(
+        &self,
+        now_ms: i64,
+        headers: &[(String, String)],
+    ) -> Option<Result<(), AuthRefused>> {
+        self.gate.judge_head(now_ms, &Credentials::of_headers(headers))
     }
 
     /// The models that nobody can reach, each with what its rules need and the settings lack, as a sentence.
@@ -91,24 +125,19 @@ impl Backend {
         self.gate.admit(now_ms, &presented).map(drop)
     }
 
-    /// Judges who starts a subscription; `None` if the message starts none.
+    /// Judges who starts a subscription.
     pub(super) fn admit_start(
         &self,
         now_ms: i64,
-        incoming: &Incoming,
-    ) -> Option<Result<Arc<Caller>, AuthRefused>> {
-        let Incoming::Start {
-            data, authorization, ..
-        } = incoming
-        else {
-            return None;
-        };
+        data: &str,
+        authorization: &Json,
+    ) -> Result<Arc<Caller>, AuthRefused> {
         let presented = Presented {
             credentials: &Credentials::of_json(authorization),
             signed: signed_post(PATH, data.as_bytes()),
             context: &|| context(GraphqlRequest::of_json(data.as_bytes()).ok(), &self.uuid()),
         };
-        Some(self.gate.admit(now_ms, &presented))
+        self.gate.admit(now_ms, &presented)
     }
 }
 

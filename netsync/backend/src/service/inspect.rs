@@ -148,6 +148,7 @@ impl Backend {
             now_ms: i64::MIN,
         };
         let request = PageRequest {
+            hidden_bytes: 0,
             after,
             limit,
             visible: None,

@@ -42,9 +42,11 @@ pub(crate) struct PageRequest<'a> {
     pub(crate) after: Option<&'a [u8]>,
     /// Rows to evaluate, at least 1.
     pub(crate) limit: usize,
-    /// Which rows there are for the caller; those that are not do not count as evaluated, so that neither the length of
-    /// a page nor its token tells of them.
+    /// Which rows there are for the caller; those that are not do not count as evaluated or read, so that neither the
+    /// length of a page nor its token tells of them, up to a bound.
     pub(crate) visible: Option<&'a Filter>,
+    /// The bound: how many bytes of rows that are not there for the caller are passed over before the page ends.
+    pub(crate) hidden_bytes: usize,
     /// Which of them to return.
     pub(crate) filter: Option<&'a Filter>,
     /// From the greatest key to the smallest.
@@ -139,9 +141,11 @@ impl Reading<'_> {
         }
         let mut page = PageOf::default();
         let (mut evaluated, mut last, mut fault) = (0, Vec::new(), None);
+        let mut hidden = 0;
         self.rows.scan(table, &range, &mut |key, value| {
             let full = evaluated == request.limit;
-            if page.bytes >= PAGE_BYTES_MAX || (full && request.visible.is_none()) {
+            let ends = page.bytes - hidden >= PAGE_BYTES_MAX || hidden > request.hidden_bytes;
+            if ends || (full && request.visible.is_none()) {
                 page.next = Some(std::mem::take(&mut last));
                 return ControlFlow::Break(());
             }
@@ -149,6 +153,7 @@ impl Reading<'_> {
                 Ok((item, bytes)) => {
                     page.bytes += bytes;
                     if request.visible.is_some_and(|visible| !visible.matches(&item)) {
+                        hidden += bytes;
                         // Where the page ends by its bytes it goes on behind this row.
                         if !full {
                             last.clear();

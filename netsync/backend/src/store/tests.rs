@@ -144,6 +144,7 @@ fn at(store: &Store, now_ms: i64) -> Reader<'_> {
 
 fn all(limit: usize) -> PageRequest<'static> {
     PageRequest {
+        hidden_bytes: usize::MAX,
         after: None,
         limit,
         visible: None,
@@ -240,6 +241,7 @@ fn pages_count_what_they_evaluate_and_end_without_a_token() {
     let page = |after: Option<&[u8]>, limit| {
         at(&store, START_MS).with(|reading| {
             let request = PageRequest {
+                hidden_bytes: usize::MAX,
                 after,
                 limit,
                 visible: None,

@@ -129,10 +129,13 @@ impl Session<'_, '_> {
         }
         let change = self.next_change.get();
         self.next_change.set(change + 1);
+        let delta = item.encode_with_ttl(plan.name(), Some(self.delta_ttl_s()));
+        self.written_bytes
+            .set(self.written_bytes.get() + bytes.len() + delta.len());
         txn.put(
             tables::DELTA,
             &tables::delta_key(plan.name(), self.now_ms, change),
-            &item.encode_with_ttl(plan.name(), Some(self.delta_ttl_s())),
+            &delta,
         )?;
         Ok(Outcome::Written(item))
     }

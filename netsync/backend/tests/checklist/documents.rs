@@ -147,11 +147,24 @@ fn fragments_that_contain_themselves_or_multiply_are_refused() {
 fn thousands_of_aliases_are_refused() {
     let aliases =
         |count: usize, field: &str| -> String { (0..count).map(|n| format!("a{n}: {field} ")).collect() };
-    let roots = format!("{{ {} }}", aliases(2_000, "listPosts { nextToken }"));
+    let roots = format!("{{ {} }}", aliases(150, "listPosts { nextToken }"));
     let message = refusal(&roots, Json::Null);
     assert!(message.starts_with("Query has too many root fields"), "{message}");
-    let fields = format!("{{ listPosts {{ items {{ {} }} }} }}", aliases(8_000, "id"));
-    bench().data(&fields, Json::Null);
+    for fields in [
+        format!("{{ listPosts {{ items {{ {} }} }} }}", aliases(8_000, "id")),
+        // Spread over fragments they are as many.
+        format!(
+            "{{ a: listPosts {{ items {{ ...F }} }} b: listPosts {{ items {{ ...F }} }} }} fragment F on Post {{ {} }}",
+            aliases(600, "id")
+        ),
+        // Each within introspection asks for all types again.
+        format!("{{ __schema {{ {} }} }}", aliases(60, "types { name }")),
+    ] {
+        let message = refusal(&fields, Json::Null);
+        assert!(message.starts_with("Query uses too many aliases"), "{message}");
+    }
+    let some = format!("{{ listPosts {{ items {{ {} }} }} }}", aliases(900, "id"));
+    bench().data(&some, Json::Null);
     assert_eq!(
         refusal(
             &format!("{{ listPosts {{ items {{ {} }} }} }}", aliases(50_000, "id")),
@@ -256,5 +269,67 @@ fn validation_speaks_with_appsyncs_words() {
     ] {
         let found = refusal(query, Json::Null);
         assert_eq!(found, message);
+    }
+}
+
+#[test]
+fn a_key_condition_that_cannot_be_used_selects_nothing_instead_of_everything() {
+    let bench = Bench::of(
+        "type Note @model { shelf: ID! @primaryKey(sortKeyFields: [\"at\"]) at: Int! \
+         x: String @index(name: \"byX\", sortKeyFields: [\"f\"], queryField: \"byX\") f: Int }",
+    );
+    for at in 0..3 {
+        let create = format!(
+            "mutation {{ createNote(input: {{shelf: \"s\", at: {at}, x: \"a\", f: {at}}}) {{ at }} }}"
+        );
+        bench.data(&create, Json::Null);
+    }
+    for list in ["listNotes(shelf: \"s\", at: ", "byX(x: \"a\", f: "] {
+        for condition in [
+            "{between: [1]}",
+            "{between: [1, 2, 3]}",
+            "{between: [null, null]}",
+            "{eq: 1, gt: 0}",
+        ] {
+            let body = bench.ask(
+                &format!("{{ {list}{condition}) {{ items {{ at }} }} }}"),
+                Json::Null,
+            );
+            let (error_type, message) = only_error(&body);
+            assert_eq!(error_type, "DynamoDbException", "{condition}: {body}");
+            assert!(message.starts_with("Invalid KeyConditionExpression"), "{message}");
+        }
+        for (condition, count) in [("{eq: 1, gt: null}", 1), ("{}", 3), ("{between: [1, 2]}", 2)] {
+            let data = bench.data(
+                &format!("{{ {list}{condition}) {{ items {{ at }} }} }}"),
+                Json::Null,
+            );
+            let page = data.as_object().unwrap().values().next().unwrap();
+            assert_eq!(page["items"].as_array().unwrap().len(), count, "{condition}");
+        }
+    }
+}
+
+#[test]
+fn keys_are_no_longer_than_those_of_dynamodb() {
+    let bench = Bench::of(
+        "type Note @model { shelf: ID! @primaryKey(sortKeyFields: [\"place\"]) place: String! \
+         x: String @index(name: \"byX\", queryField: \"byX\") }",
+    );
+    let create = "mutation($i: CreateNoteInput!) { createNote(input: $i) { place } }";
+    let long = |length: usize| "k".repeat(length);
+    for (shelf, place, x, is_taken) in [
+        (2_048, 1_024, 5_000, true),
+        (2_049, 10, 10, false),
+        (10, 1_025, 10, false),
+    ] {
+        let input = json!({"shelf": long(shelf), "place": long(place), "x": long(x)});
+        let body = bench.ask(create, json!({"i": input}));
+        assert_eq!(body.get("errors").is_none(), is_taken, "{shelf} {place} {x}");
+        if !is_taken {
+            let (error_type, message) = only_error(&body);
+            assert_eq!(error_type, "DynamoDbException");
+            assert!(message.contains("exceeded the maximum size limit"), "{message}");
+        }
     }
 }

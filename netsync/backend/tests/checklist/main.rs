@@ -7,6 +7,7 @@
 
 mod components;
 mod conflicts;
+mod cost;
 mod documents;
 mod races;
 mod scalars;

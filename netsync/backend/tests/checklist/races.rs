@@ -203,11 +203,14 @@ fn thirty_two_writers_of_one_record_get_one_accepted_write_per_version() {
         let bench = Bench::new(SDL, config);
         bench.data(CREATE, Json::Null);
         let backend = &bench.backend;
-        let mut versions: Vec<u64> = std::thread::scope(|scope| {
+        let barrier = std::sync::Barrier::new(usize::try_from(WRITERS).unwrap());
+        let barrier = &barrier;
+        let written: Vec<(u64, u64, u64)> = std::thread::scope(|scope| {
             let writers: Vec<_> = (0..WRITERS)
                 .map(|writer| {
                     scope.spawn(move || {
-                        let mut version = 1;
+                        let (mut version, mut refused) = (1, 0);
+                        barrier.wait();
                         loop {
                             let query =
                                 "mutation($i: UpdatePostInput!) { updatePost(input: $i) { _version } }";
@@ -216,8 +219,11 @@ fn thirty_two_writers_of_one_record_get_one_accepted_write_per_version() {
                             let reply = backend.handle_http(START_MS, &HttpCall::post(KEY, request));
                             let body: Json = serde_json::from_slice(&reply.body).unwrap();
                             match body["data"]["updatePost"]["_version"].as_u64() {
-                                Some(accepted) => return accepted,
-                                None => version = body["errors"][0]["data"]["_version"].as_u64().unwrap(),
+                                Some(accepted) => return (version, accepted, refused),
+                                None => {
+                                    refused += 1;
+                                    version = body["errors"][0]["data"]["_version"].as_u64().unwrap();
+                                }
                             }
                         }
                     })
@@ -225,6 +231,18 @@ fn thirty_two_writers_of_one_record_get_one_accepted_write_per_version() {
                 .collect();
             writers.into_iter().map(|writer| writer.join().unwrap()).collect()
         });
+        let refused: u64 = written.iter().map(|(_, _, refused)| refused).sum();
+        if strategy == ConflictStrategy::OptimisticConcurrency {
+            // All begin with the same version: of those but one is accepted, and what is accepted follows on what was given.
+            assert!(refused >= WRITERS - 1, "{refused}");
+            assert!(
+                written.iter().all(|(given, accepted, _)| *accepted == given + 1),
+                "{written:?}"
+            );
+        } else {
+            assert_eq!(refused, 0, "all are merged");
+        }
+        let mut versions: Vec<u64> = written.iter().map(|(_, accepted, _)| *accepted).collect();
         versions.sort_unstable();
         assert_eq!(versions, (2..2 + WRITERS).collect::<Vec<_>>(), "{strategy:?}");
         assert_eq!(backend.changes("Post").unwrap().len() as u64, 1 + WRITERS);

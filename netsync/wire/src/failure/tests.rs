@@ -67,7 +67,7 @@ fn the_status_alone_says_whether_a_request_can_have_taken_effect() {
         (400, StatusVerdict::Unless(FailureClass::Permanent)),
         (401, StatusVerdict::Final(FailureClass::Unauthorized)),
         (403, StatusVerdict::Final(FailureClass::Unauthorized)),
-        (404, StatusVerdict::Unless(LATER)),
+        (404, StatusVerdict::Final(LATER)),
         (407, StatusVerdict::Unless(LATER)),
         (408, StatusVerdict::Final(ASK)),
         (413, StatusVerdict::Unless(FailureClass::Permanent)),
@@ -128,4 +128,36 @@ fn transport_errors_refuse_nothing() {
     });
     assert_eq!(unauthorized.class, FailureClass::Unauthorized);
     assert_eq!(unauthorized.to_refusal().message, "no valid credentials: no key");
+}
+
+#[test]
+fn a_refusal_of_the_form_is_told_from_one_of_a_record_without_its_text() {
+    let failure = |status: u16, errors: &serde_json::Value| {
+        let errors = errors.as_array().unwrap().iter().cloned();
+        let errors = errors.map(ServerError::from_json).collect();
+        Failure::of_errors(status, errors, None, FailureClass::Permanent)
+    };
+    let form =
+        serde_json::json!([{ "path": null, "locations": [{ "line": 1, "column": 2 }], "message": "any" }]);
+    assert!(failure(200, &form).is_of_form() && failure(400, &form).is_of_form());
+    assert!(!failure(500, &form).is_of_form());
+    let other_servers =
+        serde_json::json!([{ "message": "any", "extensions": { "code": "GRAPHQL_VALIDATION_FAILED" } }]);
+    assert!(failure(400, &other_servers).is_of_form());
+    for about_the_record in [
+        serde_json::json!([{ "path": ["createPost"], "message": "any" }]),
+        serde_json::json!([{ "path": ["createPost"], "errorType": "Lambda:Unhandled", "message": "any" }]),
+        serde_json::json!([{ "path": null, "errorType": "BadRequestException", "message": "any" }]),
+        serde_json::json!([{ "path": null, "errorType": "Unauthorized", "message": "any" }]),
+        serde_json::json!([]),
+    ] {
+        assert!(
+            !failure(200, &about_the_record).is_of_form(),
+            "{about_the_record}"
+        );
+    }
+    let transport = TransportError::Unreachable {
+        reason: "no route".into(),
+    };
+    assert!(!Failure::from(transport).is_of_form());
 }

@@ -115,12 +115,17 @@ fn errors_are_found_at_any_status() {
     assert_eq!(failure(400, "").class, FailureClass::Permanent);
     // An error that sounds final does not make an outage final.
     assert_eq!(failure(502, malformed).delivery(), Delivery::Unknown);
-    assert_eq!(failure(404, malformed).class, FailureClass::Permanent);
+    assert_eq!(failure(422, malformed).class, FailureClass::Permanent);
     let not_there = FailureClass::Transient {
         delivery: Delivery::NotDelivered,
         retry_after_ms: None,
     };
-    assert_eq!(failure(404, "not found").class, not_there);
+    // A wrong address gets nothing refused for good, whatever answers there.
+    for body in ["not found", malformed] {
+        assert_eq!(failure(404, body).class, not_there);
+        assert!(failure(404, body).is_no_api());
+    }
+    assert!(!failure(400, malformed).is_no_api());
     assert_eq!(failure(403, "<html>").class, FailureClass::Unauthorized);
 }
 

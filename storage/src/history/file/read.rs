@@ -29,6 +29,8 @@ pub(crate) struct LogFile {
     /// `None` if it is damaged.
     pub(crate) head: Option<Head>,
     blocks: Vec<Block>,
+    /// The newest entry that was written, by the end mark; `None` if that is damaged or was cut off.
+    pub(crate) newest: Option<Seq>,
     /// What is wrong with the file, at most [`DAMAGE_MAX`].
     pub(crate) damage: Vec<Damage>,
 }
@@ -68,6 +70,7 @@ impl LogFile {
             expected: None,
             entries: 0,
             blocks: Vec::new(),
+            ended_at: None,
             damage: Vec::new(),
         };
         let (head, after) = walk.head(&start)?;
@@ -77,6 +80,7 @@ impl LogFile {
             source: Mutex::new(walk.source),
             head,
             blocks: walk.blocks,
+            newest: walk.ended_at,
             damage: walk.damage,
         })
     }
@@ -138,6 +142,7 @@ struct Walk {
     expected: Option<Seq>,
     entries: u64,
     blocks: Vec<Block>,
+    ended_at: Option<Seq>,
     damage: Vec<Damage>,
 }
 
@@ -269,6 +274,7 @@ impl Walk {
             return Found::Nothing;
         }
         let (entries, newest) = (u64_at(bytes, 4), Seq(u64_at(bytes, 12)));
+        self.ended_at = (newest.0 < SEQ_MAX).then_some(newest);
         if self.damage.is_empty() && entries != self.entries {
             self.note(format!(
                 "the file was written with {entries} entries up to {newest}, and has {} up to {}",

@@ -174,6 +174,195 @@ fn a_gap_is_told_and_what_lies_before_it_can_be_asked() {
     assert_eq!(exported.check().unwrap().damage, check.damage);
 }
 
+/// A log of so many posts, in blocks, with the number of the last entry.
+fn long_log(posts: u64) -> (Vec<u8>, Seq) {
+    let mut store = in_memory();
+    for n in 0..posts {
+        let title = "a-title-that-takes-some-room";
+        save(&mut store, "Post", &format!("id=p{n} title={title} rating={n}"));
+    }
+    let mut bytes = Vec::new();
+    let history = history(&store);
+    history.export(&mut bytes, None).unwrap();
+    (bytes, history.bounds().1)
+}
+
+/// What is wrong with an answer, and up to where answers are right.
+fn broken<T: std::fmt::Debug>(answer: Result<T, StorageError>) -> (String, Option<Seq>) {
+    match answer {
+        Err(StorageError::LogBroken { what, sound }) => (what, sound),
+        other => panic!("it is answered as if the log were whole: {other:?}"),
+    }
+}
+
+fn rating_below(limit: i64) -> Invariant {
+    Invariant {
+        name: "bound".into(),
+        model: "Post".into(),
+        rule: Rule::Every(Predicate::field("rating", landfall_core::Op::Lt(limit.into()))),
+    }
+}
+
+/// Holds every question about the newest state of a log without its end to what is there.
+fn nothing_is_told_beyond(damaged: &History, newest: Seq) -> Seq {
+    assert_eq!(damaged.bounds().1, newest);
+    let (what, sound) = broken(damaged.query(newest, &Query::all("Post")));
+    assert!(what.contains("is missing"), "{what}");
+    let told = [
+        broken(damaged.pending(newest)),
+        broken(damaged.as_of(newest, &Scope::All)),
+        broken(damaged.diff(Seq(1), newest)),
+        broken(damaged.record(&post("p0"))),
+        broken(damaged.first_failure(&[rating_below(1_000_000)], Seq::ZERO)),
+    ];
+    assert!(told.iter().all(|(_, at)| *at == sound), "{told:?}");
+    let folder = tempfile::tempdir().unwrap();
+    broken(damaged.fork(newest, folder.path()));
+    let sound = sound.expect("the first block is whole");
+    assert_eq!(
+        damaged.query(sound, &Query::all("Post")).unwrap().len() as u64,
+        sound.0 - 1
+    );
+    broken(damaged.query(sound.next(), &Query::all("Post")));
+    // What fails before the damage is found whatever comes after it.
+    let failure = damaged
+        .first_failure(&[rating_below(5)], Seq::ZERO)
+        .unwrap()
+        .expect("p5 fails");
+    assert_eq!(failure.entry.change.key(), Some(&post("p5")));
+    let last = i64::try_from(sound.0).unwrap() - 2;
+    let failure = damaged.first_failure(&[rating_below(last)], Seq::ZERO).unwrap();
+    assert_eq!(failure.expect("the last that is there fails").entry.seq, sound);
+    sound
+}
+
+#[test]
+fn a_log_without_its_end_is_not_answered_as_if_it_were_whole() {
+    let (bytes, newest) = long_log(3_000);
+    let blocks: Vec<usize> = bytes
+        .windows(4)
+        .enumerate()
+        .filter_map(|(at, mark)| (mark == b"LFB1").then_some(at))
+        .collect();
+    let (first, last) = (blocks[0], *blocks.last().unwrap());
+    assert!(blocks.len() > 2, "{blocks:?}");
+    let end = bytes.len() - 24;
+    let cut = read(bytes[..bytes.len() * 2 / 3].to_vec()).unwrap();
+    assert!(nothing_is_told_beyond(&cut, newest) < newest);
+    // The last block altered, or gone without a trace.
+    let mut altered = bytes.clone();
+    altered[last + 40] ^= 1;
+    let altered = nothing_is_told_beyond(&read(altered).unwrap(), newest);
+    let removed = [&bytes[..last], &bytes[end..]].concat();
+    assert_eq!(nothing_is_told_beyond(&read(removed).unwrap(), newest), altered);
+    // The head is damaged as well, so only the end mark says how far the log went; or nothing does.
+    let mut headless = [&bytes[..last], &bytes[end..]].concat();
+    headless[20] ^= 1;
+    assert_eq!(
+        nothing_is_told_beyond(&read(headless.clone()).unwrap(), newest),
+        altered
+    );
+    headless.truncate(last);
+    let endless = read(headless).unwrap();
+    let (what, sound) = broken(endless.query(endless.bounds().1, &Query::all("Post")));
+    assert!(what.contains("how long that was is not known"), "{what}");
+    assert_eq!(sound, Some(altered));
+    // Nothing is there at all.
+    let none = read([&bytes[..first], &bytes[end..]].concat()).unwrap();
+    for seq in [Seq(2), newest] {
+        assert_eq!(broken(none.query(seq, &Query::all("Post"))).1, None);
+        assert_eq!(broken(none.pending(seq)).1, None);
+    }
+    assert!(read(bytes).unwrap().query(newest, &Query::all("Post")).is_ok());
+}
+
+#[test]
+fn of_a_transaction_whose_rest_is_missing_no_failure_is_told() {
+    let mut store = in_memory();
+    save(&mut store, "Post", "id=p1 title=a rating=1");
+    let before = store.head();
+    let group = Some(before.next());
+    for rating in ["9", "1"] {
+        let write = landfall_core::Write {
+            key: post("p1"),
+            kind: MutationKind::Update,
+            patch: fields(&format!("rating={rating}")),
+            condition: None,
+            base_version: None,
+            queued: true,
+            parents: Vec::new(),
+            group,
+        };
+        append(&mut store, Change::Write(write)).unwrap();
+    }
+    assert_eq!(
+        history(&store)
+            .first_failure(&[rating_below(5)], Seq::ZERO)
+            .unwrap(),
+        None
+    );
+    save(&mut store, "Post", "id=p2 title=b rating=2");
+    let folder = tempfile::tempdir().unwrap();
+    history(&store).fork(store.head(), folder.path()).unwrap();
+    tamper(folder.path(), |transaction| {
+        transaction.open_table(LOG).unwrap().remove(before.0 + 2).unwrap();
+    });
+    let damaged = open_for_inspection(folder.path()).unwrap();
+    let (_, sound) = broken(damaged.first_failure(&[rating_below(5)], Seq::ZERO));
+    assert_eq!(sound, Some(before));
+}
+
+#[test]
+fn what_a_newer_program_wrote_is_told_as_that_and_not_as_damage() {
+    let mut store = in_memory();
+    save(&mut store, "Post", "id=p1 title=a rating=1");
+    let sound = store.head();
+    // The third version of a conflict.
+    let newer = landfall_core::Opaque {
+        kind: 6,
+        version: 3,
+        payload: vec![0xc0],
+    };
+    append(&mut store, Change::Opaque(newer)).unwrap();
+    save(&mut store, "Post", "id=p2 title=b rating=9");
+    let history = history(&store);
+    let newest = store.head();
+    let check = history.check().unwrap();
+    assert_eq!((check.newer, check.sound_to), (Some(sound.next()), Some(sound)));
+    assert!(check.is_sound() && check.projections.is_none(), "{check:?}");
+    let told = [
+        history.query(newest, &Query::all("Post")).map(drop),
+        history.pending(newest).map(drop),
+        history.as_of(newest, &Scope::All).map(drop),
+        history.diff(Seq(1), newest).map(drop),
+        history.record(&post("p1")).map(drop),
+        history.first_failure(&[rating_below(5)], Seq::ZERO).map(drop),
+    ];
+    for told in told {
+        let error = told.expect_err("what it did is not known");
+        assert!(
+            matches!(error, StorageError::EntryTooNew { seq, sound: Some(at) } if seq == sound.next() && at == sound),
+            "{error}"
+        );
+        assert!(error.to_string().contains("update Landfall"), "{error}");
+    }
+    assert_eq!(history.query(sound, &Query::all("Post")).unwrap().len(), 1);
+    assert!(
+        history
+            .first_failure(&[rating_below(1)], Seq::ZERO)
+            .unwrap()
+            .is_some()
+    );
+    // Made again from its log the store would lack what the entry did.
+    let rebuilt = store.rebuild().expect_err("it cannot be done by this version");
+    assert!(matches!(rebuilt, StorageError::EntryTooNew { .. }), "{rebuilt}");
+    let listed = history.list(&Filter::default(), usize::MAX).unwrap().entries;
+    assert!(
+        listed.iter().all(|(_, entry)| entry.is_ok()),
+        "what can be shown is shown"
+    );
+}
+
 /// A write whose condition has so many others in it, encoded as a careful stranger would.
 fn nested(levels: usize) -> Change {
     const ALL: &[u8] = b"\xa3All";

@@ -15,6 +15,40 @@ fn redacted(history: &History, key: u8) -> (Vec<u8>, History) {
     (bytes, History::of_file(file))
 }
 
+/// An entry of each kind that holds texts of others; `seq` is a change of `post-two`.
+fn append_secrets(store: &mut Store, seq: Seq) {
+    let free = Change::Refused(Refused {
+        key: post("post-two"),
+        mutation: seq,
+        refusal: Refusal {
+            error_type: Some("type-secret of one@example.com".into()),
+            message: "message-secret".into(),
+        },
+        remote: None,
+    });
+    append(store, free).unwrap();
+    let checkpoint = Checkpoint {
+        model: "Post".into(),
+        cursor: SyncCursor {
+            expression: Some("expression-secret".into()),
+            ..SyncCursor::default()
+        },
+    };
+    append(store, Change::Checkpoint(checkpoint)).unwrap();
+    let quarantined = landfall_core::Quarantined {
+        model: "Post".into(),
+        reason: "reason-secret".into(),
+        json: "json-secret".into(),
+    };
+    append(store, Change::Quarantined(quarantined)).unwrap();
+    let opaque = landfall_core::Opaque {
+        kind: 900,
+        version: 3,
+        payload: b"payload-secret".to_vec(),
+    };
+    append(store, Change::Opaque(opaque)).unwrap();
+}
+
 #[test]
 fn nothing_that_was_written_is_left() {
     let mut store = in_memory();
@@ -45,26 +79,8 @@ fn nothing_that_was_written_is_left() {
         remote: Some(remote(&key, 2, "id=post-secret title=theirs-secret")),
     });
     append(&mut store, refused).unwrap();
-    let checkpoint = Checkpoint {
-        model: "Post".into(),
-        cursor: SyncCursor {
-            expression: Some("expression-secret".into()),
-            ..SyncCursor::default()
-        },
-    };
-    append(&mut store, Change::Checkpoint(checkpoint)).unwrap();
-    let quarantined = landfall_core::Quarantined {
-        model: "Post".into(),
-        reason: "reason-secret".into(),
-        json: "json-secret".into(),
-    };
-    append(&mut store, Change::Quarantined(quarantined)).unwrap();
-    let opaque = landfall_core::Opaque {
-        kind: 900,
-        version: 3,
-        payload: b"payload-secret".to_vec(),
-    };
-    append(&mut store, Change::Opaque(opaque)).unwrap();
+    let seq = save(&mut store, "Post", "id=post-two title=title-secret").seq;
+    append_secrets(&mut store, seq);
     let history = history(&store);
     let mut plain = Vec::new();
     history.export(&mut plain, None).unwrap();

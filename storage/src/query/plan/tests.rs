@@ -23,7 +23,7 @@ fn selected(ty: &str, op: &Op, values: &[Value]) -> Vec<Value> {
     let (catalog, _) = Catalog::build(Arc::new(schema), &BTreeMap::new()).unwrap();
     let model = catalog.model("M").unwrap();
     let slot = model.def.slot("f").unwrap();
-    let (range, _) = narrow(&model.def, &model.indexes[0], &[(slot, op)]).expect("narrows");
+    let (range, _) = narrow(&model.def, &model.indexes[0].slots, &[(slot, op)]).expect("narrows");
     let bounds = range.bounds(b"t");
     let lies_in = |value: &&Value| {
         // Entries go on with the identifier.
@@ -142,7 +142,6 @@ fn ranges_of_the_other_kind_of_number_leave_nothing_out() {
                 Op::Between(operand.clone(), operand.clone()),
             ];
             for op in all {
-                // Zeros of both signs are equal as floats, but not as keys.
                 let found: Vec<Vec<u8>> = selected(ty, &op, &values).iter().map(encoded).collect();
                 for value in values.iter().filter(|v| op.test(&v.as_ref()) == Some(true)) {
                     assert!(

@@ -49,12 +49,8 @@ pub(super) struct Written {
 
 /// Reads what each mutation of a closed backend wrote.
 pub(super) fn rows_of(directory: &Path) -> miette::Result<Vec<Written>> {
-    let mut found = std::fs::read_dir(directory).map_err(report)?;
-    let file = found
-        .next()
-        .ok_or_else(|| miette::miette!("the backend wrote no file"))?
-        .map_err(report)?;
-    let database = Database::open(file.path()).map_err(report)?;
+    let inside = landfall_storage::kv::database_of(directory).map_err(report)?;
+    let database = Database::builder().create_with_backend(inside).map_err(report)?;
     let transaction = database.begin_read().map_err(report)?;
     let all = |table: Rows| -> miette::Result<Vec<Row>> {
         let table = transaction.open_table(table).map_err(report)?;

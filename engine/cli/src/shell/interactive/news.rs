@@ -3,7 +3,7 @@
 //! Owns [`News`], which turns all of it into lines. Records that a sync fetches are counted, those that others change
 //! from then on are shown one by one.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::future::pending;
 
 use futures_util::FutureExt as _;
@@ -26,6 +26,9 @@ const VALUE_CHARS_MAX: usize = 40;
 /// Records saved here that are remembered until the server tells of them; far more than are under way at a time.
 const OWN_MAX: usize = 1_000;
 
+/// Messages that are remembered so as not to be said again; there are few kinds of them.
+const TOLD_MAX: usize = 1_000;
+
 /// Lines that are taken at once, before the next prompt is due.
 const TAKEN_MAX: usize = 200;
 
@@ -41,6 +44,8 @@ pub(super) struct News {
     /// Whether a model could not be synced since sync began; then it is not said.
     failed: bool,
     own: Own,
+    /// What was said of errors that are about no record, since sync began.
+    told: BTreeSet<String>,
     /// Changes that the server took since the outbox was last empty, and the last one of them.
     sent: (usize, String),
 }
@@ -61,6 +66,7 @@ impl News {
             in_sync: false,
             failed: false,
             own: Own::default(),
+            told: BTreeSet::new(),
             sent: (0, String::new()),
         };
         news.observe().await?;
@@ -89,12 +95,18 @@ impl News {
         loop {
             let text = tokio::select! {
                 biased;
-                Some(error) = self.errors.recv() => Some(self.error(&error)),
+                Some(error) = self.errors.recv() => self.error(&error),
                 Some(event) = self.hub.next() => self.event(&event),
                 (index, set) = next_set(&mut self.changes) => match set {
                     Some(Ok(set)) => arrivals(&set, &mut self.own),
+                    Some(Err(Error::FellBehind { .. })) => {
+                        Some("more arrived than could be shown; ask with `query`".to_owned())
+                    }
                     Some(Err(error)) => Some(format!("{} {error}", "error:".red().bold())),
-                    None => self.fell_behind(index).await,
+                    None => {
+                        self.ended(index).await;
+                        None
+                    }
                 },
             };
             if let Some(text) = text {
@@ -126,6 +138,7 @@ impl News {
     fn event(&mut self, event: &HubEvent) -> Option<String> {
         match event {
             HubEvent::SyncQueriesStarted { .. } => {
+                self.told.clear();
                 self.failed = false;
                 None
             }
@@ -177,28 +190,17 @@ impl News {
             HubEvent::OutboxPaused { reason } => {
                 Some(format!("{} {}", "sending waits:".yellow(), harmless(reason)))
             }
-            HubEvent::ConflictResolved {
-                key,
-                accepted_remote,
-                deleted,
-                ..
-            } => {
-                let outcome = match (accepted_remote, deleted) {
-                    (true, true) => "it was deleted elsewhere, and stays so",
-                    (true, false) => "the server's record stands",
-                    (false, _) => "the change from here is sent again",
-                };
-                Some(format!(
-                    "{} {}: {outcome}",
-                    "conflict:".yellow(),
-                    harmless(&key.to_string())
-                ))
-            }
+            HubEvent::OutboxMutationRetried { .. } | HubEvent::ConflictResolved { .. } => of_change(event),
             _ => None,
         }
     }
 
-    fn error(&self, error: &SyncError) -> String {
+    /// What went wrong; nothing if the same was said of another model since sync began.
+    fn error(&mut self, error: &SyncError) -> Option<String> {
+        let is_of_record = error.key.is_some();
+        if !is_of_record && self.told.len() < TOLD_MAX && !self.told.insert(error.message.clone()) {
+            return None;
+        }
         let about = match (&error.key, &error.model) {
             (Some(key), _) => format!(" {key}"),
             (None, Some(model)) => format!(" {model}"),
@@ -211,16 +213,45 @@ impl News {
             error.kind.name(),
             error.suggestion
         );
-        format!("{} {}", "error:".red().bold(), harmless(&told))
+        Some(format!("{} {}", "error:".red().bold(), harmless(&told)))
     }
 
-    /// An observer ended: so much came that it was not told everything.
-    async fn fell_behind(&mut self, index: usize) -> Option<String> {
+    /// An observer ended: the store was cleared or closed.
+    async fn ended(&mut self, index: usize) {
         let ended = self.changes.swap_remove(index);
         drop(ended);
         // Once the store is closed nothing more comes, and all of them go.
-        self.observe().await.ok()?;
-        Some("more arrived than could be shown; ask with `query`".to_owned())
+        self.observe().await.unwrap_or(());
+    }
+}
+
+/// What becomes of a change that met a conflict, or that the server did not know before.
+fn of_change(event: &HubEvent) -> Option<String> {
+    match event {
+        HubEvent::OutboxMutationRetried { key, kind } => Some(format!(
+            "{} {} of {}, which the server did not know before",
+            "tried again:".yellow(),
+            kind.verb(),
+            harmless(&key.to_string())
+        )),
+        HubEvent::ConflictResolved {
+            key,
+            accepted_remote,
+            deleted,
+            ..
+        } => {
+            let outcome = match (accepted_remote, deleted) {
+                (true, true) => "it was deleted elsewhere, and stays so",
+                (true, false) => "the server's record stands",
+                (false, _) => "the change from here is sent again",
+            };
+            Some(format!(
+                "{} {}: {outcome}",
+                "conflict:".yellow(),
+                harmless(&key.to_string())
+            ))
+        }
+        _ => None,
     }
 }
 

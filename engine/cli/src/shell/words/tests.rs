@@ -47,6 +47,16 @@ fn typed_lines_become_commands() {
         &json!({"op":"delete","model":"Post","all":true}),
     );
     check("online off", &json!({"op":"online","value":false}));
+    check("retry Seat 7", &json!({"op":"retry","model":"Seat","id":7}));
+    check("retry all", &json!({"op":"retry","all":true}));
+    check(
+        "discard Post p1 yes",
+        &json!({"op":"discard","model":"Post","id":"p1"}),
+    );
+    check(
+        "edit Post p1 rating=5",
+        &json!({"op":"edit","model":"Post","id":"p1","fields":{"rating":5}}),
+    );
     check(r#"{"op":"time"}"#, &json!({"op":"time"}));
 }
 

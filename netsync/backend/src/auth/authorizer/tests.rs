@@ -113,7 +113,22 @@ fn the_cache_is_bounded() {
             .judge(&settings, request, &number.to_string(), NOW_MS)
             .unwrap();
     }
-    assert_eq!(cache.lock().len(), CACHED_ANSWERS_MAX);
+    assert_eq!(cache.lock().granted.len(), CACHED_ANSWERS_MAX);
+}
+
+#[test]
+fn tokens_that_are_made_up_drive_out_none_that_is_good() {
+    let (authorizer, settings) = counting(Ok(yes()));
+    let (_, refusing) = counting(Ok(AuthorizerAnswer::default()));
+    let cache = AnswerCache::default();
+    cache.judge(&settings, request, "good", NOW_MS).unwrap();
+    for number in 0..CACHED_ANSWERS_MAX + 10 {
+        let made_up = cache.judge(&refusing, request, &number.to_string(), NOW_MS);
+        assert_eq!(made_up.err(), Some(AuthRefused::Wrong));
+    }
+    cache.judge(&settings, request, "good", NOW_MS).unwrap();
+    assert_eq!(authorizer.asked.load(Ordering::Relaxed), 1);
+    assert_eq!(cache.lock().refused.len(), CACHED_REFUSALS_MAX);
 }
 
 #[test]

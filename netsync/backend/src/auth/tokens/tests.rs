@@ -246,6 +246,11 @@ fn keys_that_prove_nothing_are_refused_and_none_is_shown() {
             r#"{"keys": [{"kty": "RSA", "n": "!", "e": "AQAB"}]}"#,
             KeyFault::NoKeySet,
         ),
+        (
+            // Of eight bits: it would refuse every token later.
+            r#"{"keys": [{"kty": "RSA", "n": "_w", "e": "AQAB"}]}"#,
+            KeyFault::NoUsableKey,
+        ),
     ] {
         assert_eq!(TokenKeys::from_jwks(text).unwrap_err(), fault, "{text}");
     }

@@ -115,7 +115,7 @@ async fn a_call_that_takes_too_long_is_told_so_and_one_that_was_not_begun_never_
         let (first, second) = (create_text("p1"), create_text("p2"));
         let first = exchange(&server, &first);
         let second = async {
-            // The writer has the first by the time it is answered; what comes now waits behind it.
+            // The writer has the first by the time it is answered, and waits itself; what comes now waits behind it.
             let (_, body) = first.await;
             let waiting = exchange(&server, &second).await.1;
             [body, waiting]
@@ -133,7 +133,7 @@ async fn a_call_that_takes_too_long_is_told_so_and_one_that_was_not_begun_never_
     .await;
     let stored = backend.records("Post").unwrap();
     let ids: Vec<String> = stored.iter().map(|record| record.id.to_string()).collect();
-    assert_eq!(ids, ["p1", "p3"]);
+    assert_eq!(ids, ["p3"]);
     server.shutdown().await;
 }
 
@@ -230,6 +230,13 @@ async fn an_authorizer_judges_so_many_at_once_and_the_others_wait() {
             assert!(exchange(&server, health).await.0.starts_with("http/1.1 200"));
         }
         assert!(inside.try_recv().is_err());
+        // Whoever needs no authorizer waits for none of them.
+        let known = post(&server, "{ listPosts { nextToken } }").await;
+        assert!(known["errors"].is_array() || known["data"].is_object(), "{known}");
+        let mut socket = connect(&server).await;
+        send(&mut socket, json!({"type": "connection_init"})).await;
+        assert_eq!(next_json(&mut socket).await["type"], "connection_ack");
+        drop(socket);
         *turnstile.inside.lock().unwrap() = OPENED;
         turnstile.open.notify_all();
     };
@@ -322,5 +329,114 @@ async fn a_client_that_does_not_read_its_replies_loses_its_socket() {
     let mut reply = Vec::new();
     let _ = stream.read_to_end(&mut reply).await;
     assert!(reply.len() < 50 * long.len(), "the reply was broken off");
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn strangers_take_no_room_that_callers_need() {
+    let options = ServeOptions {
+        strangers_bytes_max: 500,
+        ..ServeOptions::default()
+    };
+    let (_, server) = start_with(Limits::default(), options).await;
+    let padded = post_text(&format!("{{ listPosts {{ nextToken }} }} #{}", "x".repeat(500)));
+    let (head, _) = exchange(&server, &padded).await;
+    assert!(
+        head.starts_with("http/1.1 200"),
+        "a key is judged by the head: {head}"
+    );
+    // A wrong key is refused without room for its body, a signature can be judged only with the body.
+    let wrong = padded.replace(KEY, "da2-wrong");
+    let (head, _) = exchange(&server, &wrong).await;
+    assert!(head.starts_with("http/1.1 401"), "{head}");
+    let signed = padded.replace(
+        &format!("x-api-key: {KEY}"),
+        "authorization: AWS4-HMAC-SHA256 Credential=x",
+    );
+    let (head, _) = exchange(&server, &signed).await;
+    assert!(head.starts_with("http/1.1 429"), "{head}");
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn long_replies_that_nobody_reads_take_no_more_room_than_there_is() {
+    let options = ServeOptions {
+        replies_bytes_max: 20_000,
+        ..ServeOptions::default()
+    };
+    let (backend, server) = start_with(Limits::default(), options).await;
+    let create = |id: &str| {
+        let title = "x".repeat(30_000);
+        format!("mutation {{ createPost(input: {{id: \"{id}\", title: \"{title}\"}}) {{ id title }} }}")
+    };
+    let (head, _) = exchange(&server, &post_text(&create("p"))).await;
+    assert!(head.starts_with("http/1.1 500"), "it took effect: {head}");
+    assert_eq!(backend.changes("Post").unwrap().len(), 1);
+    let (head, _) = exchange(&server, &post_text("{ getPost(id: \"p\") { title } }")).await;
+    assert!(head.starts_with("http/1.1 429"), "{head}");
+    let short = post(&server, "{ getPost(id: \"p\") { id } }").await;
+    assert_eq!(short["data"]["getPost"]["id"], "p");
+    server.shutdown().await;
+}
+
+#[test]
+fn callers_beyond_the_rate_are_throttled_and_strangers_use_none_of_it_up() {
+    let mut config = BackendConfig::with_api_key(KEY);
+    config.limits.calls_per_second_max = Some(1);
+    let kv = KvStore::in_memory().unwrap();
+    let backend = Backend::new(fixtures::blog(), config, kv, os_entropy()).unwrap();
+    let query = json!({"query": "{ listPosts { nextToken } }"}).to_string();
+    let status = |at_ms: i64, key: &str| {
+        let call = crate::http::HttpCall::post(key, query.clone());
+        backend.handle_http(1_700_000_000_000 + at_ms, &call).status
+    };
+    assert_eq!(status(500, "da2-wrong"), 401);
+    assert_eq!(
+        [status(500, KEY), status(999, KEY), status(1_000, KEY)],
+        [200, 429, 200]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn thirty_two_writers_over_sockets_get_one_accepted_write_per_version() {
+    const WRITERS: usize = 32;
+    let config = BackendConfig {
+        conflict: crate::conflict::ConflictStrategy::OptimisticConcurrency,
+        ..BackendConfig::with_api_key(KEY)
+    };
+    let kv = KvStore::in_memory().unwrap();
+    let backend = Arc::new(Backend::new(fixtures::blog(), config, kv, os_entropy()).unwrap());
+    let server = serve(([127, 0, 0, 1], 0).into(), backend).await.unwrap();
+    exchange(&server, &create_text("p")).await;
+    let barrier = tokio::sync::Barrier::new(WRITERS);
+    let write = async |writer: usize| {
+        let (mut version, mut refused) = (1, 0);
+        barrier.wait().await;
+        loop {
+            let query = format!(
+                "mutation {{ updatePost(input: {{id: \"p\", title: \"{writer}\", _version: {version}}}) {{ _version }} }}"
+            );
+            let body = post(&server, &query).await;
+            match body["data"]["updatePost"]["_version"].as_u64() {
+                Some(accepted) => return (version, accepted, refused),
+                None => {
+                    assert_eq!(body["errors"][0]["errorType"], "ConflictUnhandled", "{body}");
+                    refused += 1;
+                    version = body["errors"][0]["data"]["_version"].as_u64().unwrap();
+                }
+            }
+        }
+    };
+    let written = futures_util::future::join_all((0..WRITERS).map(write)).await;
+    let mut versions = Vec::new();
+    for (given, accepted, _) in &written {
+        assert_eq!(*accepted, given + 1);
+        versions.push(*accepted);
+    }
+    versions.sort_unstable();
+    assert_eq!(versions, (2..2 + WRITERS as u64).collect::<Vec<_>>());
+    // All began with the same version, so all but one were refused at least once.
+    let refused: usize = written.iter().map(|(_, _, refused)| refused).sum();
+    assert!(refused >= WRITERS - 1, "{refused}");
     server.shutdown().await;
 }

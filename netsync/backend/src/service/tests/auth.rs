@@ -6,6 +6,7 @@ mod attacks;
 mod conflicts;
 mod fields;
 mod frames;
+mod keys;
 mod matrix;
 mod oracle;
 mod relations;

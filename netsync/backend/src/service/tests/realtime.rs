@@ -659,3 +659,132 @@ fn subscribers_hear_versions_in_order_however_many_write() {
         .collect();
     assert_eq!(heard, (2..=161).collect::<Vec<u64>>());
 }
+
+/// A subscription under so many names that its message is long.
+fn many_names(field: &str, names: usize) -> String {
+    let fields: String = (0..names).map(|n| format!("a{n}: title ")).collect();
+    format!("subscription {{ {field} {{ {fields} }} }}")
+}
+
+#[test]
+fn what_waits_for_all_connections_is_bounded_and_the_fullest_is_cut_first() {
+    const BOUND: usize = 1_000_000;
+    let bench = bench_with_limits(Limits {
+        outgoing_total_bytes_max: BOUND,
+        ..Limits::default()
+    });
+    // Each with a message of its own of some 100 KB, and none of them reads.
+    let full: Vec<ConnectionId> = (0..30)
+        .map(|n| bench.subscribe(&many_names("onCreatePost", 50 + n)))
+        .collect();
+    let quick = bench.subscribe(ON_CREATE);
+    for n in 0..3 {
+        bench.create(json!({"id": format!("p{n}"), "title": "x".repeat(2_000)}));
+        assert!(bench.backend.hub().outgoing_bytes() <= BOUND);
+        // Whoever reads hears all of it.
+        assert_eq!(
+            bench.heard(quick, "onCreatePost"),
+            [json!({"id": format!("p{n}")})]
+        );
+    }
+    let cut = full
+        .iter()
+        .filter(|id| bench.frames(**id).contains(&json!({"close": 1013})))
+        .count();
+    assert!((1..30).contains(&cut), "{cut} were cut");
+    assert_eq!(bench.backend.hub().tally().slow, cut as u64);
+    full.into_iter().for_each(|id| bench.backend.close_connection(id));
+    assert_eq!(bench.backend.hub().outgoing_bytes(), 0);
+}
+
+#[test]
+fn one_message_for_many_is_held_once() {
+    let bench = bench();
+    let subscription = "subscription { onCreatePost { id title } }";
+    let listening: Vec<ConnectionId> = (0..50).map(|_| bench.subscribe(subscription)).collect();
+    let before = bench.backend.hub().outgoing_bytes();
+    bench.create(json!({"id": "p", "title": "x".repeat(100_000)}));
+    let waits = bench.backend.hub().outgoing_bytes() - before;
+    assert!((100_000..130_000).contains(&waits), "{waits} bytes wait");
+    for id in listening {
+        let title = bench.heard(id, "onCreatePost").remove(0)["title"].take();
+        assert_eq!(title.as_str().unwrap().len(), 100_000);
+    }
+    assert_eq!(bench.backend.hub().outgoing_bytes(), 0);
+}
+
+#[test]
+fn what_is_being_written_counts_until_the_next_is_taken() {
+    let bench = bench();
+    let connection = bench.subscribe(ON_CREATE);
+    bench.create(json!({"id": "p", "title": "t"}));
+    let taken = bench.backend.take_some_outgoing(connection, 1);
+    assert_eq!(taken.len(), 1);
+    assert!(bench.backend.hub().outgoing_bytes() > 0);
+    assert!(bench.backend.take_some_outgoing(connection, 1).is_empty());
+    assert_eq!(bench.backend.hub().outgoing_bytes(), 0);
+}
+
+#[test]
+fn the_subscriptions_of_all_connections_are_bounded_together() {
+    let bench = bench_with_limits(Limits {
+        subscriptions_bytes_max: 200,
+        ..Limits::default()
+    });
+    let first = bench.subscribe(ON_CREATE);
+    let (second, third) = (bench.connect(), bench.connect());
+    let start = |id| bench.start(id, "1", ON_CREATE, json!({"unused": "x".repeat(60)}));
+    assert_eq!(start(second)["type"], "start_ack");
+    assert_eq!(error_of(&start(third)).0, "LimitExceededError");
+    bench.backend.close_connection(first);
+    bench.backend.close_connection(second);
+    assert_eq!(start(third)["type"], "start_ack");
+}
+
+#[test]
+fn a_start_is_judged_while_others_use_the_hub() {
+    /// Says whether the hub is free while it is asked.
+    struct Looking(std::sync::OnceLock<std::sync::Weak<Backend>>, AtomicUsize);
+    impl crate::auth::Authorizer for Looking {
+        fn authorize(
+            &self,
+            _: &crate::auth::AuthorizerRequest,
+        ) -> Result<crate::auth::AuthorizerAnswer, crate::auth::AuthorizerFault> {
+            let backend = self.0.get().unwrap().upgrade().unwrap();
+            assert!(backend.hub.try_lock().is_ok(), "the hub is held");
+            self.1.fetch_add(1, Ordering::Relaxed);
+            Ok(crate::auth::AuthorizerAnswer {
+                is_authorized: true,
+                ..Default::default()
+            })
+        }
+    }
+    let looking = Arc::new(Looking(std::sync::OnceLock::new(), AtomicUsize::new(0)));
+    let mut config = BackendConfig::with_api_key(KEY);
+    config.auth.authorizer = Some(crate::auth::AuthorizerSettings {
+        authorizer: looking.clone(),
+        ttl_s: 0,
+        token_pattern: None,
+    });
+    let kv = KvStore::in_memory().unwrap();
+    let backend = Arc::new(Backend::new(fixtures::blog(), config, kv, SeededEntropy::new(1)).unwrap());
+    assert!(looking.0.set(Arc::downgrade(&backend)).is_ok());
+    let connection = backend.open_connection(START_MS, &key_header(), None, silent());
+    let data = json!({"query": ON_CREATE}).to_string();
+    let payload = json!({"data": data, "extensions": {"authorization": {"authorization": "t"}}});
+    let start = json!({"id": "1", "type": "start", "payload": payload});
+    backend.frame_in(START_MS, connection, &start.to_string());
+    assert_eq!(looking.1.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn what_comes_too_fast_is_not_read() {
+    let bench = bench_with_limits(Limits {
+        frames_per_second_max: 1,
+        ..Limits::default()
+    });
+    let connection = bench.connect();
+    let junk = "[".repeat(100);
+    assert!(bench.backend.receive(START_MS, connection, &junk).is_some());
+    assert!(bench.backend.receive(START_MS, connection, &junk).is_none());
+}

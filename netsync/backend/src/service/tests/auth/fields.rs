@@ -4,7 +4,7 @@ use super::oracle::{Kind, Ruled, Subject, directive, may, may_ever};
 use super::*;
 
 /// Pairs of a rule on the model and rules on its field `secret`: all of the one kind with all of the other.
-fn pairs() -> Vec<(Vec<Ruled>, Vec<Ruled>)> {
+pub(super) fn pairs() -> Vec<(Vec<Ruled>, Vec<Ruled>)> {
     const MODEL: [Kind; 5] = [
         Kind::PublicKey,
         Kind::PrivatePool,

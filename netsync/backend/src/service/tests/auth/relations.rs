@@ -181,7 +181,7 @@ fn a_token_of_a_page_says_nothing_and_gives_nobody_anothers_rows() {
 }
 
 #[test]
-fn a_page_over_many_hidden_rows_ends_and_goes_on() {
+fn a_page_goes_on_over_many_hidden_rows() {
     let bench = guarded("type Note @model @auth(rules: [{ allow: owner }]) { text: String }");
     let long = "x".repeat(300 * 1024);
     for number in 0..8 {
@@ -211,11 +211,8 @@ fn a_page_over_many_hidden_rows_ends_and_goes_on() {
             break;
         }
     }
-    assert_eq!(seen, "az");
-    assert!(
-        (2..=4).contains(&pages),
-        "2.4 MB in pages of 1 MB are read: {pages}"
-    );
+    assert_eq!(seen, "a z");
+    assert_eq!(pages, 1, "2.4 MB of others are passed over without a word");
 }
 
 #[test]

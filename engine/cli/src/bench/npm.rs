@@ -5,14 +5,15 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
 
-use crate::bench::backend::KEY;
-use crate::bench::rows::{self, item, report};
+use super::backend::KEY;
+use super::rows::{self, item, report};
 
 /// Where the driver is, if not below the working directory.
 const DRIVER_VARIABLE: &str = "LANDFALL_NPM_CLIENT";
@@ -23,8 +24,14 @@ const DRIVER: &str = "tests/interop";
 /// Longest that the client may take for anything, in milliseconds.
 const WAIT_MS: u64 = 1_200_000;
 
-/// The folder of the driver, or why it cannot be used.
-pub(super) fn driver() -> Result<PathBuf, String> {
+/// The folder of the driver; `None` if there is none that can be used, and then the reason is told.
+pub(super) fn driver() -> Option<PathBuf> {
+    find_driver()
+        .map_err(|reason| eprintln!("not measured: the npm client beside Landfall, since {reason}"))
+        .ok()
+}
+
+fn find_driver() -> Result<PathBuf, String> {
     let folder = std::env::var_os(DRIVER_VARIABLE).map_or_else(|| PathBuf::from(DRIVER), PathBuf::from);
     if !folder.join("node_modules/aws-amplify").is_dir() {
         return Err(format!(
@@ -47,21 +54,18 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// Starts a client of that server, with its files in `directory`.
-    pub(super) fn start(driver: &Path, directory: &Path, server: SocketAddr) -> miette::Result<Self> {
+    /// Starts a client of that server, or one that has none, with its files in `directory`.
+    pub(super) fn start(driver: &Path, directory: &Path, server: Option<SocketAddr>) -> miette::Result<Self> {
         let schema = directory.join("introspection.json");
         let text = landfall_core::schema_to_json(rows::schema()).to_string();
         std::fs::write(&schema, text).map_err(report)?;
-        let mut child = Command::new("node")
-            .arg(driver.join("client.js"))
-            .arg("--schema")
-            .arg(&schema)
-            .args([
-                "--endpoint",
-                &format!("http://{server}/graphql"),
-                "--api-key",
-                KEY,
-            ])
+        let mut command = Command::new("node");
+        command.arg(driver.join("client.js")).arg("--schema").arg(&schema);
+        if let Some(server) = server {
+            let endpoint = format!("http://{server}/graphql");
+            command.args(["--endpoint", &endpoint, "--api-key", KEY]);
+        }
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -120,12 +124,7 @@ impl Client {
         self.begin(2 * creates)?;
         self.ask(&json!({"op": "online", "value": false}))?;
         for number in 0..creates {
-            let item = item(number);
-            let fields = json!({
-                "name": item.name, "category": item.category, "rating": item.rating, "score": item.score,
-                "active": item.active, "note": item.note,
-            });
-            self.ask(&json!({"op": "save", "model": "Item", "fields": fields}))?;
+            self.ask(&json!({"op": "save", "model": "Item", "fields": fields(number)}))?;
         }
         self.ask(&json!({"op": "hub"}))?;
         let begun = Instant::now();
@@ -133,6 +132,52 @@ impl Client {
         self.wait_hub("outboxStatus", &json!({"isEmpty": true}))?;
         Ok(begun.elapsed())
     }
+
+    /// How long saves of items of those numbers take, so many at once.
+    pub(super) fn saves(&mut self, numbers: Range<usize>, at_once: usize) -> miette::Result<Duration> {
+        let rows: Vec<Json> = numbers.map(fields).collect();
+        let saves =
+            json!({"op": "measure", "what": "saves", "model": "Item", "rows": rows, "atOnce": at_once});
+        Ok(self.measure(&saves)?.0)
+    }
+
+    /// How long so many reads by identifier take.
+    pub(super) fn gets(&mut self, times: usize) -> miette::Result<Duration> {
+        let gets = json!({"op": "measure", "what": "gets", "model": "Item", "times": times});
+        Ok(self.measure(&gets)?.0)
+    }
+
+    /// How long a query takes that is made so many times, and how many items it finds; `query` has the keys of a query
+    /// in the shell's protocol.
+    pub(super) fn queries(&mut self, query: &Json, times: usize) -> miette::Result<(Duration, usize)> {
+        let mut command = json!({"op": "measure", "what": "queries", "model": "Item", "times": times});
+        for (key, value) in query.as_object().into_iter().flatten() {
+            command[key] = value.clone();
+        }
+        self.measure(&command)
+    }
+
+    fn measure(&mut self, command: &Json) -> miette::Result<(Duration, usize)> {
+        let answer = self.ask(command)?;
+        match (answer["ms"].as_f64(), answer["count"].as_u64()) {
+            (Some(ms), Some(count)) => {
+                let count = usize::try_from(count).map_err(report)?;
+                Ok((Duration::from_secs_f64(ms / 1e3), count))
+            }
+            _ => Err(miette::miette!(
+                "the npm client answers {answer} to a measurement"
+            )),
+        }
+    }
+}
+
+/// The fields of the item of that number; the client gives it an identifier of its own.
+fn fields(number: usize) -> Json {
+    let item = item(number);
+    json!({
+        "name": item.name, "category": item.category, "rating": item.rating, "score": item.score,
+        "active": item.active, "note": item.note,
+    })
 }
 
 impl Drop for Client {

@@ -1,0 +1,59 @@
+//! What asks the process to end: Ctrl-C, and what service managers send.
+//!
+//! Owns [`Signals`] and the exit status of a command that was interrupted in its work: 128 and the signal's number, as
+//! shells have it. A command that runs until it is asked to end has done its work then, and ends with 0.
+
+use std::process::ExitCode;
+
+/// Listens for what asks the process to end.
+pub(crate) struct Signals {
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+}
+
+/// What asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// Ctrl-C.
+    Interrupt,
+    /// What service managers send.
+    Terminate,
+}
+
+impl Asked {
+    /// The exit status of work that was broken off.
+    pub(crate) fn status(self) -> ExitCode {
+        match self {
+            Self::Interrupt => ExitCode::from(130),
+            Self::Terminate => ExitCode::from(143),
+        }
+    }
+}
+
+impl Signals {
+    /// Listens from now on.
+    pub(crate) fn new() -> miette::Result<Self> {
+        Ok(Self {
+            #[cfg(unix)]
+            terminate: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+                .map_err(|error| miette::miette!("{error}"))?,
+        })
+    }
+
+    /// Waits for the next one.
+    pub(crate) async fn next(&mut self) -> Asked {
+        #[cfg(unix)]
+        let terminated = self.terminate.recv();
+        #[cfg(not(unix))]
+        let terminated = std::future::pending::<Option<()>>();
+        tokio::select! {
+            interrupted = tokio::signal::ctrl_c() => {
+                if let Err(error) = interrupted {
+                    tracing::error!(%error, "Ctrl-C cannot be heard");
+                }
+                Asked::Interrupt
+            }
+            _ = terminated => Asked::Terminate,
+        }
+    }
+}

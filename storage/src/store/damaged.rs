@@ -1,0 +1,191 @@
+//! Damaged pages, at which the database panics: whoever meets one is told of damage, and the store goes on.
+
+use std::path::Path;
+
+use landfall_core::RecordId;
+
+use super::*;
+use crate::disk::DATABASE_MAGIC;
+use crate::retention::Retention;
+use crate::tables::record_key;
+use crate::test_support::{
+    CachedDisk, all, assert_sound, everything, in_directory, options, post, put, remove, save, snapshot,
+};
+
+/// Bytes of a page.
+const PAGE: usize = 4_096;
+
+/// First byte of a leaf of a tree.
+const LEAF: u8 = 1;
+
+/// What tells the leaves of the store's own tables from those of the database's, such as its list of free pages: it panics there in
+/// destructors as well, which ends the process.
+const OURS: [&[u8]; 4] = [b"Post", b"title", b"format", b"records-1"];
+
+/// Where the leaves of a store's tables begin in its file.
+fn leaves(file: &[u8]) -> Vec<usize> {
+    let start = file
+        .windows(DATABASE_MAGIC.len())
+        .position(|window| window == DATABASE_MAGIC)
+        .unwrap();
+    (start..file.len() - PAGE)
+        .step_by(PAGE)
+        .filter(|at| {
+            let page = &file[*at..*at + PAGE];
+            let holds = |mark: &&[u8]| page.windows(mark.len()).any(|window| window == *mark);
+            page[0] == LEAF && OURS.iter().any(holds)
+        })
+        .collect()
+}
+
+/// Whatever a call answers, damage is told in words that say so.
+fn tolerated<T>(what: &str, at: usize, answer: Result<T, StorageError>) {
+    match answer {
+        Ok(_)
+        | Err(
+            StorageError::Corrupt { .. }
+            | StorageError::LogDamaged { .. }
+            | StorageError::Foreign { .. }
+            | StorageError::TooNew { .. }
+            | StorageError::OutcomeUnknown { .. }
+            | StorageError::SchemaIncompatible { .. },
+        ) => {}
+        Err(StorageError::Io { cause }) if cause.contains("reopened") => {}
+        Err(error) => panic!("{what} with byte {at} flipped: {error}"),
+    }
+}
+
+#[test]
+fn no_flipped_bit_in_the_head_of_a_leaf_panics_whoever_calls() {
+    let disk = CachedDisk::default();
+    let mut store = Store::open(options(disk.disk())).unwrap();
+    for number in 0..4 {
+        save(
+            &mut store,
+            "Post",
+            &format!("id=p{number} title=t{number} rating=1 status=LIVE"),
+        );
+    }
+    drop(store);
+    let whole = disk.bytes();
+    let leaves = leaves(&whole);
+    assert!(leaves.len() >= 6, "most tables have one: {}", leaves.len());
+    for at in leaves.into_iter().flat_map(|leaf| leaf..leaf + 64) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1 << (at % 8);
+        let mut store = match Store::open(options(CachedDisk::holding(bytes).disk())) {
+            Ok(store) => store,
+            Err(error) => {
+                tolerated::<()>("opening", at, Err(error));
+                continue;
+            }
+        };
+        let reader = store.reader();
+        let read = |what: &str, read: &dyn Fn(&Snapshot) -> Result<(), StorageError>| {
+            tolerated(what, at, reader.snapshot().and_then(|now| read(&now)));
+        };
+        read("a read", &|now| now.get("Post", &RecordId::text("p1")).map(drop));
+        read("a query", &|now| now.query(&crate::Query::all("Post")).map(drop));
+        read("the outbox", &|now| now.pending(Seq::ZERO, 100).map(drop));
+        read("the log", &|now| now.log(.., 100).map(drop));
+        read("verifying", &|now| now.verify().map(drop));
+        tolerated(
+            "a save",
+            at,
+            store.write(5, |txn| put(txn, "Post", "id=p2 title=new")),
+        );
+        tolerated("a delete", at, store.write(5, |txn| remove(txn, &post("p1"))));
+        tolerated("a trim", at, store.trim(&Retention::everything().entries(1), 5));
+        tolerated("a rebuild", at, store.rebuild());
+        tolerated(
+            "a clear",
+            at,
+            store.write(5, |txn| {
+                txn.append(landfall_core::Origin::App, None, landfall_core::Change::Cleared)
+            }),
+        );
+    }
+}
+
+/// Makes the number of entries in those leaves nonsense that hold these bytes.
+fn break_leaves(file: &Path, holding: &[u8]) -> usize {
+    let mut bytes = std::fs::read(file).unwrap();
+    let hit: Vec<usize> = leaves(&bytes)
+        .into_iter()
+        .filter(|at| {
+            let page = &bytes[*at..*at + PAGE];
+            page.windows(holding.len()).any(|window| window == holding)
+        })
+        .collect();
+    for at in &hit {
+        bytes[at + 2..at + 4].fill(0xFF);
+    }
+    std::fs::write(file, bytes).unwrap();
+    hit.len()
+}
+
+#[test]
+fn a_broken_leaf_is_named_holds_up_no_other_and_is_made_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join(crate::FILE_NAME);
+    let mut store = in_directory(directory.path());
+    for number in 100..300 {
+        save(
+            &mut store,
+            "Post",
+            &format!("id=p{number} title={}", "t".repeat(60)),
+        );
+    }
+    let before = everything(&store);
+    drop(store);
+    assert!(break_leaves(&path, &record_key(&post("p150"))) > 0);
+    let mut store = in_directory(directory.path());
+    let now = snapshot(&store);
+    let is_corrupt = |error: &StorageError| matches!(error, StorageError::Corrupt { path: Some(_), .. });
+    let read = now.get("Post", &RecordId::text("p150")).unwrap_err();
+    assert!(is_corrupt(&read), "{read}");
+    assert!(now.get("Post", &RecordId::text("p299")).unwrap().is_some());
+    let told = now.verify().unwrap().differences;
+    assert!(
+        told.iter()
+            .any(|what| what.contains("the records cannot be read after Post")),
+        "{told:?}"
+    );
+    let written = store.write(5, |txn| remove(txn, &post("p150"))).unwrap_err();
+    assert!(is_corrupt(&written), "{written}");
+    // The next is carried out as if nothing had happened.
+    save(&mut store, "Blog", "id=b1 name=n");
+    drop(now);
+    store.remake().unwrap();
+    assert_sound(&store);
+    let after = everything(&store);
+    assert!(
+        before
+            .lines()
+            .filter(|line| line.starts_with("Post"))
+            .all(|line| after.contains(line))
+    );
+    assert_eq!(all(&snapshot(&store), "Blog").len(), 1);
+}
+
+#[test]
+fn a_panic_in_a_part_of_a_transaction_is_damage_and_nothing_of_it_is_committed() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = in_directory(directory.path());
+    save(&mut store, "Post", "id=p1 title=a");
+    let before = everything(&store);
+    let written = store.write(5, |txn| {
+        put(txn, "Post", "id=p2 title=b")?;
+        let part: Result<(), StorageError> = txn.guarded(|_| panic!("as the database does"));
+        assert!(matches!(part, Err(StorageError::Corrupt { .. })), "{part:?}");
+        // Whoever goes on in spite of it is not listened to.
+        Ok(())
+    });
+    assert!(
+        matches!(&written, Err(StorageError::Corrupt { what, .. }) if what.contains("as the database does"))
+    );
+    assert_eq!(everything(&store), before);
+    assert_eq!(store.reopened(), 1, "it does not go on in what the panic left");
+    save(&mut store, "Post", "id=p3 title=c");
+    assert_sound(&store);
+}
