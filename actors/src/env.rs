@@ -30,10 +30,16 @@ pub trait Trace: Send + Sync {
     fn handled(&self, now_ms: u64, actor: &'static str, message: &'static str);
 }
 
-/// Decides how long a message is held before it reaches its mailbox; the seam through which a simulator tries orders.
+/// Decides how long messages and answers are held on their way; the seam through which a simulator tries orders.
 pub trait Schedule: Send + Sync {
     /// Milliseconds to hold the next message for `actor`; 0 delivers at once.
     fn hold_ms(&self, actor: &'static str) -> u64;
+
+    /// Milliseconds to hold an answer that `actor` has just given; 0 hands it over at once. Held or not, what the actor tells
+    /// others meanwhile goes its own way, so that whoever asked hears of it before the answer or after it.
+    fn hold_answer_ms(&self, _actor: &'static str) -> u64 {
+        0
+    }
 }
 
 /// The world as actors see it.

@@ -3,17 +3,20 @@
 //! Owns [`Port`], [`Reply`] and [`Handle`], the one trait that every actor implements. The rest of the crate says what is sent, this
 //! file how.
 //!
-//! Invariants: 1. messages from one sender to one actor keep their order; 2. a message to an actor that stopped is
-//! answered with [`Gone`], never lost in silence; 3. each handled message is traced before it takes effect.
+//! Invariants: 1. messages from one sender to one actor keep their order, held or not; 2. a message to an actor that stopped
+//! is answered with [`Gone`], never lost in silence; 3. each handled message is traced before it takes effect. Between
+//! an answer and a message to somebody else there is no order: either may be heard of first.
 //!
 //! Bounds: a mailbox has no limit of its own. What can pile up in it is bounded where it comes from: the app's calls by
 //! permits in `landfall::DataStore`, frames by the credit of the socket's reader, requests by lanes, notices by the commit they speak of.
 
+use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use actix::prelude::*;
+use landfall_core::planted;
 use tokio::sync::oneshot;
 
 use crate::env::Env;
@@ -54,8 +57,13 @@ pub trait Message: Send + 'static {
 pub struct Port<M: Message> {
     recipient: Recipient<Envelope<M>>,
     env: Env,
-    /// When the last held message is due, so that later ones do not overtake it.
-    held_until_ms: Arc<Mutex<u64>>,
+    held: Arc<Mutex<VecDeque<Held<M>>>>,
+}
+
+/// A message that waits at the turnstile of a simulator.
+struct Held<M> {
+    due_ms: u64,
+    message: M,
 }
 
 impl<M: Message> Clone for Port<M> {
@@ -63,7 +71,7 @@ impl<M: Message> Clone for Port<M> {
         Self {
             recipient: self.recipient.clone(),
             env: self.env.clone(),
-            held_until_ms: Arc::clone(&self.held_until_ms),
+            held: Arc::clone(&self.held),
         }
     }
 }
@@ -83,7 +91,7 @@ impl<M: Message> Port<M> {
         Self {
             recipient: address.clone().recipient(),
             env,
-            held_until_ms: Arc::default(),
+            held: Arc::default(),
         }
     }
 
@@ -92,23 +100,41 @@ impl<M: Message> Port<M> {
     /// # Errors
     /// [`Gone`] if the actor has stopped.
     pub fn tell(&self, message: M) -> Result<(), Gone> {
-        let hold = self.env.schedule.hold_ms(M::ACTOR);
-        let now = self.env.clock.now_ms();
-        let mut held_until = self.held_until_ms.lock().unwrap_or_else(PoisonError::into_inner);
-        if hold == 0 && *held_until <= now {
-            drop(held_until);
+        let hold_ms = self.env.schedule.hold_ms(M::ACTOR);
+        let mut held = self.held();
+        // As long as one is held none may pass it, also when it is due by now: whoever lets it through may not have
+        // been woken yet.
+        if hold_ms == 0 && held.is_empty() {
+            drop(held);
             return self.deliver(message);
         }
-        *held_until = (*held_until).max(now + hold);
-        let delay = Duration::from_millis(*held_until - now);
-        let port = self.clone();
-        actix::spawn(async move {
-            actix::clock::sleep(delay).await;
+        let earliest_ms = held.back().map_or(0, |last| last.due_ms);
+        let due_ms = earliest_ms.max(self.env.clock.now_ms() + hold_ms);
+        held.push_back(Held { due_ms, message });
+        if held.len() == 1 {
+            actix::spawn(self.clone().let_through());
+        }
+        Ok(())
+    }
+
+    /// Delivers what is held, each at its time, until nothing is.
+    async fn let_through(self) {
+        loop {
+            let Some(due_ms) = self.held().front().map(|first| first.due_ms) else {
+                return;
+            };
+            let wait_ms = due_ms.saturating_sub(self.env.clock.now_ms());
+            actix::clock::sleep(Duration::from_millis(wait_ms)).await;
+            let mut held = self.held();
+            let Some(first) = held.pop_front() else { return };
             // The actor may have stopped meanwhile; the sender was told nothing, as with a message lost in a mailbox
             // that is dropped. Only a simulator holds messages.
-            port.deliver(message).unwrap_or(());
-        });
-        Ok(())
+            self.deliver(first.message).unwrap_or(());
+        }
+    }
+
+    fn held(&self) -> MutexGuard<'_, VecDeque<Held<M>>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn deliver(&self, message: M) -> Result<(), Gone> {
@@ -125,8 +151,19 @@ impl<M: Message> Port<M> {
     /// [`Gone`] if the actor has stopped, or stops before it answers.
     pub async fn ask<T>(&self, message: impl FnOnce(Reply<T>) -> M) -> Result<T, Gone> {
         let (sender, receiver) = oneshot::channel();
-        self.tell(message(Reply(Way::Own(sender))))?;
-        receiver.await.map_err(|_| Gone)
+        let message = message(Reply(Way::Own(sender)));
+        let unanswered = planted("save-not-answered") && message.name() == "Write"
+            || planted("clear-not-answered") && M::ACTOR == "Supervisor" && message.name() == "Clear";
+        self.tell(message)?;
+        if unanswered {
+            std::future::pending::<()>().await;
+        }
+        let answer = receiver.await.map_err(|_| Gone)?;
+        let hold_ms = self.env.schedule.hold_answer_ms(M::ACTOR);
+        if hold_ms > 0 {
+            actix::clock::sleep(Duration::from_millis(hold_ms)).await;
+        }
+        Ok(answer)
     }
 }
 
@@ -239,3 +276,6 @@ impl<M> Envelope<M> {
 pub fn trace_message<M: Message>(env: &Env, message: &M) {
     env.trace.handled(env.clock.now_ms(), M::ACTOR, message.name());
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,8 @@
 //! Simulating an app of one's own: its schema, what its users do, what must be true for it.
 //!
-//! Owns [`App`] and [`explore`]. Faults come from a plan, as in every run, and the engine's own oracles look as well; what
-//! the app says about itself is reported as `APP`.
+//! Owns [`App`] and [`explore`]. Faults, the settings of the server and those of the clients come from a plan, as in every run,
+//! and the engine's own oracles look as well, except for those that keep account of single writes: only the app knows
+//! what it was promised. What the app says about itself is reported as `APP`.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,8 +10,9 @@ use std::sync::Arc;
 use landfall::{DataStore, Error, Schema};
 
 use crate::client::SimClient;
-use crate::clock::pass;
-use crate::plan::{Profile, generate};
+use crate::clock::{pass, within};
+use crate::knobs::Knobs;
+use crate::plan::{ClientPlan, Profile, generate_for};
 use crate::random::{Seed, Stream};
 use crate::run::{Outcome, throw_faults_at};
 use crate::trace::TraceLog;
@@ -21,6 +23,9 @@ const PAUSE_MS_MAX: u64 = 1_000;
 
 /// How long a user waits for a store that is off, in virtual milliseconds.
 const WAIT_MS: u64 = 200;
+
+/// How long an action may take, in virtual milliseconds; it may wait for the server, and faults last for minutes.
+const ACT_MS_MAX: u64 = 30 * 60 * 1_000;
 
 /// An app under simulation: what its users do, and what must be true.
 pub trait App {
@@ -58,6 +63,10 @@ pub struct Exploration {
     pub users: Vec<String>,
     /// Virtual time during which users act and things fail, in milliseconds.
     pub busy_ms: u64,
+    /// How often each fault happens; the seed turns half of those of the profile off if nothing is said.
+    pub knobs: Option<Knobs>,
+    /// Whether everything is kept, in [`Outcome::recording`].
+    pub record: bool,
 }
 
 impl Exploration {
@@ -68,6 +77,8 @@ impl Exploration {
             profile: Profile::Chaos,
             users: ["anna", "berta", "carl"].map(str::to_owned).to_vec(),
             busy_ms: 60_000,
+            knobs: None,
+            record: false,
         }
     }
 }
@@ -78,31 +89,50 @@ impl Exploration {
 /// If the schema makes no backend.
 pub fn explore<A: App + 'static>(schema: &Arc<Schema>, app: A, exploration: &Exploration) -> Outcome {
     let trace = TraceLog::default();
-    let names: Vec<&str> = exploration.users.iter().map(String::as_str).collect();
-    let setup = Setup::new(schema, Seed(exploration.seed), &names);
+    let users = exploration.users.len();
+    let mut plan = generate_for(
+        exploration.seed,
+        exploration.profile,
+        exploration.knobs,
+        exploration.busy_ms,
+        Some(users),
+    );
+    for (client, name) in plan.clients.iter_mut().zip(&exploration.users) {
+        client.name.clone_from(name);
+    }
+    // More users than can be drawn have the settings of an app that changed nothing.
+    let drawn = plan.clients.len();
+    let more = exploration.users.iter().skip(drawn);
+    plan.clients.extend(more.map(|name| ClientPlan::plain(name)));
+    let setup = Setup {
+        server: plan.server.clone(),
+        clients: plan.clients.clone(),
+        ..Setup::new(schema, Seed(exploration.seed), &[])
+    };
+    if exploration.record {
+        trace.record();
+    }
     let app = Rc::new(app);
     in_virtual_time(&trace, async {
         let world = World::new(&setup, &trace);
         if let Err(error) = world.boot().await {
             world.violated("E1", &format!("a new store does not open: {error}"));
         }
-        let mut plan = generate(exploration.seed, exploration.profile, None, exploration.busy_ms);
-        plan.faults.retain(|step| {
-            step.fault
-                .client()
-                .is_none_or(|client| client < world.clients.len())
-        });
         let faults = throw_faults_at(&world, &plan);
-        for client in &world.clients {
-            let chance = Seed(exploration.seed).stream(&format!("user {}", client.name()));
-            actix::spawn(live(
-                Rc::clone(&app),
-                world.clone(),
-                client.clone(),
-                chance,
-                exploration.busy_ms,
-            ));
-        }
+        let users: Vec<_> = world
+            .clients
+            .iter()
+            .map(|client| {
+                let chance = Seed(exploration.seed).stream(&format!("user {}", client.name()));
+                actix::spawn(live(
+                    Rc::clone(&app),
+                    world.clone(),
+                    client.clone(),
+                    chance,
+                    exploration.busy_ms,
+                ))
+            })
+            .collect();
         while world.now_ms() < exploration.busy_ms && !world.findings().is_violated() {
             pass(WAIT_MS).await;
             world.look_at_panics();
@@ -114,6 +144,10 @@ pub fn explore<A: App + 'static>(schema: &Arc<Schema>, app: A, exploration: &Exp
         let before = world.now_ms();
         if !world.findings().is_violated() {
             world.settle_but_run().await;
+        }
+        // Whoever still waits for an answer that will not come is found out.
+        while users.iter().any(|user| !user.is_finished()) && !world.findings().is_violated() {
+            pass(WAIT_MS).await;
         }
         if !world.findings().is_violated() {
             check(&world, "in the end", |user, store| app.finally(user, store));
@@ -129,9 +163,17 @@ async fn live<A: App>(app: Rc<A>, world: World, client: SimClient, chance: Strea
             pass(WAIT_MS).await;
             continue;
         };
-        match app.act(client.name(), &store, &chance).await {
-            Ok(()) | Err(Error::Closed | Error::Storage(_)) => {}
-            Err(error) => world.violated("APP", &format!("{}: {error}", client.name())),
+        let done = within(ACT_MS_MAX, app.act(client.name(), &store, &chance)).await;
+        // What it was told by now must be there from here on, whatever happens.
+        client.judge().look();
+        match done {
+            Some(Ok(()) | Err(Error::Closed | Error::Storage(_))) => {}
+            Some(Err(error)) => world.violated("APP", &format!("{}: {error}", client.name())),
+            None => {
+                let minutes = ACT_MS_MAX / 60_000;
+                let what = format!("an action of {} did not end in {minutes} minutes", client.name());
+                world.violated("E1", &what);
+            }
         }
     }
 }

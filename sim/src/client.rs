@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use landfall::{DataStore, DataStoreBuilder, Disk, Env, Error, Schedule, Schema};
 
-use crate::clock::{WallClock, pass};
+use crate::clock::{WallClock, pass, within};
 use crate::disk::SimDisk;
 use crate::network::{Link, Network};
 use crate::oracle::Judge;
@@ -30,6 +30,9 @@ const OPENINGS_MAX: u32 = 2_000;
 
 /// How long actors have to end, in virtual milliseconds: they do when they next look into their mailboxes.
 const END_MS: u64 = 10;
+
+/// How long a store has to answer a call, in virtual milliseconds; a disk or a network that hangs is given up long before.
+pub(crate) const ANSWER_MS_MAX: u64 = 10 * 60 * 1_000;
 
 /// Shortest time between two syncs of everything that a plan can set, in seconds.
 const FULL_SYNC_S_MIN: u64 = 1;
@@ -49,11 +52,14 @@ struct Inner {
     disk: SimDisk,
     clock: WallClock,
     slow_ms: Arc<AtomicU64>,
+    slowed: Arc<AtomicU64>,
     incarnation: Cell<u32>,
     store: RefCell<Option<DataStore>>,
     /// Whether somebody is switching it off or on.
     busy: Cell<bool>,
     syncs: Cell<bool>,
+    /// Calls that have not been answered.
+    asked: Cell<u32>,
     configure: Configure,
     judge: Judge,
     crashes: Cell<u64>,
@@ -65,21 +71,52 @@ impl std::fmt::Debug for SimClient {
     }
 }
 
-/// Holds each hop between actors for a moment, so that more orders are tried than the mailboxes' own.
+/// Somebody who waits for an answer; gone when the answer is there, or when nobody waits for it any more.
+struct Asking(SimClient);
+
+impl Asking {
+    fn of(client: &SimClient) -> Self {
+        client.0.asked.set(client.0.asked.get() + 1);
+        Self(client.clone())
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        self.0.0.asked.set(self.0.0.asked.get().saturating_sub(1));
+    }
+}
+
+/// Holds each hop between actors and each answer for a moment, so that more orders are tried than the mailboxes' own.
 struct Turnstile {
     chance: Stream,
     hold_ms_max: u64,
     slow_ms: Arc<AtomicU64>,
+    /// How many messages a slow disk has held.
+    slowed: Arc<AtomicU64>,
 }
 
 impl Schedule for Turnstile {
     fn hold_ms(&self, actor: &'static str) -> u64 {
         let slow = self.slow_ms.load(Ordering::SeqCst);
+        if slow > 0 && actor == "StorageActor" {
+            self.slowed.fetch_add(1, Ordering::SeqCst);
+        }
         let most = if actor == "StorageActor" {
             self.hold_ms_max + slow
         } else {
             self.hold_ms_max
         };
+        self.draw(most)
+    }
+
+    fn hold_answer_ms(&self, _: &'static str) -> u64 {
+        self.draw(self.hold_ms_max)
+    }
+}
+
+impl Turnstile {
+    fn draw(&self, most: u64) -> u64 {
         if most == 0 { 0 } else { self.chance.below(most + 1) }
     }
 }
@@ -109,6 +146,7 @@ impl SimClient {
         configure: Configure,
     ) -> Self {
         let disk = SimDisk::new(seed.stream(&format!("disk {}", plan.name)).bits());
+        disk.witnessed_by(&network.trace);
         let clock = WallClock::new(network.clock, plan.clock_ahead_ms);
         let judge = Judge::new(&plan.name, network.clone());
         Self(Rc::new(Inner {
@@ -119,10 +157,12 @@ impl SimClient {
             disk,
             clock,
             slow_ms: Arc::default(),
+            slowed: Arc::default(),
             incarnation: Cell::new(0),
             store: RefCell::new(None),
             busy: Cell::new(false),
             syncs: Cell::new(false),
+            asked: Cell::new(0),
             configure,
             judge,
             crashes: Cell::new(0),
@@ -157,6 +197,28 @@ impl SimClient {
     /// Whether it syncs, or would if it were switched on.
     pub(crate) fn syncs(&self) -> bool {
         self.0.syncs.get()
+    }
+
+    /// How many messages a slow disk has held.
+    pub(crate) fn slowed(&self) -> u64 {
+        self.0.slowed.load(Ordering::SeqCst)
+    }
+
+    /// Whether nobody is switching it off or on, so that whoever wants to can.
+    pub(crate) fn can_be_switched(&self) -> bool {
+        !self.0.busy.get() && self.0.store.borrow().is_some()
+    }
+
+    /// Notes that the power goes, and whether something is on its way.
+    fn note_cut(&self) {
+        self.0.crashes.set(self.0.crashes.get() + 1);
+        let findings = self.0.network.findings();
+        findings.seen("power cut");
+        let pending = self.running().and_then(|store| store.outbox().list(1_000).ok());
+        let is_out = |mutation: &landfall::Mutation| mutation.stage == landfall::Stage::InFlight;
+        if pending.unwrap_or_default().iter().any(is_out) {
+            findings.seen("power cut with changes under way");
+        }
     }
 
     /// How often its power went.
@@ -198,6 +260,39 @@ impl SimClient {
         &self,
         set: impl FnOnce(DataStoreBuilder) -> DataStoreBuilder,
     ) -> Result<(), Error> {
+        let opened = self.answered("opening and starting", self.open_with(set)).await;
+        opened.unwrap_or(Err(Error::Closed))
+    }
+
+    /// Waits for the answer to a call. Not to answer at all is a violation, and then there is none.
+    pub(crate) async fn answered<T>(&self, call: &str, answer: impl Future<Output = T>) -> Option<T> {
+        let asking = Asking::of(self);
+        let answer = within(ANSWER_MS_MAX, answer).await;
+        drop(asking);
+        if answer.is_none() {
+            let minutes = ANSWER_MS_MAX / 60_000;
+            let what = format!("{call} was not answered in {minutes} minutes");
+            self.0.judge.violated("E1", &what);
+        }
+        answer
+    }
+
+    /// Whether somebody waits for the answer to a call.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.0.asked.get() > 0
+    }
+
+    /// Tells the store to start to sync.
+    async fn start(&self, store: &DataStore) -> Option<Result<(), Error>> {
+        self.answered("start", store.start()).await
+    }
+
+    /// Tells the store to stop to sync; whether it says that it has.
+    pub(crate) async fn stop(&self, store: &DataStore) -> bool {
+        matches!(self.answered("stop", store.stop()).await, Some(Ok(())))
+    }
+
+    async fn open_with(&self, set: impl FnOnce(DataStoreBuilder) -> DataStoreBuilder) -> Result<(), Error> {
         let inner = &self.0;
         inner.incarnation.set(inner.incarnation.get() + 1);
         let of_this_life = format!("{} {}", self.name(), inner.incarnation.get());
@@ -205,6 +300,7 @@ impl SimClient {
             chance: inner.seed.stream(&format!("schedule {of_this_life}")),
             hold_ms_max: inner.plan.hold_ms_max,
             slow_ms: Arc::clone(&inner.slow_ms),
+            slowed: Arc::clone(&inner.slowed),
         };
         let watching = Watching {
             trace: inner.network.trace.of_client(&of_this_life),
@@ -250,7 +346,8 @@ impl SimClient {
     /// What stopping says.
     pub async fn shut_down(&self) -> Result<(), Error> {
         if let Some(store) = self.running() {
-            store.stop().await?;
+            let stopped = self.answered("stop", store.stop()).await;
+            stopped.unwrap_or(Err(Error::Closed))?;
         }
         self.switch_off(false).await;
         Ok(())
@@ -289,17 +386,28 @@ impl SimClient {
 
     /// Closes the store in good order and opens it again after a while.
     pub async fn restart(&self, off_ms: u64) {
+        self.restart_with(off_ms, || ()).await;
+    }
+
+    /// As [`SimClient::restart`]; `closed` is called while it is closed.
+    pub(crate) async fn restart_with(&self, off_ms: u64, closed: impl FnOnce()) {
         if let Some(store) = self.running() {
-            store.stop().await.unwrap_or(());
+            // A disk that fails now is one of the faults of the run.
+            self.stop(&store).await;
         }
-        self.off_and_on(off_ms, None, false).await;
+        self.off_and_on_with(off_ms, None, false, closed).await;
     }
 
     async fn off_and_on(&self, off_ms: u64, again: Option<u64>, power: bool) {
+        self.off_and_on_with(off_ms, again, power, || ()).await;
+    }
+
+    async fn off_and_on_with(&self, off_ms: u64, again: Option<u64>, power: bool, off: impl FnOnce()) {
         if self.0.busy.replace(true) {
             return;
         }
         self.switch_off(power).await;
+        off();
         pass(off_ms).await;
         if let Some(operations) = again {
             self.0.disk.cut_power_after(operations);
@@ -316,7 +424,7 @@ impl SimClient {
     pub async fn switch_off(&self, power: bool) {
         self.note(if power { "crash" } else { "closed" });
         if power {
-            self.0.crashes.set(self.0.crashes.get() + 1);
+            self.note_cut();
             self.0.disk.crash();
         } else {
             // The process ends, the system goes on: nothing is lost, and whoever was still writing is cut off.
@@ -335,7 +443,7 @@ impl SimClient {
         loop {
             self.0.disk.power_went().await;
             self.note("power cut at a disk operation");
-            self.0.crashes.set(self.0.crashes.get() + 1);
+            self.note_cut();
             let (off_ms, again) = after.replace((0, None));
             // If it is being switched on right now, whoever does so tries again.
             self.off_and_on(off_ms, again, false).await;
@@ -349,14 +457,14 @@ impl SimClient {
             return;
         }
         let incarnation = self.0.incarnation.get();
-        if store.stop().await.is_ok() {
+        if self.stop(&store).await {
             self.0.judge.stopped();
         }
         pass(ms).await;
         if self.0.incarnation.get() == incarnation && !self.0.syncs.get() {
             self.0.judge.started();
             self.0.syncs.set(true);
-            store.start().await.unwrap_or(());
+            self.start(&store).await;
         }
     }
 
@@ -366,7 +474,7 @@ impl SimClient {
         store.set_online(true).unwrap_or(());
         self.0.judge.started();
         self.0.syncs.set(true);
-        store.start().await.unwrap_or(());
+        self.start(&store).await;
     }
 
     /// Clears all data, as at sign-out, and starts to sync again.
@@ -376,10 +484,10 @@ impl SimClient {
             return;
         }
         self.0.judge.clearing();
-        if store.clear().await.is_ok() {
+        if matches!(self.answered("clear", store.clear()).await, Some(Ok(()))) {
             self.0.judge.ring();
             pass(END_MS).await;
-            store.start().await.unwrap_or(());
+            self.start(&store).await;
         }
         self.0.judge.observe_anew(&store).await;
     }

@@ -7,7 +7,7 @@
 )]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use landfall::Clock;
@@ -55,6 +55,10 @@ impl Clock for SimClock {
 pub struct WallClock {
     time: SimClock,
     ahead_ms: Arc<AtomicI64>,
+    /// Whether it has jumped since it was last read.
+    jumped: Arc<AtomicBool>,
+    /// How often it was read for the first time after a jump.
+    noticed: Arc<AtomicU64>,
 }
 
 impl WallClock {
@@ -63,12 +67,20 @@ impl WallClock {
         Self {
             time,
             ahead_ms: Arc::new(AtomicI64::new(ahead_ms)),
+            jumped: Arc::default(),
+            noticed: Arc::default(),
         }
+    }
+
+    /// How many jumps somebody could notice, because the clock was read after them.
+    pub(crate) fn noticed(&self) -> u64 {
+        self.noticed.load(Ordering::SeqCst)
     }
 
     /// Has the wall clock jump by so many milliseconds; back if negative.
     pub fn jump(&self, by_ms: i64) {
         self.ahead_ms.fetch_add(by_ms, Ordering::SeqCst);
+        self.jumped.store(true, Ordering::SeqCst);
     }
 }
 
@@ -78,6 +90,9 @@ impl Clock for WallClock {
     }
 
     fn wall_ms(&self) -> i64 {
+        if self.jumped.swap(false, Ordering::SeqCst) {
+            self.noticed.fetch_add(1, Ordering::SeqCst);
+        }
         self.time
             .unix_ms()
             .saturating_add(self.ahead_ms.load(Ordering::SeqCst))
@@ -87,4 +102,9 @@ impl Clock for WallClock {
 /// Lets virtual time pass.
 pub async fn pass(ms: u64) {
     tokio::time::sleep(Duration::from_millis(ms)).await;
+}
+
+/// Waits for something, but not longer than so many virtual milliseconds; `None` if it takes longer.
+pub(crate) async fn within<T>(ms: u64, work: impl Future<Output = T>) -> Option<T> {
+    tokio::time::timeout(Duration::from_millis(ms), work).await.ok()
 }

@@ -10,17 +10,23 @@
 
 mod platter;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use landfall_storage::{Disk, OpenBackend, StorageBackend};
 
+use crate::trace::TraceLog;
+
 pub use platter::{Dice, DiskOp, Platter, SECTOR, Survival};
 use platter::{apply, index};
 
 /// What a file system gives a file at a time; a full disk has none left to give.
 const BLOCK: u64 = 4_096;
+
+/// Most blocks that a disk has left that counts as full.
+const ROOM_BLOCKS_MAX: u64 = 3;
 
 /// How an operation fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,8 +71,14 @@ struct State {
     faults: Vec<Fault>,
     /// How the next syncs fail, and how many of them.
     syncs_fail: Option<(FaultKind, u64)>,
-    /// Set while the disk is full: how many blocks the file has.
-    blocks_when_full: Option<u64>,
+    /// Blocks that the file has been given: a file is given one when it is first written there, not when it is made longer.
+    given: BTreeSet<u64>,
+    /// Set while the disk is full: how many more blocks it can give.
+    room: Option<u64>,
+    /// Operations that failed, were cut short, or never came to be because the power went, by kind.
+    effects: BTreeMap<&'static str, u64>,
+    /// Who hears of every operation that changes the disk.
+    witness: Option<TraceLog>,
     lies: bool,
     journal: Option<Vec<DiskOp>>,
     /// Operations that still succeed before the power goes by itself.
@@ -96,6 +108,7 @@ impl SimDisk {
     /// A disk with these bytes.
     pub fn with_image(image: Vec<u8>, seed: u64) -> Self {
         let platter = Platter::of(image.clone());
+        let given = (0..(image.len() as u64).div_ceil(BLOCK)).collect();
         Self(Arc::new(Mutex::new(State {
             dice: Dice::new(seed),
             platter,
@@ -105,7 +118,10 @@ impl SimDisk {
             reads: 0,
             faults: Vec::new(),
             syncs_fail: None,
-            blocks_when_full: None,
+            given,
+            room: None,
+            effects: BTreeMap::new(),
+            witness: None,
             lies: false,
             journal: None,
             cut_after: None,
@@ -157,20 +173,32 @@ impl SimDisk {
         let mut state = self.state();
         state.faults.clear();
         state.syncs_fail = None;
-        state.blocks_when_full = None;
+        state.room = None;
         state.lies = false;
         state.cut_after = None;
     }
 
-    /// Leaves no room on the disk, so that the file cannot grow and its unused parts cannot be written; until healed.
+    /// Leaves hardly any room on the disk, until healed: the file cannot be made longer, and of its parts that were never
+    /// written only a few blocks can be, as chance decides.
     pub fn fill(&self) {
         let mut state = self.state();
-        state.blocks_when_full = Some((state.cache.len() as u64).div_ceil(BLOCK));
+        let room = state.dice.below(ROOM_BLOCKS_MAX + 1);
+        state.room = Some(room);
     }
 
     /// Ends what [`SimDisk::fill`] began; everything else that is to fail still does.
     pub fn empty_out(&self) {
-        self.state().blocks_when_full = None;
+        self.state().room = None;
+    }
+
+    /// How often operations of the store met that: `write`, `sync`, `read`, `full`, `power`.
+    pub(crate) fn effects(&self, what: &str) -> u64 {
+        self.state().effects.get(what).copied().unwrap_or(0)
+    }
+
+    /// Has the hash of a trace cover every operation from here on.
+    pub(crate) fn witnessed_by(&self, trace: &TraceLog) {
+        self.state().witness = Some(trace.clone());
     }
 
     /// Has syncs succeed without doing anything; until healed.
@@ -267,6 +295,7 @@ impl State {
             .iter()
             .any(|fault| fault.kind == FaultKind::Read && fault.at.contains(&number))
         {
+            self.met("read");
             return Err(io::Error::other(format!("simulated fault of read {number}")));
         }
         let start = index(offset);
@@ -278,9 +307,27 @@ impl State {
         Ok(())
     }
 
+    fn met(&mut self, what: &'static str) {
+        *self.effects.entry(what).or_default() += 1;
+    }
+
+    /// Tells whoever hears of every operation.
+    fn tell(&self, op: &DiskOp) {
+        let Some(trace) = &self.witness else { return };
+        match op {
+            DiskOp::Write { offset, data } => {
+                trace.mix(&offset.to_le_bytes());
+                trace.mix(data);
+            }
+            DiskOp::SetLen(length) => trace.mix(&length.to_le_bytes()),
+            DiskOp::Sync => trace.mix(b"sync"),
+        }
+    }
+
     fn perform(&mut self, op: DiskOp) -> io::Result<()> {
         let number = self.ops;
         self.ops += 1;
+        self.tell(&op);
         if let Some(left) = &mut self.cut_after {
             if *left == 0 {
                 return Err(self.lose_power(&op));
@@ -293,6 +340,7 @@ impl State {
             .find(|fault| fault.kind != FaultKind::Read && fault.at.contains(&number));
         let kind = fault.map(|fault| fault.kind);
         if let Some(kind) = kind.or_else(|| self.failing_sync(&op)) {
+            self.met(if op == DiskOp::Sync { "sync" } else { "write" });
             self.spoil(&op, kind);
             return Err(match kind {
                 FaultKind::Full => io::ErrorKind::StorageFull.into(),
@@ -300,6 +348,7 @@ impl State {
             });
         }
         if self.lacks_room(&op) {
+            self.met("full");
             return Err(io::ErrorKind::StorageFull.into());
         }
         if op == DiskOp::Sync && self.lies {
@@ -326,11 +375,17 @@ impl State {
         let State { platter, dice, .. } = self;
         let image = platter.image(survival, dice);
         self.replace(image);
+        self.met("power");
         self.bell.notify_one();
         io::Error::other("the power was cut while the file was open")
     }
 
     fn carry_out(&mut self, op: DiskOp) {
+        match &op {
+            DiskOp::Write { offset, data } => self.given.extend(blocks(*offset, data.len())),
+            DiskOp::SetLen(length) => self.given.retain(|block| *block < length.div_ceil(BLOCK)),
+            DiskOp::Sync => {}
+        }
         apply(&mut self.cache, &op);
         self.platter.take(&op);
         if let Some(journal) = &mut self.journal {
@@ -357,17 +412,29 @@ impl State {
         }
     }
 
-    /// Whether an operation needs a block that a full disk cannot give. The file's own blocks can be written again.
-    fn lacks_room(&self, op: &DiskOp) -> bool {
-        let Some(blocks) = self.blocks_when_full else {
+    /// Whether an operation needs blocks that a full disk cannot give. The file's own blocks can be written again.
+    fn lacks_room(&mut self, op: &DiskOp) -> bool {
+        let Some(room) = &mut self.room else {
             return false;
         };
         match op {
-            DiskOp::Write { offset, data } => (offset + data.len() as u64).div_ceil(BLOCK) > blocks,
-            DiskOp::SetLen(length) => length.div_ceil(BLOCK) > blocks,
+            DiskOp::Write { offset, data } => {
+                let given = &self.given;
+                let needed = blocks(*offset, data.len()).filter(|block| !given.contains(block));
+                let needed = needed.count() as u64;
+                let lacks = needed > *room;
+                *room = room.saturating_sub(needed);
+                lacks
+            }
+            DiskOp::SetLen(length) => length.div_ceil(BLOCK) > (self.cache.len() as u64).div_ceil(BLOCK),
             DiskOp::Sync => false,
         }
     }
+}
+
+/// The blocks that so many bytes lie in.
+fn blocks(offset: u64, length: usize) -> Range<u64> {
+    offset / BLOCK..(offset + length as u64).div_ceil(BLOCK)
 }
 
 /// The file of a [`SimDisk`], as one program has it open.

@@ -106,7 +106,7 @@ knobs! {
     "N14" reply_lost_once = 14;
     /// Replies arrive cut off in the middle.
     "N15" garbled = 6;
-    /// New sockets are refused; requests pass.
+    /// Open sockets break and new ones are refused; requests pass.
     "N16" connect_refused = 6;
     /// The platform says that there is no network although there is one.
     "N17" offline_signal = 6;
@@ -142,7 +142,7 @@ knobs! {
     "C5" sync_fails = 4;
     /// The disk is full for a while.
     "C7" disk_full = 4;
-    /// Reads from disk fail.
+    /// The app is closed, and reads from disk fail while it is opened again.
     "C8" read_fails = 3;
     /// The disk takes long.
     "C11" slow_disk = 6;
@@ -155,7 +155,7 @@ knobs! {
     /// All local data is cleared, as at sign-out, and sync starts again.
     "U8" clear = 2;
     /// Requests and new sockets are neither refused nor answered, and whoever waits gives up in the end.
-    "N20" hangs = 5;
+    "N22" hangs = 5;
     /// So little passes in a second that replies wait for each other.
     "N10" narrow = 6;
 }

@@ -152,4 +152,20 @@ mod tests {
             assert!(hunt(defect, 10, 20_000).is_some(), "{name} survives");
         }
     }
+
+    #[test]
+    fn refusals_of_the_engines_own_and_answers_that_never_come_are_found_by_their_oracles() {
+        for (name, invariant) in [
+            ("throttled-means-refused", "I3"),
+            ("outage-means-refused", "I3"),
+            ("unauthorized-means-refused", "I3"),
+            ("save-not-answered", "E1"),
+        ] {
+            let defect = defects().find(|defect| defect.name == name);
+            let defect = defect.unwrap_or_else(|| panic!("{name} is not in the list"));
+            let kill = hunt(defect, 60, 20_000);
+            println!("{name}: {kill:?}");
+            assert_eq!(kill.map(|kill| kill.invariant), Some(invariant), "{name}");
+        }
+    }
 }

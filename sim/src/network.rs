@@ -30,6 +30,9 @@ pub const API_KEY: &str = "da2-simulation";
 /// bound is the number of its lanes and models.
 pub(crate) const OPEN_REQUESTS_MAX: u64 = 200;
 
+/// Errors by which mutations are answered that the service itself has failed.
+pub(crate) const SERVICE_ERRORS: [&str; 2] = ["DeltaSyncWriteError", "MaxConflicts"];
+
 /// A backend and the links to it.
 #[derive(Clone)]
 pub struct Network {
@@ -81,6 +84,11 @@ impl Network {
         self.clock
             .unix_ms()
             .saturating_add(self.ahead_ms.load(Ordering::SeqCst))
+    }
+
+    /// The time.
+    pub fn clock(&self) -> SimClock {
+        self.clock
     }
 
     /// The backend.
@@ -212,17 +220,22 @@ async fn travel(
     }
     let now_ms = network.server_ms();
     let call = HttpCall::post(API_KEY, request.body.clone());
+    network.trace.mix(request.body.as_bytes());
     let mut reply = network.backend.handle_http(now_ms, &call);
+    network.trace.mix(&reply.body);
+    for error in SERVICE_ERRORS {
+        if reply
+            .body
+            .windows(error.len())
+            .any(|part| part == error.as_bytes())
+        {
+            link.met(error);
+        }
+    }
     arrow.arrived(network.clock.elapsed_ms());
     network.note(link, &format!("{} answered {}", request.operation, reply.status));
     network.watch(|watch| {
-        watch.saw(
-            now_ms,
-            link.name(),
-            request.operation.as_str(),
-            &request.body,
-            &reply,
-        );
+        watch.saw(link.name(), request.operation.as_str(), &request.body, &reply);
     });
     if let Some(answer) = arrive_again(network, link, &request, call) {
         reply = answer;
@@ -247,6 +260,8 @@ async fn travel(
         network.note(link, &format!("reply of {} garbled", request.operation));
         body.truncate(body.len() / 2);
     }
+    let operation = request.operation.as_str();
+    network.watch(|watch| watch.told(link.name(), operation, &request.body, reply.status, &body));
     Ok(HttpResponse::new(reply.status, body))
 }
 
@@ -254,10 +269,12 @@ async fn travel(
 fn arrive_again(network: &Network, link: &Link, request: &HttpRequest, call: HttpCall) -> Option<HttpReply> {
     let later_ms = link.doubles_request()?;
     let (network, link) = (network.clone(), network.link(link.name()));
-    let operation = request.operation.clone();
+    let (operation, body) = (request.operation.clone(), request.body.clone());
     let arrive = move || {
         network.note(&link, &format!("{operation} arrived once more"));
-        network.backend.handle_http(network.server_ms(), &call)
+        let reply = network.backend.handle_http(network.server_ms(), &call);
+        network.watch(|watch| watch.saw_again(link.name(), operation.as_str(), &body, &reply));
+        reply
     };
     if later_ms == 0 {
         return Some(arrive());

@@ -63,6 +63,9 @@ pub struct Outcome {
     pub crashes: u64,
     /// Faults that were brought about, by identifier.
     pub faults: BTreeMap<&'static str, u64>,
+    /// How often something was met by each: messages that were lost, operations that failed. What was brought about and is
+    /// not here had no effect.
+    pub effects: BTreeMap<&'static str, u64>,
     /// What the clients that they met were doing, one of [`PHASES`], by identifier.
     pub phases: BTreeMap<&'static str, BTreeMap<&'static str, u64>>,
     /// What was seen that must be seen sometimes.
@@ -170,7 +173,8 @@ async fn busy(plan: &Plan, world: &World, faults: &inject::Faults) {
         .map(|index| {
             let steps = plan.actions.iter().filter(|step| step.client == index);
             let user = drive::User::new(world.clients[index].clone(), index);
-            actix::spawn(user.live(steps.cloned().collect()))
+            let waits = user.waits();
+            (waits, actix::spawn(user.live(steps.cloned().collect())))
         })
         .collect();
     let end = plan.busy_ms;
@@ -179,9 +183,10 @@ async fn busy(plan: &Plan, world: &World, faults: &inject::Faults) {
         pass(LOOK_EVERY_MS).await;
         world.look_at_panics();
     }
-    for user in users {
+    for (waits, user) in users {
         let deadline = end + FINISH_MS_MAX;
-        while !user.is_finished() && world.now_ms() < deadline && !over() {
+        // Who waits for the store is let wait until it answers, or is found not to.
+        while !user.is_finished() && (waits.get() || world.now_ms() < deadline) && !over() {
             pass(LOOK_EVERY_MS).await;
         }
         user.abort();
@@ -201,6 +206,10 @@ pub(crate) fn outcome(
         .first()
         .map_or_else(Vec::new, |violation| story(world, violation));
     let clients = &world.clients;
+    let effects = faults.effects(world);
+    if ["C3", "C5", "C7"].iter().any(|id| effects.contains_key(id)) {
+        world.findings().seen("commit failed");
+    }
     let outcome = Outcome {
         trace_hash: trace.hash(),
         trace_lines: trace.len(),
@@ -213,6 +222,7 @@ pub(crate) fn outcome(
         crashes: clients.iter().map(crate::client::SimClient::crashes).sum(),
         faults: faults.counts(),
         phases: faults.phases(),
+        effects,
         sometimes: world.findings().sometimes(),
         violations,
         recent: trace.recent(),

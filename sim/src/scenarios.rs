@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use futures_util::future::LocalBoxFuture;
 
+use crate::clock::within;
 use crate::oracle::Violation;
 use crate::plan::{ClientPlan, ServerPlan};
 use crate::random::Seed;
@@ -25,6 +26,9 @@ use crate::run::plan_schema;
 use crate::trace::TraceLog;
 use crate::world::{Setup, World, in_virtual_time};
 pub use stage::{Person, Stage};
+
+/// How long a script may take, in virtual milliseconds: a week, of which the longest needs a day.
+const SCRIPT_MS_MAX: u64 = 7 * 24 * 60 * 60 * 1_000;
 
 /// A script with the reports that it retells.
 #[derive(Clone, Copy)]
@@ -192,8 +196,12 @@ pub fn play(scenario: &Scenario) -> Played {
         if let Err(error) = world.boot().await {
             world.violated("E1", &format!("a new store does not open: {error}"));
         }
-        (scenario.script)(stage).await;
-        world.settle().await;
+        if within(SCRIPT_MS_MAX, (scenario.script)(stage)).await.is_none() {
+            world.violated("E1", "the script waits for ever");
+        }
+        if !world.findings().is_violated() {
+            world.settle().await;
+        }
         Played {
             violations: world.findings().violations(),
             recent: trace.recent(),

@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use crate::plan::Plan;
+use crate::plan::{Fault, Plan};
 use crate::run::Outcome;
 use crate::trace::{Arrow, Line};
 
@@ -64,15 +64,14 @@ pub fn timeline(plan: &Plan, outcome: &Outcome) -> String {
     let mut svg = String::new();
     bands(&mut svg, plan, &scale);
     lanes(&mut svg, &scale);
-    for arrow in recording.arrows.iter().take(DRAWN_MAX) {
+    for arrow in newest(&recording.arrows, |arrow| {
+        arrow.sent_ms <= span_ms && scale.lane(&arrow.client).is_some()
+    }) {
         draw_arrow(&mut svg, arrow, &scale);
     }
-    for line in recording
-        .lines
-        .iter()
-        .filter(|line| line.at_ms <= span_ms)
-        .take(DRAWN_MAX)
-    {
+    for line in newest(&recording.lines, |line| {
+        line.at_ms <= span_ms && scale.lane(&line.who).is_some()
+    }) {
         draw_line(&mut svg, line, &scale);
     }
     for violation in &outcome.violations {
@@ -90,6 +89,18 @@ pub fn timeline(plan: &Plan, outcome: &Outcome) -> String {
     page(plan, outcome, &scale, &svg)
 }
 
+/// The newest of those that are to be drawn, oldest first: what led to a violation is near the end.
+fn newest<T>(all: &[T], is_drawn: impl Fn(&T) -> bool) -> impl Iterator<Item = &T> {
+    let mut newest: Vec<&T> = all
+        .iter()
+        .rev()
+        .filter(|one| is_drawn(one))
+        .take(DRAWN_MAX)
+        .collect();
+    newest.reverse();
+    newest.into_iter()
+}
+
 fn put(svg: &mut String, more: &str) {
     // Writing into a string cannot fail.
     let _: Result<(), std::fmt::Error> = writeln!(svg, "{more}");
@@ -98,10 +109,14 @@ fn put(svg: &mut String, more: &str) {
 fn bands(svg: &mut String, plan: &Plan, scale: &Scale) {
     for step in plan.faults.iter().filter(|step| step.at_ms <= scale.span_ms) {
         let json = serde_json::to_value(&step.fault).unwrap_or_default();
-        let ms = ["ms", "offMs"]
-            .iter()
-            .find_map(|name| json.get(*name).and_then(serde_json::Value::as_u64))
-            .unwrap_or(0);
+        let number = |name: &str| json.get(name).and_then(serde_json::Value::as_u64);
+        let ms = match &step.fault {
+            Fault::Bursts { times, ms, .. } => 2 * u64::from(*times) * ms,
+            Fault::Swizzle {
+                clients, step_ms, ms, ..
+            } => ms + 2 * step_ms * clients.len() as u64,
+            _ => number("ms").or_else(|| number("offMs")).unwrap_or(0),
+        };
         let (left, width) = match step.fault.client() {
             Some(client) => (scale.x(client) - LANE / 2 + 4, LANE - 8),
             None => (scale.server_x() - LANE / 2 + 4, LANE - 8),

@@ -1,6 +1,7 @@
 //! What happened, line by line, and the hash of it.
 //!
-//! Owns [`TraceLog`]. Two runs of one seed have the same lines, so equal hashes mean equal runs.
+//! Owns [`TraceLog`]. Two runs of one seed have the same lines, so equal hashes mean equal runs. Beside the lines the hash
+//! covers what makes none: the bodies of requests and replies, the frames of sockets, and what is written to disks.
 //!
 //! Beside the lines that are hashed it keeps, if asked to, what a timeline is drawn from: every line and every message
 //! on its way.
@@ -79,14 +80,39 @@ impl std::fmt::Display for Line {
 /// Everything that a timeline is drawn from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recording {
-    /// Every line, in order.
+    /// The newest lines, in order.
     pub lines: Vec<Line>,
-    /// Every message, in the order in which they ended.
+    /// Lines before them that were not kept.
+    pub lines_dropped: usize,
+    /// The newest messages, in the order in which they ended.
     pub arrows: Vec<Arrow>,
 }
 
-/// Most lines and most arrows of a recording; a timeline with more could not be read.
-const RECORDED_MAX: usize = 200_000;
+/// So many of the newest lines and arrows a recording has at least; up to twice as many are kept.
+const RECORDED_MIN: usize = 200_000;
+
+/// Forgets the oldest half once there are twice as many as must be kept. Returns how many were forgotten.
+fn forget_oldest<T>(kept: &mut Vec<T>) -> usize {
+    if kept.len() < 2 * RECORDED_MIN {
+        return 0;
+    }
+    kept.drain(..RECORDED_MIN);
+    RECORDED_MIN
+}
+
+/// A digest of bytes that goes on from another one, eight bytes at a time: pages of a disk are many.
+fn digest(from: u64, bytes: &[u8]) -> u64 {
+    let mix = |hash: u64, word: u64| (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+    let mut words = bytes.chunks_exact(8);
+    let mut hash = mix(from, bytes.len() as u64);
+    for word in words.by_ref() {
+        let mut eight = [0; 8];
+        eight.copy_from_slice(word);
+        hash = mix(hash, u64::from_le_bytes(eight));
+    }
+    let rest = words.remainder().iter();
+    rest.fold(hash, |hash, byte| mix(hash, u64::from(*byte)))
+}
 
 /// Records what happens in a simulation.
 #[derive(Clone, Debug, Default)]
@@ -152,11 +178,19 @@ impl TraceLog {
     /// Keeps a message, if everything is kept.
     pub(crate) fn arrow(&self, arrow: Arrow) {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(recording) = &mut inner.recording
-            && recording.arrows.len() < RECORDED_MAX
-        {
+        if let Some(recording) = &mut inner.recording {
+            forget_oldest(&mut recording.arrows);
             recording.arrows.push(arrow);
         }
+    }
+
+    /// Has the hash cover something that is no line.
+    pub(crate) fn mix(&self, bytes: &[u8]) {
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if inner.closed || inner.count >= inner.end {
+            return;
+        }
+        inner.hash = digest(inner.hash, bytes);
     }
 
     /// Notes a line.
@@ -173,9 +207,8 @@ impl TraceLog {
         if inner.echo {
             eprintln!("{line}");
         }
-        if let Some(recording) = &mut inner.recording
-            && recording.lines.len() < RECORDED_MAX
-        {
+        if let Some(recording) = &mut inner.recording {
+            recording.lines_dropped += forget_oldest(&mut recording.lines);
             recording.lines.push(Line {
                 at_ms: now_ms,
                 who: who.to_owned(),
@@ -241,5 +274,44 @@ pub struct ClientTrace {
 impl Trace for ClientTrace {
     fn handled(&self, now_ms: u64, actor: &'static str, message: &'static str) {
         self.log.note(now_ms, &format!("{} {actor}", self.name), message);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_covers_what_makes_no_line() {
+        let hash_of = |mixed: &[&[u8]]| {
+            let trace = TraceLog::default();
+            trace.note(1, "anna", "writes");
+            mixed.iter().for_each(|bytes| trace.mix(bytes));
+            (trace.hash(), trace.len())
+        };
+        let one = hash_of(&[b"a page of sixteen", b"end"]);
+        assert_eq!(one, hash_of(&[b"a page of sixteen", b"end"]));
+        for other in [
+            &[&b"a page of sixteex"[..], b"end"][..],
+            &[b"x page of sixteen", b"end"],
+            &[b"end", b"a page of sixteen"],
+            &[b"a page of sixteenend"],
+            &[],
+        ] {
+            assert_ne!(one.0, hash_of(other).0);
+            assert_eq!(one.1, 1);
+        }
+    }
+
+    #[test]
+    fn a_recording_keeps_the_newest() {
+        let mut kept: Vec<usize> = Vec::new();
+        let mut dropped = 0;
+        for number in 0..5 * RECORDED_MIN {
+            dropped += forget_oldest(&mut kept);
+            kept.push(number);
+        }
+        assert_eq!(kept.last(), Some(&(5 * RECORDED_MIN - 1)));
+        assert_eq!((kept[0], kept.len() >= RECORDED_MIN), (dropped, true));
     }
 }

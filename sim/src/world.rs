@@ -4,6 +4,7 @@
 //! scenario (`scenarios.rs`) or an app's own workload (`workload.rs`).
 
 use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::sync::{Arc, Once};
 
@@ -14,7 +15,7 @@ use landfall_storage::kv::KvStore;
 use crate::client::{Configure, SimClient};
 use crate::clock::{SimClock, pass};
 use crate::network::{API_KEY, Network};
-use crate::oracle::{Findings, Violation, check_indexes, check_promises, differences};
+use crate::oracle::{Fault, Findings, Violation, check_indexes, check_promises, differences};
 use crate::plan::{ClientPlan, ServerPlan};
 use crate::random::Seed;
 use crate::trace::TraceLog;
@@ -28,6 +29,9 @@ const LOOK_EVERY_MS: u64 = 1_000;
 
 /// How often the backend's own clock is looked at, in virtual milliseconds.
 const TICK_MS: u64 = 5_000;
+
+/// Virtual time that is let pass between agreement and the last look, in milliseconds: longer than any message is held.
+const CALM_MS: u64 = 10_000;
 
 /// Virtual time that is let pass after everything was stopped, in milliseconds.
 const AFTERMATH_MS: u64 = 60_000;
@@ -79,8 +83,10 @@ fn note_panics() {
 
 /// Runs something in virtual time on this thread, from beginning to end.
 ///
+/// What panics in an actor or a task meanwhile is noted, and [`World::look`] makes it a violation.
+///
 /// # Panics
-/// If the runtime cannot be made, or the future itself panics.
+/// If the runtime cannot be made, or the future itself panics; then everything that panicked is printed to standard error.
 pub fn in_virtual_time<T, F>(trace: &TraceLog, work: F) -> T
 where
     F: Future<Output = T>,
@@ -95,15 +101,23 @@ where
             .expect("a runtime without IO can always be made")
     });
     SIMULATING.set(true);
-    let result = runner.block_on(async {
-        let result = work.await;
-        // Tearing down runs outside virtual time.
-        trace.close();
+    let work = || {
+        let result = runner.block_on(async {
+            let result = work.await;
+            // Tearing down runs outside virtual time.
+            trace.close();
+            result
+        });
+        drop(runner);
         result
-    });
-    drop(runner);
+    };
+    // Nothing of what the work has touched is used again if it panics.
+    let result = catch_unwind(AssertUnwindSafe(work));
     SIMULATING.set(false);
-    result
+    result.unwrap_or_else(|panic| {
+        PANICS.with_borrow(|panics| panics.iter().for_each(|panic| eprintln!("{panic}")));
+        resume_unwind(panic)
+    })
 }
 
 /// What a world is made from.
@@ -148,16 +162,25 @@ impl World {
     /// # Panics
     /// If the schema makes no backend.
     pub fn new(setup: &Setup, trace: &TraceLog) -> Self {
+        let mut world = Self::serving(&setup.schema, backend_config(&setup.server), setup.seed, trace);
+        world.network.set_server_ahead(setup.server.clock_ahead_ms);
+        for plan in &setup.clients {
+            world.join(plan.clone(), &setup.schema, &setup.configure);
+        }
+        world
+    }
+
+    /// A world without clients, whose backend is set in a way that no plan has. To be made inside [`in_virtual_time`].
+    ///
+    /// # Panics
+    /// If the schema makes no backend.
+    pub fn serving(schema: &Arc<Schema>, config: BackendConfig, seed: Seed, trace: &TraceLog) -> Self {
         let clock = SimClock::start();
-        let backend = Arc::new(backend(setup));
-        let network = Network::new(
-            Arc::clone(&setup.schema),
-            Arc::clone(&backend),
-            clock,
-            trace.clone(),
-            setup.seed,
-        );
-        network.set_server_ahead(setup.server.clock_ahead_ms);
+        let kv = KvStore::in_memory().expect("memory can be written to");
+        let entropy = SeededEntropy::new(seed.stream("backend").bits());
+        let backend =
+            Backend::new(Arc::clone(schema), config, kv, entropy).expect("the schema makes a backend");
+        let network = Network::new(Arc::clone(schema), Arc::new(backend), clock, trace.clone(), seed);
         let ticking = network.clone();
         actix::spawn(async move {
             loop {
@@ -165,32 +188,35 @@ impl World {
                 ticking.backend().tick(ticking.server_ms());
             }
         });
-        let mut after_cuts = Vec::new();
-        let clients: Vec<SimClient> = setup
-            .clients
-            .iter()
-            .map(|plan| {
-                let client = SimClient::new(
-                    plan.clone(),
-                    Arc::clone(&setup.schema),
-                    network.clone(),
-                    setup.seed,
-                    Rc::clone(&setup.configure),
-                );
-                let after: AfterCut = Rc::new(Cell::new((0, None)));
-                actix::spawn(client.judge().clone().watch());
-                actix::spawn(client.clone().survive(Rc::clone(&after)));
-                after_cuts.push(after);
-                client
-            })
-            .collect();
         Self {
             network,
-            clients,
-            after_cuts,
+            clients: Vec::new(),
+            after_cuts: Vec::new(),
             panics: Rc::default(),
             lost_in_silence: Rc::default(),
         }
+    }
+
+    /// One more client, which is off; its schema may be another than the server's.
+    pub fn join(&mut self, plan: ClientPlan, schema: &Arc<Schema>, configure: &Configure) -> SimClient {
+        let (network, seed) = (self.network.clone(), self.network.seed());
+        let client = SimClient::new(plan, Arc::clone(schema), network, seed, Rc::clone(configure));
+        let after: AfterCut = Rc::new(Cell::new((0, None)));
+        actix::spawn(client.judge().clone().watch());
+        actix::spawn(client.clone().survive(Rc::clone(&after)));
+        self.after_cuts.push(after);
+        self.clients.push(client.clone());
+        client
+    }
+
+    /// Has every judge look at everything now, also at what panicked, without repairing anything or waiting for agreement.
+    pub fn look(&self) {
+        for client in &self.clients {
+            client.judge().look_at_all();
+            client.judge().check_told();
+        }
+        self.report_all(self.clients.iter().flat_map(check_indexes).collect());
+        self.look_at_panics();
     }
 
     /// Switches all clients on.
@@ -299,7 +325,12 @@ impl World {
         self.repair().await;
         self.give_up_refused().await;
         match self.agree().await {
-            Ok(ms) => self.note("scenario", &format!("agreed after {ms} ms")),
+            Ok(ms) => {
+                self.note("scenario", &format!("agreed after {ms} ms"));
+                // What is still on its way between actors arrives: a slow disk has held it, or observers are told only now.
+                pass(CALM_MS).await;
+                self.wait_for_answers().await;
+            }
             Err(differences) => {
                 let wedged = differences
                     .iter()
@@ -326,6 +357,20 @@ impl World {
             faults.extend(check_indexes(client));
             client.judge().check_told();
         }
+        self.report_all(faults);
+        if self.network.watch(|watch| watch.merges()) > 0 {
+            self.findings().seen("merged");
+        }
+    }
+
+    /// Whoever still waits for an answer that will not come is found out.
+    async fn wait_for_answers(&self) {
+        while self.clients.iter().any(SimClient::is_asked) && !self.findings().is_violated() {
+            pass(LOOK_EVERY_MS).await;
+        }
+    }
+
+    fn report_all(&self, faults: Vec<Fault>) {
         for fault in faults {
             self.findings().violated(Violation {
                 invariant: fault.invariant,
@@ -335,9 +380,6 @@ impl World {
                 key: fault.key.map(|key| key.to_string()),
                 what: fault.what,
             });
-        }
-        if self.network.watch(|watch| watch.merges()) > 0 {
-            self.findings().seen("merged");
         }
     }
 
@@ -359,7 +401,7 @@ impl World {
     async fn stop_all(&self) {
         for client in &self.clients {
             if let Some(store) = client.running() {
-                store.stop().await.unwrap_or(());
+                client.stop(&store).await;
                 client.judge().stopped();
             }
         }
@@ -410,24 +452,24 @@ pub(crate) async fn discard_refused(client: &SimClient) -> bool {
         if matches!(mutation.stage, landfall::Stage::Parked(_)) {
             client.judge().ledger(|ledger| ledger.release(&mutation.key));
             // It may have been given up together with one before it.
-            store.outbox().discard(mutation.seq).await.unwrap_or(());
+            let discard = async { store.outbox().discard(mutation.seq).await.unwrap_or(()) };
+            client.answered("discard", discard).await;
         }
     }
     !pending.is_empty()
 }
 
-fn backend(setup: &Setup) -> Backend {
-    let kv = KvStore::in_memory().expect("memory can be written to");
+/// The configuration of a backend that is set so.
+fn backend_config(server: &ServerPlan) -> BackendConfig {
     let mut config = BackendConfig::with_api_key(API_KEY);
-    config.delta_ttl_minutes = setup.server.delta_ttl_minutes;
-    config.limits.page_max = setup.server.page_max.max(1);
+    config.delta_ttl_minutes = server.delta_ttl_minutes;
+    config.limits.page_max = server.page_max.max(1);
     config.switches.bad_limit = landfall_backend::BadLimit::Clamped;
-    config.limits.keep_alive_ms = setup.server.keep_alive_ms.max(1_000);
-    config.limits.connection_timeout_ms = setup.server.keep_alive_ms.max(1_000) * 3;
+    config.limits.keep_alive_ms = server.keep_alive_ms.max(1_000);
+    config.limits.connection_timeout_ms = server.keep_alive_ms.max(1_000) * 3;
     config.token_key = Some(HashKey::default());
-    if !setup.server.automerge {
+    if !server.automerge {
         config.conflict = ConflictStrategy::OptimisticConcurrency;
     }
-    let entropy = SeededEntropy::new(setup.seed.stream("backend").bits());
-    Backend::new(Arc::clone(&setup.schema), config, kv, entropy).expect("the schema makes a backend")
+    config
 }

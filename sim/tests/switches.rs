@@ -5,14 +5,13 @@
 //! switches, and the same seed gives the same run.
 
 use std::collections::BTreeSet;
-use std::future::Future;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use landfall::{ModelQuery, Value};
-use landfall_backend::{Backend, BackendConfig, ConflictStrategy, SeededEntropy, Switches};
-use landfall_sim::{API_KEY, ClientPlan, Network, Seed, SimClient, SimClock, TraceLog, pass};
-use landfall_storage::kv::KvStore;
+use landfall_backend::{BackendConfig, ConflictStrategy, Switches};
+use landfall_sim::{
+    API_KEY, ClientPlan, Configure, Seed, SimClient, TraceLog, World as SimWorld, in_virtual_time, pass,
+};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
@@ -33,47 +32,28 @@ const OTHERS: usize = 3;
 const ROUNDS_MAX: usize = 20;
 
 struct World {
-    backend: Arc<Backend>,
-    network: Network,
+    sim: SimWorld,
 }
 
 impl World {
-    fn new(config: BackendConfig, seed: Seed) -> Self {
-        let clock = SimClock::start();
-        let kv = KvStore::in_memory().expect("memory can be written to");
-        let backend = Backend::new(Arc::clone(schema()), config, kv, SeededEntropy::new(seed.0))
-            .expect("the schema is sound");
-        let backend = Arc::new(backend);
-        let ticking = Arc::clone(&backend);
-        actix::spawn(async move {
-            loop {
-                pass(5_000).await;
-                ticking.tick(clock.unix_ms());
-            }
-        });
-        let network = Network::new(
-            Arc::clone(schema()),
-            Arc::clone(&backend),
-            clock,
-            TraceLog::default(),
-            seed,
-        );
-        Self { backend, network }
+    fn new(config: BackendConfig, seed: Seed, trace: &TraceLog) -> Self {
+        let sim = SimWorld::serving(schema(), config, seed, trace);
+        Self { sim }
     }
 
-    fn client(&self, name: &str, seed: Seed) -> SimClient {
-        SimClient::new(
-            ClientPlan::plain(name),
-            Arc::clone(schema()),
-            self.network.clone(),
-            seed,
-            Rc::new(|builder| builder),
-        )
+    fn client(&mut self, name: &str) -> SimClient {
+        let configure: Configure = Rc::new(|builder| builder);
+        self.sim.join(ClientPlan::plain(name), schema(), &configure)
     }
 
     /// What is live in the backend, one text for each record.
     fn records(&self) -> BTreeSet<String> {
-        let records = self.backend.records("Note").expect("memory can be read");
+        let records = self
+            .sim
+            .network
+            .backend()
+            .records("Note")
+            .expect("memory can be read");
         let live = records.into_iter().filter(|record| !record.sync.deleted);
         live.map(|record| {
             let field = |name: &str| json(record.fields.get(name).unwrap_or(&Value::Null));
@@ -106,18 +86,6 @@ fn held(client: &SimClient) -> BTreeSet<String> {
 
 fn json(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).expect("values are JSON")
-}
-
-/// Runs a test on one thread, in virtual time.
-fn simulate<T>(test: impl Future<Output = T>) -> T {
-    let runtime = || {
-        tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .expect("a runtime without IO can always be made")
-    };
-    actix::System::with_tokio_rt(runtime).block_on(test)
 }
 
 /// One thing that one of the clients does, or that happens to it.
@@ -202,16 +170,15 @@ fn run(seed: u64, switch: &str) {
         ConflictStrategy::OptimisticConcurrency,
     ][draw(2)];
     let context = format!("seed {seed:#x}, {set:?}, {conflict:?}");
-    simulate(async {
-        let world = World::new(
-            BackendConfig {
-                conflict,
-                switches,
-                ..BackendConfig::with_api_key(API_KEY)
-            },
-            Seed(seed),
-        );
-        let clients = ["anna", "bert"].map(|name| world.client(name, Seed(seed)));
+    let config = BackendConfig {
+        conflict,
+        switches,
+        ..BackendConfig::with_api_key(API_KEY)
+    };
+    let trace = TraceLog::default();
+    in_virtual_time(&trace, async {
+        let mut world = World::new(config, Seed(seed), &trace);
+        let clients = ["anna", "bert"].map(|name| world.client(name));
         for client in &clients {
             client.boot().await.expect("it opens");
         }
@@ -229,6 +196,9 @@ fn run(seed: u64, switch: &str) {
         for client in &clients {
             assert_eq!(held(client), world.records(), "{}: {context}", client.name());
         }
+        world.sim.look();
+        let violations = world.sim.findings().violations();
+        assert!(violations.is_empty(), "{context}: {violations:#?}");
     });
 }
 

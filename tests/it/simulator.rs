@@ -126,6 +126,12 @@ fn wrong_arguments_are_told_what_would_be_right() {
             &["bisect", "1", "--good", "HEAD", "--plant", "ack-removes-two"],
             "--plant",
         ),
+        (&["scenarios", "--only", "no_such_scenario"], "no scenario"),
+        (&["run", "--runs", "0"], "--runs"),
+        (
+            &["shrink", "1", "--profile", "calm", "--busy", "5"],
+            "violates nothing",
+        ),
         (&["coverage", "--html", "run.html"], "--html"),
         (&["check-determinism", "--save-plan", "plan.json"], "--save-plan"),
     ] {

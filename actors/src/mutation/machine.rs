@@ -247,7 +247,7 @@ impl State {
         let (in_hand, errands): (Vec<_>, Vec<_>) = errands
             .into_iter()
             .partition(|(seq, ..)| self.held.contains_key(seq));
-        if !in_hand.is_empty() {
+        if !in_hand.is_empty() && !planted("in-hand-not-given-back") {
             let in_hand = in_hand.into_iter().map(|(seq, ..)| seq).collect();
             turn.effects.push(Effect::GiveBack(in_hand));
         }

@@ -376,6 +376,16 @@ pub(super) fn refuse_knowing(
 fn closing(failure: &Failure) -> Option<Closing> {
     match failure.class {
         FailureClass::Transient { .. } if planted("unknown-means-refused") => None,
+        FailureClass::Transient {
+            delivery: Delivery::NotDelivered,
+            ..
+        } if planted("throttled-means-refused") => None,
+        FailureClass::Transient { .. }
+            if planted("outage-means-refused") && matches!(failure.cause, FailureCause::Transport(_)) =>
+        {
+            None
+        }
+        FailureClass::Unauthorized if planted("unauthorized-means-refused") => None,
         FailureClass::Transient { retry_after_ms, .. } => Some(Closing::Transient { retry_after_ms }),
         FailureClass::Unauthorized if is_about_credentials(failure) => Some(Closing::Credentials),
         FailureClass::Unauthorized

@@ -134,7 +134,7 @@ pub(crate) struct SeedArgs {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Number of seeds.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     runs: u64,
     /// Run seeds for so many seconds instead of a number of them.
     #[arg(long, value_name = "SECONDS", conflicts_with = "runs")]
@@ -166,10 +166,10 @@ pub(crate) struct RunArgs {
     /// Print one JSON object a run.
     #[arg(long)]
     json: bool,
-    /// Write the plan of the last seed to this file.
+    /// Write the plan of the first seed that fails to this file, or of the last one if all go well.
     #[arg(long, value_name = "FILE")]
     save_plan: Option<PathBuf>,
-    /// Draw the last run as a timeline into this HTML file.
+    /// Draw the first run that fails as a timeline into this HTML file, or the last one if all go well.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
     /// Go on after a seed that fails.
@@ -203,11 +203,13 @@ pub(crate) struct ReplayArgs {
 /// Which plan is made smaller.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct ShrinkArgs {
-    /// The plan.
-    file: PathBuf,
-    /// Where the small plan goes; beside the given one if not said.
+    /// The plan: a file, or a seed, whose plan is drawn again with the settings below.
+    plan: String,
+    /// Where the small plan goes; beside the given one, or to `seed-N.small.json`, if not said.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    #[command(flatten)]
+    draw: DrawArgs,
     #[command(flatten)]
     plant: PlantArgs,
     /// Most plans that are tried.

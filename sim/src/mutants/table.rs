@@ -171,6 +171,35 @@ const OUTBOX: &[Defect] = &[
         Profile::Net,
         "a failing server gets changes refused",
     ),
+    defect_under(
+        "throttled-means-refused",
+        Profile::Server,
+        &[("throttled", 200)],
+        "a server that is busy gets changes refused",
+    ),
+    defect_under(
+        "outage-means-refused",
+        Profile::Net,
+        &[("partition", 200)],
+        "a network that fails gets changes refused",
+    ),
+    defect_under(
+        "unauthorized-means-refused",
+        Profile::Server,
+        &[("unauthorized", 200)],
+        "credentials that have run out get changes refused",
+    ),
+    defect(
+        "save-not-answered",
+        Profile::Calm,
+        "whoever saves never hears what became of it",
+    ),
+    defect_under(
+        "clear-not-answered",
+        Profile::Life,
+        &[("clear", 200)],
+        "whoever clears never hears that it is done",
+    ),
     defect(
         "not-applied-means-acknowledged",
         Profile::Server,
@@ -237,6 +266,11 @@ const OUTBOX: &[Defect] = &[
         "give-back-forgotten",
         Profile::Net,
         "a change that was taken and not sent is never taken again",
+    ),
+    defect(
+        "in-hand-not-given-back",
+        Profile::Calm,
+        "what the outbox hands out again before the sender has heard of its settlement is forgotten",
     ),
     defect(
         "sender-not-woken",

@@ -3,6 +3,7 @@
 //! Owns [`Link`]: its delay, and the [`Trouble`]s that are on it now. Several may be on it at the same time; each is
 //! taken off by whoever put it there.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -98,6 +99,29 @@ pub enum Trouble {
     Hangs,
 }
 
+impl Trouble {
+    /// Its name, by which its effects are counted.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Cut => "cut",
+            Self::RequestsLost(_) => "requests lost",
+            Self::RepliesLost(_) => "replies lost",
+            Self::Slow(_) => "slow",
+            Self::FramesDoubled(_) => "frames doubled",
+            Self::FramesReordered(_) => "frames reordered",
+            Self::FramesLost => "frames lost",
+            Self::ConnectRefused => "connect refused",
+            Self::Garbled(_) => "garbled",
+            Self::CaptivePortal => "captive portal",
+            Self::Refused { .. } => "refused",
+            Self::FailsAfter(_) => "fails after",
+            Self::Narrow(_) => "narrow",
+            Self::RequestsDoubled { .. } => "requests doubled",
+            Self::Hangs => "hangs",
+        }
+    }
+}
+
 /// Changes replies on their way, as a server would give them that is odd: it is handed the operation and the reply.
 pub type Rewrite = Arc<dyn Fn(&str, &mut Json) + Send + Sync>;
 
@@ -118,6 +142,8 @@ pub struct Link {
     /// Requests on their way, and the most there ever were.
     requests: Mutex<(u64, u64)>,
     requests_total: AtomicU64,
+    /// How often each trouble met something.
+    effects: Mutex<BTreeMap<&'static str, u64>>,
     loses_one: AtomicBool,
     /// Until when a narrow link is busy with what it was given before, in virtual milliseconds.
     busy_until_ms: AtomicU64,
@@ -146,6 +172,7 @@ impl Link {
             sockets: AtomicU64::new(0),
             requests: Mutex::default(),
             requests_total: AtomicU64::new(0),
+            effects: Mutex::default(),
             loses_one: AtomicBool::new(false),
             busy_until_ms: AtomicU64::new(0),
             rewrite: Mutex::default(),
@@ -189,16 +216,36 @@ impl Link {
         self.changed.notify_waiters();
     }
 
+    /// Notes that something was met by what is wrong.
+    pub(crate) fn met(&self, what: &'static str) {
+        let mut effects = self.effects.lock().unwrap_or_else(PoisonError::into_inner);
+        *effects.entry(what).or_default() += 1;
+    }
+
+    /// How often something was met by that so far.
+    pub(crate) fn effects(&self, what: &str) -> u64 {
+        let effects = self.effects.lock().unwrap_or_else(PoisonError::into_inner);
+        effects.get(what).copied().unwrap_or(0)
+    }
+
     /// Breaks open sockets; requests still pass.
     pub fn break_sockets(&self) {
+        self.met_sockets("sockets broken");
         self.broken.fetch_add(1, Ordering::SeqCst);
         self.changed.notify_waiters();
     }
 
     /// Kills open sockets so that nobody is told: what is sent is swallowed, nothing arrives.
     pub fn kill_sockets(&self) {
+        self.met_sockets("sockets killed");
         self.dead
             .store(self.opened.load(Ordering::SeqCst), Ordering::SeqCst);
+    }
+
+    fn met_sockets(&self, what: &'static str) {
+        if self.sockets() > 0 {
+            self.met(what);
+        }
     }
 
     /// Loses the reply to the next mutation.
@@ -238,6 +285,9 @@ impl Link {
         };
         let begin_ms = self.busy_until_ms.load(Ordering::SeqCst).max(now_ms);
         let end_ms = begin_ms.saturating_add(bytes as u64 * 1_000 / bytes_per_second);
+        if end_ms > now_ms {
+            self.met("narrow");
+        }
         self.busy_until_ms.store(end_ms, Ordering::SeqCst);
         end_ms - now_ms
     }
@@ -309,11 +359,20 @@ impl Link {
     }
 
     pub(super) fn is_cut(&self) -> bool {
-        self.troubles().contains(&Trouble::Cut)
+        self.has(&Trouble::Cut)
     }
 
     pub(super) fn hangs(&self) -> bool {
-        self.troubles().contains(&Trouble::Hangs)
+        self.has(&Trouble::Hangs)
+    }
+
+    /// Whether that is wrong now; whoever asks is met by it.
+    fn has(&self, trouble: &Trouble) -> bool {
+        let is_there = self.troubles().contains(trouble);
+        if is_there {
+            self.met(trouble.name());
+        }
+        is_there
     }
 
     /// Whether this request reaches the server twice, and how long after the first time, in milliseconds.
@@ -328,17 +387,13 @@ impl Link {
     }
 
     pub(super) fn refuses_sockets(&self) -> bool {
-        let troubles = self.troubles();
-        troubles.iter().any(|trouble| {
-            matches!(
-                trouble,
-                Trouble::Cut | Trouble::ConnectRefused | Trouble::CaptivePortal
-            )
-        })
+        // Each of them is met, so none is passed over.
+        let refusing = [Trouble::Cut, Trouble::ConnectRefused, Trouble::CaptivePortal];
+        refusing.iter().filter(|trouble| self.has(trouble)).count() > 0
     }
 
     pub(super) fn loses_frames(&self) -> bool {
-        self.troubles().contains(&Trouble::FramesLost)
+        self.has(&Trouble::FramesLost)
     }
 
     pub(super) fn doubles_frame(&self) -> bool {
@@ -372,7 +427,11 @@ impl Link {
     }
 
     pub(super) fn loses_this_reply(&self) -> bool {
-        self.loses_one.swap(false, Ordering::SeqCst)
+        let loses = self.loses_one.swap(false, Ordering::SeqCst);
+        if loses {
+            self.met("reply lost once");
+        }
+        loses
     }
 
     pub(super) fn fails_after(&self) -> bool {
@@ -394,6 +453,7 @@ impl Link {
         for trouble in self.troubles().clone() {
             match trouble {
                 Trouble::CaptivePortal => {
+                    self.met("captive portal");
                     return Some(HttpResponse::new(200, "<html>Please accept our terms</html>"));
                 }
                 Trouble::Refused {
@@ -401,6 +461,7 @@ impl Link {
                     per_mille,
                     retry_after_ms,
                 } if self.happens(per_mille) => {
+                    self.met("refused");
                     return Some(HttpResponse {
                         retry_after_ms,
                         ..HttpResponse::new(status, "{}")
@@ -419,13 +480,21 @@ impl Link {
             Trouble::Slow(ms) => slow.max(*ms),
             _ => slow,
         });
+        if slow > 0 {
+            self.met("slow");
+        }
         let spread = (base.delay_ms_max + slow).saturating_sub(base.delay_ms_min);
         base.delay_ms_min + self.chance.below(spread + 1)
     }
 
     fn any(&self, per_mille: impl Fn(&Trouble) -> Option<u32>) -> bool {
-        let most = self.troubles().iter().filter_map(per_mille).max();
-        most.is_some_and(|most| self.happens(most))
+        let probable = |trouble: &Trouble| Some((per_mille(trouble)?, trouble.name()));
+        let most = self.troubles().iter().filter_map(probable).max();
+        let happens = most.filter(|(most, _)| self.happens(*most));
+        if let Some((_, name)) = happens {
+            self.met(name);
+        }
+        happens.is_some()
     }
 
     fn happens(&self, per_mille: u32) -> bool {

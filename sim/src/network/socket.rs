@@ -118,6 +118,7 @@ impl SocketSink for Sink {
             }
             if !self.connection.is_dead() {
                 let network = &self.connection.network;
+                network.trace.mix(text.as_bytes());
                 network
                     .backend
                     .frame_in(network.server_ms(), self.connection.id, &text);
@@ -226,6 +227,7 @@ impl SocketStream for Stream {
                 if self.connection.is_dead() {
                     continue;
                 }
+                self.connection.network.trace.mix(text.as_bytes());
                 if is_data(&text) {
                     let network = &self.connection.network;
                     let arrived_ms = network.clock.elapsed_ms();

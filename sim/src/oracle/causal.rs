@@ -69,6 +69,11 @@ impl Causality {
         self.decided.insert(text.to_owned());
     }
 
+    /// Whether a conflict was decided for this text.
+    pub(crate) fn was_decided(&self, text: &str) -> bool {
+        self.decided.contains(text)
+    }
+
     /// An update was applied: had its author read what it overwrites? An update names the version that it is made on, so
     /// that the server notices what its author has not seen; it must not name one that its author has not seen either.
     pub(crate) fn applied(

@@ -33,10 +33,13 @@ pub(crate) fn differences(client: &SimClient, backend: &Backend) -> Vec<String> 
             .filter(|record| !record.sync.deleted)
             .map(|record| (record.id, (record.sync.version.0, without_nulls(record.fields))))
             .collect();
-        let local = store
-            .records()
-            .query(&Query::all(model.as_str()))
-            .unwrap_or_default();
+        let local = match store.records().query(&Query::all(model.as_str())) {
+            Ok(local) => local,
+            Err(error) => {
+                found.push(format!("{model} of {} cannot be read: {error}", client.name()));
+                continue;
+            }
+        };
         let local: BTreeMap<_, (u64, FieldMap)> = local
             .into_iter()
             .filter_map(|record| {
@@ -124,10 +127,17 @@ pub(crate) fn check_indexes(client: &SimClient) -> Vec<Fault> {
     let mut faults = Vec::new();
     let schema = std::sync::Arc::clone(store.schema());
     for def in schema.models() {
-        let records = store
-            .records()
-            .query(&Query::all(def.name.clone()))
-            .unwrap_or_default();
+        let records = match store.records().query(&Query::all(def.name.clone())) {
+            Ok(records) => records,
+            Err(error) => {
+                faults.push(Fault {
+                    invariant: "I17",
+                    key: None,
+                    what: format!("{} cannot be scanned: {error}", def.name),
+                });
+                continue;
+            }
+        };
         let referring = def
             .relations()
             .filter_map(|(_, association)| association.targets().first().cloned());

@@ -28,6 +28,10 @@ const ENTRIES_PER_COMMIT: u64 = 8;
 /// Lost changes that are kept for scripts; a script has few.
 const LOSSES_MAX: usize = 100;
 
+/// How long after a refusal is in the log the app may still be told of it, in virtual milliseconds: longer than any hop
+/// between actors is held, also by a slow disk.
+const TELL_MS_MAX: u64 = 30_000;
+
 /// Entries of a record's story in a report.
 const STORY_MAX: usize = 200;
 
@@ -50,15 +54,27 @@ struct State {
     streams: Vec<StreamFold>,
     ledger: Ledger,
     reads: Reads,
-    /// Records whose refusals the error handler was told.
-    told: BTreeMap<RecordKey, u64>,
-    refused: BTreeMap<RecordKey, u64>,
+    /// Which refusals and losses the error handler was told, and how often.
+    told: BTreeMap<Ended, u64>,
+    /// When each of them was found in the log, oldest first.
+    ended: BTreeMap<Ended, Vec<u64>>,
     /// Changes of which the app was told that they are lost, the first [`LOSSES_MAX`].
     lost: Vec<SyncError>,
     /// Pairs of records that are written together.
     pairs: Vec<(RecordKey, RecordKey)>,
-    /// Whether a crash may have come between a refusal and its report.
-    interrupted: bool,
+}
+
+/// A change that was refused with this message, or given up without one; of this record.
+type Ended = (RecordKey, Option<String>);
+
+impl State {
+    /// A crash or a clear may have come between a refusal and its report: what was not told by now need not be.
+    fn forget_untold(&mut self) {
+        for (ended, times) in &mut self.ended {
+            let told = self.told.get(ended).copied().unwrap_or(0);
+            times.truncate(usize::try_from(told).unwrap_or(usize::MAX));
+        }
+    }
 }
 
 impl std::fmt::Debug for Judge {
@@ -72,13 +88,7 @@ struct Told(Judge);
 
 impl ErrorHandler for Told {
     fn handle(&self, error: SyncError) {
-        let mut state = self.0.state();
-        if let Some(key) = &error.key {
-            *state.told.entry(key.clone()).or_default() += 1;
-        }
-        if error.kind == ErrorKind::LostUpdate && state.lost.len() < LOSSES_MAX {
-            state.lost.push(error);
-        }
+        self.0.heard(error);
     }
 }
 
@@ -123,7 +133,7 @@ impl Judge {
             }
         };
         self.report(faults);
-        self.verify(store);
+        self.verify(store, Depth::Thorough);
         self.look();
         self.look_at_promises(None);
         self.observe_anew(store).await;
@@ -143,10 +153,11 @@ impl Judge {
     /// The store is gone.
     pub(crate) fn closed(&self) {
         self.look();
+        self.check_told();
         let mut state = self.state();
         state.store = None;
         state.streams.clear();
-        state.interrupted = true;
+        state.forget_untold();
     }
 
     /// Sync was stopped: from here on nothing of it may take effect.
@@ -163,10 +174,11 @@ impl Judge {
 
     /// The app is about to clear everything, and gives up its claims.
     pub(crate) fn clearing(&self) {
+        self.check_told();
         let mut state = self.state();
         state.ledger.release_all();
         state.streams.clear();
-        state.interrupted = true;
+        state.forget_untold();
     }
 
     /// What the app was promised.
@@ -203,6 +215,20 @@ impl Judge {
         }
     }
 
+    /// Notes what the app was told. Judges hear it themselves unless a client is opened with another error handler; that
+    /// handler has to pass it on.
+    pub fn heard(&self, error: SyncError) {
+        let mut state = self.state();
+        if let Some(key) = &error.key {
+            // That the server cannot be reached is told of a change as well, and ends nothing; no refusal says the same.
+            let said = (error.kind != ErrorKind::LostUpdate).then(|| error.message.clone());
+            *state.told.entry((key.clone(), said)).or_default() += 1;
+        }
+        if error.kind == ErrorKind::LostUpdate && state.lost.len() < LOSSES_MAX {
+            state.lost.push(error);
+        }
+    }
+
     /// The changes of which the app was told that they are lost.
     pub fn lost(&self) -> Vec<SyncError> {
         self.state().lost.clone()
@@ -229,21 +255,37 @@ impl Judge {
         self.look_with(Depth::Last);
     }
 
+    /// Looks at everything, whether or not it has changed.
+    pub(crate) fn look_at_all(&self) {
+        self.look_with(Depth::Thorough);
+    }
+
     /// As [`Judge::look`]; unless it is a usual look, it compares everything, whatever changed, and replays the log.
     fn look_with(&self, depth: Depth) {
         let Some(store) = self.state().store.clone() else {
             return;
         };
-        let Ok(snapshot) = store.snapshot() else { return };
+        let snapshot = match store.snapshot() {
+            Ok(snapshot) => snapshot,
+            Err(error) => return self.unreadable(depth, &error.to_string()),
+        };
         let (mut faults, touched) = {
             let mut guard = self.state();
             let state = &mut *guard;
             let network = &self.0.network;
             let now_ms = network.clock.elapsed_ms();
             // A store whose disk fails can be read again later.
-            let Ok(looked) = network.watch(|server| state.log.look(&snapshot, server, network.findings()))
-            else {
-                return;
+            let looked = network.watch(|server| {
+                state
+                    .log
+                    .look(&self.0.name, &snapshot, server, network.findings())
+            });
+            let looked = match looked {
+                Ok(looked) => looked,
+                Err(error) => {
+                    drop(guard);
+                    return self.unreadable(depth, &error.to_string());
+                }
             };
             let mut faults = looked.faults;
             for stream in &mut state.streams {
@@ -255,13 +297,16 @@ impl Judge {
                     .iter()
                     .for_each(|text| server.causality().decided(text));
             });
-            for key in &looked.refused {
-                *state.refused.entry(key.clone()).or_default() += 1;
-                state.ledger.release(key);
+            for ended in &looked.refused {
+                state.ended.entry(ended.clone()).or_default().push(now_ms);
+                state.ledger.release(&ended.0);
             }
             if looked.cleared {
                 state.ledger.release_all();
                 state.reads.forget();
+                // Observers of what was before have ended.
+                state.streams.clear();
+                state.forget_untold();
             }
             faults.extend(state.reads.check(&snapshot, &looked.touched));
             (faults, looked.touched)
@@ -281,7 +326,17 @@ impl Judge {
         self.report(faults);
         self.look_at_promises(Some(touched.into_iter().collect()));
         if depth != Depth::Usual {
-            self.verify(&store);
+            self.verify(&store, depth);
+        }
+    }
+
+    /// A disk that cannot be read now says nothing about what is on it; unless everything is repaired.
+    fn unreadable(&self, depth: Depth, error: &str) {
+        if depth == Depth::Last {
+            self.violated(
+                "I16",
+                &format!("nothing fails any more, and the store cannot be read: {error}"),
+            );
         }
     }
 
@@ -319,10 +374,11 @@ impl Judge {
     }
 
     /// Replays the whole log beside the store and compares.
-    pub(crate) fn verify(&self, store: &DataStore) {
-        let verified = store.snapshot().and_then(|snapshot| Ok(snapshot.verify()?));
-        // A disk that cannot be read now says nothing about what is on it.
-        let Ok(verified) = verified else { return };
+    fn verify(&self, store: &DataStore, depth: Depth) {
+        let verified = match store.snapshot().and_then(|snapshot| Ok(snapshot.verify()?)) {
+            Ok(verified) => verified,
+            Err(error) => return self.unreadable(depth, &error.to_string()),
+        };
         let faults = verified.differences.into_iter().map(|difference| Fault {
             invariant: "I16",
             key: None,
@@ -331,24 +387,42 @@ impl Judge {
         self.report(faults.collect());
     }
 
-    /// Whether every refusal was told, once nothing is on its way any more.
+    /// Whether every refusal was told that did not come just now.
     pub(crate) fn check_told(&self) {
+        let latest_ms = self.0.network.clock.elapsed_ms().saturating_sub(TELL_MS_MAX);
         let state = self.state();
-        if state.interrupted {
-            return;
-        }
         let silent: Vec<Fault> = state
-            .refused
+            .ended
             .iter()
-            .filter(|(key, times)| state.told.get(key).copied().unwrap_or(0) < **times)
-            .map(|(key, times)| {
-                let what =
-                    format!("{key} was refused or given up {times} times and the app was told less often");
-                Fault::new("I15", key, what)
+            .filter_map(|(ended, times)| {
+                let told = state.told.get(ended).copied().unwrap_or(0);
+                let due = times.iter().filter(|at_ms| **at_ms <= latest_ms).count() as u64;
+                let (key, said) = ended;
+                let how = said
+                    .as_ref()
+                    .map_or("given up".to_owned(), |said| format!("refused ({said})"));
+                let what = format!("{key} was {how} {due} times, and the app was told {told} times");
+                (told < due).then(|| Fault::new("I15", key, what))
             })
             .collect();
         drop(state);
         self.report(silent);
+    }
+
+    /// Whether the log of the open store has a change of the app that gives a record this text; true if it cannot be read now.
+    pub(crate) fn has_logged(&self, key: &RecordKey, text: &str) -> bool {
+        let store = self.state().store.clone();
+        let entries = store.and_then(|store| store.snapshot().ok()?.log(0.., usize::MAX).ok());
+        entries.is_none_or(|entries| {
+            entries.iter().rev().any(|entry| match &entry.change {
+                // What was cleared since need not be there any more.
+                landfall_core::Change::Cleared => true,
+                landfall_core::Change::Write(write) => {
+                    write.key == *key && write.patch.get("text").and_then(Value::as_str) == Some(text)
+                }
+                _ => false,
+            })
+        })
     }
 
     /// What the log says of a record, for reports.

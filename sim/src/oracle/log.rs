@@ -11,7 +11,10 @@ use landfall::{
     FieldMap, FieldName, LogEntry, ModelName, MutationKind, Origin, RecordKey, RecordVersion, Seq, Snapshot,
     Stage, StorageError, SyncMetadata, Value,
 };
-use landfall_core::{Change, Conflict, Decision, RecordState, SyncCursor, SyncKind, Write};
+use landfall_core::{
+    CONFLICT_ROUNDS_MAX, Change, Conflict, Decision, Edited, RECORD_DELETED, RecordState, Refusal, Refused,
+    SyncCursor, SyncKind, Write,
+};
 
 use super::{Fault, Findings, ServerWatch};
 use checks::{check_conflict, check_cursor, check_edits, check_version};
@@ -46,6 +49,10 @@ struct Shadow {
     /// The conflict that a change met last, and the server's version then.
     met: Option<(Seq, RecordVersion)>,
     held: Option<SyncMetadata>,
+    /// How often each mutation met a conflict.
+    conflicts: BTreeMap<Seq, u32>,
+    /// How many refusals the server had told when it was last looked whether one is missing.
+    refusals: u64,
     /// Whether the server's record, a decision or a refusal came between the app and its edits.
     upset: bool,
 }
@@ -61,8 +68,12 @@ struct Batch {
     /// Queued writes that are to be found in the outbox, or folded into an earlier mutation of their record.
     queued: Vec<(Seq, RecordKey)>,
     synced: Vec<(ModelName, i64)>,
-    /// Records of which a change was refused, or given up in a way that the app is told of.
-    refused: Vec<RecordKey>,
+    /// Records of which a change was refused, with what was said, or given up in a way that the app is told of.
+    refused: Vec<(RecordKey, Option<String>)>,
+    /// Refusals: why, how many conflicts there were before, and of which record.
+    verdicts: Vec<(RecordKey, Refusal, u32)>,
+    /// Records of which something was sent.
+    sent: BTreeSet<RecordKey>,
     /// Texts that conflicts sent out again, on a version that their author has not read.
     retried: Vec<String>,
     cleared: bool,
@@ -73,7 +84,8 @@ struct Batch {
 pub(crate) struct Looked {
     pub(crate) faults: Vec<Fault>,
     pub(crate) touched: BTreeSet<RecordKey>,
-    pub(crate) refused: Vec<RecordKey>,
+    /// Records of which a change was refused, with what was said, or given up in a way that the app is told of.
+    pub(crate) refused: Vec<(RecordKey, Option<String>)>,
     /// Texts that conflicts sent out again, on a version that their author has not read.
     pub(crate) retried: Vec<String>,
     pub(crate) cleared: bool,
@@ -119,6 +131,7 @@ impl LogAudit {
     /// Looks at what is new in the log, and at what the store holds now.
     pub(crate) fn look(
         &mut self,
+        client: &str,
         snapshot: &Snapshot,
         server: &ServerWatch,
         findings: &Findings,
@@ -143,6 +156,7 @@ impl LogAudit {
             }
         }
         self.check_outbox(&pending, &mut batch, findings);
+        self.check_refusals(client, server, &mut batch);
         for key in &batch.touched {
             let state = snapshot.state(key)?;
             if let Some(def) = snapshot.schema().model(&key.model) {
@@ -212,6 +226,7 @@ impl LogAudit {
             Change::Write(write) if write.queued => self.queued(seq, write, batch, findings),
             Change::Sent(sent) => {
                 shadow.sent.insert(sent.mutation, seq);
+                batch.sent.insert(key.clone());
                 self.check_children(key, sent.mutation, batch);
             }
             Change::OutcomeUnknown(of) => {
@@ -227,6 +242,7 @@ impl LogAudit {
             }
             Change::Conflict(conflict) => {
                 findings.seen("conflict");
+                *shadow.conflicts.entry(conflict.mutation).or_default() += 1;
                 shadow.upset = true;
                 let live = !conflict.remote.sync.deleted;
                 shadow.met = live.then_some((conflict.mutation, conflict.remote.sync.version));
@@ -235,7 +251,7 @@ impl LogAudit {
                         findings.seen("conflict dropped");
                         if ends_unseen(shadow, conflict) {
                             findings.seen("edit or delete lost");
-                            batch.refused.push(key.clone());
+                            batch.refused.push((key.clone(), None));
                         }
                         self.answered(key, conflict.mutation, batch);
                     }
@@ -248,11 +264,11 @@ impl LogAudit {
                     }
                 }
             }
-            Change::Refused(_) => {
+            Change::Refused(refused) => {
                 findings.seen("refused");
-                shadow.upset = true;
-                batch.refused.push(key.clone());
+                refuse(shadow, refused, batch);
             }
+            Change::Edited(edited) => edit(shadow, edited),
             Change::Discarded(of) => {
                 shadow.upset = true;
                 shadow.writes.clear();
@@ -409,6 +425,29 @@ impl LogAudit {
         }
     }
 
+    /// What is refused was refused by the server since it was sent last, or the engine had a reason of its own for it.
+    fn check_refusals(&mut self, client: &str, server: &ServerWatch, batch: &mut Batch) {
+        for (key, refusal, conflicts) in std::mem::take(&mut batch.verdicts) {
+            let told = server.refusals(client, &key);
+            let shadow = self.records.entry(key.clone()).or_default();
+            let by_server = told > shadow.refusals;
+            let is_deleted =
+                refusal.error_type.as_deref() == Some(RECORD_DELETED) && server.was_deleted(&key);
+            let often_enough = conflicts + 1 >= CONFLICT_ROUNDS_MAX;
+            if !by_server && !is_deleted && !often_enough {
+                let why = refusal.error_type.unwrap_or(refusal.message);
+                let what = format!("{key} was refused ({why}), and not by the server");
+                batch.faults.push(Fault::new("I3", &key, what));
+            }
+            shadow.refusals = told;
+            batch.sent.remove(&key);
+        }
+        for key in std::mem::take(&mut batch.sent) {
+            let told = server.refusals(client, &key);
+            self.records.entry(key).or_default().refusals = told;
+        }
+    }
+
     fn check_record(
         &mut self,
         key: &RecordKey,
@@ -432,6 +471,33 @@ impl LogAudit {
         faults.extend(check_edits(key, def, shadow, state));
         faults.extend(check_version(key, def, state, server));
     }
+}
+
+/// A change was refused; whether by the server is asked when all new entries were followed.
+fn refuse(shadow: &mut Shadow, refused: &Refused, batch: &mut Batch) {
+    shadow.upset = true;
+    let conflicts = shadow.conflicts.get(&refused.mutation).copied().unwrap_or(0);
+    let (key, refusal) = (refused.key.clone(), refused.refusal.clone());
+    batch.refused.push((key.clone(), Some(refusal.message.clone())));
+    batch.verdicts.push((key, refusal, conflicts));
+}
+
+/// The app put something else in place of what a refused change sets.
+fn edit(shadow: &mut Shadow, edited: &Edited) {
+    shadow.upset = true;
+    let sent = shadow
+        .sent
+        .get(&edited.mutation)
+        .copied()
+        .unwrap_or(edited.mutation);
+    let later = shadow.writes.iter().position(|(seq, _, _)| *seq > sent);
+    let later = shadow.writes.split_off(later.unwrap_or(shadow.writes.len()));
+    let kind = shadow
+        .writes
+        .first()
+        .map_or(MutationKind::Update, |(_, kind, _)| *kind);
+    shadow.writes = vec![(edited.mutation, kind, edited.patch.clone())];
+    shadow.writes.extend(later);
 }
 
 /// Whether a change is given up that the app could not expect to lose: an edit to a deletion, or a delete to an edit.

@@ -38,6 +38,37 @@ struct Dangling {
     mark: Option<u64>,
 }
 
+/// Statuses that say nothing of what was asked: credentials, timeouts, too many requests.
+const PASSING_STATUS: [u16; 4] = [401, 403, 408, 429];
+
+/// AppSync's errors, without the data source before the colon, after which the same request may succeed.
+const PASSING_ERRORS: [&str; 24] = [
+    "ThrottlingException",
+    "Throttling",
+    "TooManyRequestsException",
+    "RequestLimitExceeded",
+    "LimitExceededError",
+    "LimitExceededException",
+    "TransactionConflictException",
+    "MaxConflicts",
+    "ConflictError",
+    "DeltaSyncWriteError",
+    "InternalFailure",
+    "InternalFailureException",
+    "InternalServerError",
+    "InternalServerErrorException",
+    "ServiceUnavailable",
+    "ServiceUnavailableException",
+    "ProvisionedThroughputExceededException",
+    "ExecutionTimeout",
+    "UnauthorizedException",
+    "NotAuthorizedException",
+    "AccessDeniedException",
+    "UnrecognizedClientException",
+    "ExpiredTokenException",
+    "InvalidSignatureException",
+];
+
 /// Every version that the server made.
 pub struct ServerWatch {
     schema: Arc<Schema>,
@@ -56,6 +87,10 @@ pub struct ServerWatch {
     causality: Causality,
     faults: Vec<Fault>,
     merges: u64,
+    /// How often each client was told that something of a record is refused for good.
+    refusals: BTreeMap<(String, RecordKey), u64>,
+    /// Whether what is seen now is a request that the network has doubled.
+    doubled: bool,
 }
 
 impl std::fmt::Debug for ServerWatch {
@@ -83,6 +118,8 @@ impl ServerWatch {
             causality: Causality::default(),
             faults: Vec::new(),
             merges: 0,
+            refusals: BTreeMap::new(),
+            doubled: false,
         }
     }
 
@@ -96,8 +133,16 @@ impl ServerWatch {
         self.seconds.insert(other, one);
     }
 
+    /// The server answered a call that the network has doubled: no client has sent it twice, but what came of it is a version
+    /// as any other.
+    pub(crate) fn saw_again(&mut self, client: &str, operation: &str, body: &str, reply: &HttpReply) {
+        self.doubled = true;
+        self.saw(client, operation, body, reply);
+        self.doubled = false;
+    }
+
     /// The server answered a call.
-    pub(crate) fn saw(&mut self, now_ms: i64, client: &str, operation: &str, body: &str, reply: &HttpReply) {
+    pub(crate) fn saw(&mut self, client: &str, operation: &str, body: &str, reply: &HttpReply) {
         let Some((verb, model)) = ["Create", "Update", "Delete"]
             .iter()
             .find_map(|verb| Some((*verb, operation.strip_prefix(verb)?)))
@@ -114,7 +159,7 @@ impl ServerWatch {
         };
         let call = Call { verb, model, def };
         if let Some(input) = request.pointer("/variables/input").and_then(Json::as_object) {
-            return self.saw_one(now_ms, client, &call, input, &answer, None);
+            return self.saw_one(client, &call, input, &answer, None);
         }
         // Several in one request, in their order, each under an alias.
         for number in 0.. {
@@ -123,13 +168,76 @@ impl ServerWatch {
                 return;
             };
             let alias = format!("m{number}");
-            self.saw_one(now_ms, client, &call, input, &answer, Some(&alias));
+            self.saw_one(client, &call, input, &answer, Some(&alias));
         }
+    }
+
+    /// A client was told this. Counts what it refuses for good, of a mutation or of a record that was asked for.
+    pub(crate) fn told(&mut self, client: &str, operation: &str, body: &str, status: u16, reply: &[u8]) {
+        if !(200..500).contains(&status) || PASSING_STATUS.contains(&status) {
+            return;
+        }
+        let model = ["Create", "Update", "Delete", "Get"]
+            .iter()
+            .find_map(|verb| operation.strip_prefix(verb));
+        let schema = Arc::clone(&self.schema);
+        let Some(model) = model else { return };
+        // The server may not have the model; then its records have the key that models have by themselves.
+        let def = schema.model(model);
+        let (Ok(request), Ok(answer)) = (
+            serde_json::from_str::<Json>(body),
+            serde_json::from_slice::<Json>(reply),
+        ) else {
+            return;
+        };
+        let errors = answer.get("errors").and_then(Json::as_array);
+        let refusing: Vec<&Json> = errors
+            .into_iter()
+            .flatten()
+            .filter(|error| is_final(error))
+            .collect();
+        let variables = request.get("variables").and_then(Json::as_object);
+        for (name, value) in variables.into_iter().flatten() {
+            // One mutation has `input`, several have `input0`, `input1`, of which the answers are `m0`, `m1`; a record is
+            // asked for by the fields of its key.
+            let (fields, alias) = match (name.strip_prefix("input"), value.as_object()) {
+                (Some(""), Some(input)) => (input, None),
+                (Some(number), Some(input)) => (input, Some(format!("m{number}"))),
+                _ => match variables {
+                    Some(variables) => (variables, None),
+                    None => continue,
+                },
+            };
+            let concerns = |error: &&&Json| {
+                let first = error["path"].get(0).and_then(Json::as_str);
+                alias.is_none() || first.is_none() || first == alias.as_deref()
+            };
+            let count = refusing.iter().filter(concerns).count() as u64;
+            let id = match def {
+                Some(def) => id_of(def, fields),
+                None => fields.get("id").and_then(Json::as_str).map(RecordId::text),
+            };
+            if let Some(id) = id.filter(|_| count > 0) {
+                let key = RecordKey::new(model, id);
+                *self.refusals.entry((client.to_owned(), key)).or_default() += count;
+            }
+        }
+    }
+
+    /// How often a client was told that something of a record is refused for good.
+    pub(crate) fn refusals(&self, client: &str, key: &RecordKey) -> u64 {
+        let of_client = self.refusals.get(&(client.to_owned(), key.clone()));
+        of_client.copied().unwrap_or(0)
+    }
+
+    /// Whether a record was ever deleted on the server.
+    pub(crate) fn was_deleted(&self, key: &RecordKey) -> bool {
+        let versions = self.history.get(key).into_iter().flatten();
+        versions.into_iter().any(|version| version.deleted)
     }
 
     fn saw_one(
         &mut self,
-        now_ms: i64,
         client: &str,
         call: &Call<'_>,
         input: &Map<String, Json>,
@@ -160,12 +268,12 @@ impl ServerWatch {
                     self.applied(client, call.verb, &schema, key, input, record);
                 }
             }
-            _ => self.reread(now_ms, client, call.model, key(input)),
+            _ => self.reread(client, call.model, key(input), input),
         }
     }
 
     /// After an error the record may have been written all the same; then it is looked up.
-    fn reread(&mut self, _: i64, client: &str, model: &str, key: Option<RecordKey>) {
+    fn reread(&mut self, client: &str, model: &str, key: Option<RecordKey>, input: &Map<String, Json>) {
         let Some(key) = key else { return };
         let known = self.newest(&key).map_or(0, |version| version.version);
         let stored = self.backend.records(model).unwrap_or_default();
@@ -177,6 +285,9 @@ impl ServerWatch {
                 .iter()
                 .map(|(name, value)| (name.to_string(), Json::from(value)))
                 .collect();
+            if !self.doubled && is_in(input, &fields) {
+                self.check_marks(client, &key, input);
+            }
             self.history.entry(key).or_default().push(Version {
                 version: record.sync.version.0,
                 changed_at_ms: record.sync.last_changed_at_ms,
@@ -201,11 +312,13 @@ impl ServerWatch {
         if verb == "Update" && base.is_some_and(|base| base + 1 != version) {
             self.merges += 1;
         }
-        let unread = self
-            .causality
-            .applied(client, &key, input, self.history.get(&key));
-        self.faults.extend(unread);
-        if self.exclusive.iter().any(|model| *model == *key.model) {
+        if !self.doubled {
+            let unread = self
+                .causality
+                .applied(client, &key, input, self.history.get(&key));
+            self.faults.extend(unread);
+        }
+        if !self.doubled {
             self.check_marks(client, &key, input);
         }
         if verb == "Create" {
@@ -232,11 +345,17 @@ impl ServerWatch {
         }
     }
 
-    /// Each write at most once, and the writes of a record in their order.
+    /// Each write at most once, unless a conflict was decided so; and those of a record that belongs to one client in their
+    /// order.
     fn check_marks(&mut self, client: &str, key: &RecordKey, input: &Map<String, Json>) {
-        let Some(mark) = input.values().filter_map(Json::as_str).find_map(mark) else {
+        let texts = input.values().filter_map(Json::as_str);
+        let Some((mark, text)) = texts.filter_map(|text| Some((mark(text)?, text))).next() else {
             return;
         };
+        let is_shared = !self.exclusive.iter().any(|model| *model == *key.model);
+        if is_shared && self.causality.was_decided(text) {
+            return;
+        }
         let applied = self.applied.entry((client.to_owned(), key.clone())).or_default();
         if applied.contains(&mark) {
             self.faults.push(Fault::new(
@@ -244,7 +363,7 @@ impl ServerWatch {
                 key,
                 format!("write {mark} of {client} was applied to {key} a second time"),
             ));
-        } else if let Some(later) = applied.iter().find(|later| **later > mark) {
+        } else if let Some(later) = applied.iter().find(|later| **later > mark && !is_shared) {
             let what = format!("write {mark} of {client} was applied to {key} after its write {later}");
             self.faults.push(Fault::new("I4", key, what));
         }
@@ -343,9 +462,35 @@ impl ServerWatch {
         std::mem::take(&mut self.faults)
     }
 
+    /// Versions that the server made so far.
+    pub(crate) fn versions(&self) -> u64 {
+        self.history.values().map(|versions| versions.len() as u64).sum()
+    }
+
     /// Stale changes that the server merged so far.
     pub(crate) fn merges(&self) -> u64 {
         self.merges
+    }
+}
+
+/// Whether a record says what an input with a mark says.
+fn is_in(input: &Map<String, Json>, fields: &Map<String, Json>) -> bool {
+    let marked = |value: &Json| value.as_str().and_then(mark).is_some();
+    let mut marked = input.iter().filter(|(_, value)| marked(value)).peekable();
+    marked.peek().is_some() && marked.all(|(name, value)| fields.get(name) == Some(value))
+}
+
+/// Whether an error will be the same next time: none of those that say that the server is busy, has failed, or does not
+/// know the credentials.
+fn is_final(error: &Json) -> bool {
+    let error_type = error.get("errorType").and_then(Json::as_str);
+    let name = error_type.map(|name| name.rsplit_once(':').map_or(name, |(_, name)| name));
+    match name {
+        Some(name) => !PASSING_ERRORS.contains(&name),
+        None => {
+            let message = error.get("message").and_then(Json::as_str).unwrap_or("");
+            !message.starts_with("Execution timed out")
+        }
     }
 }
 

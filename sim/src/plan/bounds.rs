@@ -72,7 +72,7 @@ impl Plan {
         if let Some(many) = self
             .faults
             .iter()
-            .map(|step| met_together(&step.fault).len())
+            .map(|step| met_together(&step.fault).len().max(repaired(&step.fault).len()))
             .find(|many| *many > clients)
         {
             return too_large(format!("a fault that meets {many} clients; {clients} take part"));
@@ -140,6 +140,14 @@ fn within(name: &str, value: u64, least: u64, most: u64) -> Result<(), PlanError
     too_large(format!("`{name}` beyond its bounds: {least} to {most}"))
 }
 
+/// The order of the repairs of a fault that meets several.
+fn repaired(fault: &Fault) -> &[usize] {
+    match fault {
+        Fault::Swizzle { repairs, .. } => repairs,
+        _ => &[],
+    }
+}
+
 /// Whom a fault meets that meets several.
 fn met_together(fault: &Fault) -> &[usize] {
     match fault {
@@ -181,8 +189,8 @@ mod tests {
     use crate::knobs::KNOBS;
 
     /// Names of numbers for which any will do, and of what is checked by itself.
-    const FREE: [&str; 8] = [
-        "client", "clients", "note", "above", "pair", "board", "list", "item",
+    const FREE: [&str; 9] = [
+        "client", "clients", "repairs", "note", "above", "pair", "board", "list", "item",
     ];
 
     fn plan() -> Plan {
@@ -251,7 +259,12 @@ mod tests {
             })
         };
         let (client, ms, step_ms) = (0, 1, 1);
-        let swizzle = |clients: Vec<usize>| Fault::Swizzle { clients, step_ms, ms };
+        let swizzle = |clients: Vec<usize>| Fault::Swizzle {
+            clients,
+            step_ms,
+            ms,
+            repairs: Vec::new(),
+        };
         assert!(!fail(1, Fault::Partition { client, ms }));
         assert!(fail(u64::MAX, Fault::Partition { client, ms }));
         assert!(fail(1, Fault::Partition { client, ms: u64::MAX }));

@@ -115,7 +115,7 @@ faults! {
     "N18" CaptivePortal { client, /// How long.
         ms: u64 }
     /// Requests and new sockets are neither refused nor answered.
-    "N20" Hangs { client, /// How long.
+    "N22" Hangs { client, /// How long.
         ms: u64 }
     /// Requests are refused with this status before the server acts.
     "S1" FailsBefore { client, /// How long.
@@ -171,11 +171,13 @@ faults! {
     /// All local data is cleared, and sync starts again.
     "U8" Clear { client }
     ;
-    /// The links of these clients are cut one after the other, and repaired in the same order.
+    /// The links of these clients are cut one after the other, and repaired one after the other, in an order of its own.
     "N4" Swizzle { /// Whose links.
         clients: Vec<usize>, /// Time between two cuts, and between two repairs.
-        step_ms: u64, /// How long each link is cut.
-        ms: u64 }
+        step_ms: u64, /// Time between the last cut and the first repair.
+        ms: u64, /// Which of them is repaired when, by position among them; in the order of the cuts if nothing is said.
+        #[serde(default)]
+        repairs: Vec<usize> }
     /// All sockets break at one instant.
     "N19" Storm {}
     /// The server wrote the record and says that its journal failed.

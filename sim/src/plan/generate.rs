@@ -241,6 +241,16 @@ fn faults_of(knob: &str, per_mille: u32, chance: &Stream, clients: usize, busy_m
     steps
 }
 
+/// The numbers below `count`, in an order that chance decides.
+fn shuffled(count: usize, chance: &Stream) -> Vec<usize> {
+    let mut numbers: Vec<usize> = (0..count).collect();
+    for at in (1..count).rev() {
+        let other = usize::try_from(chance.below(at as u64 + 1)).unwrap_or(0);
+        numbers.swap(at, other);
+    }
+    numbers
+}
+
 /// A length: mostly up to `ms`, now and then ten times that.
 fn length(chance: &Stream, ms: u64) -> u64 {
     let most = if chance.below(LONG_ONE_IN) == 0 {
@@ -258,11 +268,15 @@ fn fault(knob: &str, chance: &Stream, client: usize, clients: usize) -> Option<F
         "partition" => Fault::Partition { client, ms },
         "replies_lost" => Fault::RepliesLost { client, ms },
         "requests_lost" => Fault::RequestsLost { client, ms },
-        "swizzle" => Fault::Swizzle {
-            clients: (0..clients).filter(|_| chance.happens(700)).collect(),
-            step_ms: chance.below(4_000),
-            ms,
-        },
+        "swizzle" => {
+            let clients: Vec<usize> = (0..clients).filter(|_| chance.happens(700)).collect();
+            Fault::Swizzle {
+                step_ms: chance.below(4_000),
+                ms,
+                repairs: shuffled(clients.len(), chance),
+                clients,
+            }
+        }
         "loss" => Fault::Loss {
             client,
             ms: ms * 4,

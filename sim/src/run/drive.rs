@@ -23,6 +23,8 @@ pub(super) struct User {
     index: usize,
     /// Number of the newest write; shared with what the user does on the side.
     serial: Rc<Cell<u64>>,
+    /// Whether the user waits for the store.
+    waits: Rc<Cell<bool>>,
 }
 
 impl User {
@@ -31,7 +33,13 @@ impl User {
             client,
             index,
             serial: Rc::default(),
+            waits: Rc::default(),
         }
+    }
+
+    /// Whether the user waits for the store now.
+    pub(super) fn waits(&self) -> Rc<Cell<bool>> {
+        Rc::clone(&self.waits)
     }
 
     /// Does everything at its time.
@@ -48,7 +56,11 @@ impl User {
                 now_ms += WAIT_MS;
             };
             self.client.note(step.action.name());
-            if let Err(error) = self.act(&store, step.action).await
+            let (client, name) = (self.client.clone(), step.action.name());
+            self.waits.set(true);
+            let done = client.answered(name, self.act(&store, step.action)).await;
+            self.waits.set(false);
+            if let Some(Err(error)) = done
                 && !is_expected(&error)
             {
                 self.client
@@ -176,13 +188,17 @@ impl User {
             client: self.client.clone(),
             index: self.index,
             serial: Rc::clone(&self.serial),
+            waits: Rc::default(),
         };
         actix::spawn(async move {
             pass(hold_ms).await;
             let text = Value::from(user.mark());
             record.set("text", text.clone());
-            // What it came to is in the account; nobody waits for it.
-            drop(user.promise(&key, Some(text), store.records().save(record)).await);
+            // What it came to is in the account.
+            let client = user.client.clone();
+            let records = store.records();
+            let saved = user.promise(&key, Some(text), records.save(record));
+            drop(client.answered("EditStale", saved).await);
         });
         Ok(())
     }
@@ -198,7 +214,8 @@ impl User {
         record.set("stars", self.number());
         actix::spawn(async move {
             pass(hold_ms).await;
-            if store.records().save(record).await.is_ok() {
+            let saved = client.answered("Revise", store.records().save(record)).await;
+            if matches!(saved, Some(Ok(_))) {
                 client.judge().ledger(Ledger::acknowledge_other);
             }
         });

@@ -12,12 +12,18 @@ use landfall_backend::FieldError;
 use crate::client::SimClient;
 use crate::clock::pass;
 use crate::disk::{Fault as DiskFault, FaultKind};
-use crate::network::{Link, Trouble};
+use crate::network::{Link, SERVICE_ERRORS, Trouble};
 use crate::plan::{Fault, FaultStep, Plan};
 use crate::world::World;
 
 /// What a client can be doing when a fault meets it.
 pub const PHASES: [&str; 5] = ["off", "stopped", "idle", "waiting", "sending"];
+
+/// For how long the server's loss of messages is looked at, in virtual milliseconds.
+const EFFECT_MS: u64 = 10_000;
+
+/// How long an app is closed whose disk is to fail reads when it is opened again, in virtual milliseconds.
+const READ_AGAIN_MS: u64 = 100;
 
 /// How often something happened, by identifier and by what the client was doing.
 type ByPhase = BTreeMap<&'static str, BTreeMap<&'static str, u64>>;
@@ -27,6 +33,8 @@ type ByPhase = BTreeMap<&'static str, BTreeMap<&'static str, u64>>;
 pub(crate) struct Faults {
     counts: Rc<RefCell<BTreeMap<&'static str, u64>>>,
     phases: Rc<RefCell<ByPhase>>,
+    /// How often something was met by each.
+    effects: Rc<RefCell<BTreeMap<&'static str, u64>>>,
     over: Rc<Cell<bool>>,
 }
 
@@ -48,6 +56,39 @@ impl Faults {
             .or_default()
             .entry(phase)
             .or_default() += 1;
+    }
+
+    /// Notes that something was met by a fault, so many times.
+    fn took(&self, id: &'static str, times: u64) {
+        if times > 0 {
+            *self.effects.borrow_mut().entry(id).or_default() += times;
+        }
+    }
+
+    /// How often something was met by each fault: messages that were lost, operations that failed, stores that were closed.
+    /// A fault that was brought about and is not here had no effect.
+    pub(crate) fn effects(&self, world: &World) -> BTreeMap<&'static str, u64> {
+        let mut effects = self.effects.borrow().clone();
+        // Those that have an effect at some time after they were brought about.
+        for client in &world.clients {
+            let (link, disk) = (client.link(), client.disk());
+            let later = [
+                ("N14", link.effects("reply lost once")),
+                ("S5", link.effects(SERVICE_ERRORS[0])),
+                ("S6", link.effects(SERVICE_ERRORS[1])),
+                ("C2", disk.effects("power")),
+                ("C3", disk.effects("write")),
+                ("C5", disk.effects("sync")),
+                ("C7", disk.effects("full")),
+                ("C8", disk.effects("read")),
+                ("C11", client.slowed()),
+                ("C16", client.clock().noticed()),
+            ];
+            for (id, times) in later.into_iter().filter(|(_, times)| *times > 0) {
+                *effects.entry(id).or_default() += times;
+            }
+        }
+        effects
     }
 
     pub(crate) fn counts(&self) -> BTreeMap<&'static str, u64> {
@@ -81,8 +122,8 @@ async fn at(world: World, step: FaultStep, faults: Faults) {
         }
     }
     match step.fault.client() {
-        Some(client) => of_client(&world, client, step.fault).await,
-        None => of_all(&world, step.fault).await,
+        Some(client) => of_client(&world, client, step.fault, &faults).await,
+        None => of_all(&world, step.fault, &faults).await,
     }
 }
 
@@ -106,116 +147,174 @@ fn phase(client: &SimClient) -> &'static str {
     }
 }
 
-async fn of_all(world: &World, fault: Fault) {
-    let backend = world.network.backend();
+async fn of_all(world: &World, fault: Fault, faults: &Faults) {
+    let (backend, id) = (world.network.backend(), fault.id());
+    let versions = || world.network.watch(|watch| watch.versions());
     match fault {
-        Fault::Swizzle { clients, step_ms, ms } => {
-            for client in clients {
-                let link = world.clients.get(client).map(SimClient::link);
-                if let Some(link) = link {
-                    actix::spawn(cut(link, ms));
-                    pass(step_ms).await;
-                }
-            }
+        Fault::Swizzle {
+            clients,
+            step_ms,
+            ms,
+            repairs,
+        } => {
+            let links: Vec<Arc<Link>> = clients
+                .iter()
+                .filter_map(|client| world.clients.get(*client).map(SimClient::link))
+                .collect();
+            swizzle(&links, step_ms, ms, &repairs, &|times| faults.took(id, times)).await;
         }
         Fault::Storm {} => {
             for client in &world.clients {
+                faults.took(id, client.link().sockets());
                 client.link().break_sockets();
             }
         }
         Fault::ServerRestart {} => {
             for client in &world.clients {
+                faults.took(id, client.link().sockets());
                 client.link().kill_sockets();
             }
         }
         Fault::JournalFails { times } => backend.faults().fail_fields(times, FieldError::DeltaSyncWrite),
         Fault::MaxConflicts { times } => backend.faults().fail_fields(times, FieldError::MaxConflicts),
         Fault::MessagesDropped { times } => {
+            let before = versions();
             world.lost_in_silence.set(true);
             backend.faults().drop_messages(times);
+            // Each version is told to somebody.
+            pass(EFFECT_MS).await;
+            faults.took(id, (versions() - before).min(u64::from(times)));
         }
         Fault::FanOutPaused { ms } => {
+            let before = versions();
             backend.faults().pause_fan_out();
             pass(ms).await;
             backend.resume_fan_out();
+            faults.took(id, versions() - before);
         }
         _ => unreachable!("a fault of one client is brought about there"),
     }
 }
 
-async fn of_client(world: &World, index: usize, fault: Fault) {
-    let client = world.clients[index].clone();
-    let link = client.link();
-    match fault {
-        Fault::Partition { ms, .. } => cut(link, ms).await,
-        Fault::RepliesLost { ms, .. } => put(&link, Trouble::RepliesLost(1_000), ms).await,
-        Fault::RequestsLost { ms, .. } => put(&link, Trouble::RequestsLost(1_000), ms).await,
-        Fault::Loss { ms, per_mille, .. } => {
-            let replies = put(&link, Trouble::RepliesLost(per_mille), ms);
-            futures_util::future::join(replies, put(&link, Trouble::RequestsLost(per_mille), ms)).await;
-        }
-        Fault::Bursts { times, ms, .. } => {
-            for _ in 0..times {
-                put(&link, Trouble::RequestsLost(1_000), ms).await;
-                pass(ms).await;
-            }
-        }
-        Fault::FramesDoubled { ms, per_mille, .. } => put(&link, Trouble::FramesDoubled(per_mille), ms).await,
-        Fault::FramesReordered { ms, per_mille, .. } => {
-            put(&link, Trouble::FramesReordered(per_mille), ms).await;
-        }
-        Fault::Slow { ms, delay_ms, .. } => put(&link, Trouble::Slow(delay_ms), ms).await,
+/// Cuts links one after the other, and repairs them one after the other in an order of its own.
+async fn swizzle(links: &[Arc<Link>], step_ms: u64, ms: u64, repairs: &[usize], took: &dyn Fn(u64)) {
+    let before = effects_of(links, &Trouble::Cut);
+    for link in links {
+        link.partition();
+        pass(step_ms).await;
+    }
+    pass(ms).await;
+    let in_order: Vec<usize> = (0..links.len()).collect();
+    // A plan that says nothing, or nothing that can be, means the order of the cuts.
+    let mut order: Vec<usize> = repairs.to_vec();
+    order.sort_unstable();
+    let order = if order == in_order { repairs } else { &in_order };
+    for position in order {
+        links[*position].take_off(&Trouble::Cut);
+        pass(step_ms).await;
+    }
+    took(effects_of(links, &Trouble::Cut) - before);
+}
+
+fn effects_of(links: &[Arc<Link>], trouble: &Trouble) -> u64 {
+    links.iter().map(|link| link.effects(trouble.name())).sum()
+}
+
+/// What a fault puts on a link, and for how long, if that is all that it does.
+fn trouble_of(fault: &Fault) -> Option<(Trouble, u64)> {
+    let refused = |status, per_mille, retry_after_ms| Trouble::Refused {
+        status,
+        per_mille,
+        retry_after_ms,
+    };
+    Some(match *fault {
+        Fault::RepliesLost { ms, .. } => (Trouble::RepliesLost(1_000), ms),
+        Fault::RequestsLost { ms, .. } => (Trouble::RequestsLost(1_000), ms),
+        Fault::FramesDoubled { ms, per_mille, .. } => (Trouble::FramesDoubled(per_mille), ms),
+        Fault::FramesReordered { ms, per_mille, .. } => (Trouble::FramesReordered(per_mille), ms),
+        Fault::Slow { ms, delay_ms, .. } => (Trouble::Slow(delay_ms), ms),
         Fault::Narrow {
             ms, bytes_per_second, ..
-        } => put(&link, Trouble::Narrow(bytes_per_second), ms).await,
-        Fault::HalfOpen { .. } => link.kill_sockets(),
-        Fault::FramesLost { ms, .. } => {
-            put(&link, Trouble::FramesLost, ms).await;
-            // Whoever lost messages in silence hears of it at last, as when a proxy gives up.
-            link.break_sockets();
-        }
-        Fault::SocketsBroken { .. } => link.break_sockets(),
-        Fault::ReplyLostOnce { .. } => link.lose_next_reply(),
-        Fault::Garbled { ms, per_mille, .. } => put(&link, Trouble::Garbled(per_mille), ms).await,
-        Fault::ConnectRefused { ms, .. } => put(&link, Trouble::ConnectRefused, ms).await,
-        Fault::Hangs { ms, .. } => put(&link, Trouble::Hangs, ms).await,
-        Fault::CaptivePortal { ms, .. } => put(&link, Trouble::CaptivePortal, ms).await,
-        Fault::OfflineSignal { ms, .. } => offline(&client, ms).await,
+        } => (Trouble::Narrow(bytes_per_second), ms),
+        Fault::Garbled { ms, per_mille, .. } => (Trouble::Garbled(per_mille), ms),
+        Fault::Hangs { ms, .. } => (Trouble::Hangs, ms),
+        Fault::CaptivePortal { ms, .. } => (Trouble::CaptivePortal, ms),
         Fault::FailsBefore {
             ms,
             status,
             per_mille,
             ..
-        } => refused(&link, status, per_mille, None, ms).await,
-        Fault::FailsAfter { ms, per_mille, .. } => put(&link, Trouble::FailsAfter(per_mille), ms).await,
+        } => (refused(status, per_mille, None), ms),
+        Fault::FailsAfter { ms, per_mille, .. } => (Trouble::FailsAfter(per_mille), ms),
         Fault::Throttled {
             ms, retry_after_ms, ..
         } => {
             let wait = (retry_after_ms > 0).then_some(retry_after_ms);
-            refused(&link, 429, 1_000, wait, ms).await;
+            (refused(429, 1_000, wait), ms)
         }
-        Fault::Unauthorized { ms, .. } => refused(&link, 401, 1_000, None, ms).await,
-        other => of_process(world, index, &client, other).await,
+        Fault::Unauthorized { ms, .. } => (refused(401, 1_000, None), ms),
+        _ => return None,
+    })
+}
+
+async fn of_client(world: &World, index: usize, fault: Fault, faults: &Faults) {
+    let client = world.clients[index].clone();
+    let (link, id) = (client.link(), fault.id());
+    let put = |trouble: Trouble, ms: u64| put(Arc::clone(&link), trouble, ms, faults.clone(), id);
+    if let Some((trouble, ms)) = trouble_of(&fault) {
+        return put(trouble, ms).await;
+    }
+    match fault {
+        Fault::Partition { ms, .. } => {
+            link.break_sockets();
+            put(Trouble::Cut, ms).await;
+        }
+        Fault::Loss { ms, per_mille, .. } => {
+            let replies = put(Trouble::RepliesLost(per_mille), ms);
+            futures_util::future::join(replies, put(Trouble::RequestsLost(per_mille), ms)).await;
+        }
+        Fault::Bursts { times, ms, .. } => {
+            for _ in 0..times {
+                let messages = put(Trouble::FramesLost, ms);
+                futures_util::future::join(put(Trouble::RequestsLost(1_000), ms), messages).await;
+                pass(ms).await;
+            }
+            // Whoever lost messages in silence hears of it at last, as when a proxy gives up.
+            link.break_sockets();
+        }
+        Fault::HalfOpen { .. } => {
+            faults.took(id, link.sockets());
+            link.kill_sockets();
+        }
+        Fault::FramesLost { ms, .. } => {
+            put(Trouble::FramesLost, ms).await;
+            // As after bursts.
+            link.break_sockets();
+        }
+        Fault::SocketsBroken { .. } => {
+            faults.took(id, link.sockets());
+            link.break_sockets();
+        }
+        Fault::ReplyLostOnce { .. } => link.lose_next_reply(),
+        Fault::ConnectRefused { ms, .. } => {
+            // As long as sockets are open nobody opens one.
+            link.break_sockets();
+            put(Trouble::ConnectRefused, ms).await;
+        }
+        Fault::OfflineSignal { ms, .. } => {
+            faults.took(id, u64::from(client.running().is_some()));
+            offline(&client, ms).await;
+        }
+        other => of_process(world, index, &client, other, faults).await,
     }
 }
 
-async fn of_process(world: &World, index: usize, client: &SimClient, fault: Fault) {
-    let disk = client.disk();
-    let fail = |kind, times| {
-        let at = if kind == FaultKind::Read {
-            disk.reads()
-        } else {
-            disk.ops()
-        };
-        disk.fail(DiskFault {
-            at: at..at + times,
-            kind,
-        });
-    };
-    let findings = world.findings();
+async fn of_process(world: &World, index: usize, client: &SimClient, fault: Fault, faults: &Faults) {
+    let id = fault.id();
+    let is_on = u64::from(client.can_be_switched());
     match fault {
         Fault::Crash { off_ms, .. } => {
-            note_cut(world, client);
+            faults.took(id, is_on);
             client.crash(off_ms).await;
         }
         Fault::CrashAtOperation {
@@ -224,23 +323,44 @@ async fn of_process(world: &World, index: usize, client: &SimClient, fault: Faul
             again,
             ..
         } => {
-            note_cut(world, client);
             world.after_cuts[index].set((off_ms, again));
-            disk.cut_power_after(operations);
+            client.disk().cut_power_after(operations);
         }
+        Fault::WallClockJumps { by_ms, .. } => client.clock().jump(by_ms),
+        Fault::Restart { off_ms, .. } => {
+            faults.took(id, is_on);
+            client.restart(off_ms).await;
+        }
+        Fault::StopStart { ms, .. } => {
+            faults.took(id, is_on.min(u64::from(client.syncs())));
+            client.stop_start(ms).await;
+        }
+        Fault::Clear { .. } => {
+            faults.took(id, is_on.min(u64::from(client.syncs())));
+            client.clear().await;
+        }
+        other => of_disk(client, other).await,
+    }
+}
+
+async fn of_disk(client: &SimClient, fault: Fault) {
+    let disk = client.disk();
+    let fail = |kind, at: u64, times| {
+        disk.fail(DiskFault {
+            at: at..at + times,
+            kind,
+        });
+    };
+    match fault {
         Fault::WriteFails { times, halved, .. } => {
-            findings.seen("commit failed");
-            fail(
-                if halved {
-                    FaultKind::Halved
-                } else {
-                    FaultKind::Refused
-                },
-                times,
-            );
+            let kind = if halved {
+                FaultKind::Halved
+            } else {
+                FaultKind::Refused
+            };
+            fail(kind, disk.ops(), times);
         }
         Fault::SyncFails { times, forgotten, .. } => {
-            findings.seen("commit failed");
             let kind = if forgotten {
                 FaultKind::SyncForgotten
             } else {
@@ -248,7 +368,11 @@ async fn of_process(world: &World, index: usize, client: &SimClient, fault: Faul
             };
             disk.fail_syncs(kind, times);
         }
-        Fault::ReadFails { times, .. } => fail(FaultKind::Read, times),
+        Fault::ReadFails { times, .. } => {
+            // What is open has everything in memory.
+            let fail = || fail(FaultKind::Read, disk.reads(), times);
+            client.restart_with(READ_AGAIN_MS, fail).await;
+        }
         Fault::DiskFull { ms, .. } => {
             disk.fill();
             pass(ms).await;
@@ -259,47 +383,17 @@ async fn of_process(world: &World, index: usize, client: &SimClient, fault: Faul
             pass(ms).await;
             client.slow_disk(0);
         }
-        Fault::WallClockJumps { by_ms, .. } => client.clock().jump(by_ms),
-        Fault::Restart { off_ms, .. } => client.restart(off_ms).await,
-        Fault::StopStart { ms, .. } => client.stop_start(ms).await,
-        Fault::Clear { .. } => client.clear().await,
         _ => unreachable!("a fault of the network or the server is brought about there"),
     }
 }
 
-fn note_cut(world: &World, client: &SimClient) {
-    world.findings().seen("power cut");
-    let pending = client
-        .running()
-        .and_then(|store| store.outbox().list(1_000).ok())
-        .unwrap_or_default();
-    if pending
-        .iter()
-        .any(|mutation| mutation.stage == landfall::Stage::InFlight)
-    {
-        world.findings().seen("power cut with changes under way");
-    }
-}
-
-async fn put(link: &Arc<Link>, trouble: Trouble, ms: u64) {
+/// Puts something wrong on a link for a while, and counts what it meets meanwhile.
+async fn put(link: Arc<Link>, trouble: Trouble, ms: u64, faults: Faults, id: &'static str) {
+    let before = link.effects(trouble.name());
     link.put(trouble.clone());
     pass(ms).await;
     link.take_off(&trouble);
-}
-
-async fn cut(link: Arc<Link>, ms: u64) {
-    link.partition();
-    pass(ms).await;
-    link.take_off(&Trouble::Cut);
-}
-
-async fn refused(link: &Arc<Link>, status: u16, per_mille: u32, retry_after_ms: Option<u64>, ms: u64) {
-    let trouble = Trouble::Refused {
-        status,
-        per_mille,
-        retry_after_ms,
-    };
-    put(link, trouble, ms).await;
+    faults.took(id, link.effects(trouble.name()) - before);
 }
 
 async fn offline(client: &SimClient, ms: u64) {

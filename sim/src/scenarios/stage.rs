@@ -3,7 +3,8 @@
 //! Owns [`Stage`] and [`Person`].
 
 use landfall::{
-    FieldMap, Op, Predicate, Query, Record, RecordId, RecordKey, Stage as MutationStage, SyncError, Value,
+    DataStore, Error, FieldMap, Op, Predicate, Query, Record, RecordId, RecordKey, Stage as MutationStage,
+    SyncError, Value,
 };
 use landfall_core::Change;
 
@@ -134,10 +135,34 @@ impl Person {
         let Some(store) = self.client.running() else {
             return self.stage.expect(false, "the client is on");
         };
-        if let Err(error) = store.records().save(record).await {
+        if let Err(error) = self.save(&store, record).await {
             self.stage
                 .expect(false, &format!("the save succeeds, and it says {error}"));
         }
+    }
+
+    /// Saves a record; what was acknowledged must be there at once and after every crash.
+    async fn save(&self, store: &DataStore, record: Record) -> Result<(), Error> {
+        let model = record.def().name.clone();
+        let key = record.id().map(|id| RecordKey::new(model, id));
+        let text = record.get("text").cloned();
+        let saved = self
+            .client
+            .answered("save", async { store.records().save(record).await });
+        let Some(saved) = saved.await else {
+            return Ok(());
+        };
+        saved?;
+        let judge = self.client.judge();
+        judge.look();
+        if let (Some(key), Some(Value::String(text))) = (key, text)
+            && !judge.has_logged(&key, &text)
+        {
+            let what =
+                format!("the save of {key} with `{text}` was acknowledged, and the log has no such change");
+            judge.violated("I1", &what);
+        }
+        Ok(())
     }
 
     /// Tries to save a note; whether it succeeded.
@@ -147,7 +172,7 @@ impl Person {
         };
         record.set("owner", self.client.name().into());
         record.set("text", text.into());
-        store.records().save(record).await.is_ok()
+        self.save(&store, record).await.is_ok()
     }
 
     /// Begins a save without waiting for it.

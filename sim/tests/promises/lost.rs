@@ -7,26 +7,30 @@ use landfall::{
     MutationKind, Resolution, Stage, SyncConflict, SyncError, Value,
 };
 use landfall_backend::{BackendConfig, ConflictStrategy};
-use landfall_sim::{SimClient, pass};
+use landfall_sim::{Judge, SimClient, pass};
 
 use crate::support::{MINUTE_MS, Note, World, config, create, find, simulate, texts};
 
 /// What the app was told.
-#[derive(Clone, Default)]
-struct Told(Arc<Mutex<Vec<SyncError>>>);
+#[derive(Clone)]
+struct Told {
+    all: Arc<Mutex<Vec<SyncError>>>,
+    judge: Judge,
+}
 
 impl ErrorHandler for Told {
     fn handle(&self, error: SyncError) {
+        self.judge.heard(error.clone());
         // Every outage is told as well, which is not what these tests are about.
         if error.key.is_some() {
-            self.0.lock().expect("no test panics with it").push(error);
+            self.all.lock().expect("no test panics with it").push(error);
         }
     }
 }
 
 impl Told {
     fn all(&self) -> Vec<SyncError> {
-        self.0.lock().expect("no test panics with it").clone()
+        self.all.lock().expect("no test panics with it").clone()
     }
 }
 
@@ -47,7 +51,10 @@ struct Apart {
 async fn apart(conflict: ConflictStrategy, handler: Option<Box<dyn ConflictHandler>>) -> Apart {
     let world = World::new(BackendConfig { conflict, ..config() });
     let (anna, bert) = (world.client("anna"), world.client("bert"));
-    let told = Told::default();
+    let told = Told {
+        all: Arc::default(),
+        judge: anna.judge().clone(),
+    };
     let errors = told.clone();
     anna.boot_with(|builder| {
         let builder = builder.error_handler(errors);

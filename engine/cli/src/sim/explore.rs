@@ -8,9 +8,11 @@ use std::process::ExitCode;
 
 use clap::Args as ClapArgs;
 use landfall_sim::{
-    INVARIANTS, KNOBS, Line, Outcome, PHASES, Plan, Profile, RunOptions, SCENARIOS, SOMETIMES, exit_code,
-    play, run,
+    INVARIANTS, KNOBS, Outcome, PHASES, Plan, Profile, Recording, RunOptions, SCENARIOS, SOMETIMES,
+    exit_code, play, run,
 };
+
+use miette::miette;
 
 use super::{SeedArgs, batch, read_plan};
 
@@ -37,12 +39,20 @@ pub(crate) struct ScenarioArgs {
     only: String,
 }
 
-/// Plays scenarios.
+/// Plays scenarios; the status is that of the first violation.
 pub(super) fn scenarios(args: &ScenarioArgs) -> miette::Result<ExitCode> {
-    let mut failed = 0_u64;
-    let chosen = SCENARIOS
+    let chosen: Vec<_> = SCENARIOS
         .iter()
-        .filter(|scenario| scenario.name.contains(&args.only));
+        .filter(|scenario| scenario.name.contains(&args.only))
+        .collect();
+    if chosen.is_empty() {
+        return Err(miette!(
+            help = "`landfall sim scenarios` plays all of them and prints their names",
+            "no scenario has `{}` in its name",
+            args.only
+        ));
+    }
+    let mut status = None;
     for scenario in chosen {
         let played = play(scenario);
         let verdict = if played.violations.is_empty() {
@@ -59,13 +69,11 @@ pub(super) fn scenarios(args: &ScenarioArgs) -> miette::Result<ExitCode> {
         for violation in &played.violations {
             println!("         {violation}");
         }
-        failed += u64::from(!played.violations.is_empty());
+        if let Some(first) = played.violations.first() {
+            status.get_or_insert_with(|| exit_code(first.invariant));
+        }
     }
-    Ok(if failed == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(status.map_or(ExitCode::SUCCESS, ExitCode::from))
 }
 
 /// Lists the knobs.
@@ -166,31 +174,37 @@ pub(super) fn diff(args: &DiffArgs) -> miette::Result<ExitCode> {
 
 /// Shows the first line that differs, with what came before. Returns whether one does.
 fn show_difference(one: &Plan, other: &Plan) -> bool {
-    let [one, other] = [one, other].map(lines);
-    let shorter = one.len().min(other.len());
-    let first = (0..shorter).find(|at| one[*at] != other[*at]);
-    let Some(at) = first.or_else(|| (one.len() != other.len()).then_some(shorter)) else {
+    let [one, other] = [one, other].map(recorded);
+    // Of long runs only the newest lines are kept; lines are counted from the beginning of the run.
+    let from = one.lines_dropped.max(other.lines_dropped);
+    let line = |of: &Recording, at: usize| of.lines.get(at - of.lines_dropped).cloned();
+    let ends = [&one, &other].map(|of| of.lines_dropped + of.lines.len());
+    let last = ends[0].max(ends[1]);
+    let Some(at) = (from..last).find(|at| line(&one, *at) != line(&other, *at)) else {
         return false;
     };
-    for line in &one[at.saturating_sub(LINES_BEFORE)..at] {
-        println!("  {line}");
+    for before in (from.max(at.saturating_sub(LINES_BEFORE))..at).filter_map(|at| line(&one, at)) {
+        println!("  {before}");
     }
-    for (mark, lines) in [("-", &one), ("+", &other)] {
-        match lines.get(at) {
+    for (mark, of) in [("-", &one), ("+", &other)] {
+        match line(of, at) {
             Some(line) => println!("{mark} {line}"),
             None => println!("{mark} (the run is over)"),
         }
     }
-    println!("they part at line {at}");
+    println!(
+        "they part at line {at}{}",
+        if at == from && from > 0 { " or before" } else { "" }
+    );
     true
 }
 
-fn lines(plan: &Plan) -> Vec<Line> {
+fn recorded(plan: &Plan) -> Recording {
     let options = RunOptions {
         record: true,
         ..RunOptions::default()
     };
-    run(plan, options).recording.unwrap_or_default().lines
+    run(plan, options).recording.unwrap_or_default()
 }
 
 /// What a batch has tested.
@@ -198,6 +212,7 @@ pub(super) fn coverage(args: &SeedArgs) -> miette::Result<ExitCode> {
     let mut violated = Violated::default();
     let mut seen: BTreeMap<&str, u64> = BTreeMap::new();
     let mut phases: BTreeMap<&str, BTreeMap<&str, u64>> = BTreeMap::new();
+    let mut effects: BTreeMap<&str, u64> = BTreeMap::new();
     let work = |seed| Ok((seed, run(&args.draw.plan(seed)?, RunOptions::default())));
     let runs = batch::each(args, false, "seeds", work, |progress, (seed, outcome)| {
         if let Some(said) = violated.note(seed, &outcome, &args.again(seed)) {
@@ -205,6 +220,9 @@ pub(super) fn coverage(args: &SeedArgs) -> miette::Result<ExitCode> {
         }
         for (what, times) in outcome.sometimes {
             *seen.entry(what).or_default() += times;
+        }
+        for (id, times) in outcome.effects {
+            *effects.entry(id).or_default() += times;
         }
         for (id, met) in outcome.phases {
             for (phase, times) in met {
@@ -214,24 +232,25 @@ pub(super) fn coverage(args: &SeedArgs) -> miette::Result<ExitCode> {
         Ok(ControlFlow::Continue(()))
     })?;
     println!("{runs} seeds of profile {}", args.draw.profile.name());
-    show_phases(&phases);
+    show_phases(&phases, &effects);
     let judged = judge_coverage(args, runs, &seen);
     violated.tell();
     Ok(violated.status_or(judged))
 }
 
-/// How often each fault met a client that was doing what.
-fn show_phases(phases: &BTreeMap<&str, BTreeMap<&str, u64>>) {
+/// How often each fault met a client that was doing what, and how often it had an effect: a message that it lost, an
+/// operation that it failed.
+fn show_phases(phases: &BTreeMap<&str, BTreeMap<&str, u64>>, effects: &BTreeMap<&str, u64>) {
     print!("\n{:<25}", "faults, by what they met");
     PHASES.iter().for_each(|phase| print!(" {phase:>9}"));
-    println!();
+    println!(" {:>9}", "effects");
     for knob in KNOBS {
         print!("  {:<4} {:<18}", knob.id, knob.name);
         for phase in PHASES {
             let times = phases.get(knob.id).and_then(|met| met.get(phase));
             print!(" {:>9}", times.copied().unwrap_or(0));
         }
-        println!();
+        println!(" {:>9}", effects.get(knob.id).copied().unwrap_or(0));
     }
 }
 

@@ -1,7 +1,7 @@
 //! `landfall sim run`, `replay` and `shrink`: running plans and showing what they came to.
 
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use indicatif::ProgressBar;
@@ -31,7 +31,8 @@ pub(super) fn seeds(args: &RunArgs) -> miette::Result<ExitCode> {
         "runs",
         work,
         |progress, (plan, outcome)| {
-            if keeps_files {
+            // Of many runs the first that fails is the one to keep.
+            if keeps_files && failed == 0 {
                 keep_files(args, &plan, &outcome)?;
             }
             progress.suspend(|| show(args, &plan, &outcome));
@@ -149,7 +150,10 @@ impl ReplayArgs {
 /// Makes a plan smaller.
 pub(super) fn shrink(args: &ShrinkArgs) -> miette::Result<ExitCode> {
     args.plant.put()?;
-    let plan = read_plan(&args.file)?;
+    let (plan, file) = match args.plan.parse::<u64>() {
+        Ok(seed) => (args.draw.plan(seed)?, PathBuf::from(format!("seed-{seed}.json"))),
+        Err(_) => (read_plan(Path::new(&args.plan))?, PathBuf::from(&args.plan)),
+    };
     let progress = ProgressBar::new_spinner();
     let shrunk = landfall_sim::shrink(&plan, args.tries, &mut |runs, size| {
         progress.set_message(format!("{runs} runs, {size} actions and faults left"));
@@ -164,7 +168,7 @@ pub(super) fn shrink(args: &ShrinkArgs) -> miette::Result<ExitCode> {
     let out = args
         .out
         .clone()
-        .unwrap_or_else(|| args.file.with_extension("small.json"));
+        .unwrap_or_else(|| file.with_extension("small.json"));
     let first = shrunk.outcome.violations.first();
     let what = first.map_or_else(String::new, ToString::to_string);
     let bug = Bug {
