@@ -12,7 +12,7 @@ use super::snapshot::scan_table;
 use super::{KvError, KvRange, KvRead, KvTable, KvVisit, changes};
 use crate::journal::Frame;
 
-/// A transaction under way; see [`KvStore::write`].
+/// A transaction under way; see [`KvStore::write`](super::KvStore::write).
 pub struct KvTxn<'txn> {
     txn: &'txn WriteTransaction,
     tables: RefCell<BTreeMap<KvTable, Rc<RefCell<WriteTable<'txn>>>>>,
