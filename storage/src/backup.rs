@@ -23,8 +23,8 @@ use crate::commit::checkpoint;
 use crate::disk::{FILE_NAME, Names, Opened, open_over};
 use crate::error::StorageError;
 use crate::overlay::Overlay;
+use crate::panics::unless_it_panics;
 use crate::snapshot::Snapshot;
-use crate::store::unless_it_panics;
 use crate::tables::{BASE, CURSORS, IN_FLIGHT, INDEX, LAYOUTS, LOG, META, OUTBOX, RECORDS, meta};
 use crate::unfinished::Unfinished;
 

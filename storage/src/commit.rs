@@ -19,8 +19,9 @@ use crate::catalog::Catalog;
 use crate::disk::Opened;
 use crate::error::StorageError;
 use crate::journal::Journal;
+use crate::panics::{caught, unless_it_panics};
 use crate::row_cache::RowCache;
-use crate::store::{LogHead, caught, unless_it_panics};
+use crate::store::LogHead;
 use crate::txn::{Appended, Txn};
 
 /// What became of a transaction.

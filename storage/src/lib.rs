@@ -23,6 +23,7 @@ mod listing;
 mod migrate;
 mod open;
 mod overlay;
+mod panics;
 mod projections;
 mod query;
 mod rebuild;

@@ -16,9 +16,10 @@ use crate::base;
 use crate::catalog::Catalog;
 use crate::codec;
 use crate::error::StorageError;
+use crate::panics::unless_it_panics;
 use crate::projections::Projections;
 use crate::snapshot::Snapshot;
-use crate::store::{CACHE_BYTES_DEFAULT, unless_it_panics};
+use crate::store::CACHE_BYTES_DEFAULT;
 use crate::tables::{BASE, CURSORS, IN_FLIGHT, INDEX, LOG, META, OUTBOX, RECORDS, meta};
 
 /// What [`verify`] found.

@@ -27,8 +27,9 @@ use crate::error::StorageError;
 use crate::journal::Found;
 use crate::open::{append_again, layouts, schema_in, write_foundation};
 use crate::overlay::Overlay;
+use crate::panics::unless_it_panics;
 use crate::rebuild::{self, chain_start};
-use crate::store::{LogHead, unless_it_panics};
+use crate::store::LogHead;
 use crate::tables::{BASE, LAYOUTS, LOG, META, OUTBOX, RECORDS, meta};
 use crate::unfinished::Unfinished;
 

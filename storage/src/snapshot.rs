@@ -16,9 +16,9 @@ use landfall_core::{
 use crate::catalog::{Catalog, ModelEntry};
 use crate::codec::{self, head::HeadRef, row};
 use crate::error::StorageError;
+use crate::panics::unless_it_panics;
 use crate::rebuild::chain_start;
 use crate::row_cache::{CacheView, Kept};
-use crate::store::unless_it_panics;
 use crate::tables::{CURSORS, LOG, META, OUTBOX, RECORDS, record_key, record_key_of};
 
 /// A consistent view of the newest commit at the time it was taken.

@@ -11,12 +11,12 @@
 
 mod remake;
 mod scrub;
+mod shared;
 mod swap;
 mod trim;
 
-use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, TryLockError};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use redb::{Database, ReadableDatabase, ReadableTable, WriteTransaction};
 
@@ -28,12 +28,14 @@ use crate::commit::{Tried, attempt, checkpoint};
 use crate::disk::{Disk, Faults, Opened};
 use crate::error::StorageError;
 use crate::migrate::{MigrationReport, Migrations};
+use crate::panics::{caught, unless_it_panics};
 use crate::row_cache::{RowCache, Touched, pages_part, rows_part};
 use crate::snapshot::Snapshot;
 use crate::tables::LOG;
 use crate::txn::Txn;
 use crate::{open, rebuild};
 
+use shared::{Shared, close, closed};
 pub use trim::Trimmed;
 
 /// Cache by default, in bytes: half of it for pages of the database, half for rows that were read.
@@ -87,32 +89,6 @@ pub struct Store {
 #[derive(Clone, Debug)]
 pub struct Reader {
     shared: Arc<Shared>,
-}
-
-#[derive(Debug)]
-struct Shared {
-    disk: Disk,
-    /// The part of the cache that is for pages.
-    pages_bytes: usize,
-    cache: Arc<RowCache>,
-    catalog: Arc<Catalog>,
-    /// Those of the file that is open; another file has faults of its own.
-    faults: RwLock<Arc<Faults>>,
-    /// `None` only while the database could not be reopened.
-    database: RwLock<Option<Opened>>,
-    /// How often it was reopened.
-    reopened: AtomicU64,
-    /// The newest entry that is known to be on disk.
-    acknowledged: AtomicU64,
-    /// Whether the disk is too full for a writer, so that the database is open for readers only.
-    lacks_room: AtomicBool,
-    /// Whether the file seems to hold more than was acknowledged, which cannot be brought to disk for lack of room. Nobody
-    /// is shown that.
-    withheld: AtomicBool,
-    /// Whether the file's name may not be on disk: nothing is acknowledged as long as that is so.
-    name_unsynced: AtomicBool,
-    /// Whether the writer is gone, and with it the file.
-    closed: AtomicBool,
 }
 
 /// What a write transaction yields.
@@ -472,143 +448,6 @@ impl Reader {
     /// The schema in force.
     pub fn schema(&self) -> Arc<Schema> {
         Arc::clone(&self.shared.catalog.schema)
-    }
-}
-
-impl Shared {
-    fn database(&self) -> RwLockReadGuard<'_, Option<Opened>> {
-        self.database.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn faults(&self) -> Arc<Faults> {
-        Arc::clone(&self.faults.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn reopened(&self) -> u64 {
-        self.reopened.load(Ordering::Acquire)
-    }
-
-    fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
-    }
-
-    /// Why there is no database.
-    fn why_closed(&self) -> StorageError {
-        if self.is_closed() {
-            StorageError::Closed
-        } else {
-            closed()
-        }
-    }
-
-    /// Reopens the database if the disk failed.
-    fn heal(&self) -> Result<(), StorageError> {
-        if !self.faults().suspected() {
-            return Ok(());
-        }
-        self.heal_in(&mut self.database.write().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// The same on behalf of a reader, which leaves it to the others if they are using the database, and to writers to
-    /// find out whether there is room again.
-    fn try_heal(&self) {
-        if !self.faults().suspected() || self.lacks_room.load(Ordering::Acquire) {
-            return;
-        }
-        let mut database = match self.database.try_write() {
-            Ok(database) => database,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return,
-        };
-        if let Err(error) = self.heal_in(&mut database) {
-            tracing::warn!(%error, "the database could not be reopened");
-        }
-    }
-
-    fn heal_in(&self, database: &mut Option<Opened>) -> Result<(), StorageError> {
-        // A reader may have waited here while the store was closed.
-        if self.is_closed() {
-            return Err(StorageError::Closed);
-        }
-        if let Some(open) = database {
-            let begun = unless_it_panics(|| {
-                let _undone_at_once = open.database.begin_write()?;
-                Ok(())
-            });
-            match begun {
-                // It was a fault that the database got over by itself.
-                Ok(()) if !self.faults().must_reopen() => {
-                    self.faults().clear();
-                    return Ok(());
-                }
-                Err(error) if !self.disk.can_reopen() => return Err(error),
-                Ok(()) | Err(_) => {}
-            }
-        }
-        // The file is locked as long as the old database lives.
-        close(database);
-        self.reopened.fetch_add(1, Ordering::AcqRel);
-        let opened = unless_it_panics(|| {
-            let opened = self.disk.open(self.pages_bytes, &self.faults())?;
-            open::recover(&opened, &self.catalog, None)?;
-            Ok(opened)
-        });
-        if let Err(StorageError::Full) = opened {
-            // There is no room for what the journal holds; it can be read nevertheless. What was not acknowledged may be in the
-            // system's cache only: it can be proven absent there, but not that it is on disk.
-            let acknowledged = Seq(self.acknowledged.load(Ordering::Acquire));
-            let (opened, withheld) = unless_it_panics(|| {
-                let opened = self.disk.open_without_writing(self.pages_bytes)?;
-                let withheld = open::recover(&opened, &self.catalog, Some(acknowledged))?;
-                Ok((opened, withheld))
-            })?;
-            *database = Some(opened);
-            self.cache.restart();
-            self.lacks_room.store(true, Ordering::Release);
-            self.withheld.store(withheld, Ordering::Release);
-            self.faults().distrust();
-            return Ok(());
-        }
-        *database = Some(opened?);
-        self.cache.restart();
-        self.lacks_room.store(false, Ordering::Release);
-        self.withheld.store(false, Ordering::Release);
-        self.faults().clear();
-        Ok(())
-    }
-}
-
-/// For some damage the database library panics instead of saying so, wherever it meets it: nothing of it is called but in here.
-/// What `work` was making is dropped then, so nothing half made is left.
-pub(crate) fn unless_it_panics<T>(work: impl FnOnce() -> Result<T, StorageError>) -> Result<T, StorageError> {
-    caught(work).unwrap_or_else(|said| {
-        Err(StorageError::corrupt(format!(
-            "a part of it makes no sense: {said}"
-        )))
-    })
-}
-
-/// What `work` returns, or what it said when it panicked.
-pub(crate) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
-    std::panic::catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
-        let said = panic
-            .downcast_ref::<String>()
-            .map(String::as_str)
-            .or(panic.downcast_ref::<&str>().copied());
-        said.unwrap_or("no reason was given").to_owned()
-    })
-}
-
-/// Closes a database. What is damaged in it shows once more when it takes stock of its pages; nothing of it is needed then.
-fn close(database: &mut Option<Opened>) {
-    if let Err(said) = caught(|| drop(database.take())) {
-        tracing::warn!(said, "the database could not be closed in order");
-    }
-}
-
-fn closed() -> StorageError {
-    StorageError::Io {
-        cause: "the database could not be reopened".to_owned(),
     }
 }
 

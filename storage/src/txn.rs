@@ -20,10 +20,11 @@ use crate::codec;
 use crate::codec::head::HeadRef;
 use crate::error::StorageError;
 use crate::journal::Frame;
+use crate::panics::caught;
 use crate::projections::{Projections, Stop};
 use crate::query;
 use crate::row_cache::Touched;
-use crate::store::{LogHead, caught};
+use crate::store::LogHead;
 use crate::tables::{BASE, LOG, META, meta, model_prefix, prefix_end, record_key};
 
 /// A write transaction with its tables open.

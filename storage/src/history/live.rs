@@ -24,8 +24,8 @@ use crate::disk::{Beside, Root};
 use crate::error::StorageError;
 use crate::journal::entries_in;
 use crate::open::schema_in;
+use crate::panics::unless_it_panics;
 use crate::rebuild::chain_start;
-use crate::store::unless_it_panics;
 use crate::tables::{LOG, META};
 
 /// Looks at the database in a row that a checkpoint may overtake. The portions get smaller, so more than a few mean that the

@@ -17,7 +17,8 @@ use crate::disk::{Disk, FILE_NAME, Faults};
 use crate::error::StorageError;
 use crate::open::schema_in;
 use crate::overlay::Overlay;
-use crate::store::{CACHE_BYTES_DEFAULT, OnIncompatible, Store, StoreOptions, unless_it_panics};
+use crate::panics::unless_it_panics;
+use crate::store::{CACHE_BYTES_DEFAULT, OnIncompatible, Store, StoreOptions};
 use crate::tables::{LOG, META};
 
 /// The time of the entries that opening itself makes, by which they are told from those that were there.

@@ -19,7 +19,7 @@ use crate::commit::checkpoint;
 use crate::disk::{Faults, Opened, RowsDisk};
 use crate::error::StorageError;
 use crate::journal::{Frame, Journal, Link};
-use crate::store::unless_it_panics;
+use crate::panics::unless_it_panics;
 
 /// How often a transaction is begun before the disk counts as failing: a fault that a reader met earlier shows only
 /// when a transaction begins, and must not fail a write that has not touched the disk yet.

@@ -10,9 +10,10 @@ use std::sync::{Arc, PoisonError};
 use redb::ReadableDatabase;
 
 use super::swap::Fresh;
-use super::{Store, closed, unless_it_panics};
+use super::{Store, closed};
 use crate::disk::Disk;
 use crate::error::StorageError;
+use crate::panics::unless_it_panics;
 use crate::remake::{Remade, Sound, make, of_log};
 use crate::unfinished::Unfinished;
 

@@ -18,9 +18,10 @@ use std::{fs, io};
 use redb::ReadableDatabase;
 
 use super::swap::Fresh;
-use super::{Store, closed, unless_it_panics};
+use super::{Store, closed};
 use crate::disk::{Disk, FILE_NAME};
 use crate::error::StorageError;
+use crate::panics::unless_it_panics;
 use crate::remake::KEPT_SUFFIX;
 use crate::snapshot::Snapshot;
 use crate::tables::{META, meta};

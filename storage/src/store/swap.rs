@@ -9,9 +9,10 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
-use super::{Shared, close, unless_it_panics};
+use super::{Shared, close};
 use crate::disk::{Disk, Faults, Opened, sync_name};
 use crate::error::StorageError;
+use crate::panics::unless_it_panics;
 use crate::unfinished::Unfinished;
 
 /// A file that is open, and so locked, but has not got its name.

@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use landfall_core::Seq;
 
-use super::{Store, caught, closed};
+use super::{Store, closed};
 use crate::base;
 use crate::commit::{checkpoint, erase};
 use crate::error::StorageError;
+use crate::panics::caught;
 use crate::retention::Retention;
 
 /// What trimming the log has done.
