@@ -11,6 +11,7 @@ mod floor;
 mod hold;
 mod local;
 mod npm;
+mod observer;
 mod past;
 mod recording;
 mod report;
@@ -81,7 +82,7 @@ struct Group {
     measure: fn(&std::path::Path, &Scale) -> miette::Result<Vec<Figure>>,
 }
 
-const GROUPS: [Group; 17] = [
+const GROUPS: [Group; 18] = [
     Group {
         subject: Subject::Backend,
         names: &backend::CALLS,
@@ -104,8 +105,13 @@ const GROUPS: [Group; 17] = [
     },
     Group {
         subject: Subject::Store,
-        names: &["durable saves, 64 concurrent savers", "commit to observer, p99"],
+        names: &["durable saves, 64 concurrent savers"],
         measure: writes::concurrent,
+    },
+    Group {
+        subject: Subject::Store,
+        names: &observer::NAMES,
+        measure: observer::commit_to_observer,
     },
     Group {
         subject: Subject::Store,
@@ -133,6 +139,7 @@ const GROUPS: [Group; 17] = [
             "reopen after a kill",
             "memory with all rows open",
             "cost per save in a full store",
+            "cost per save in a full store, 64 to a commit",
         ],
         measure: size::size,
     },
@@ -167,8 +174,8 @@ const GROUPS: [Group; 17] = [
     },
     Group {
         subject: Subject::Sync,
-        names: &sync::OBSERVER,
-        measure: sync::observer,
+        names: &observer::NAMES,
+        measure: observer::commit_to_observer,
     },
     Group {
         subject: Subject::Sync,

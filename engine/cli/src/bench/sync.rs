@@ -20,7 +20,6 @@ use super::backend::{KEY, create, mutate, runtime, serve};
 use super::figure::Figure;
 use super::npm;
 use super::rows::{self, Item, Scale, item, per_second, report};
-use super::writes::observer_p99;
 use line::SlowLine;
 
 /// Time that a request and its answer take on the slow line.
@@ -34,7 +33,6 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 pub(super) const BASE_SYNC: [&str; 1] = ["base sync"];
 pub(super) const DRAIN: [&str; 1] = ["drain of offline creates at 50 ms"];
-pub(super) const OBSERVER: [&str; 1] = ["commit to observer, p99"];
 pub(super) const BESIDE_NPM: [&str; 3] = [
     "drain at 50 ms beside the npm client",
     "base sync, a fifth of the rows, beside the npm client",
@@ -147,19 +145,6 @@ pub(super) fn drains(directory: &Path, scale: &Scale) -> miette::Result<Vec<Figu
         miette::Result::<(Duration, Duration)>::Ok((value, floor))
     })?;
     let figure = Figure::cost(DRAIN[0], "s", value.as_secs_f64(), floor.as_secs_f64(), 15.0);
-    Ok(vec![figure])
-}
-
-/// How soon an observer hears of a commit.
-pub(super) fn observer(directory: &Path, scale: &Scale) -> miette::Result<Vec<Figure>> {
-    let p99 = runtime()?.block_on(async {
-        let builder = DataStore::builder(rows::schema()).directory(directory.join("store"));
-        let store = builder.open().await.map_err(report)?;
-        let p99 = observer_p99(&store, 0, scale.saves).await?;
-        store.close().await;
-        miette::Result::<Duration>::Ok(p99)
-    })?;
-    let figure = Figure::cost(OBSERVER[0], "ms", p99.as_secs_f64() * 1e3, 1.0, 1.0);
     Ok(vec![figure])
 }
 

@@ -1,13 +1,13 @@
-//! Figures of writing: durable saves, the way to an observer, replay.
+//! Figures of writing: durable saves, replay.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use landfall::{DataStore, TypedPredicate};
+use landfall::DataStore;
 
 use super::figure::Figure;
 use super::floor::{self, Tables};
-use super::rows::{self, Item, Scale, item, per_second, report, timed};
+use super::rows::{self, Scale, item, per_second, report, timed};
 
 /// Savers that write at the same time.
 const SAVERS: usize = 64;
@@ -54,11 +54,11 @@ pub(super) fn sequential(directory: &Path, scale: &Scale) -> miette::Result<Vec<
     )])
 }
 
-/// Durable saves of many savers, and how soon an observer hears of a commit.
+/// Durable saves of many savers.
 pub(super) fn concurrent(directory: &Path, scale: &Scale) -> miette::Result<Vec<Figure>> {
     let store_directory = directory.join("store");
     let total = SAVERS * scale.saves_of_each;
-    let (elapsed, p99) = runtime()?.block_on(async {
+    let elapsed = runtime()?.block_on(async {
         let store = open(&store_directory).await?;
         let start = Instant::now();
         let savers = (0..SAVERS).map(|saver| {
@@ -73,58 +73,21 @@ pub(super) fn concurrent(directory: &Path, scale: &Scale) -> miette::Result<Vec<
         });
         futures_util::future::try_join_all(savers).await?;
         let elapsed = start.elapsed();
-        let p99 = observer_p99(&store, total, scale.saves).await?;
         store.close().await;
-        miette::Result::<(Duration, Duration)>::Ok((elapsed, p99))
+        miette::Result::<Duration>::Ok(elapsed)
     })?;
     let saved = floor::rows_of(&store_directory)?;
     let path = directory.join("floor.redb");
     let ((), floor_elapsed) = timed(|| floor::write(&path, &saved, SAVERS, Tables::All))?;
     let value = per_second(total, elapsed);
     let floor = per_second(saved.len(), floor_elapsed);
-    Ok(vec![
-        Figure::rate(
-            "durable saves, 64 concurrent savers",
-            "saves/s",
-            value,
-            floor,
-            0.6,
-        ),
-        Figure::cost("commit to observer, p99", "ms", p99.as_secs_f64() * 1e3, 1.0, 1.0),
-    ])
-}
-
-/// Time from the answer of a save, which follows its commit, to the observer's hearing of it.
-///
-/// Whichever comes first is the commit as the app sees it; what is measured is how far the other lies behind.
-pub(super) async fn observer_p99(store: &DataStore, from: usize, saves: usize) -> miette::Result<Duration> {
-    let mut observer = store
-        .observe(TypedPredicate::<Item>::all())
-        .await
-        .map_err(report)?;
-    let mut behind = Vec::with_capacity(saves);
-    for number in from..from + saves {
-        let heard = async {
-            let change = observer.next().await;
-            (change, Instant::now())
-        };
-        let saved = async {
-            let saved = store.save(item(number)).await;
-            (saved, Instant::now())
-        };
-        let ((change, heard), (saved, answered)) = futures_util::future::join(heard, saved).await;
-        change
-            .ok_or_else(|| miette::miette!("the observer was cut off"))?
-            .map_err(report)?;
-        saved.map_err(report)?;
-        behind.push(heard.saturating_duration_since(answered));
-    }
-    behind.sort();
-    Ok(behind
-        .get(behind.len() * 99 / 100)
-        .copied()
-        .unwrap_or_default()
-        .max(Duration::from_nanos(100)))
+    Ok(vec![Figure::rate(
+        "durable saves, 64 concurrent savers",
+        "saves/s",
+        value,
+        floor,
+        0.6,
+    )])
 }
 
 /// Replay of the log into fresh projections.
