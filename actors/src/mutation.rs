@@ -32,8 +32,8 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use landfall_core::{
-    FieldMap, ModelDef, Mutation, OUTCOME_NOT_SHOWN, RECORD_DELETED, RecordVersion, RemoteRecord, Row,
-    SCHEMA_MISMATCH, Seq, Topic, changed_by_others,
+    FieldMap, ModelDef, Mutation, OUTCOME_NOT_SHOWN, OUTCOME_UNKNOWN, RECORD_DELETED, RemoteRecord, Row,
+    SCHEMA_MISMATCH, Seq, SyncMetadata, Topic, changed_by_others,
 };
 use landfall_wire::{BATCH_MAX, Failure, HttpRequest, HttpResponse, MutationReply, TransportError};
 
@@ -237,7 +237,7 @@ impl MutationProcessor {
             let fetched = match result {
                 Ok(response) => actor
                     .catalog
-                    .read_get(&mutation, actor.known_version(&mutation), &response),
+                    .read_get(&mutation, actor.known(&mutation), &response),
                 Err(error) => Err(Box::new(Failure::from(error))),
             };
             Input::Fetched {
@@ -283,13 +283,13 @@ impl MutationProcessor {
             .unwrap_or(());
     }
 
-    fn known_version(&self, mutation: &Mutation) -> Option<RecordVersion> {
+    fn known(&self, mutation: &Mutation) -> Option<SyncMetadata> {
         let state = self
             .context
             .env
             .look(&self.context.reader)
             .and_then(|snapshot| snapshot.state(&mutation.key));
-        state.ok()?.sync.map(|sync| sync.version)
+        state.ok()?.sync
     }
 
     /// Asks the app. A handler that panics has answered nothing, and takes nobody with it.
@@ -426,6 +426,9 @@ fn sync_error(report: Report) -> SyncError {
         (_, true) if report.error_type.as_deref() == Some(RECORD_DELETED) => {
             "the change is parked: discard it to accept the deletion, save what is still wanted of `record` as a new \
              record, or retry it to ask the conflict handler again"
+        }
+        (_, true) if report.error_type.as_deref() == Some(OUTCOME_UNKNOWN) => {
+            "the change is parked: `retry` asks the server again what became of it, `discard` leaves it at that"
         }
         (_, true) => "the change is parked: retry it once what the server says is dealt with, or discard it",
     };

@@ -75,6 +75,15 @@ pub enum Error {
         /// The mutation.
         seq: Seq,
     },
+    /// The mutation may have been applied, so that an edit might be carried out on top of it.
+    #[error(
+        "nobody knows whether change {seq} was applied, so it cannot be edited: retry it, which asks the server first, or \
+         discard it and save anew"
+    )]
+    MayBeApplied {
+        /// The mutation.
+        seq: Seq,
+    },
     /// The run cannot be recorded; the store was not opened.
     #[error("the run cannot be recorded: {reason}")]
     CannotRecord {
@@ -128,6 +137,7 @@ impl From<WriteError> for Error {
             WriteError::CascadeTooLarge { key, max } => Self::CascadeTooLarge { key, max },
             WriteError::Changed { key } => Self::Changed { key },
             WriteError::NotParked { seq } => Self::NotParked { seq },
+            WriteError::MayBeApplied { seq } => Self::MayBeApplied { seq },
             // The enum may grow; whatever it grows by came from the store.
             other => Self::Storage(Arc::new(StorageError::Io {
                 cause: other.to_string(),

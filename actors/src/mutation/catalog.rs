@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use landfall_core::{ModelName, Mutation, RecordId, RecordVersion, RemoteRecord, Schema};
+use landfall_core::{ModelName, Mutation, RecordId, RemoteRecord, Schema, SyncMetadata};
 use landfall_wire::{
     BadRecord, BadRecordFault, BatchReply, Failure, GetReply, HttpRequest, HttpResponse, ModelDocuments,
     MutationReply, RecordReader, Variables, WireError, batch_request, get_variables, mutation_variables,
@@ -147,11 +147,11 @@ impl Catalog {
         of_asked(mutation, reply)
     }
 
-    /// Reads the answer to [`get_request`](Self::get_request); `known` is the newest version that the store knows.
+    /// Reads the answer to [`get_request`](Self::get_request); `known` is the newest that the store knows of the record.
     pub(super) fn read_get(
         &self,
         mutation: &Mutation,
-        known: Option<RecordVersion>,
+        known: Option<SyncMetadata>,
         response: &HttpResponse,
     ) -> Result<Fetched, Box<Failure>> {
         let listed = self.asked(mutation);

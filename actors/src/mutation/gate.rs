@@ -33,6 +33,10 @@ pub(super) const SEND_BACKOFF: BackoffPolicy = BackoffPolicy {
 /// Failures in a row after which the app is told that the server does not take anything.
 pub(super) const FAILURES_BEFORE_REPORT: u32 = 3;
 
+/// Attempts of one mutation after which it rests before it is tried again, however others fare: the server takes them, and
+/// fails at this one.
+const ATTEMPTS_BEFORE_REST: u32 = 4;
+
 /// Mutations that are remembered for having failed. Twice as many as would fill the lanes of a busy store; if more fail, it
 /// is the server and not the mutations, and all begin anew.
 pub(super) const FAILED_MAX: usize = 64;
@@ -55,6 +59,18 @@ enum Position {
     Open,
     Trying,
     Closed { until_ms: u64 },
+}
+
+/// How long a mutation rests whose attempt of this number failed, in milliseconds; `None` if it may go again with the others.
+pub(super) fn rest_ms(attempts: u32, random: &mut dyn FnMut() -> u64) -> Option<u64> {
+    let failures_before = attempts.checked_sub(ATTEMPTS_BEFORE_REST)?;
+    Some(SEND_BACKOFF.wait_ms(failures_before, random))
+}
+
+/// Whether the app is told that this attempt of one mutation failed: at the fourth, and each time that there were twice as
+/// many since.
+pub(super) fn is_told(attempts: u32) -> bool {
+    attempts >= ATTEMPTS_BEFORE_REST && attempts.is_power_of_two()
 }
 
 /// The backoff that all mutations share.

@@ -8,10 +8,14 @@
 //! | marking | marked | sending; not waiting any more: given back |
 //! | loading | loaded | fetching; settled meanwhile: given back |
 //! | sending | replied, unsendable | settling, fetching, deciding |
-//! | fetching | fetched, unsendable | settling, deciding, given back |
+//! | fetching | fetched, unsendable | settling, deciding, waiting, given back |
+//! | waiting | deadline | fetching; paused: given back |
 //! | deciding | decided | settling |
 //! | settling | settled | done; not stored: resting |
 //! | resting | deadline | settling |
+//!
+//! Waiting is what may have been sent so late that it is not carried out yet. What the server fails at again and again
+//! rests before it is settled as not applied or unknown, so that it is not tried again at once.
 //!
 //! Every other pair of stage and answer is unexpected and counted by name. The processor itself is fresh until its first
 //! wake, then awake, and paused between a pause and the next wake. A wake in any of them is expected: the outbox wakes
@@ -22,22 +26,23 @@
 //! hand leaves it settled or given back; 4. one take is open at a time, and no wake is forgotten; 5. what was marked
 //! sent but not handed to the transport before a pause is settled as not applied.
 
+mod held;
+mod later;
 mod step;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use landfall_core::{
-    Errand, ModelDef, Mutation, RemoteRecord, Schema, Seq, Stage as MutationStage, Topic, planted,
-};
+use landfall_core::{Errand, ModelDef, Mutation, Schema, Seq, Stage as MutationStage, Topic, planted};
 use landfall_wire::{Failure, FailureCause, TransportError};
 
 use super::decided::of_resolution;
-use super::gate::{Closing, FAILURES_BEFORE_REPORT, Gate, Round};
-use super::pauses::{Count, Pauses};
+use super::gate::{Closing, FAILURES_BEFORE_REPORT, Gate, is_told};
+use super::pauses::Pauses;
 use super::verdict::{self, Health, Purpose, Report, Verdict};
 use crate::storage::Settlement;
 use crate::sync::error_kind;
+use held::{Held, Place, Stage};
 pub(super) use step::{Effect, Input, Undecided};
 
 /// How long a settlement waits that the store did not take. It cannot be given up: the server has spoken.
@@ -48,50 +53,6 @@ enum Mode {
     Fresh,
     Awake,
     Paused,
-}
-
-/// A mutation in hand.
-#[derive(Debug)]
-struct Held {
-    stage: Stage,
-    place: Place,
-}
-
-/// What a mutation in hand is about, and when it went out.
-#[derive(Clone, Debug)]
-struct Place {
-    topic: Topic,
-    round: Round,
-    began: Count,
-}
-
-#[derive(Debug)]
-enum Stage {
-    Marking,
-    Loading,
-    Sending(Box<Mutation>),
-    Fetching(Box<Mutation>, Purpose),
-    Deciding(Box<Mutation>, Box<RemoteRecord>),
-    Settling(Settlement, Option<Report>),
-    Resting {
-        until_ms: u64,
-        settlement: Settlement,
-        report: Option<Report>,
-    },
-}
-
-impl Stage {
-    fn name(&self) -> &'static str {
-        match self {
-            Self::Marking => "marking",
-            Self::Loading => "loading",
-            Self::Sending(_) => "sending",
-            Self::Fetching(..) => "fetching",
-            Self::Deciding(..) => "deciding",
-            Self::Settling(..) => "settling",
-            Self::Resting { .. } => "resting",
-        }
-    }
 }
 
 /// What is in hand, and whether more may be taken.
@@ -107,6 +68,10 @@ pub(super) struct State {
     asking: bool,
     /// Whether there may be work that was not asked for yet.
     hungry: bool,
+    /// When sending began. What a former run sent was sent before.
+    began_ms: u64,
+    /// When mutations went out whose effect would be harmful twice, for as long as that may still come.
+    sent_ms: BTreeMap<Seq, u64>,
     unexpected: BTreeMap<(&'static str, &'static str), u64>,
 }
 
@@ -129,6 +94,8 @@ impl State {
             held: BTreeMap::new(),
             asking: false,
             hungry: false,
+            began_ms: 0,
+            sent_ms: BTreeMap::new(),
             unexpected: BTreeMap::new(),
         }
     }
@@ -136,8 +103,13 @@ impl State {
     /// When the machine wants to hear `TimerDue`.
     pub(super) fn due_ms(&self) -> Option<u64> {
         let resting = self.held.values().filter_map(|held| match held.stage {
-            Stage::Resting { until_ms, .. } => Some(until_ms),
-            _ => None,
+            Stage::Resting { until_ms, .. } | Stage::Waiting { until_ms, .. } => Some(until_ms),
+            Stage::Marking
+            | Stage::Loading
+            | Stage::Sending(_)
+            | Stage::Fetching(..)
+            | Stage::Deciding(..)
+            | Stage::Settling(..) => None,
         });
         let sending = self.gate.due_ms().into_iter().chain(self.pauses.due_ms());
         resting.chain(sending.filter(|_| self.mode == Mode::Awake)).min()
@@ -152,7 +124,7 @@ impl State {
         };
         let name = input.name();
         match input {
-            Input::Wake => self.wake(),
+            Input::Wake => self.wake(turn.now_ms),
             Input::Pause if self.mode == Mode::Awake => self.mode = Mode::Paused,
             // Nothing is taken before the first wake anyway.
             Input::Pause => {}
@@ -170,37 +142,19 @@ impl State {
         turn.effects
     }
 
-    fn wake(&mut self) {
+    fn wake(&mut self, now_ms: u64) {
         match self.mode {
             // Sending resumes because the server can be reached again.
             Mode::Paused => {
                 self.gate.forgive();
                 self.pauses.forgive();
+                self.rouse(now_ms);
             }
-            Mode::Fresh | Mode::Awake => {}
+            Mode::Fresh => self.began_ms = now_ms,
+            Mode::Awake => {}
         }
         self.mode = Mode::Awake;
         self.hungry = true;
-    }
-
-    fn timer(&mut self, turn: &mut Turn<'_>) {
-        self.hungry |= self.gate.wake(turn.now_ms);
-        self.hungry |= self.pauses.wake(turn.now_ms);
-        for (seq, held) in &mut self.held {
-            if let Stage::Resting {
-                until_ms,
-                settlement,
-                report,
-            } = &mut held.stage
-                && *until_ms <= turn.now_ms
-            {
-                turn.effects.push(Effect::Settle {
-                    seq: *seq,
-                    settlement: settlement.clone(),
-                });
-                held.stage = Stage::Settling(settlement.clone(), report.take());
-            }
-        }
     }
 
     /// Asks for work if there may be some and it may go out.
@@ -307,12 +261,15 @@ impl State {
                 BTreeMap::new()
             }
         };
-        let mut back = Vec::new();
+        let (mut back, mut sent) = (Vec::new(), Vec::new());
         for seq in asked {
             let held = self.held.get_mut(seq).map(|held| (&mut held.stage, &held.place));
             match (held, marked.remove(seq)) {
                 (Some((stage @ Stage::Marking, _)), Some(mutation)) if self.mode == Mode::Awake => {
                     *stage = Stage::Sending(Box::new(mutation.clone()));
+                    if mutation.writes_list() {
+                        sent.push(*seq);
+                    }
                     turn.effects.push(Effect::Send(Box::new(mutation)));
                 }
                 (Some((Stage::Marking, place)), Some(_)) => {
@@ -332,6 +289,7 @@ impl State {
         if !back.is_empty() {
             turn.effects.push(Effect::GiveBack(back));
         }
+        self.note_sent(sent, turn.now_ms);
     }
 
     /// Passes an answer on to the mutation that waits for it.
@@ -351,13 +309,17 @@ impl State {
             }
             (Stage::Sending(mutation), Input::Replied { reply, .. }) => {
                 let (verdict, health) = verdict::of_reply(self.def(&mutation), &mutation, *reply);
+                let rests = matches!(health, Health::Refuses(Closing::Transient { .. }, _));
                 self.note(seq, &place, health, is_through(&verdict), &mutation, turn);
-                self.rule(seq, place, verdict, Some(mutation), turn);
+                match verdict {
+                    Verdict::Settle(settlement, report) if rests => {
+                        self.rest(seq, place, &mutation, settlement, report, turn);
+                    }
+                    verdict => self.rule(seq, place, verdict, Some(mutation), turn),
+                }
             }
             (Stage::Fetching(mutation, purpose), Input::Fetched { fetched, .. }) => {
-                let (verdict, health) = verdict::of_fetched(self.def(&mutation), &mutation, purpose, fetched);
-                self.note(seq, &place, health, is_through(&verdict), &mutation, turn);
-                self.rule(seq, place, verdict, Some(mutation), turn);
+                self.fetched(seq, place, mutation, purpose, fetched, turn);
             }
             (
                 Stage::Deciding(mutation, remote),
@@ -506,6 +468,8 @@ impl State {
         let is_news = match closing {
             Closing::Credentials => failures == 1,
             Closing::Transient { .. } if is_misconfigured(&failure) => failures == 1,
+            // Others are taken between the failures of this one.
+            Closing::Transient { .. } if failures == 1 => is_told(mutation.attempts),
             Closing::Transient { .. } => failures == FAILURES_BEFORE_REPORT,
         };
         if !is_news {

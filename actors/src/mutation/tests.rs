@@ -336,6 +336,12 @@ impl Lab {
             .unwrap();
     }
 
+    /// The first mutation that waits.
+    fn first(&self) -> Seq {
+        let snapshot = self.reader.snapshot().unwrap();
+        snapshot.pending(Seq::ZERO, 1).unwrap()[0].seq
+    }
+
     fn pending(&self) -> u64 {
         self.reader.snapshot().unwrap().pending_len().unwrap()
     }
@@ -649,6 +655,91 @@ fn a_parked_change_is_edited_and_sent_or_given_up() {
             .expect("it is parked");
         assert_eq!(lab.pending(), 0);
         assert_eq!(lab.stored("a").unwrap().get("title"), Some(&Value::from("good")));
+    });
+}
+
+#[test]
+fn a_settlement_that_comes_again_takes_nothing_from_a_later_save() {
+    on_paused_time(async {
+        let lab = lab();
+        lab.save("a", "one").await;
+        let seq = lab.first();
+        let storage = &lab.context.storage;
+        let marked = storage
+            .ask(|reply| StorageMessage::MarkSent {
+                epoch: lab.context.epoch,
+                mutations: vec![seq],
+                reply,
+            })
+            .await
+            .unwrap();
+        marked.expect("it is stored");
+        // The conflict is stored, but the disk's answer was an error: nobody knows, so it will be told again.
+        let again = || {
+            let settlement = Settlement::Conflict {
+                remote: super::testing::remote(3, "theirs"),
+                decision: landfall_core::Decision::Retry {
+                    kind: landfall_core::MutationKind::Update,
+                    patch: FieldMap::from([("title".into(), "one".into())]),
+                },
+            };
+            storage.ask(|reply| StorageMessage::Settle {
+                epoch: lab.context.epoch,
+                mutation: seq,
+                settlement,
+                covered: true,
+                reply,
+            })
+        };
+        again().await.unwrap().expect("it is stored");
+        lab.save("a", "two").await;
+        again().await.unwrap().expect("it says nothing new");
+        assert_eq!(lab.stored("a").unwrap().get("title"), Some(&Value::from("two")));
+    });
+}
+
+#[test]
+fn what_may_have_been_applied_is_asked_about_before_it_is_sent_again_and_never_edited() {
+    on_paused_time(async {
+        let lab = lab();
+        lab.resume();
+        lab.save("a", "one").await;
+        lab.drained().await;
+        lab.server.asked();
+        lab.server
+            .faults
+            .lock()
+            .unwrap()
+            .extend([Fault::Refuse, Fault::LoseReply]);
+        lab.save("a", "two").await;
+        let mutation = lab.first();
+        SimTime::pass(5_000).await;
+        assert_eq!(lab.server.asked(), ["UpdateTodo", "GetTodo"]);
+        let parked = lab
+            .reader
+            .snapshot()
+            .unwrap()
+            .mutation(mutation)
+            .unwrap()
+            .unwrap();
+        assert!(parked.may_be_applied(), "{parked:?}");
+        let storage = &lab.context.storage;
+        let patch = FieldMap::from([("title".into(), "three".into())]);
+        let edited = storage.ask(|reply| StorageMessage::EditParked {
+            mutation,
+            patch,
+            reply,
+        });
+        let edited = edited.await.unwrap();
+        assert!(
+            matches!(edited, Err(WriteError::MayBeApplied { .. })),
+            "{edited:?}"
+        );
+        let retried = storage.ask(|reply| StorageMessage::RetryParked { mutation, reply });
+        retried.await.unwrap().expect("it is parked");
+        lab.drained().await;
+        assert_eq!(lab.server.asked(), ["GetTodo"], "it was applied the first time");
+        assert_eq!(lab.server.version("a"), 2);
     });
 }
 

@@ -24,8 +24,8 @@
 //! | its answer was unreadable | acknowledged | refused, saying that it was applied | unknown |
 
 use landfall_core::{
-    CONFLICT_ROUNDS_MAX, ModelDef, Mutation, MutationKind, OUTCOME_NOT_SHOWN, RecordVersion, Refusal,
-    RemoteRecord, SCHEMA_MISMATCH, Settled, Stage, SyncMetadata, planted, settle,
+    CONFLICT_ROUNDS_MAX, ModelDef, Mutation, MutationKind, OUTCOME_NOT_SHOWN, OUTCOME_UNKNOWN, RecordVersion,
+    Refusal, RemoteRecord, SCHEMA_MISMATCH, Settled, Stage, SyncMetadata, planted, settle,
 };
 use landfall_wire::{BadRecord, Delivery, Failure, FailureCause, FailureClass, MutationReply};
 
@@ -55,8 +55,8 @@ pub(super) enum Fetched {
     Found(RemoteRecord),
     /// Nothing, not even a tombstone.
     Missing {
-        /// The newest version that the store knows.
-        known: Option<RecordVersion>,
+        /// The newest that the store knows of it.
+        known: Option<SyncMetadata>,
     },
     /// Something that cannot be read.
     Unreadable(Box<BadRecord>),
@@ -189,7 +189,7 @@ fn outcome(
     def: &ModelDef,
     mutation: &Mutation,
     remote: Option<RemoteRecord>,
-    known: Option<RecordVersion>,
+    known: Option<SyncMetadata>,
 ) -> Verdict {
     match (settle(def, mutation, remote.as_ref()), remote) {
         (Settled::Applied, remote) => acknowledged(def, mutation, remote, known),
@@ -202,23 +202,26 @@ fn acknowledged(
     def: &ModelDef,
     mutation: &Mutation,
     remote: Option<RemoteRecord>,
-    known: Option<RecordVersion>,
+    known: Option<SyncMetadata>,
 ) -> Verdict {
     let remote = remote.unwrap_or_else(|| tombstone(def, mutation, known));
     Verdict::Settle(Settlement::Acknowledged(remote), None)
 }
 
-/// Stands for a record that the server has forgotten: newer than all that is known of it, and older than whatever life
-/// the identifier may have next.
-fn tombstone(def: &ModelDef, mutation: &Mutation, known: Option<RecordVersion>) -> RemoteRecord {
-    let newest = known.max(mutation.base_version).unwrap_or_default();
+/// Stands for a record that the server has forgotten: of a newer version than all that is known of it, and no later, so
+/// that it is older than whatever life the identifier may have next.
+fn tombstone(def: &ModelDef, mutation: &Mutation, known: Option<SyncMetadata>) -> RemoteRecord {
+    let newest = known
+        .map(|known| known.version)
+        .max(mutation.base_version)
+        .unwrap_or_default();
     let version = RecordVersion(newest.0.saturating_add(1));
     RemoteRecord {
         id: mutation.key.id.clone(),
         fields: mutation.key.id.to_fields(def),
         sync: SyncMetadata {
             version,
-            last_changed_at_ms: 0,
+            last_changed_at_ms: known.map_or(0, |known| known.last_changed_at_ms),
             deleted: true,
         },
     }
@@ -266,7 +269,7 @@ fn condition_failed(
     def: &ModelDef,
     mutation: &Mutation,
     remote: Option<RemoteRecord>,
-    known: Option<RecordVersion>,
+    known: Option<SyncMetadata>,
     failure: &Failure,
 ) -> Verdict {
     // An update changes a record that is there, so only a create or a delete can have been through before.
@@ -302,13 +305,18 @@ fn not_shown(mutation: &Mutation, purpose: Purpose, why: &str, kind: ErrorKind, 
         Purpose::Conflict(failure) | Purpose::Condition(failure) => return refused(mutation, &failure, None),
         Purpose::Outcome => (
             format!("whether it was applied is not known, and the server does not show the record: {why}"),
-            of_form.then(|| OUTCOME_NOT_SHOWN.to_owned()),
+            if of_form {
+                OUTCOME_NOT_SHOWN
+            } else {
+                OUTCOME_UNKNOWN
+            },
         ),
         Purpose::Reread(bad) => (
             format!("it was applied, but the server's record cannot be read: {bad}"),
-            None,
+            OUTCOME_UNKNOWN,
         ),
     };
+    let error_type = Some(error_type.to_owned());
     refuse(mutation, Refusal { error_type, message }, kind, None)
 }
 

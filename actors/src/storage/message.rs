@@ -100,6 +100,15 @@ pub enum WriteError {
         /// The record.
         key: RecordKey,
     },
+    /// The mutation may have been applied, so that an edit might be carried out on top of it.
+    #[error(
+        "nobody knows whether change {seq} was applied, so it cannot be edited: retry it, which asks the server first, or \
+         discard it and save anew"
+    )]
+    MayBeApplied {
+        /// The mutation.
+        seq: Seq,
+    },
     /// The mutation does not wait, or is not parked.
     #[error("mutation {seq} is not parked; only refused mutations can be retried, edited or discarded")]
     NotParked {

@@ -23,11 +23,12 @@ const NOT_MET: &str = "a full sync did not meet it: the server has it no longer,
 const DOUBTFUL_JSON_BYTES_MAX: usize = 4 * 1024;
 
 /// Why what was known of a record goes before the server's record of now comes.
-const TAKEN_BACK: &str =
-    "the server has an older version than it had told, or another record under the same version";
+const TAKEN_BACK: &str = "the server has an older version than it had told, another record under the same version, \
+                          or a tombstone of an earlier time";
 
 /// What the server said of a record before, if its record as of that time contradicts it: an older version (a server that
-/// was restored from a backup), or the same version with another time of change and other content. Other content alone
+/// was restored from a backup), a newer tombstone of an earlier time, or the same version with another time of change and
+/// other content. Other content alone
 /// proves nothing: a resolver or a stream behind the server may fill fields in without a new version.
 ///
 /// Nothing of the record may wait: what waits meets the server's record as a conflict.
@@ -51,7 +52,9 @@ fn contradiction(
     let contradicts = match remote.sync.version.cmp(&known.version) {
         Ordering::Less => true,
         Ordering::Equal => remote.sync.last_changed_at_ms != known.last_changed_at_ms && differs(),
-        Ordering::Greater => false,
+        // Whoever hears of such a tombstone takes it for that of an earlier life. But the server has one row of a record, and
+        // no other came after it: a machine whose clock is behind took the delete.
+        Ordering::Greater => remote.sync.deleted,
     };
     contradicts.then_some(known)
 }
@@ -203,11 +206,13 @@ impl Batch {
         found: SyncMetadata,
     ) -> Result<(), Stop> {
         tracing::warn!(%key, known = known.version.0, found = found.version.0, "the server took a version back");
-        self.changes.events.push(HubEvent::ServerWentBack {
-            key: key.clone(),
-            known: known.version,
-            found: found.version,
-        });
+        if found.version <= known.version {
+            self.changes.events.push(HubEvent::ServerWentBack {
+                key: key.clone(),
+                known: known.version,
+                found: found.version,
+            });
+        }
         self.evict(txn, origin, None, key.clone(), TAKEN_BACK, None)
     }
 

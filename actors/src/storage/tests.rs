@@ -431,6 +431,34 @@ fn a_server_that_went_back_is_followed_by_a_full_sync_and_reported() {
 }
 
 #[test]
+fn a_tombstone_with_an_earlier_time_ends_a_record_once_a_full_sync_shows_it() {
+    on_paused_time(async {
+        let lab = lab();
+        let mut tombstone = remote("gone", 8, 1);
+        tombstone.sync.deleted = true;
+        tombstone.sync.last_changed_at_ms = 5;
+        let heard = |as_of_ms| RemoteBatch {
+            records: vec![tombstone.clone()],
+            as_of_ms,
+            ..batch()
+        };
+        lab.apply(RemoteBatch {
+            records: vec![remote("gone", 7, 1)],
+            ..batch()
+        })
+        .await;
+        // A late message, which may be of a life before this one.
+        lab.apply(heard(None)).await;
+        assert_eq!(lab.ids(), "gone");
+        // The record was changed while the sync went on: its tombstone may be of before.
+        lab.apply(heard(Some(6))).await;
+        assert_eq!(lab.ids(), "gone");
+        lab.apply(heard(Some(600))).await;
+        assert_eq!(lab.ids(), "");
+    });
+}
+
+#[test]
 fn what_an_ended_run_has_sent_is_of_unknown_outcome_once_the_next_begins() {
     on_paused_time(async {
         let lab = lab();

@@ -429,6 +429,13 @@ async fn park(lab: &Lab, seq: Seq, error_type: &str) {
         },
         remote: None,
     };
+    // Only what was sent can be refused; one whose outcome is unknown was.
+    let marked = lab.storage.ask(|reply| StorageMessage::MarkSent {
+        epoch: Epoch::default(),
+        mutations: vec![seq],
+        reply,
+    });
+    marked.await.unwrap().expect("it is stored");
     let settled = lab.storage.ask(|reply| StorageMessage::Settle {
         epoch: Epoch::default(),
         mutation: seq,

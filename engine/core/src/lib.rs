@@ -46,7 +46,8 @@ pub use model::{
     TypedSort, UnknownEnumValue, ValueFault, default_of, embedded_schema, related, take_member, take_value,
 };
 pub use mutation::{
-    Coalesced, Mutation, MutationKind, OUTCOME_NOT_SHOWN, Refusal, SCHEMA_MISMATCH, Seq, Stage, coalesce,
+    Coalesced, Mutation, MutationKind, OUTCOME_NOT_SHOWN, OUTCOME_UNKNOWN, Refusal, SCHEMA_MISMATCH, Seq,
+    Stage, coalesce,
 };
 pub use names::{FieldName, ModelName};
 pub use outbox::{Errand, Outbox, Topic};
@@ -67,7 +68,7 @@ pub use schema::{
     SchemaHash, SchemaParts, Slot, SubscriptionLevel, Timestamps, fill_defaults,
 };
 pub use sort::{BoundSort, Direction, Page, Sort, compare_keys};
-pub use state::{FoldError, RecordState, Row, changed_by_others, is_news, is_subset};
+pub use state::{FoldError, RecordState, Row, changed_by_others, is_news, is_subset, takes_back};
 pub use sync_plan::{Paging, SyncAges, SyncCursor, SyncKind, SyncPlan, plan as plan_sync};
 pub use validate::{FieldFault, InvalidRecord, RECORD_BYTES_MAX, VALUE_DEPTH_MAX, validate};
 pub use value::{Value, ValueRef};

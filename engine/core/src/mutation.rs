@@ -15,6 +15,7 @@ use crate::outbox::Errand;
 use crate::planted::planted;
 use crate::predicate::Predicate;
 use crate::record::{FieldMap, RecordKey, RecordVersion};
+use crate::value::Value;
 
 /// Why a change is parked that the server did not even try: its schema does not fit the request, so it is older or newer
 /// than the app's. In the place of AppSync's `errorType`, which gives none for that.
@@ -23,6 +24,10 @@ pub const SCHEMA_MISMATCH: &str = "SchemaMismatch";
 /// Why a change is parked of which nobody knows whether it was applied: the server's schema does not fit the question. In
 /// the place of AppSync's `errorType`.
 pub const OUTCOME_NOT_SHOWN: &str = "OutcomeNotShown";
+
+/// Why a change is parked of which nobody knows whether it was applied, or which was applied without the server's showing
+/// what came of it: the record cannot be read, or not by this user. In the place of AppSync's `errorType`.
+pub const OUTCOME_UNKNOWN: &str = "OutcomeUnknown";
 
 /// Position in the event log, from 1; the only order there is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -57,8 +62,8 @@ pub enum Stage {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
     /// AppSync's `errorType`, such as `ConditionalCheckFailedException`, if it gave one; or the engine's own:
-    /// `RecordDeleted`, if the server deleted the record, and [`SCHEMA_MISMATCH`] and [`OUTCOME_NOT_SHOWN`], if its schema
-    /// is another one.
+    /// `RecordDeleted`, if the server deleted the record, [`SCHEMA_MISMATCH`] and [`OUTCOME_NOT_SHOWN`], if its schema
+    /// is another one, and [`OUTCOME_UNKNOWN`], if it does not show the record.
     pub error_type: Option<String>,
     /// The message that came with it.
     pub message: String,
@@ -182,6 +187,20 @@ impl Mutation {
             Some(OUTCOME_NOT_SHOWN) => Some(Errand::Inquire),
             _ => None,
         }
+    }
+
+    /// Whether it is parked although it may have been applied: it is asked about before it is sent again, and cannot be
+    /// edited until then.
+    pub fn may_be_applied(&self) -> bool {
+        matches!(&self.stage, Stage::Parked(refusal) if matches!(
+            refusal.error_type.as_deref(),
+            Some(OUTCOME_NOT_SHOWN | OUTCOME_UNKNOWN)
+        ))
+    }
+
+    /// Whether it writes a list. Sent twice, one may hold its elements twice: AppSync's automerge puts lists together.
+    pub fn writes_list(&self) -> bool {
+        self.patch.values().any(Value::has_list)
     }
 
     /// Has it sent again on the app's word, which gives it a fresh allowance of conflicts.

@@ -173,7 +173,7 @@ impl RecordState {
         // A lost answer is put together from the server's record, which may be another writer's with our values in it.
         let certain =
             fits && head.is_some_and(|head| head.stage != Stage::Unknown || is_only_ours(def, head));
-        self.forget_if_taken_back(ack.mutation, &ack.remote);
+        self.forget_if_taken_back(ack.mutation, &ack.remote, true);
         // Learnt while it still waits, so that its own values are not taken for somebody else's.
         if !planted("answer-not-learned") {
             self.learn(def, &ack.remote, certain);
@@ -196,7 +196,7 @@ impl RecordState {
     fn hear(&mut self, def: &ModelDef, refused: Option<Seq>, remote: &RemoteRecord) {
         let views = self.views(def, None);
         if let Some(mutation) = refused {
-            self.forget_if_taken_back(mutation, remote);
+            self.forget_if_taken_back(mutation, remote, false);
         }
         let own = self.learn(def, remote, false);
         self.replay(def);
@@ -206,13 +206,10 @@ impl RecordState {
     }
 
     /// Forgets the server's record if what answers a mutation is older than what the server had told before it was sent:
-    /// the server went back, as after a restored backup, and what it says from here on is news.
-    ///
-    /// A record that was asked for because the answer was lost proves nothing: such a read may lag behind.
-    fn forget_if_taken_back(&mut self, mutation: Seq, remote: &RemoteRecord) {
+    /// the server went back, and what it says from here on is news.
+    fn forget_if_taken_back(&mut self, mutation: Seq, remote: &RemoteRecord, applied: bool) {
         let sent = self.pending.iter().find(|pending| pending.seq == mutation);
-        let sent = sent.filter(|sent| sent.stage != Stage::Unknown);
-        if sent.and_then(|sent| sent.base_version) > Some(remote.sync.version) {
+        if sent.is_some_and(|sent| takes_back(sent, remote.sync.version, applied)) {
             self.sync = None;
             self.shadow = None;
             self.own_since = None;
@@ -220,7 +217,7 @@ impl RecordState {
     }
 
     fn conflict(&mut self, def: &ModelDef, conflict: &Conflict) {
-        self.forget_if_taken_back(conflict.mutation, &conflict.remote);
+        self.forget_if_taken_back(conflict.mutation, &conflict.remote, false);
         self.learn(def, &conflict.remote, false);
         self.meet(def, conflict.mutation);
         match &conflict.decision {
@@ -288,7 +285,9 @@ impl RecordState {
     /// Takes over a server record unless an equal or newer one is known; `answers` says that it is known to be the
     /// effect of the oldest mutation alone. Returns whether it is an effect of this store's, as far as it says something.
     fn learn(&mut self, def: &ModelDef, remote: &RemoteRecord, answers: bool) -> bool {
-        if !self.accepts(remote.sync) && !planted("old-version-taken") {
+        // What is certain needs no clock that agrees with the others of the server.
+        let follows = answers && self.sync.is_none_or(|known| remote.sync.version > known.version);
+        if !follows && !self.accepts(remote.sync) && !planted("old-version-taken") {
             return true;
         }
         // A version that went down is of a new life, which shares nothing with the one before it.
@@ -401,6 +400,14 @@ pub fn is_news(known: Option<SyncMetadata>, remote: SyncMetadata) -> bool {
     // the tombstone was missed, only version 1 is sure to be a new life: the first create repeated has an earlier time.
     let starts = remote.version == FIRST && !remote.deleted && known.version > FIRST;
     later && (known.deleted || starts)
+}
+
+/// Whether a version that answers a mutation shows that the server went back, as after a restored backup: it is older than
+/// the one on which the mutation was made, or no newer although the mutation was `applied` on top of that.
+pub fn takes_back(sent: &Mutation, found: RecordVersion, applied: bool) -> bool {
+    // A record that was asked for because the answer was lost proves nothing: such a read may lag behind.
+    let told = sent.base_version.filter(|_| sent.stage != Stage::Unknown);
+    told.is_some_and(|told| told > found || (applied && told == found))
 }
 
 /// Whether every field of `patch` has the same value in `fields`; null and missing are the same.

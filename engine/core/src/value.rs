@@ -58,6 +58,15 @@ impl Value {
         matches!(self, Self::Null)
     }
 
+    /// Whether it is a list with something in it, or an object with such a list.
+    pub(crate) fn has_list(&self) -> bool {
+        match self {
+            Self::List(items) => !items.is_empty(),
+            Self::Object(fields) => fields.values().any(Self::has_list),
+            Self::Null | Self::Bool(_) | Self::Int(_) | Self::Float(_) | Self::String(_) => false,
+        }
+    }
+
     /// About how many bytes the value takes in a row or in an entry of the log: its texts, and nine for everything else.
     ///
     /// ```

@@ -37,6 +37,26 @@ impl Default for BackoffPolicy {
     }
 }
 
+impl BackoffPolicy {
+    /// How long to wait after so many failures before the last, in milliseconds: half of it, and a random part of the other
+    /// half.
+    pub fn wait_ms(&self, failures_before: u32, random: &mut dyn FnMut() -> u64) -> u64 {
+        self.draw(failures_before, random).0
+    }
+
+    /// The wait, and the part of it that is random.
+    fn draw(&self, doublings: u32, random: &mut dyn FnMut() -> u64) -> (u64, u64) {
+        let full = 1_u64
+            .checked_shl(doublings)
+            .and_then(|factor| self.first_ms.checked_mul(factor))
+            .map_or(self.longest_ms, |wait| wait.min(self.longest_ms));
+        let drawn = full - full / 2;
+        // The bias of a remainder does not matter at these sizes.
+        let jitter = random() % (drawn + 1);
+        (full / 2 + jitter, jitter)
+    }
+}
+
 impl Backoff {
     /// No failure yet.
     pub fn new(policy: BackoffPolicy) -> Self {
@@ -62,14 +82,7 @@ impl Backoff {
         }
         let doublings = self.attempts;
         self.attempts = self.attempts.saturating_add(1);
-        let full = 1_u64
-            .checked_shl(doublings)
-            .and_then(|factor| self.policy.first_ms.checked_mul(factor))
-            .map_or(self.policy.longest_ms, |wait| wait.min(self.policy.longest_ms));
-        let drawn = full - full / 2;
-        // The bias of a remainder does not matter at these sizes.
-        let jitter = random() % (drawn + 1);
-        let wait = full / 2 + jitter;
+        let (wait, jitter) = self.policy.draw(doublings, random);
         // The jitter goes on top of what the server asks for, or all would come back at that very moment.
         let asked = retry_after_ms.map_or(0, |asked| asked.min(RETRY_AFTER_MS_MAX).saturating_add(jitter));
         Some(wait.max(asked))

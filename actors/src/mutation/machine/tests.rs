@@ -1,7 +1,7 @@
 use std::collections::VecDeque;
 
 use landfall_core::MutationKind::{self, Create, Delete, Update};
-use landfall_core::{CONFLICT_ROUNDS_MAX, Decision, FieldMap, Outbox, RecordVersion, Resolution, Value};
+use landfall_core::{CONFLICT_ROUNDS_MAX, Decision, FieldMap, Outbox, RemoteRecord, Resolution, Value};
 use landfall_wire::{Delivery, FailureClass, MutationReply};
 
 use super::super::gate::SEND_BACKOFF;
@@ -9,6 +9,7 @@ use super::super::pauses::CREDENTIALS_BACKOFF;
 use super::super::testing::{
     deleted, error, misconfigured, mutation, no_credentials, remote, schema, settlement_text, transient,
 };
+use super::later::LATE_MS;
 use super::*;
 use crate::handlers::ErrorKind;
 use crate::mutation::verdict::Fetched;
@@ -382,7 +383,11 @@ fn a_server_that_is_down_is_tried_slower_and_slower_and_told_of_once() {
     let mut waits = Vec::new();
     for _ in 0..14 {
         lab.fail(1, transient(NOT_DELIVERED));
-        waits.push(lab.next_due());
+        let mut wait_ms = 0;
+        while lab.out.is_empty() {
+            wait_ms += lab.next_due();
+        }
+        waits.push(wait_ms);
     }
     assert!(waits.is_sorted(), "{waits:?}");
     assert_eq!(waits[..3], [100, 200, 400]);
@@ -453,7 +458,148 @@ fn a_lost_answer_is_asked_about_before_anything_is_sent_again() {
     unanswered.check(&["ask e1"]);
     let mut refused = lost();
     refused.found(1, Err(error("Unauthorized")));
-    refused.check(&["e1 refused untyped", "told Unauthorized e1 parked"]);
+    refused.check(&["e1 refused OutcomeUnknown", "told Unauthorized e1 parked"]);
+}
+
+/// The answer to an update is lost, the server shows no effect of it; returns how long the next try has to wait.
+fn lose_and_find_nothing(lab: &mut Lab) -> u64 {
+    lab.fail(1, transient(PERHAPS));
+    let mut wait_ms = 0;
+    while lab.asked.is_empty() {
+        wait_ms += lab.next_due();
+    }
+    lab.found(1, Ok(Fetched::Found(remote(1, "old"))));
+    wait_ms
+}
+
+#[test]
+fn a_server_that_answers_questions_and_takes_no_changes_is_tried_ever_less_often_and_told() {
+    let mut lab = with(4, &[(Update, "Todo/a")]);
+    let waits: Vec<u64> = (0..12).map(|_| lose_and_find_nothing(&mut lab)).collect();
+    let told = lab.trace.iter().filter(|line| line.contains("told")).count();
+    assert_eq!(told, 1, "{:?}", lab.trace);
+    assert_eq!(&waits[..3], [100, 200, 400]);
+    assert!(waits[11] >= 30_000, "{waits:?}");
+    lab.trace.clear();
+    // Once it takes one, all is as it was.
+    lab.apply(1);
+    lab.put(mutation(9, Update, "Todo/b"));
+    lab.feed(Input::Wake);
+    assert_eq!(lab.state.room(), 1, "one more than before");
+    lab.check(&["e1 acknowledged v2", "send e9 update on v1"]);
+}
+
+#[test]
+fn a_change_that_the_server_fails_at_rests_while_it_takes_the_others() {
+    let mut lab = with(4, &[(Update, "Todo/a")]);
+    let mut waits = Vec::new();
+    for round in 2..20 {
+        let begun_ms = lab.now_ms;
+        lab.fail(1, transient(NOT_DELIVERED));
+        // Another one is taken as soon as the gate opens a little.
+        lab.put(mutation(round, Create, &format!("Todo/{round}")));
+        lab.feed(Input::Wake);
+        while !lab.out.contains_key(&Seq(1)) {
+            if lab.out.contains_key(&Seq(round)) {
+                lab.apply(round);
+            } else {
+                lab.next_due();
+            }
+        }
+        if lab.out.contains_key(&Seq(round)) {
+            lab.apply(round);
+        }
+        waits.push(lab.now_ms - begun_ms);
+    }
+    assert!(waits[..3].iter().all(|wait_ms| *wait_ms <= 200), "{waits:?}");
+    assert_eq!(
+        waits.last(),
+        Some(&30_000),
+        "half of the longest, the least of its jitter: {waits:?}"
+    );
+    let told: Vec<&String> = lab.trace.iter().filter(|line| line.contains("told")).collect();
+    assert_eq!(
+        told.len(),
+        3,
+        "at the 4th, the 8th and the 16th attempt: {told:?}"
+    );
+}
+
+#[test]
+fn what_rests_goes_again_at_once_when_the_server_is_back() {
+    let mut lab = with(4, &[(Update, "Todo/a")]);
+    for _ in 0..9 {
+        lab.fail(1, transient(NOT_DELIVERED));
+        while lab.out.is_empty() {
+            lab.next_due();
+        }
+    }
+    lab.fail(1, transient(NOT_DELIVERED));
+    lab.pause();
+    lab.trace.clear();
+    lab.resume();
+    let mut waited_ms = 0;
+    while lab.out.is_empty() {
+        waited_ms += lab.next_due();
+    }
+    assert_eq!(waited_ms, 0);
+    lab.check(&["e1 not applied", "send e1 update on v1"]);
+}
+
+/// A lab that is awake long enough that nothing of a former run can come, with an update on its way that writes a list.
+fn with_list() -> Lab {
+    let mut lab = lab(4);
+    lab.feed(Input::Wake);
+    lab.now_ms = 100_000;
+    let mut update = mutation(1, Update, "Todo/a");
+    let tags = Value::List(vec![Value::from("x")]);
+    update.patch = FieldMap::from([("tags".into(), tags)]);
+    lab.put(update);
+    lab.feed(Input::Wake);
+    lab.check(&["send e1 update on v1"]);
+    lab
+}
+
+#[test]
+fn a_list_is_not_sent_again_while_the_first_request_may_still_be_carried_out() {
+    let mut lab = with_list();
+    lab.fail(1, transient(PERHAPS));
+    lab.next_due();
+    lab.found(1, Ok(Fetched::Found(remote(1, "old"))));
+    lab.check(&["e1 unknown", "ask e1"]);
+    lab.until(100_000 + LATE_MS - 1);
+    lab.check(&[]);
+    lab.until(100_000 + LATE_MS);
+    lab.check(&["ask e1"]);
+    lab.found(1, Ok(Fetched::Found(remote(1, "old"))));
+    lab.check(&["e1 not applied", "send e1 update on v1"]);
+}
+
+#[test]
+fn a_list_whose_request_was_carried_out_late_is_not_sent_twice() {
+    let mut lab = with_list();
+    lab.fail(1, transient(PERHAPS));
+    lab.next_due();
+    lab.found(1, Ok(Fetched::Found(remote(1, "old"))));
+    lab.until(100_000 + LATE_MS);
+    lab.trace.clear();
+    let mut late = remote(2, "old");
+    late.fields = lab.asked[&Seq(1)].patch.clone();
+    lab.found(1, Ok(Fetched::Found(late)));
+    lab.check(&["e1 acknowledged v2"]);
+}
+
+#[test]
+fn a_list_that_waits_is_given_back_where_sending_was_paused() {
+    let mut lab = with_list();
+    lab.fail(1, transient(PERHAPS));
+    lab.next_due();
+    lab.found(1, Ok(Fetched::Found(remote(1, "old"))));
+    lab.pause();
+    lab.trace.clear();
+    lab.until(100_000 + LATE_MS);
+    lab.check(&[]);
+    assert!(lab.state.held.is_empty());
 }
 
 #[test]
@@ -469,7 +615,7 @@ fn a_lost_create_and_a_lost_delete_are_found_out() {
     lab.found(
         2,
         Ok(Fetched::Missing {
-            known: Some(RecordVersion(1)),
+            known: Some(remote(1, "mine").sync),
         }),
     );
     lab.check(&["e2 acknowledged v2 deleted"]);

@@ -210,8 +210,25 @@ fn a_record_that_is_gone_without_a_trace_leaves_a_newer_tombstone() {
     };
     assert_eq!(outcome(None), "acknowledged v2 deleted; answers");
     assert_eq!(
-        outcome(Some(RecordVersion(7))),
+        outcome(Some(remote(7, "mine").sync)),
         "acknowledged v8 deleted; answers"
+    );
+    let known = SyncMetadata {
+        last_changed_at_ms: 77,
+        ..remote(7, "mine").sync
+    };
+    let (verdict, _) = of_fetched(
+        schema().model("Tag").unwrap(),
+        &mutation(1, Delete, "Tag/a"),
+        Purpose::Outcome,
+        Ok(Fetched::Missing { known: Some(known) }),
+    );
+    let Verdict::Settle(Settlement::Acknowledged(tombstone), None) = verdict else {
+        panic!("{verdict:?}");
+    };
+    assert_eq!(
+        tombstone.sync.last_changed_at_ms, 77,
+        "an earlier one would be of an earlier life, and the record would show again"
     );
 }
 
@@ -220,10 +237,13 @@ fn an_outcome_that_cannot_be_found_out_stays_open_or_is_parked() {
     let outcome = |found| fetched(&mutation(1, Update, "Tag/a"), Purpose::Outcome, found);
     assert_eq!(outcome(Err(transient(PERHAPS))), "give back; waits");
     assert_eq!(outcome(Err(no_credentials())), "give back; credentials");
-    assert_eq!(outcome(Err(error("Unauthorized"))), "refused untyped; answers");
+    assert_eq!(
+        outcome(Err(error("Unauthorized"))),
+        "refused OutcomeUnknown; answers"
+    );
     assert_eq!(
         outcome(Ok(Fetched::Unreadable(unreadable()))),
-        "refused untyped; answers"
+        "refused OutcomeUnknown; answers"
     );
 }
 
@@ -305,7 +325,7 @@ fn what_was_applied_is_acknowledged_or_said_to_be_applied() {
     assert_eq!(of(Err(no_credentials())), "unknown; credentials");
     assert_eq!(
         of(Ok(Fetched::Unreadable(unreadable()))),
-        "refused untyped; answers"
+        "refused OutcomeUnknown; answers"
     );
 }
 

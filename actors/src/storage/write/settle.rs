@@ -8,8 +8,8 @@
 use std::collections::BTreeSet;
 
 use landfall_core::{
-    Acknowledged, Change, Conflict, Decision, Errand, FieldMap, Mutation, MutationRef, Origin, Record,
-    Refusal, Refused, RemoteRecord, Sent, Seq, Stage, decide_edit, given_up, planted,
+    Acknowledged, Change, Conflict, Decision, FieldMap, Mutation, MutationRef, Origin, Record, RecordVersion,
+    Refusal, Refused, RemoteRecord, Sent, Seq, Stage, decide_edit, given_up, planted, takes_back,
 };
 use landfall_storage::{OutboxChange, StorageError, Txn};
 
@@ -121,6 +121,11 @@ impl Batch {
         let Some(mutation) = txn.mutation(seq)? else {
             return Ok(());
         };
+        // A settlement comes again if its commit was of unknown outcome. If that was stored after all, the mutation may have
+        // been changed since, and what was settled says nothing of it any more.
+        if !matches!(mutation.stage, Stage::InFlight | Stage::Unknown) {
+            return Ok(());
+        }
         let key = mutation.key.clone();
         let judged = match &settlement {
             Settlement::Acknowledged(remote) | Settlement::Conflict { remote, .. } => Some(remote.sync),
@@ -152,6 +157,7 @@ impl Batch {
         match settlement {
             Settlement::Acknowledged(remote) => {
                 self.processed(txn, mutation, &remote)?;
+                self.note_taken_back(mutation, remote.sync.version, true);
                 let change = Change::Acknowledged(Acknowledged {
                     key,
                     mutation: seq,
@@ -161,6 +167,7 @@ impl Batch {
                 self.changes.outbox_status(txn.outbox_is_empty()?);
             }
             Settlement::Conflict { remote, decision } => {
+                self.note_taken_back(mutation, remote.sync.version, false);
                 let accepted_remote = decision == Decision::AcceptRemote;
                 let given_up = given_up(mutation, &remote, &decision);
                 self.changes.events.push(HubEvent::ConflictResolved {
@@ -186,6 +193,9 @@ impl Batch {
                 }
             }
             Settlement::Refused { refusal, remote } => {
+                if let Some(remote) = &remote {
+                    self.note_taken_back(mutation, remote.sync.version, false);
+                }
                 self.refused(mutation, &refusal);
                 let change = Change::Refused(Refused {
                     key,
@@ -208,6 +218,20 @@ impl Batch {
             }
         }
         Ok(())
+    }
+
+    /// Tells the app if the server's answer to a mutation shows that the server went back.
+    fn note_taken_back(&mut self, mutation: &Mutation, found: RecordVersion, applied: bool) {
+        let known = mutation
+            .base_version
+            .filter(|_| takes_back(mutation, found, applied));
+        if let Some(known) = known {
+            self.changes.events.push(HubEvent::ServerWentBack {
+                key: mutation.key.clone(),
+                known,
+                found,
+            });
+        }
     }
 
     fn refused(&mut self, mutation: &Mutation, refusal: &Refusal) {
@@ -240,6 +264,9 @@ impl Batch {
     /// Changes what a parked mutation sets, and has it sent again.
     pub(super) fn edit(&mut self, txn: &mut Txn<'_>, seq: Seq, patch: FieldMap) -> Result<(), Stop> {
         let mutation = parked(txn, seq)?;
+        if mutation.may_be_applied() {
+            return Err(Stop::Refused(WriteError::MayBeApplied { seq }));
+        }
         let def = txn.model(mutation.model())?;
         let state = txn.state(&mutation.key)?;
         let edited = decide_edit(txn.schema(), &def, &state, &mutation, patch)?;
@@ -272,13 +299,13 @@ impl Batch {
 
     /// One that may have been applied is asked about first.
     fn try_again(&mut self, txn: &mut Txn<'_>, origin: Origin, mutation: Mutation) -> Result<(), Stop> {
-        let is_unknown = mutation.awaits_schema() == Some(Errand::Inquire);
+        let may_be_applied = mutation.may_be_applied();
         let seq = mutation.seq;
         let of = MutationRef {
             key: mutation.key,
             mutation: seq,
         };
-        let change = if is_unknown {
+        let change = if may_be_applied {
             Change::OutcomeUnknown(of)
         } else {
             Change::Retried(of)

@@ -1129,3 +1129,35 @@ fn the_server_row_is_kept_aside_exactly_while_something_waits() {
     assert_eq!(lab.state.shadow, None);
     assert_eq!(lab.state.sync, Some(remote("v2").sync));
 }
+
+#[test]
+fn a_delete_that_was_answered_stays_whatever_the_servers_clock_says() {
+    check_all(&[
+        // Another machine of the server took the delete, and its clock is behind.
+        (
+            "remote v1@5000 title=a; delete; sent e2; ack e2 v2@4997 deleted",
+            "- | v2 deleted own | - | -",
+        ),
+        // Those who only hear of it cannot tell it from the end of an earlier life, until a full sync says what there is now.
+        (
+            "remote v2@5000 title=a; remote v3@4997 deleted",
+            "{title=a} | v2 | - | -",
+        ),
+    ]);
+}
+
+#[test]
+fn an_answer_that_is_no_newer_than_what_it_was_made_on_shows_a_server_that_went_back() {
+    check_all(&[
+        // It had forgotten v4 and made v4 anew.
+        (
+            "remote v4 title=a; save title=b; sent e2; ack e2 v4 title=b",
+            "{title=b} | v4 | - | -",
+        ),
+        // A refusal comes with the record as it is, which is the very one.
+        (
+            "remote v4 title=a; save title=b; sent e2; refused e2 v4 title=a",
+            "{title=b} | v4 | {title=a} | e2 update parked @v4 {title=b} tries=1",
+        ),
+    ]);
+}

@@ -1,0 +1,136 @@
+//! What the machine leaves for later: settlements that rest, questions that are asked again.
+//!
+//! Owns the deadlines of mutations in hand. What rests is either what the store did not take, or what the server has failed
+//! at more than once, so that it is not tried again at once. What waits is an update of a list of which the server shows no
+//! effect: the request may still be on its way, and sent twice the list would hold its elements twice under automerge.
+
+use landfall_core::{Mutation, MutationKind, Seq};
+use landfall_wire::Failure;
+
+use super::super::gate::rest_ms;
+use super::super::verdict::{self, Fetched, Health, Purpose, Report, Verdict};
+use super::held::{Held, Place, Stage};
+use super::step::Effect;
+use super::{Mode, State, Turn, is_through};
+use crate::storage::Settlement;
+
+/// How long after it was sent a request may still be carried out, in milliseconds: AppSync's own limit for one.
+pub(in crate::mutation) const LATE_MS: u64 = 30_000;
+
+impl State {
+    /// What rests is settled with the next deadline.
+    pub(super) fn rouse(&mut self, now_ms: u64) {
+        for held in self.held.values_mut() {
+            if let Stage::Resting { until_ms, .. } = &mut held.stage {
+                *until_ms = now_ms;
+            }
+        }
+    }
+
+    pub(super) fn timer(&mut self, turn: &mut Turn<'_>) {
+        self.hungry |= self.gate.wake(turn.now_ms);
+        self.hungry |= self.pauses.wake(turn.now_ms);
+        let mut asked_again = Vec::new();
+        for (seq, held) in &mut self.held {
+            match &mut held.stage {
+                Stage::Resting {
+                    until_ms,
+                    settlement,
+                    report,
+                } if *until_ms <= turn.now_ms => {
+                    turn.effects.push(Effect::Settle {
+                        seq: *seq,
+                        settlement: settlement.clone(),
+                    });
+                    held.stage = Stage::Settling(settlement.clone(), report.take());
+                }
+                Stage::Waiting { until_ms, mutation } if *until_ms <= turn.now_ms => {
+                    asked_again.push((*seq, held.place.clone(), mutation.clone()));
+                }
+                Stage::Resting { .. }
+                | Stage::Waiting { .. }
+                | Stage::Marking
+                | Stage::Loading
+                | Stage::Sending(_)
+                | Stage::Fetching(..)
+                | Stage::Deciding(..)
+                | Stage::Settling(..) => {}
+            }
+        }
+        for (seq, place, mutation) in asked_again {
+            let verdict = match self.mode {
+                Mode::Awake => Verdict::Ask(Purpose::Outcome),
+                Mode::Fresh | Mode::Paused => Verdict::GiveBack,
+            };
+            self.rule(seq, place, verdict, Some(mutation), turn);
+        }
+    }
+
+    pub(super) fn note_sent(&mut self, sent: Vec<Seq>, now_ms: u64) {
+        if sent.is_empty() {
+            return;
+        }
+        self.sent_ms
+            .retain(|_, sent_ms| sent_ms.saturating_add(LATE_MS) > now_ms);
+        self.sent_ms.extend(sent.into_iter().map(|seq| (seq, now_ms)));
+    }
+
+    /// When the server has certainly carried out what it ever will of a mutation.
+    pub(super) fn late_until_ms(&self, seq: Seq) -> u64 {
+        let sent_ms = self.sent_ms.get(&seq).copied().unwrap_or_default();
+        sent_ms.max(self.began_ms).saturating_add(LATE_MS)
+    }
+
+    /// Settles a mutation that the server failed at, now or, if that was not the first time, after a while.
+    pub(super) fn rest(
+        &mut self,
+        seq: Seq,
+        place: Place,
+        mutation: &Mutation,
+        settlement: Settlement,
+        report: Option<Report>,
+        turn: &mut Turn<'_>,
+    ) {
+        let is_resting = |held: &&Held| matches!(held.stage, Stage::Resting { .. });
+        // The other half of the lanes is for those that may be taken.
+        let has_room = self.held.values().filter(is_resting).count() < self.lanes / 2;
+        match rest_ms(mutation.attempts, turn.random).filter(|_| has_room) {
+            None => self.rule(seq, place, Verdict::Settle(settlement, report), None, turn),
+            Some(rest_ms) => {
+                let stage = Stage::Resting {
+                    until_ms: turn.now_ms.saturating_add(rest_ms),
+                    settlement,
+                    report,
+                };
+                self.held.insert(seq, Held { stage, place });
+            }
+        }
+    }
+
+    /// What the server has of a record that it was asked for.
+    pub(super) fn fetched(
+        &mut self,
+        seq: Seq,
+        place: Place,
+        mutation: Box<Mutation>,
+        purpose: Purpose,
+        fetched: Result<Fetched, Box<Failure>>,
+        turn: &mut Turn<'_>,
+    ) {
+        let of_outcome = purpose == Purpose::Outcome;
+        let (verdict, health) = verdict::of_fetched(self.def(&mutation), &mutation, purpose, fetched);
+        let not_applied = of_outcome && matches!(verdict, Verdict::Settle(Settlement::NotApplied, _));
+        // That a server answers a question does not show that it takes changes.
+        if !(not_applied && health == Health::Answers) {
+            self.note(seq, &place, health, is_through(&verdict), &mutation, turn);
+        }
+        let until_ms = self.late_until_ms(seq);
+        let may_come = mutation.kind == MutationKind::Update && mutation.writes_list();
+        if not_applied && may_come && turn.now_ms < until_ms {
+            let stage = Stage::Waiting { until_ms, mutation };
+            self.held.insert(seq, Held { stage, place });
+        } else {
+            self.rule(seq, place, verdict, Some(mutation), turn);
+        }
+    }
+}
