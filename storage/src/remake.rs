@@ -134,20 +134,15 @@ fn remake_file(path: &Path, extent: Extent) -> Result<Remade, StorageError> {
         Some(directory) if !directory.as_os_str().is_empty() => directory,
         _ => Path::new("."),
     };
-    let unfinished = Unfinished::begin(directory)?;
-    let made = make(&transaction, &log, &unfinished).and_then(|mut made| {
-        made.lost.clone_from(&log.damage);
-        if made.lost.is_some() {
-            made.kept = Some(keep(path)?);
-        }
-        unfinished.replace_closed(path)?;
-        sync_name(path).map_err(|error| StorageError::at_path(path, &error))?;
-        Ok(made)
-    });
-    if made.is_err() {
-        unfinished.discard();
+    let mut unfinished = Unfinished::begin(directory)?;
+    let mut made = make(&transaction, &log, &unfinished)?;
+    made.lost.clone_from(&log.damage);
+    if made.lost.is_some() {
+        made.kept = Some(keep(path)?);
     }
-    made
+    unfinished.replace_closed(path)?;
+    sync_name(path).map_err(|error| StorageError::at_path(path, &error))?;
+    Ok(made)
 }
 
 /// Opens the old file on changes in memory; if it does not open as it is, with what can be mended of its headers.

@@ -42,21 +42,18 @@ impl Store {
         };
         let file = shared.catalog.file.as_deref();
         self.ensure_open()?;
-        let unfinished = Unfinished::begin(directory)?;
+        let mut unfinished = Unfinished::begin(directory)?;
         let made = unless_it_panics(|| {
             let guard = shared.database();
             let open = guard.as_ref().ok_or_else(closed)?;
             let transaction = open.database.begin_read()?;
             make(&transaction, &Sound::of_open(&transaction)?, &unfinished)
         });
-        let made = made.map_err(|error| {
-            unfinished.discard();
-            of_log(error, file)
-        })?;
+        let made = made.map_err(|error| of_log(error, file))?;
         // Opened, and so locked, before it has its name: nobody else can open the store in between.
         let fresh = Fresh::open(&shared, &unfinished)?;
         let mut database = shared.database.write().unwrap_or_else(PoisonError::into_inner);
-        shared.swap(&mut database, fresh, &unfinished)?;
+        shared.swap(&mut database, fresh, &mut unfinished)?;
         Ok(made)
     }
 }

@@ -49,19 +49,16 @@ impl Store {
         let mut database = shared.database.write().unwrap_or_else(PoisonError::into_inner);
         let open = database.as_ref().ok_or_else(closed)?;
         remove_kept(directory)?;
-        let unfinished = Unfinished::begin(directory)?;
+        let mut unfinished = Unfinished::begin(directory)?;
         let copied = unless_it_panics(|| {
             let snapshot = Snapshot::new(open.database.begin_read()?, Arc::clone(&shared.catalog), None)?;
             snapshot.copy_to(&unfinished, &mut |_| ()).map(drop)
         })
         .map_err(|error| error.in_file(shared.catalog.file.as_deref()));
-        if copied.is_err() {
-            unfinished.discard();
-        }
         copied?;
         // Opened, and so locked, before it has its name: nobody else can open the store in between.
         let fresh = Fresh::open(&shared, &unfinished)?;
-        shared.swap(&mut database, fresh, &unfinished)?;
+        shared.swap(&mut database, fresh, &mut unfinished)?;
         Ok(true)
     }
 }
@@ -266,6 +263,25 @@ mod tests {
         save(&mut store, "Post", "id=p2 title=b");
         drop(store);
         assert_eq!(all(&snapshot(&in_directory(directory.path())), "Post").len(), 1);
+    }
+
+    #[test]
+    fn a_file_that_cannot_take_the_place_of_the_old_one_is_not_left_behind() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(FILE_NAME);
+        let mut store = in_directory(directory.path());
+        save(&mut store, "Post", "id=p1 title=a");
+        // Nothing can be renamed to what is a directory.
+        fs::rename(&path, directory.path().join("aside")).unwrap();
+        fs::create_dir(&path).unwrap();
+        for refused in [store.scrub().map(drop), store.remake().map(drop)] {
+            assert!(matches!(refused, Err(StorageError::Io { .. })), "{refused:?}");
+            assert!(!directory.path().join("landfall.unfinished").exists());
+        }
+        fs::remove_dir(&path).unwrap();
+        fs::rename(directory.path().join("aside"), &path).unwrap();
+        save(&mut store, "Post", "id=p2 title=b");
+        assert_sound(&store);
     }
 
     #[test]

@@ -39,7 +39,7 @@ impl Shared {
         &self,
         database: &mut Option<Opened>,
         fresh: Fresh,
-        unfinished: &Unfinished,
+        unfinished: &mut Unfinished,
     ) -> Result<(), StorageError> {
         unfinished.replace(&self.disk.place())?;
         self.name_unsynced.store(true, Ordering::Release);
