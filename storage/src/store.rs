@@ -9,6 +9,7 @@
 //! 4. readers never wait for the writer, except while the database is being reopened or gets a new file; 5. what is read where
 //! nothing can be written proves at most that a commit is absent; 6. nothing is acknowledged in a file whose name may not be on disk.
 
+mod compact;
 mod remake;
 mod scrub;
 mod shared;
@@ -35,6 +36,7 @@ use crate::tables::LOG;
 use crate::txn::Txn;
 use crate::{open, rebuild};
 
+pub use compact::Compacted;
 use shared::{Shared, close, closed};
 pub use trim::Trimmed;
 
