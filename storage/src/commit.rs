@@ -24,6 +24,10 @@ use crate::row_cache::RowCache;
 use crate::store::LogHead;
 use crate::txn::{Appended, Txn};
 
+/// How often a transaction is begun before the disk counts as failing: a fault that a reader met earlier shows only
+/// when a transaction begins, and must not fail a write that has not touched the disk yet.
+pub(crate) const BEGIN_TRIES: usize = 3;
+
 /// What became of a transaction.
 pub(crate) enum Tried<R> {
     /// It is on disk.
@@ -128,11 +132,22 @@ pub(crate) fn checkpoint(
     mut transaction: WriteTransaction,
     journal: &mut Journal,
 ) -> Result<(), StorageError> {
-    // A database that knows its free pages opens at once after a kill; it would read the whole file otherwise.
-    transaction.set_quick_repair(journal.exists());
-    transaction.commit()?;
+    let knows_free_pages = journal.exists();
+    unless_it_panics(move || {
+        // A database that knows its free pages opens at once after a kill; it would read the whole file otherwise.
+        transaction.set_quick_repair(knows_free_pages);
+        Ok(transaction.commit()?)
+    })?;
     journal.restart();
     Ok(())
+}
+
+/// Commits in memory, since the journal has on disk what there is to commit.
+pub(crate) fn commit_in_memory(mut transaction: WriteTransaction) -> Result<(), StorageError> {
+    unless_it_panics(move || {
+        transaction.set_durability(Durability::None)?;
+        Ok(transaction.commit()?)
+    })
 }
 
 /// Overwrites what the journal holds of the past.

@@ -27,6 +27,7 @@ use redb::backends::FileBackend;
 use crate::error::StorageError;
 use crate::journal::Journal;
 use crate::overlay::Overlay;
+use crate::panics::caught;
 pub(crate) use beside::{Beside, Root};
 use contents::Contents;
 pub(crate) use faults::Faults;
@@ -96,6 +97,13 @@ pub(crate) struct Opened {
 impl Opened {
     pub(crate) fn journal(&self) -> MutexGuard<'_, Journal> {
         self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Closes a database. What is damaged in it shows once more when it takes stock of its pages; nothing of it is needed then.
+pub(crate) fn close(database: &mut Option<Opened>) {
+    if let Err(said) = caught(|| drop(database.take())) {
+        tracing::warn!(said, "the database could not be closed in order");
     }
 }
 

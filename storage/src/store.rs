@@ -25,8 +25,8 @@ use landfall_core::{Schema, Seq};
 
 use crate::catalog::Catalog;
 use crate::codec;
-use crate::commit::{Tried, attempt, checkpoint};
-use crate::disk::{Disk, Faults, Opened};
+use crate::commit::{BEGIN_TRIES, Tried, attempt, checkpoint};
+use crate::disk::{Disk, Faults, Opened, close};
 use crate::error::StorageError;
 use crate::migrate::{MigrationReport, Migrations};
 use crate::panics::{caught, unless_it_panics};
@@ -37,7 +37,7 @@ use crate::txn::Txn;
 use crate::{open, rebuild};
 
 pub use compact::Compacted;
-use shared::{Shared, close, closed};
+use shared::{Shared, closed};
 pub use trim::Trimmed;
 
 /// Cache by default, in bytes: half of it for pages of the database, half for rows that were read.
@@ -101,10 +101,6 @@ pub struct Written<R> {
     /// The newest entry after the transaction.
     pub head: Seq,
 }
-
-/// How often a transaction is begun before the disk counts as failing: a fault that a reader met earlier shows only
-/// when a transaction begins, and must not fail a write that has not touched the disk yet.
-const BEGIN_TRIES: usize = 3;
 
 impl Store {
     /// Opens the store, makes it if there is none, takes on the schema, and settles what a crash left open.

@@ -1,4 +1,5 @@
 mod crashes;
+mod damaged;
 mod disk;
 mod journal;
 mod script;

@@ -5,38 +5,16 @@ use std::path::Path;
 use landfall_core::RecordId;
 
 use super::*;
-use crate::disk::DATABASE_MAGIC;
 use crate::retention::Retention;
 use crate::tables::record_key;
 use crate::test_support::{
-    CachedDisk, all, assert_sound, everything, in_directory, options, post, put, remove, save, snapshot,
+    CachedDisk, all, assert_sound, everything, in_directory, leaves_holding, options, post, put, remove,
+    save, snapshot,
 };
-
-/// Bytes of a page.
-const PAGE: usize = 4_096;
-
-/// First byte of a leaf of a tree.
-const LEAF: u8 = 1;
 
 /// What tells the leaves of the store's own tables from those of the database's, such as its list of free pages: it panics there in
 /// destructors as well, which ends the process.
 const OURS: [&[u8]; 4] = [b"Post", b"title", b"format", b"records-1"];
-
-/// Where the leaves of a store's tables begin in its file.
-fn leaves(file: &[u8]) -> Vec<usize> {
-    let start = file
-        .windows(DATABASE_MAGIC.len())
-        .position(|window| window == DATABASE_MAGIC)
-        .unwrap();
-    (start..file.len() - PAGE)
-        .step_by(PAGE)
-        .filter(|at| {
-            let page = &file[*at..*at + PAGE];
-            let holds = |mark: &&[u8]| page.windows(mark.len()).any(|window| window == *mark);
-            page[0] == LEAF && OURS.iter().any(holds)
-        })
-        .collect()
-}
 
 /// Whatever a call answers, damage is told in words that say so.
 fn tolerated<T>(what: &str, at: usize, answer: Result<T, StorageError>) {
@@ -68,7 +46,7 @@ fn no_flipped_bit_in_the_head_of_a_leaf_panics_whoever_calls() {
     }
     drop(store);
     let whole = disk.bytes();
-    let leaves = leaves(&whole);
+    let leaves = leaves_holding(&whole, &OURS);
     assert!(leaves.len() >= 6, "most tables have one: {}", leaves.len());
     for at in leaves.into_iter().flat_map(|leaf| leaf..leaf + 64) {
         let mut bytes = whole.clone();
@@ -110,13 +88,7 @@ fn no_flipped_bit_in_the_head_of_a_leaf_panics_whoever_calls() {
 /// Makes the number of entries in those leaves nonsense that hold these bytes.
 fn break_leaves(file: &Path, holding: &[u8]) -> usize {
     let mut bytes = std::fs::read(file).unwrap();
-    let hit: Vec<usize> = leaves(&bytes)
-        .into_iter()
-        .filter(|at| {
-            let page = &bytes[*at..*at + PAGE];
-            page.windows(holding.len()).any(|window| window == holding)
-        })
-        .collect();
+    let hit = leaves_holding(&bytes, &[holding]);
     for at in &hit {
         bytes[at + 2..at + 4].fill(0xFF);
     }

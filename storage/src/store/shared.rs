@@ -12,10 +12,10 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, TryLockError};
 use landfall_core::Seq;
 
 use crate::catalog::Catalog;
-use crate::disk::{Disk, Faults, Opened};
+use crate::disk::{Disk, Faults, Opened, close};
 use crate::error::StorageError;
 use crate::open;
-use crate::panics::{caught, unless_it_panics};
+use crate::panics::unless_it_panics;
 use crate::row_cache::RowCache;
 
 #[derive(Debug)]
@@ -144,13 +144,6 @@ impl Shared {
         self.withheld.store(false, Ordering::Release);
         self.faults().clear();
         Ok(())
-    }
-}
-
-/// Closes a database. What is damaged in it shows once more when it takes stock of its pages; nothing of it is needed then.
-pub(super) fn close(database: &mut Option<Opened>) {
-    if let Err(said) = caught(|| drop(database.take())) {
-        tracing::warn!(said, "the database could not be closed in order");
     }
 }
 

@@ -12,8 +12,8 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
-use super::{Shared, Store, close, closed};
-use crate::disk::{Disk, Faults, Opened, sync_name};
+use super::{Shared, Store, closed};
+use crate::disk::{Disk, Faults, Opened, close, sync_name};
 use crate::error::StorageError;
 use crate::panics::unless_it_panics;
 use crate::unfinished::Unfinished;
