@@ -13,6 +13,7 @@ mod codec;
 mod commit;
 mod disk;
 mod error;
+mod fenced;
 pub mod history;
 mod index;
 mod index_build;

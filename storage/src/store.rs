@@ -16,6 +16,7 @@ mod shared;
 mod swap;
 mod trim;
 
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
@@ -217,9 +218,11 @@ impl Store {
     /// Runs one write transaction: everything that `work` appends is on disk when this returns, or nothing of it.
     ///
     /// # Errors
-    /// What `work` returned, in which case nothing was written; [`StorageError::Corrupt`] if it panicked, since that is what
-    /// damage comes to inside the database; or the fault of the disk. Whatever the error is but
-    /// [`StorageError::OutcomeUnknown`], nothing of the transaction is on disk.
+    /// What `work` returned, in which case nothing was written; [`StorageError::Corrupt`] if it met damage; or the fault of the
+    /// disk. Whatever the error is but [`StorageError::OutcomeUnknown`], nothing of the transaction is on disk.
+    ///
+    /// # Panics
+    /// If `work` does. Nothing of the transaction is on disk then, and the store goes on.
     pub fn write<R>(
         &mut self,
         now_ms: i64,
@@ -250,6 +253,18 @@ impl Store {
                 result.map(|value| Written { value, head }).map_err(in_file)
             }
             Tried::BrokenOff(said) => Err(in_file(self.broke_off(&said))),
+            Tried::Panicked {
+                panic,
+                planned,
+                is_doubtful,
+            } => {
+                self.unsure = planned;
+                if is_doubtful {
+                    self.distrust();
+                }
+                self.recover_quietly();
+                resume_unwind(panic)
+            }
             Tried::Unsure {
                 value,
                 planned,
@@ -261,11 +276,17 @@ impl Store {
     /// After a panic inside a transaction, of which nothing was committed. The database would go on, but no longer note its
     /// free pages, and a kill would cost a repair: it is opened anew.
     fn broke_off(&mut self, said: &str) -> StorageError {
+        self.distrust();
+        self.recover_quietly();
+        StorageError::corrupt(format!("a transaction broke off: {said}"))
+    }
+
+    /// Has the file opened anew before anything else is written, if it can be.
+    fn distrust(&self) {
+        self.shared.faults().suspect();
         if self.shared.disk.can_reopen() {
             self.shared.faults().distrust();
         }
-        self.recover_quietly();
-        StorageError::corrupt(format!("a transaction broke off: {said}"))
     }
 
     /// Drops all projections and makes them again from the log, in the file that there is. Where that may be damaged,
@@ -370,11 +391,8 @@ impl Store {
         value: R,
     ) -> Result<Written<R>, StorageError> {
         tracing::warn!(%error, "a commit failed; reopening the database");
-        self.shared.faults().suspect();
-        if self.shared.disk.can_reopen() {
-            // The journal may hold what the database does not.
-            self.shared.faults().distrust();
-        }
+        // The journal may hold what the database does not.
+        self.distrust();
         self.unsure = Some(planned);
         match self.ensure_open() {
             Ok(()) if self.head == planned => Ok(Written {

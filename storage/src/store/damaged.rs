@@ -141,23 +141,54 @@ fn a_broken_leaf_is_named_holds_up_no_other_and_is_made_again() {
 }
 
 #[test]
-fn a_panic_in_a_part_of_a_transaction_is_damage_and_nothing_of_it_is_committed() {
+fn damage_that_the_caller_passes_over_keeps_the_transaction_from_being_committed() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join(crate::FILE_NAME);
+    let mut store = in_directory(directory.path());
+    for number in 100..300 {
+        save(
+            &mut store,
+            "Post",
+            &format!("id=p{number} title={}", "t".repeat(60)),
+        );
+    }
+    drop(store);
+    assert!(break_leaves(&path, &record_key(&post("p150"))) > 0);
+    let mut store = in_directory(directory.path());
+    let head = store.head();
+    let written = store.write(5, |txn| {
+        put(txn, "Blog", "id=b1 name=n")?;
+        let met = txn.state(&post("p150"));
+        assert!(matches!(met, Err(StorageError::Corrupt { .. })), "{met:?}");
+        // Whoever goes on in spite of it is not listened to.
+        put(txn, "Blog", "id=b2 name=n").map(drop)
+    });
+    assert!(
+        matches!(&written, Err(StorageError::Corrupt { what, .. }) if what.contains("broke off")),
+        "{written:?}"
+    );
+    assert_eq!(store.head(), head);
+    assert!(all(&snapshot(&store), "Blog").is_empty());
+    assert_eq!(store.reopened(), 1, "it does not go on in what the panic left");
+    save(&mut store, "Blog", "id=b3 name=n");
+    assert_eq!(all(&snapshot(&store), "Blog").len(), 1);
+}
+
+#[test]
+fn a_broken_promise_of_the_callers_is_no_damage_and_is_heard() {
     let directory = tempfile::tempdir().unwrap();
     let mut store = in_directory(directory.path());
     save(&mut store, "Post", "id=p1 title=a");
     let before = everything(&store);
-    let written = store.write(5, |txn| {
-        put(txn, "Post", "id=p2 title=b")?;
-        let part: Result<(), StorageError> = txn.guarded(|_| panic!("as the database does"));
-        assert!(matches!(part, Err(StorageError::Corrupt { .. })), "{part:?}");
-        // Whoever goes on in spite of it is not listened to.
-        Ok(())
+    let said = crate::panics::caught(|| {
+        store.write(5, |txn| -> Result<(), StorageError> {
+            put(txn, "Post", "id=p2 title=b")?;
+            panic!("a promise was broken");
+        })
     });
-    assert!(
-        matches!(&written, Err(StorageError::Corrupt { what, .. }) if what.contains("as the database does"))
-    );
-    assert_eq!(everything(&store), before);
-    assert_eq!(store.reopened(), 1, "it does not go on in what the panic left");
+    assert_eq!(said.unwrap_err(), "a promise was broken");
+    assert_eq!(everything(&store), before, "nothing of it was committed");
     save(&mut store, "Post", "id=p3 title=c");
+    assert_eq!(store.reopened(), 0, "nothing is wrong with the file");
     assert_sound(&store);
 }
