@@ -149,7 +149,8 @@ impl Disk {
         }
     }
 
-    /// Opens a file as that of a store, as one in a directory is; makes it if it is empty. `path` is its name.
+    /// Opens a file as that of a store, as one in a directory is; makes it if it is empty. `path` is its name for now: it is not
+    /// brought to disk, since whoever crashes before the file has another loses nothing.
     pub(crate) fn open_file_at(
         file: File,
         path: &Path,
@@ -159,8 +160,7 @@ impl Disk {
         let fresh = FileLayout {
             journal_bytes: JOURNAL_BYTES,
         };
-        let names = path.parent().map(Names::of);
-        let fresh = Fresh::store(fresh, names.as_ref());
+        let fresh = Fresh::store(fresh, None);
         open_backend(file_backend(file, path)?, path, cache_bytes, faults, fresh)
     }
 
@@ -272,15 +272,7 @@ fn open_backend_without_writing(
         path: path.to_owned(),
     };
     let layout = layout_of(&*backend, path)?.ok_or_else(foreign)?;
-    match backend.try_lock_range(Bound::Unbounded, Bound::Unbounded) {
-        Ok(true) | Err(redb::BackendError::Unsupported) => {}
-        Ok(false) => {
-            return Err(StorageError::Locked {
-                path: path.to_owned(),
-            });
-        }
-        Err(error) => return Err(io::Error::from(error).into()),
-    }
+    locked(backend.try_lock_range(Bound::Unbounded, Bound::Unbounded), path)?;
     let file: Arc<dyn StorageBackend> = Arc::new(Overlay::over(backend)?);
     open_database(file, path, cache_bytes, layout)
 }
@@ -385,17 +377,7 @@ fn alone<T>(
     path: &Path,
     work: impl FnOnce() -> Result<T, StorageError>,
 ) -> Result<T, StorageError> {
-    let locked = match backend.try_lock_range(Bound::Unbounded, Bound::Unbounded) {
-        Ok(true) => true,
-        Ok(false) => {
-            return Err(StorageError::Locked {
-                path: path.to_owned(),
-            });
-        }
-        // A disk without locks has a single owner.
-        Err(redb::BackendError::Unsupported) => false,
-        Err(error) => return Err(io::Error::from(error).into()),
-    };
+    let locked = locked(backend.try_lock_range(Bound::Unbounded, Bound::Unbounded), path)?;
     let worked = work();
     if locked {
         backend
@@ -403,6 +385,18 @@ fn alone<T>(
             .map_err(io::Error::from)?;
     }
     worked
+}
+
+/// What trying to lock a file came to: whether it is locked, which a disk without locks has no need of, as it has a single owner.
+pub(crate) fn locked(tried: Result<bool, redb::BackendError>, path: &Path) -> Result<bool, StorageError> {
+    match tried {
+        Ok(true) => Ok(true),
+        Ok(false) => Err(StorageError::Locked {
+            path: path.to_owned(),
+        }),
+        Err(redb::BackendError::Unsupported) => Ok(false),
+        Err(error) => Err(StorageError::at_path(path, &error.into())),
+    }
 }
 
 /// Opens the file, or makes it and its directory.

@@ -376,7 +376,7 @@ impl Store {
     /// Reopens the database if the disk failed in a call that has its answer already; if that fails the next call
     /// tries again.
     fn recover_quietly(&mut self) {
-        if self.shared.faults().suspected()
+        if self.shared.suspected()
             && let Err(error) = self.ensure_open()
         {
             tracing::warn!(%error, "the database could not be reopened");

@@ -6,7 +6,6 @@
 //! Invariants: 1. an entry and what it means are committed together, or neither of them is; 2. where the database panics at damage, the
 //! call that met it fails and nothing of the transaction is committed; a panic of anybody else's is none of damage's, and goes on.
 
-use std::ops::Bound;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -28,7 +27,7 @@ use crate::projections::{Projections, Stop};
 use crate::query;
 use crate::row_cache::Touched;
 use crate::store::LogHead;
-use crate::tables::{BASE, LOG, META, meta, model_prefix, prefix_end, record_key};
+use crate::tables::{BASE, LOG, META, meta, model_range, record_key};
 
 /// A write transaction.
 pub struct Txn<'t> {
@@ -283,15 +282,10 @@ impl<'t> Txn<'t> {
     /// # Errors
     /// [`StorageError::UnknownModel`] and the disk's faults.
     pub fn ids(&self, model: &ModelName) -> Result<Vec<RecordId>, StorageError> {
-        let prefix = model_prefix(&self.catalog.model(model)?.def.name);
-        let end = prefix_end(&prefix);
-        let range = (
-            Bound::Included(prefix.as_slice()),
-            end.as_deref().map_or(Bound::Unbounded, Bound::Excluded),
-        );
+        let (prefix, end) = model_range(&self.catalog.model(model)?.def.name);
         self.projections.records.read(|records| {
             let mut ids = Vec::new();
-            for item in records.range::<&[u8]>(range)? {
+            for item in records.range(prefix.as_slice()..end.as_slice())? {
                 let (key, head) = item?;
                 if HeadRef::parse(head.value())?.row.is_some() {
                     ids.push(keycode::decode_id(&key.value()[prefix.len()..])?);

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use redb::StorageBackend;
 use redb::backends::FileBackend;
 
-use crate::disk::{Disk, Faults, Names, Opened, has_name};
+use crate::disk::{Disk, Faults, Names, Opened, has_name, locked};
 use crate::error::StorageError;
 
 /// Name of a file until it is whole.
@@ -132,14 +132,11 @@ fn lock(file: &File, path: &Path) -> Result<FileBackend, StorageError> {
     let file = file
         .try_clone()
         .map_err(|error| StorageError::at_path(path, &error))?;
-    let locked = FileBackend::new(file).map_err(|error| StorageError::Io {
+    let backend = FileBackend::new(file).map_err(|error| StorageError::Io {
         cause: format!("{}: {error}", path.display()),
     })?;
-    match locked.try_lock_range(Bound::Unbounded, Bound::Unbounded) {
-        Ok(true) | Err(redb::BackendError::Unsupported) => Ok(locked),
-        Ok(false) => Err(taken(path)),
-        Err(error) => Err(StorageError::at_path(path, &error.into())),
-    }
+    locked(backend.try_lock_range(Bound::Unbounded, Bound::Unbounded), path)?;
+    Ok(backend)
 }
 
 fn taken(path: &Path) -> StorageError {

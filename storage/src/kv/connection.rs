@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Tr
 use redb::{ReadTransaction, ReadableDatabase, WriteTransaction};
 
 use super::KvError;
-use super::changes::{do_again, in_words, newest_in, note_newest, transaction_in};
+use super::changes::{do_again, newest_in, note_newest, transaction_in};
 use super::txn::Done;
 use crate::commit::{BEGIN_TRIES, checkpoint, commit_in_memory};
 use crate::disk::{Faults, Opened, RowsDisk, close};
@@ -351,7 +351,9 @@ fn recover(opened: &Opened, disk: &RowsDisk) -> Result<Link, StorageError> {
         return Ok(Link::default());
     }
     let head = newest_in(&opened.database, disk.place())?;
-    let found = journal.recover_frames(head, transaction_in).map_err(in_words)?;
+    let found = journal
+        .recover_frames(head, transaction_in)
+        .map_err(|broken| broken.in_words("transaction", "the rows end with"))?;
     let Some(newest) = found.last() else {
         return Ok(head);
     };

@@ -173,22 +173,3 @@ fn damage_that_the_caller_passes_over_keeps_the_transaction_from_being_committed
     save(&mut store, "Blog", "id=b3 name=n");
     assert_eq!(all(&snapshot(&store), "Blog").len(), 1);
 }
-
-#[test]
-fn a_broken_promise_of_the_callers_is_no_damage_and_is_heard() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut store = in_directory(directory.path());
-    save(&mut store, "Post", "id=p1 title=a");
-    let before = everything(&store);
-    let said = crate::panics::caught(|| {
-        store.write(5, |txn| -> Result<(), StorageError> {
-            put(txn, "Post", "id=p2 title=b")?;
-            panic!("a promise was broken");
-        })
-    });
-    assert_eq!(said.unwrap_err(), "a promise was broken");
-    assert_eq!(everything(&store), before, "nothing of it was committed");
-    save(&mut store, "Post", "id=p3 title=c");
-    assert_eq!(store.reopened(), 0, "nothing is wrong with the file");
-    assert_sound(&store);
-}

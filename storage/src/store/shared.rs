@@ -53,6 +53,12 @@ impl Shared {
         Arc::clone(&self.faults.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Whether the disk failed since the database was last known to be well.
+    pub(super) fn suspected(&self) -> bool {
+        let faults = self.faults.read().unwrap_or_else(PoisonError::into_inner);
+        faults.suspected()
+    }
+
     pub(super) fn reopened(&self) -> u64 {
         self.reopened.load(Ordering::Acquire)
     }
@@ -72,7 +78,7 @@ impl Shared {
 
     /// Reopens the database if the disk failed.
     pub(super) fn heal(&self) -> Result<(), StorageError> {
-        if !self.faults().suspected() {
+        if !self.suspected() {
             return Ok(());
         }
         self.heal_in(&mut self.database.write().unwrap_or_else(PoisonError::into_inner))
@@ -81,7 +87,7 @@ impl Shared {
     /// The same on behalf of a reader, which leaves it to the others if they are using the database, and to writers to
     /// find out whether there is room again.
     pub(super) fn try_heal(&self) {
-        if !self.faults().suspected() || self.lacks_room.load(Ordering::Acquire) {
+        if !self.suspected() || self.lacks_room.load(Ordering::Acquire) {
             return;
         }
         let mut database = match self.database.try_write() {
