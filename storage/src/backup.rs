@@ -80,14 +80,10 @@ impl Snapshot {
         mut progress: impl FnMut(CopyProgress),
     ) -> Result<u64, StorageError> {
         self.said(|| {
-            let (unfinished, path, names) = fresh(directory)?;
-            let copied = self
-                .copy_to(&unfinished, &mut progress)
-                .and_then(|rows| unfinished.publish(&path, &names).map(|()| rows));
-            if copied.is_err() {
-                unfinished.discard();
-            }
-            copied
+            let (mut unfinished, path, names) = fresh(directory)?;
+            let rows = self.copy_to(&unfinished, &mut progress)?;
+            unfinished.publish(&path, &names)?;
+            Ok(rows)
         })
     }
 
@@ -239,14 +235,11 @@ pub fn restore(
     let source = backup.join(FILE_NAME);
     // Locked until the copy is made. What has to be written to open it is kept in memory.
     let locked = check_store(&source)?;
-    let (unfinished, path, names) = fresh(directory)?;
-    let copied = copy_file(&source, &unfinished, &mut progress)
-        .and_then(|bytes| unfinished.publish(&path, &names).map(|()| bytes));
+    let (mut unfinished, path, names) = fresh(directory)?;
+    let bytes = copy_file(&source, &unfinished, &mut progress)?;
+    unfinished.publish(&path, &names)?;
     drop(locked);
-    if copied.is_err() {
-        unfinished.discard();
-    }
-    copied
+    Ok(bytes)
 }
 
 /// That the file is a store of ours which can be opened. It is not written to, and locked against writers as long as what is returned

@@ -19,10 +19,14 @@ use crate::catalog::Catalog;
 use crate::disk::Opened;
 use crate::error::StorageError;
 use crate::journal::Journal;
-use crate::panics::{caught, unless_it_panics};
+use crate::panics::{Held, Panic, caught, contained, unless_it_panics};
 use crate::row_cache::RowCache;
 use crate::store::LogHead;
 use crate::txn::{Appended, Txn};
+
+/// How often a transaction is begun before the disk counts as failing: a fault that a reader met earlier shows only
+/// when a transaction begins, and must not fail a write that has not touched the disk yet.
+pub(crate) const BEGIN_TRIES: usize = 3;
 
 /// What became of a transaction.
 pub(crate) enum Tried<R> {
@@ -30,13 +34,20 @@ pub(crate) enum Tried<R> {
     Committed { value: R, planned: LogHead },
     /// It is not on disk: `work` failed, or appended nothing.
     Unwritten(Result<R, StorageError>),
-    /// It is not on disk: `work` panicked, and said this.
+    /// It is not on disk: the database panicked in it, and said this.
     BrokenOff(String),
     /// Its commit failed, which leaves open whether it is on disk.
     Unsure {
         value: R,
         planned: LogHead,
         error: StorageError,
+    },
+    /// Somebody else than the database panicked: `work`, or what commits it, which leaves open whether it is on disk.
+    Panicked {
+        panic: Panic,
+        planned: Option<LogHead>,
+        /// Whether the file has to be opened anew.
+        is_doubtful: bool,
     },
 }
 
@@ -50,71 +61,71 @@ pub(crate) fn attempt<R>(
     now_ms: i64,
     work: impl FnOnce(&mut Txn<'_>) -> Result<R, StorageError>,
 ) -> Tried<R> {
-    let worked = work_on(&transaction, catalog, head, now_ms, work);
-    let (value, appended) = match worked {
-        Ok(Ok((value, appended))) if appended.head != head => (value, appended),
-        unwritten => {
-            // Dropping the transaction undoes it; a panic there changes nothing any more. If nothing was appended there is nothing to
-            // wait for the disk for.
+    let mut txn = Txn::begin(&transaction, catalog, head, now_ms);
+    // Nothing of the database is dropped while a panic unwinds: it has work to do then, and a second panic would end the process.
+    let worked = contained(|| work(&mut txn));
+    let broke = txn.broke();
+    let worked = match worked {
+        Ok(Ok(value)) => Ok(txn.finish().map(|appended| (value, appended))),
+        Ok(Err(error)) => {
+            drop(txn);
+            Ok(Err(error))
+        }
+        Err(panic) => {
+            drop(txn);
+            Err(panic)
+        }
+    };
+    let (value, appended) = match (worked, &broke) {
+        (Ok(Ok((value, appended))), None) if appended.head != head => (value, appended),
+        (unwritten, _) => {
+            // Dropping the transaction undoes it. If nothing was appended there is nothing to wait for the disk for.
             let undone = caught(|| drop(transaction));
-            return match (unwritten, undone) {
-                (Err(said), _) | (_, Err(said)) => Tried::BrokenOff(said),
-                (Ok(worked), Ok(())) => Tried::Unwritten(worked.map(|(value, _)| value)),
+            return match (unwritten, broke.or(undone.err())) {
+                (Err(panic), broke) => Tried::Panicked {
+                    panic,
+                    planned: None,
+                    is_doubtful: broke.is_some(),
+                },
+                (Ok(_), Some(said)) => Tried::BrokenOff(said),
+                (Ok(worked), None) => Tried::Unwritten(worked.map(|(value, _)| value)),
             };
         }
     };
     let planned = appended.head;
-    match unless_it_panics(|| commit(transaction, &mut opened.journal(), cache, appended)) {
-        Ok(()) => Tried::Committed { value, planned },
-        Err(error) => Tried::Unsure {
+    match contained(|| commit(transaction, &mut opened.journal(), cache, appended)) {
+        Ok(Ok(())) => Tried::Committed { value, planned },
+        Ok(Err(error)) => Tried::Unsure {
             value,
             planned,
             error,
         },
-    }
-}
-
-/// What `work` appends, or what it said when it panicked. Nothing of the database is dropped while a panic unwinds: it has work to do
-/// then, and a second panic would end the process.
-fn work_on<R>(
-    transaction: &WriteTransaction,
-    catalog: &Arc<Catalog>,
-    head: LogHead,
-    now_ms: i64,
-    work: impl FnOnce(&mut Txn<'_>) -> Result<R, StorageError>,
-) -> Result<Result<(R, Appended), StorageError>, String> {
-    let mut txn = match caught(|| Txn::open(transaction, catalog, head, now_ms))? {
-        Ok(txn) => txn,
-        Err(error) => return Ok(Err(error)),
-    };
-    let worked = caught(|| work(&mut txn));
-    match (worked, txn.broken_off()) {
-        (Ok(worked), None) => caught(|| worked.and_then(|value| Ok((value, txn.finish()?)))),
-        (Err(said), _) | (Ok(_), Some(said)) => {
-            caught(|| drop(txn)).unwrap_or(());
-            Err(said)
-        }
+        Err(panic) => Tried::Panicked {
+            panic,
+            planned: Some(planned),
+            is_doubtful: true,
+        },
     }
 }
 
 /// Brings what was appended to disk, then lets readers see it. After an error both are open.
 fn commit(
-    mut transaction: WriteTransaction,
+    transaction: WriteTransaction,
     journal: &mut Journal,
     cache: &RowCache,
     mut appended: Appended,
 ) -> Result<(), StorageError> {
+    let transaction = Held::new(transaction);
     let journaled = !appended.cleared && journal.has_room_for(&appended.frame);
     if journaled {
         journal.append(&mut appended.frame)?;
-        transaction.set_durability(Durability::None)?;
     }
     // As late as can be, since from here until the commit is visible nothing is added to the cache.
     cache.begin(&appended.touched);
     if journaled {
-        transaction.commit()?;
+        commit_in_memory(transaction.into_inner())?;
     } else {
-        checkpoint(transaction, journal)?;
+        checkpoint(transaction.into_inner(), journal)?;
     }
     cache.show();
     if appended.cleared {
@@ -128,11 +139,22 @@ pub(crate) fn checkpoint(
     mut transaction: WriteTransaction,
     journal: &mut Journal,
 ) -> Result<(), StorageError> {
-    // A database that knows its free pages opens at once after a kill; it would read the whole file otherwise.
-    transaction.set_quick_repair(journal.exists());
-    transaction.commit()?;
+    let knows_free_pages = journal.exists();
+    unless_it_panics(move || {
+        // A database that knows its free pages opens at once after a kill; it would read the whole file otherwise.
+        transaction.set_quick_repair(knows_free_pages);
+        Ok(transaction.commit()?)
+    })?;
     journal.restart();
     Ok(())
+}
+
+/// Commits in memory, since the journal has on disk what there is to commit.
+pub(crate) fn commit_in_memory(mut transaction: WriteTransaction) -> Result<(), StorageError> {
+    unless_it_panics(move || {
+        transaction.set_durability(Durability::None)?;
+        Ok(transaction.commit()?)
+    })
 }
 
 /// Overwrites what the journal holds of the past.

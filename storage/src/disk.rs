@@ -27,6 +27,7 @@ use redb::backends::FileBackend;
 use crate::error::StorageError;
 use crate::journal::Journal;
 use crate::overlay::Overlay;
+use crate::panics::Held;
 pub(crate) use beside::{Beside, Root};
 use contents::Contents;
 pub(crate) use faults::Faults;
@@ -86,7 +87,7 @@ impl fmt::Debug for Disk {
 /// A store's file, open.
 #[derive(Debug)]
 pub(crate) struct Opened {
-    pub(crate) database: Database,
+    pub(crate) database: Held<Database>,
     /// Only the writer uses it; the lock lets a reader that reopens the file hand over a new one.
     journal: Mutex<Journal>,
     /// Where in the file the database begins.
@@ -96,6 +97,17 @@ pub(crate) struct Opened {
 impl Opened {
     pub(crate) fn journal(&self) -> MutexGuard<'_, Journal> {
         self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Closes it as a kill would: what the database has to bring to disk yet is somewhere else, or for nobody.
+    pub(crate) fn forsake(mut self) {
+        self.database.forsake();
+    }
+
+    /// The same when it is closed one day, since what it writes goes nowhere.
+    fn written_nowhere(mut self) -> Self {
+        self.database.forsake();
+        self
     }
 }
 
@@ -141,7 +153,8 @@ impl Disk {
         }
     }
 
-    /// Opens a file as that of a store, as one in a directory is; makes it if it is empty. `path` is its name.
+    /// Opens a file as that of a store, as one in a directory is; makes it if it is empty. `path` is its name for now: it is not
+    /// brought to disk, since whoever crashes before the file has another loses nothing.
     pub(crate) fn open_file_at(
         file: File,
         path: &Path,
@@ -151,8 +164,7 @@ impl Disk {
         let fresh = FileLayout {
             journal_bytes: JOURNAL_BYTES,
         };
-        let names = path.parent().map(Names::of);
-        let fresh = Fresh::store(fresh, names.as_ref());
+        let fresh = Fresh::store(fresh, None);
         open_backend(file_backend(file, path)?, path, cache_bytes, faults, fresh)
     }
 
@@ -264,17 +276,9 @@ fn open_backend_without_writing(
         path: path.to_owned(),
     };
     let layout = layout_of(&*backend, path)?.ok_or_else(foreign)?;
-    match backend.try_lock_range(Bound::Unbounded, Bound::Unbounded) {
-        Ok(true) | Err(redb::BackendError::Unsupported) => {}
-        Ok(false) => {
-            return Err(StorageError::Locked {
-                path: path.to_owned(),
-            });
-        }
-        Err(error) => return Err(io::Error::from(error).into()),
-    }
+    locked(backend.try_lock_range(Bound::Unbounded, Bound::Unbounded), path)?;
     let file: Arc<dyn StorageBackend> = Arc::new(Overlay::over(backend)?);
-    open_database(file, path, cache_bytes, layout)
+    open_database(file, path, cache_bytes, layout).map(Opened::written_nowhere)
 }
 
 fn open_database(
@@ -289,7 +293,7 @@ fn open_database(
         .map_err(|error| translate(error, path))?;
     let journal = Region::new(file, HEADER_BYTES);
     Ok(Opened {
-        database,
+        database: Held::new(database),
         journal: Mutex::new(Journal::new(journal, layout.journal_bytes)),
         database_start: layout.database_start(),
     })
@@ -301,7 +305,7 @@ pub(crate) fn open_over(overlay: Overlay, path: &Path) -> Result<Opened, Storage
         path: path.to_owned(),
     };
     let layout = layout_of(&overlay, path)?.ok_or_else(foreign)?;
-    open_database(Arc::new(overlay), path, MENDED_CACHE_BYTES, layout)
+    open_database(Arc::new(overlay), path, MENDED_CACHE_BYTES, layout).map(Opened::written_nowhere)
 }
 
 /// The same of a file that does not open as it is: its headers are mended in memory, and what is cut off is filled with zeros.
@@ -326,7 +330,7 @@ pub(crate) fn open_mended(overlay: &Overlay, path: &Path) -> Result<Opened, Stor
         }
     };
     mend::mend(overlay, layout)?;
-    open_database(Arc::new(overlay.clone()), path, MENDED_CACHE_BYTES, layout)
+    open_database(Arc::new(overlay.clone()), path, MENDED_CACHE_BYTES, layout).map(Opened::written_nowhere)
 }
 
 /// The database inside the file of a store that is closed, for tools that look at its tables.
@@ -377,17 +381,7 @@ fn alone<T>(
     path: &Path,
     work: impl FnOnce() -> Result<T, StorageError>,
 ) -> Result<T, StorageError> {
-    let locked = match backend.try_lock_range(Bound::Unbounded, Bound::Unbounded) {
-        Ok(true) => true,
-        Ok(false) => {
-            return Err(StorageError::Locked {
-                path: path.to_owned(),
-            });
-        }
-        // A disk without locks has a single owner.
-        Err(redb::BackendError::Unsupported) => false,
-        Err(error) => return Err(io::Error::from(error).into()),
-    };
+    let locked = locked(backend.try_lock_range(Bound::Unbounded, Bound::Unbounded), path)?;
     let worked = work();
     if locked {
         backend
@@ -395,6 +389,18 @@ fn alone<T>(
             .map_err(io::Error::from)?;
     }
     worked
+}
+
+/// What trying to lock a file came to: whether it is locked, which a disk without locks has no need of, as it has a single owner.
+pub(crate) fn locked(tried: Result<bool, redb::BackendError>, path: &Path) -> Result<bool, StorageError> {
+    match tried {
+        Ok(true) => Ok(true),
+        Ok(false) => Err(StorageError::Locked {
+            path: path.to_owned(),
+        }),
+        Err(redb::BackendError::Unsupported) => Ok(false),
+        Err(error) => Err(StorageError::at_path(path, &error.into())),
+    }
 }
 
 /// Opens the file, or makes it and its directory.

@@ -14,7 +14,7 @@ use crate::codec::head::HeadRef;
 use crate::error::StorageError;
 use crate::index;
 use crate::migrate::{Migrations, Progress};
-use crate::tables::{INDEX, META, RECORDS, index_prefix, meta, model_prefix, prefix_end};
+use crate::tables::{INDEX, META, RECORDS, index_prefix, meta, model_prefix, model_range, prefix_end};
 
 /// Stands for the form of entries. Another one has every store make its index table again.
 const FORM: u32 = 2;
@@ -120,20 +120,19 @@ fn build(
     let fresh = catalog.models().map(|model| (model, fresh_of(model)));
     let fresh: Vec<_> = fresh.filter(|(_, indexes)| !indexes.is_empty()).collect();
     let rows_of = |model: &ModelEntry| {
-        let prefix = model_prefix(&model.def.name);
-        let end =
-            prefix_end(&prefix).expect("a model name ends with a zero byte, so its prefix has a successor");
-        records.range(prefix.as_slice()..end.as_slice())
+        let (start, end) = model_range(&model.def.name);
+        records.range(start.as_slice()..end.as_slice())
     };
-    let mut total = 0;
-    if fresh.len() == catalog.models().count() {
-        total = records.len()?;
-    } else {
+    let mut progress = Progress::of(migrations, || {
+        if fresh.len() == catalog.models().count() {
+            return Ok(records.len()?);
+        }
+        let mut total = 0;
         for (model, _) in &fresh {
             total += u64::try_from(rows_of(model)?.count()).unwrap_or(u64::MAX);
         }
-    }
-    let mut progress = Progress::of(total, migrations);
+        Ok(total)
+    })?;
     for (model, indexes) in &fresh {
         let prefix_len = model_prefix(&model.def.name).len();
         let mut unreported = 0;

@@ -27,6 +27,7 @@ use landfall_core::{Seq, planted};
 use redb::StorageBackend;
 
 use crate::disk::{Region, write_zeros};
+use crate::error::StorageError;
 
 pub(crate) use entries::{Found, entries_in};
 use frame::{BEGINS, SECTOR, first_in};
@@ -55,6 +56,27 @@ pub(crate) enum Broken {
     Another { head: u64 },
     /// A frame is there, but not what lies between it and the end.
     Later { found: u64, end: u64 },
+}
+
+impl Broken {
+    /// The same in words: what an item is called, and what ends with one, as in "the log ends with".
+    pub(crate) fn in_words(self, item: &str, whole: &str) -> StorageError {
+        StorageError::corrupt(match self {
+            Self::Disk(error) => return error.into(),
+            Self::Items { first } => {
+                format!("the journal's frame of {item} {first} is whole, but what is in it cannot be read")
+            }
+            Self::Gap { first, head } => {
+                format!("the journal begins with {item} {first}, but {whole} {head}")
+            }
+            Self::Another { head } => {
+                format!("the journal goes on after another {item} {head} than {whole}")
+            }
+            Self::Later { found, end } => {
+                format!("the journal holds {item} {found}, but not what follows {item} {end}")
+            }
+        })
+    }
 }
 
 impl Journal {

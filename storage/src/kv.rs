@@ -34,6 +34,11 @@
 //! A store in memory has no journal, and neither has a file that was made before there was one, or by hand: a database alone. It
 //! stays one, and its transactions are committed on disk by the database, one by one.
 //!
+//! # When the file is damaged
+//!
+//! Where the database panics at damage, the call fails with [`KvError::Corrupt`], and so does the transaction that it was part of; the
+//! file is opened anew before the next. A panic of the caller's undoes the transaction and goes on.
+//!
 //! Invariants: 1. a transaction is on disk as a whole or not at all; 2. `write` returns `Ok` only once it is on disk;
 //! 3. a snapshot sees one state, whatever is written meanwhile, and none that a crash could still take back; 4. keys are
 //! visited in the order of their bytes; 5. one transaction runs at a time, and readers wait for nothing but the file being
@@ -48,12 +53,14 @@ mod txn;
 
 use std::io;
 use std::ops::ControlFlow;
+use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use connection::Connection;
 
 use crate::disk::{RowsDisk, StorageBackend, database_in};
+use crate::panics::contained;
 
 pub use error::KvError;
 pub use range::{KvRange, KvTable};
@@ -182,7 +189,8 @@ impl KvStore {
 
     /// Runs `work` in one transaction: on disk when this returns if `work` returns `Ok`, undone as a whole if `Err`.
     ///
-    /// After a fault of the disk the database is opened again before the next write. If `work` itself calls this, it waits
+    /// After a fault of the disk the database is opened again before the next write. If `work` panics, the transaction is undone and the
+    /// panic goes on. If `work` itself calls this, it waits
     /// for itself for ever; it may call [`KvStore::read`], which does not show the transaction.
     ///
     /// # Errors
@@ -195,16 +203,22 @@ impl KvStore {
         let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let begun = self.connection.begin_write().map_err(KvError::from)?;
         let mut txn = KvTxn::new(begun.transaction(), self.connection.frame(&begun));
-        let outcome = work(&mut txn);
+        // Undone before it goes on: the database, if it were dropped by a panic, would no longer note its free pages, and a kill would
+        // cost a repair.
+        let outcome = contained(|| work(&mut txn));
         let done = txn.finish();
         match outcome {
-            Ok(value) => {
+            Ok(Ok(value)) => {
                 self.connection.commit(begun, done)?;
                 Ok(value)
             }
-            Err(error) => {
-                self.connection.undo(begun);
+            Ok(Err(error)) => {
+                self.connection.undo(begun, done.broke.is_some());
                 Err(error)
+            }
+            Err(panic) => {
+                self.connection.undo(begun, done.broke.is_some());
+                resume_unwind(panic)
             }
         }
     }

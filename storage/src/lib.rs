@@ -11,9 +11,9 @@ mod base;
 mod catalog;
 mod codec;
 mod commit;
-mod compact;
 mod disk;
 mod error;
+mod fenced;
 pub mod history;
 mod index;
 mod index_build;
@@ -42,7 +42,6 @@ mod unfinished;
 
 pub use backup::{CopyProgress, Statistics, restore};
 pub use codec::nesting::nests_too_deep;
-pub use compact::Compacted;
 pub use disk::{Disk, FILE_NAME, InMemoryBackend, OpenBackend, StorageBackend, database_of};
 pub use error::StorageError;
 pub use listing::Listing;
@@ -54,5 +53,7 @@ pub use rebuild::{DIFFERENCES_MAX, Verification, verify};
 pub use remake::{Extent, Remade, remake};
 pub use retention::Retention;
 pub use snapshot::Snapshot;
-pub use store::{CACHE_BYTES_DEFAULT, OnIncompatible, Reader, Store, StoreOptions, Trimmed, Written};
+pub use store::{
+    CACHE_BYTES_DEFAULT, Compacted, OnIncompatible, Reader, Store, StoreOptions, Trimmed, Written,
+};
 pub use txn::{Applied, ChangeKind, OutboxChange, Txn, VisibleChange};

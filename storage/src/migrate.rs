@@ -25,7 +25,7 @@ use crate::codec::{entry, row};
 use crate::error::StorageError;
 use crate::rebuild::chain_start;
 use crate::store::LogHead;
-use crate::tables::{CURSORS, LOG, META, OUTBOX, RECORDS, meta, model_prefix, prefix_end, record_key_of};
+use crate::tables::{CURSORS, LOG, META, OUTBOX, RECORDS, meta, model_range, record_key_of};
 
 /// Rows or entries that are held in memory at a time.
 const BATCH_LEN: usize = 1_024;
@@ -225,25 +225,30 @@ impl<'m> Progress<'m> {
         migrations: &'m Migrations,
         carrier: &Carrier,
     ) -> Result<Self, StorageError> {
-        let records = transaction.open_table(RECORDS)?;
-        let mut total = transaction.open_table(OUTBOX)?.len()? + transaction.open_table(LOG)?.len()?;
-        // Those of other models stay as they are.
-        for model in carrier.touched() {
-            let prefix = model_prefix(model);
-            let end = prefix_end(&prefix).expect("a prefix that ends with a zero byte has a successor");
-            let rows = records.range(prefix.as_slice()..end.as_slice())?;
-            total += u64::try_from(rows.count()).unwrap_or(u64::MAX);
-        }
-        Ok(Self::of(total, migrations))
+        Self::of(migrations, || {
+            let records = transaction.open_table(RECORDS)?;
+            let mut total = transaction.open_table(OUTBOX)?.len()? + transaction.open_table(LOG)?.len()?;
+            // Those of other models stay as they are.
+            for model in carrier.touched() {
+                let (start, end) = model_range(model);
+                let rows = records.range(start.as_slice()..end.as_slice())?;
+                total += u64::try_from(rows.count()).unwrap_or(u64::MAX);
+            }
+            Ok(total)
+        })
     }
 
-    /// The progress of something that has so many steps.
-    pub(crate) fn of(total: u64, migrations: &'m Migrations) -> Self {
-        Self {
+    /// The progress of something that has so many steps, which are counted if somebody hears of them.
+    pub(crate) fn of(
+        migrations: &'m Migrations,
+        total: impl FnOnce() -> Result<u64, StorageError>,
+    ) -> Result<Self, StorageError> {
+        let hears = migrations.progress.as_ref();
+        Ok(Self {
             done: 0,
-            total,
-            hears: migrations.progress.as_ref(),
-        }
+            total: if hears.is_some() { total()? } else { 0 },
+            hears,
+        })
     }
 
     /// So many more steps are done.
@@ -340,8 +345,7 @@ impl Pass<'_> {
             let mut carried = self.transaction.open_table(CARRIED)?;
             let mut records = self.transaction.open_table(RECORDS)?;
             for model in &touched {
-                let prefix = model_prefix(model);
-                let end = prefix_end(&prefix).expect("a prefix that ends with a zero byte has a successor");
+                let (prefix, end) = model_range(model);
                 loop {
                     let batch: Vec<Item> = records
                         .range(prefix.as_slice()..end.as_slice())?

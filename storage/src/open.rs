@@ -24,7 +24,7 @@ use crate::migrate::{self, MigrationReport, Migrations};
 use crate::rebuild;
 use crate::schema_diff::{self, SchemaDiff};
 use crate::store::{LogHead, OnIncompatible, StoreOptions, read_head};
-use crate::tables::{LAYOUTS, META, RECORDS, meta, model_prefix, prefix_end};
+use crate::tables::{LAYOUTS, META, RECORDS, meta, model_range};
 use crate::txn::Txn;
 
 /// Newest form of a store that this version reads and writes.
@@ -274,10 +274,9 @@ fn losses(transaction: &WriteTransaction, diff: &SchemaDiff) -> Result<Vec<Strin
     let mut reasons = Vec::new();
     for loss in &diff.losses {
         for model in &loss.models {
-            let prefix = model_prefix(model);
-            let end = prefix_end(&prefix).expect("a prefix that ends with a zero byte has a successor");
+            let (start, end) = model_range(model);
             if records
-                .range(prefix.as_slice()..end.as_slice())?
+                .range(start.as_slice()..end.as_slice())?
                 .next()
                 .transpose()?
                 .is_some()

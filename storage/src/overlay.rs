@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use redb::StorageBackend;
 use redb::backends::FileBackend;
 
-use crate::disk::has_name;
+use crate::disk::{has_name, locked};
 use crate::error::StorageError;
 
 /// Size of the pieces in which writes are kept: the database's own page size.
@@ -52,15 +52,10 @@ impl Overlay {
         let file = FileBackend::new(file).map_err(|error| StorageError::Io {
             cause: format!("{}: {error}", path.display()),
         })?;
-        match file.try_lock_shared_range(Bound::Unbounded, Bound::Unbounded) {
-            Ok(true) | Err(redb::BackendError::Unsupported) => {}
-            Ok(false) => {
-                return Err(StorageError::Locked {
-                    path: path.to_owned(),
-                });
-            }
-            Err(error) => return Err(said(error.into())),
-        }
+        locked(
+            file.try_lock_shared_range(Bound::Unbounded, Bound::Unbounded),
+            path,
+        )?;
         if !has_name(&same, path) {
             // Its store was made anew before it was locked, by somebody who has it open.
             return Err(StorageError::Locked {

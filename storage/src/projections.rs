@@ -6,46 +6,62 @@
 //! Invariants: 1. what an entry does depends only on the tables before it and on the entry itself, so that `rebuild.rs`
 //! gets the same from the log alone; 2. an entry that does not fit its record is refused before anything is written.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
-use redb::{ReadableTable, Table, WriteTransaction};
+use redb::{ReadableTable, WriteTransaction};
 
 use landfall_core::{
-    Base, Change, FoldError, LogEntry, Mutation, Record, RecordKey, RecordState, Row, Stage, SyncMetadata,
+    Base, Change, FoldError, LogEntry, Mutation, Record, RecordKey, RecordState, Row, Seq, Stage,
+    SyncMetadata,
 };
 
 use crate::catalog::{Catalog, ModelEntry};
 use crate::codec;
 use crate::codec::head::{HeadParts, HeadRef};
 use crate::error::StorageError;
+use crate::fenced::Rows;
 use crate::index;
+use crate::panics::Fence;
 use crate::row_cache::Touched;
 use crate::tables::{CURSORS, IN_FLIGHT, INDEX, OUTBOX, RECORDS, record_key};
 use crate::txn::{Applied, ChangeKind, OutboxChange, VisibleChange};
 
 /// The tables that can be made again from the log.
 pub(crate) struct Projections<'t> {
-    pub(crate) records: Table<'t, &'static [u8], &'static [u8]>,
-    pub(crate) outbox: Table<'t, u64, &'static [u8]>,
-    pub(crate) in_flight: Table<'t, u64, ()>,
-    pub(crate) index: Table<'t, &'static [u8], ()>,
-    pub(crate) cursors: Table<'t, &'static str, &'static [u8]>,
+    pub(crate) records: Rows<'t, &'static [u8], &'static [u8]>,
+    pub(crate) outbox: Rows<'t, u64, &'static [u8]>,
+    pub(crate) in_flight: Rows<'t, u64, ()>,
+    pub(crate) index: Rows<'t, &'static [u8], ()>,
+    pub(crate) cursors: Rows<'t, &'static str, &'static [u8]>,
     /// Records that were written.
     pub(crate) touched: Touched,
     buffer: Vec<u8>,
 }
 
 impl<'t> Projections<'t> {
-    pub(crate) fn open(transaction: &'t WriteTransaction) -> Result<Self, StorageError> {
-        Ok(Self {
-            records: transaction.open_table(RECORDS)?,
-            outbox: transaction.open_table(OUTBOX)?,
-            in_flight: transaction.open_table(IN_FLIGHT)?,
-            index: transaction.open_table(INDEX)?,
-            cursors: transaction.open_table(CURSORS)?,
+    /// Those of a store in which all tables are there.
+    pub(crate) fn of(transaction: &'t WriteTransaction, fence: &Rc<Fence>) -> Self {
+        Self {
+            records: Rows::of(transaction, RECORDS, fence),
+            outbox: Rows::of(transaction, OUTBOX, fence),
+            in_flight: Rows::of(transaction, IN_FLIGHT, fence),
+            index: Rows::of(transaction, INDEX, fence),
+            cursors: Rows::of(transaction, CURSORS, fence),
             touched: Touched::default(),
             buffer: Vec::with_capacity(512),
-        })
+        }
+    }
+
+    /// The same; tables that are not there are made.
+    pub(crate) fn make(transaction: &'t WriteTransaction, fence: &Rc<Fence>) -> Result<Self, StorageError> {
+        let made = Self::of(transaction, fence);
+        made.records.make()?;
+        made.outbox.make()?;
+        made.in_flight.make()?;
+        made.index.make()?;
+        made.cursors.make()?;
+        Ok(made)
     }
 
     /// Carries out one entry of the log. What names a model that the schema no longer has changes nothing: its entries
@@ -72,7 +88,11 @@ impl<'t> Projections<'t> {
             Change::Checkpoint(checkpoint) => {
                 let bytes =
                     rmp_serde::to_vec(&checkpoint.cursor).expect("writing MessagePack to memory cannot fail");
-                self.cursors.insert(checkpoint.model.as_str(), bytes.as_slice())?;
+                self.cursors.write(|cursors| {
+                    cursors
+                        .insert(checkpoint.model.as_str(), bytes.as_slice())
+                        .map(drop)
+                })?;
             }
             Change::Cleared => self.clear()?,
             _ => {}
@@ -138,10 +158,11 @@ impl<'t> Projections<'t> {
         );
         for (old, new) in pairs {
             if let Some(old) = old.filter(|_| !landfall_core::planted("index-entry-left")) {
-                self.index.remove(old.as_slice())?;
+                self.index.write(|index| index.remove(old.as_slice()).map(drop))?;
             }
             if let Some(new) = new.filter(|_| !landfall_core::planted("index-not-written")) {
-                self.index.insert(new.as_slice(), ())?;
+                self.index
+                    .write(|index| index.insert(new.as_slice(), ()).map(drop))?;
             }
         }
         let outbox = self.write_outbox(before.pending, &after.pending)?;
@@ -160,13 +181,18 @@ impl<'t> Projections<'t> {
     }
 
     pub(crate) fn state(&self, model: &ModelEntry, encoded_key: &[u8]) -> Result<RecordState, StorageError> {
-        let Some(guard) = self.records.get(encoded_key)? else {
+        let Some(guard) = self.records.read(|records| records.get(encoded_key))? else {
             return Ok(RecordState::default());
         };
-        HeadRef::parse(guard.value())?.state(model, |seq| match self.outbox.get(seq.0)? {
-            Some(bytes) => Ok(Some(rmp_serde::from_slice(bytes.value())?)),
+        HeadRef::parse(self.records.value(&guard)?)?.state(model, |seq| self.mutation(seq))
+    }
+
+    /// A pending mutation.
+    pub(crate) fn mutation(&self, seq: Seq) -> Result<Option<Mutation>, StorageError> {
+        match self.outbox.read(|outbox| outbox.get(seq.0))? {
+            Some(bytes) => Ok(Some(rmp_serde::from_slice(self.outbox.value(&bytes)?)?)),
             None => Ok(None),
-        })
+        }
     }
 
     fn write_head(
@@ -176,8 +202,7 @@ impl<'t> Projections<'t> {
         state: &RecordState,
     ) -> Result<(), StorageError> {
         if *state == RecordState::default() {
-            self.records.remove(key)?;
-            return Ok(());
+            return self.records.write(|records| records.remove(key).map(drop));
         }
         let encode = |row: &Row, out: &mut Vec<u8>| codec::row::encode(out, model.layout, row);
         self.buffer.clear();
@@ -195,8 +220,8 @@ impl<'t> Projections<'t> {
             parts,
             state.pending.iter().map(|mutation| mutation.seq),
         );
-        self.records.insert(key, self.buffer.as_slice())?;
-        Ok(())
+        let head = self.buffer.as_slice();
+        self.records.write(|records| records.insert(key, head).map(drop))
     }
 
     /// Brings the outbox from what waited before to what waits after; both are in order.
@@ -215,11 +240,14 @@ impl<'t> Projections<'t> {
             if old.as_ref() != Some(mutation) {
                 self.buffer.clear();
                 rmp_serde::encode::write(&mut self.buffer, mutation).expect("writing to memory cannot fail");
-                self.outbox.insert(mutation.seq.0, self.buffer.as_slice())?;
+                let (seq, bytes) = (mutation.seq.0, self.buffer.as_slice());
+                self.outbox.write(|outbox| outbox.insert(seq, bytes).map(drop))?;
                 if mutation.stage == Stage::InFlight {
-                    self.in_flight.insert(mutation.seq.0, ())?;
+                    self.in_flight
+                        .write(|in_flight| in_flight.insert(seq, ()).map(drop))?;
                 } else if old.is_some_and(|old| old.stage == Stage::InFlight) {
-                    self.in_flight.remove(mutation.seq.0)?;
+                    self.in_flight
+                        .write(|in_flight| in_flight.remove(seq).map(drop))?;
                 }
                 changes.push(OutboxChange::Put(mutation.clone()));
             }
@@ -231,9 +259,11 @@ impl<'t> Projections<'t> {
     }
 
     fn remove_mutation(&mut self, gone: Mutation) -> Result<OutboxChange, StorageError> {
-        self.outbox.remove(gone.seq.0)?;
+        let seq = gone.seq.0;
+        self.outbox.write(|outbox| outbox.remove(seq).map(drop))?;
         if gone.stage == Stage::InFlight {
-            self.in_flight.remove(gone.seq.0)?;
+            self.in_flight
+                .write(|in_flight| in_flight.remove(seq).map(drop))?;
         }
         Ok(OutboxChange::Removed(gone))
     }
@@ -241,13 +271,13 @@ impl<'t> Projections<'t> {
     /// Empties every projection.
     pub(crate) fn clear(&mut self) -> Result<(), StorageError> {
         self.touched.note_all();
-        self.records.retain(|_, _| false)?;
+        self.records.write(|records| records.retain(|_, _| false))?;
         self.outbox
-            .retain(|_, _| landfall_core::planted("clear-keeps-outbox"))?;
-        self.in_flight.retain(|_, ()| false)?;
-        self.index.retain(|_, ()| false)?;
-        self.cursors.retain(|_, _| false)?;
-        Ok(())
+            .write(|outbox| outbox.retain(|_, _| landfall_core::planted("clear-keeps-outbox")))?;
+        self.in_flight
+            .write(|in_flight| in_flight.retain(|_, ()| false))?;
+        self.index.write(|index| index.retain(|_, ()| false))?;
+        self.cursors.write(|cursors| cursors.retain(|_, _| false))
     }
 }
 

@@ -5,6 +5,7 @@
 use std::cell::RefCell;
 use std::cmp::Ordering;
 use std::ops::ControlFlow;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use redb::{Database, Key, ReadOnlyTable, ReadableDatabase, ReadableTable, WriteTransaction};
@@ -43,7 +44,7 @@ pub(crate) fn rebuild(transaction: &WriteTransaction, catalog: &Arc<Catalog>) ->
     transaction.delete_table(IN_FLIGHT)?;
     transaction.delete_table(INDEX)?;
     transaction.delete_table(CURSORS)?;
-    let mut projections = Projections::open(transaction)?;
+    let mut projections = Projections::make(transaction, &Rc::default())?;
     let log = transaction.open_table(LOG)?;
     let start = chain_start(&transaction.open_table(META)?)?;
     let mut project = |seq: Seq, bytes: &[u8]| -> Result<ControlFlow<()>, StorageError> {
@@ -71,7 +72,7 @@ pub fn verify(snapshot: &Snapshot) -> Result<Verification, StorageError> {
     let transaction = scratch.begin_write()?;
     let mut found = Verification::default();
     {
-        let mut projections = Projections::open(&transaction)?;
+        let mut projections = Projections::make(&transaction, &Rc::default())?;
         let start = chain_start(&snapshot.transaction().open_table(META)?)?;
         let mut project = |seq: Seq, bytes: &[u8]| -> Result<ControlFlow<()>, StorageError> {
             projections.project(catalog, &codec::entry::decode_known(seq, bytes)?)?;
@@ -326,10 +327,14 @@ fn replay(
     loop {
         // Only the reading of it: where `each` fails, the log is whole.
         let next = unless_it_panics(|| match entries.next().transpose()? {
-            Some((seq, bytes)) => Ok(Some((Seq(seq.value()), bytes.value().len(), bytes))),
+            Some((seq, bytes)) => {
+                // Where its page is damaged, it is found out here.
+                let _there = bytes.value();
+                Ok(Some((Seq(seq.value()), bytes)))
+            }
             None => Ok(None),
         });
-        let Some((seq, _, bytes)) = next.map_err(|error| unreadable(expected, error))? else {
+        let Some((seq, bytes)) = next.map_err(|error| unreadable(expected, error))? else {
             return Ok(expected.0 - start.0);
         };
         if seq != expected {

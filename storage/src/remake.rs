@@ -40,7 +40,7 @@ const CACHE_BYTES: usize = 16 * 1024 * 1024;
 const KEPT_MAX: u32 = 100;
 
 /// What the name of a damaged file that is kept goes on with, before a number.
-pub(crate) const KEPT_SUFFIX: &str = ".damaged-";
+const KEPT_SUFFIX: &str = ".damaged-";
 
 /// How much of a damaged log a store is made from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -134,20 +134,19 @@ fn remake_file(path: &Path, extent: Extent) -> Result<Remade, StorageError> {
         Some(directory) if !directory.as_os_str().is_empty() => directory,
         _ => Path::new("."),
     };
-    let unfinished = Unfinished::begin(directory)?;
-    let made = make(&transaction, &log, &unfinished).and_then(|mut made| {
-        made.lost.clone_from(&log.damage);
-        if made.lost.is_some() {
-            made.kept = Some(keep(path)?);
-        }
-        unfinished.replace_closed(path)?;
-        sync_name(path).map_err(|error| StorageError::at_path(path, &error))?;
-        Ok(made)
-    });
-    if made.is_err() {
-        unfinished.discard();
+    let mut unfinished = Unfinished::begin(directory)?;
+    let mut made = make(&transaction, &log, &unfinished)?;
+    made.lost.clone_from(&log.damage);
+    if is_unscrubbed(&transaction)? {
+        // The new file has no mark of it, so nobody else would.
+        remove_kept(directory)?;
     }
-    made
+    if made.lost.is_some() {
+        made.kept = Some(keep(path)?);
+    }
+    unfinished.replace_closed(path)?;
+    sync_name(path).map_err(|error| StorageError::at_path(path, &error))?;
+    Ok(made)
 }
 
 /// Opens the old file on changes in memory; if it does not open as it is, with what can be mended of its headers.
@@ -368,6 +367,24 @@ fn keep(path: &Path) -> Result<PathBuf, StorageError> {
     Err(StorageError::Exists {
         path: path.with_file_name(format!("{FILE_NAME}{KEPT_SUFFIX}{KEPT_MAX}")),
     })
+}
+
+/// Whether a clear has not been followed by a new file yet (`store/scrub.rs`).
+pub(crate) fn is_unscrubbed(transaction: &ReadTransaction) -> Result<bool, StorageError> {
+    Ok(transaction.open_table(META)?.get(meta::UNSCRUBBED)?.is_some())
+}
+
+/// Removes the damaged files that were kept beside a store when it was made again without what was damaged.
+pub(crate) fn remove_kept(directory: &Path) -> Result<(), StorageError> {
+    let failed = |error: std::io::Error| StorageError::at_path(directory, &error);
+    let kept = format!("{FILE_NAME}{KEPT_SUFFIX}");
+    for entry in fs::read_dir(directory).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        if entry.file_name().as_encoded_bytes().starts_with(kept.as_bytes()) {
+            fs::remove_file(entry.path()).map_err(|error| StorageError::at_path(&entry.path(), &error))?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -9,12 +9,14 @@
 //! 4. readers never wait for the writer, except while the database is being reopened or gets a new file; 5. what is read where
 //! nothing can be written proves at most that a commit is absent; 6. nothing is acknowledged in a file whose name may not be on disk.
 
+mod compact;
 mod remake;
 mod scrub;
 mod shared;
 mod swap;
 mod trim;
 
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
@@ -24,7 +26,7 @@ use landfall_core::{Schema, Seq};
 
 use crate::catalog::Catalog;
 use crate::codec;
-use crate::commit::{Tried, attempt, checkpoint};
+use crate::commit::{BEGIN_TRIES, Tried, attempt, checkpoint};
 use crate::disk::{Disk, Faults, Opened};
 use crate::error::StorageError;
 use crate::migrate::{MigrationReport, Migrations};
@@ -35,7 +37,8 @@ use crate::tables::LOG;
 use crate::txn::Txn;
 use crate::{open, rebuild};
 
-use shared::{Shared, close, closed};
+pub use compact::Compacted;
+use shared::{Shared, closed};
 pub use trim::Trimmed;
 
 /// Cache by default, in bytes: half of it for pages of the database, half for rows that were read.
@@ -99,10 +102,6 @@ pub struct Written<R> {
     /// The newest entry after the transaction.
     pub head: Seq,
 }
-
-/// How often a transaction is begun before the disk counts as failing: a fault that a reader met earlier shows only
-/// when a transaction begins, and must not fail a write that has not touched the disk yet.
-const BEGIN_TRIES: usize = 3;
 
 impl Store {
     /// Opens the store, makes it if there is none, takes on the schema, and settles what a crash left open.
@@ -219,9 +218,11 @@ impl Store {
     /// Runs one write transaction: everything that `work` appends is on disk when this returns, or nothing of it.
     ///
     /// # Errors
-    /// What `work` returned, in which case nothing was written; [`StorageError::Corrupt`] if it panicked, since that is what
-    /// damage comes to inside the database; or the fault of the disk. Whatever the error is but
-    /// [`StorageError::OutcomeUnknown`], nothing of the transaction is on disk.
+    /// What `work` returned, in which case nothing was written; [`StorageError::Corrupt`] if it met damage; or the fault of the
+    /// disk. Whatever the error is but [`StorageError::OutcomeUnknown`], nothing of the transaction is on disk.
+    ///
+    /// # Panics
+    /// If `work` does. Nothing of the transaction is on disk then, and the store goes on.
     pub fn write<R>(
         &mut self,
         now_ms: i64,
@@ -252,6 +253,18 @@ impl Store {
                 result.map(|value| Written { value, head }).map_err(in_file)
             }
             Tried::BrokenOff(said) => Err(in_file(self.broke_off(&said))),
+            Tried::Panicked {
+                panic,
+                planned,
+                is_doubtful,
+            } => {
+                self.unsure = planned;
+                if is_doubtful {
+                    self.distrust();
+                }
+                self.recover_quietly();
+                resume_unwind(panic)
+            }
             Tried::Unsure {
                 value,
                 planned,
@@ -263,11 +276,17 @@ impl Store {
     /// After a panic inside a transaction, of which nothing was committed. The database would go on, but no longer note its
     /// free pages, and a kill would cost a repair: it is opened anew.
     fn broke_off(&mut self, said: &str) -> StorageError {
+        self.distrust();
+        self.recover_quietly();
+        StorageError::corrupt(format!("a transaction broke off: {said}"))
+    }
+
+    /// Has the file opened anew before anything else is written, if it can be.
+    fn distrust(&self) {
+        self.shared.faults().suspect();
         if self.shared.disk.can_reopen() {
             self.shared.faults().distrust();
         }
-        self.recover_quietly();
-        StorageError::corrupt(format!("a transaction broke off: {said}"))
     }
 
     /// Drops all projections and makes them again from the log, in the file that there is. Where that may be damaged,
@@ -357,7 +376,7 @@ impl Store {
     /// Reopens the database if the disk failed in a call that has its answer already; if that fails the next call
     /// tries again.
     fn recover_quietly(&mut self) {
-        if self.shared.faults().suspected()
+        if self.shared.suspected()
             && let Err(error) = self.ensure_open()
         {
             tracing::warn!(%error, "the database could not be reopened");
@@ -372,11 +391,8 @@ impl Store {
         value: R,
     ) -> Result<Written<R>, StorageError> {
         tracing::warn!(%error, "a commit failed; reopening the database");
-        self.shared.faults().suspect();
-        if self.shared.disk.can_reopen() {
-            // The journal may hold what the database does not.
-            self.shared.faults().distrust();
-        }
+        // The journal may hold what the database does not.
+        self.distrust();
         self.unsure = Some(planned);
         match self.ensure_open() {
             Ok(()) if self.head == planned => Ok(Written {
@@ -414,13 +430,12 @@ impl Drop for Store {
     /// Closes the file, whoever still has a reader: the next one who opens the store must not find it locked.
     fn drop(&mut self) {
         self.shared.closed.store(true, Ordering::Release);
-        close(
-            &mut self
-                .shared
-                .database
-                .write()
-                .unwrap_or_else(PoisonError::into_inner),
-        );
+        let mut database = self
+            .shared
+            .database
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        drop(database.take());
     }
 }
 

@@ -74,6 +74,13 @@ pub(crate) fn model_prefix(model: &ModelName) -> Vec<u8> {
     out
 }
 
+/// Where the keys of all records of a model begin and end; the end is none of them.
+pub(crate) fn model_range(model: &ModelName) -> (Vec<u8>, Vec<u8>) {
+    let start = model_prefix(model);
+    let end = prefix_end(&start).expect("a prefix that ends with a zero byte has a successor");
+    (start, end)
+}
+
 /// Beginning of the keys of all entries of an index.
 pub(crate) fn index_prefix(model: &ModelName, index: &str) -> Vec<u8> {
     let mut out = model_prefix(model);

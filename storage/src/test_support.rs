@@ -15,6 +15,7 @@ use landfall_core::{
     SyncMetadata, Timestamps, Value, Write, decide_delete, decide_save,
 };
 
+use crate::disk::DATABASE_MAGIC;
 use crate::{
     Applied, CACHE_BYTES_DEFAULT, Disk, OnIncompatible, Query, Snapshot, StorageError, Store, StoreOptions,
     Txn,
@@ -365,6 +366,27 @@ pub(crate) fn everything(store: &Store) -> String {
 pub(crate) fn assert_sound(store: &Store) {
     let found = snapshot(store).verify().expect("the log is sound");
     assert_eq!(found.differences, [] as [String; 0]);
+}
+
+/// Bytes of a page of the database.
+pub(crate) const PAGE: usize = 4_096;
+
+/// Where in a file the leaves of the database begin that hold one of those marks.
+pub(crate) fn leaves_holding(file: &[u8], marks: &[&[u8]]) -> Vec<usize> {
+    /// First byte of a leaf of a tree.
+    const LEAF: u8 = 1;
+    let start = file
+        .windows(DATABASE_MAGIC.len())
+        .position(|window| window == DATABASE_MAGIC)
+        .expect("it has a database");
+    (start..file.len() - PAGE)
+        .step_by(PAGE)
+        .filter(|at| {
+            let page = &file[*at..*at + PAGE];
+            let holds = |mark: &&[u8]| page.windows(mark.len()).any(|window| window == *mark);
+            page[0] == LEAF && marks.iter().any(holds)
+        })
+        .collect()
 }
 
 /// A disk behind the cache of a system: what was written can be read at once, and is on the disk after the next sync. A sync that

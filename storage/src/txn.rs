@@ -3,12 +3,13 @@
 //! Owns [`Txn`]: the order of entries, their checks, and what a transaction may read. What an entry does to the other
 //! tables is `projections.rs`.
 //!
-//! Invariant: an entry and what it means are committed together, or neither of them is.
+//! Invariants: 1. an entry and what it means are committed together, or neither of them is; 2. where the database panics at damage, the
+//! call that met it fails and nothing of the transaction is committed; a panic of anybody else's is none of damage's, and goes on.
 
-use std::ops::Bound;
+use std::rc::Rc;
 use std::sync::Arc;
 
-use redb::{ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
+use redb::{ReadableTable, ReadableTableMetadata, WriteTransaction};
 
 use landfall_core::{
     Change, LogEntry, ModelDef, ModelName, Mutation, Origin, Record, RecordId, RecordKey, RecordState, Row,
@@ -19,21 +20,23 @@ use crate::catalog::Catalog;
 use crate::codec;
 use crate::codec::head::HeadRef;
 use crate::error::StorageError;
+use crate::fenced::Rows;
 use crate::journal::Frame;
-use crate::panics::caught;
+use crate::panics::Fence;
 use crate::projections::{Projections, Stop};
 use crate::query;
 use crate::row_cache::Touched;
 use crate::store::LogHead;
-use crate::tables::{BASE, LOG, META, meta, model_prefix, prefix_end, record_key};
+use crate::tables::{BASE, LOG, META, meta, model_range, record_key};
 
-/// A write transaction with its tables open.
+/// A write transaction.
 pub struct Txn<'t> {
     transaction: &'t WriteTransaction,
+    fence: Rc<Fence>,
     catalog: &'t Arc<Catalog>,
     head: LogHead,
     now_ms: i64,
-    log: Table<'t, u64, &'static [u8]>,
+    log: Rows<'t, u64, &'static [u8]>,
     projections: Projections<'t>,
     /// What goes to the journal.
     frame: Frame,
@@ -41,8 +44,6 @@ pub struct Txn<'t> {
     cleared: bool,
     /// Set while an entry is being written, and left so if that fails: what is there then must not be committed.
     torn: bool,
-    /// What a panic said that [`Txn::guarded`] has caught.
-    broken_off: Option<String>,
 }
 
 /// What a transaction appended.
@@ -105,45 +106,44 @@ pub enum OutboxChange {
 }
 
 impl<'t> Txn<'t> {
+    /// A transaction in a store in which all tables are there.
+    pub(crate) fn begin(
+        transaction: &'t WriteTransaction,
+        catalog: &'t Arc<Catalog>,
+        head: LogHead,
+        now_ms: i64,
+    ) -> Self {
+        let fence = Rc::default();
+        Self {
+            transaction,
+            catalog,
+            head,
+            now_ms,
+            log: Rows::of(transaction, LOG, &fence),
+            projections: Projections::of(transaction, &fence),
+            frame: Frame::after(head),
+            cleared: false,
+            torn: false,
+            fence,
+        }
+    }
+
+    /// The same; tables that are not there are made.
     pub(crate) fn open(
         transaction: &'t WriteTransaction,
         catalog: &'t Arc<Catalog>,
         head: LogHead,
         now_ms: i64,
     ) -> Result<Self, StorageError> {
-        Ok(Self {
-            transaction,
-            catalog,
-            head,
-            now_ms,
-            log: transaction.open_table(LOG)?,
-            projections: Projections::open(transaction)?,
-            frame: Frame::after(head),
-            cleared: false,
-            torn: false,
-            broken_off: None,
-        })
+        let mut txn = Self::begin(transaction, catalog, head, now_ms);
+        txn.log.make()?;
+        txn.projections = Projections::make(transaction, &txn.fence)?;
+        Ok(txn)
     }
 
-    /// Does a part of the work of which somebody has to hear, whatever becomes of it: a panic in it, which is what damage comes to
-    /// inside the database, is [`StorageError::Corrupt`]. Nothing of the transaction is committed after it.
-    ///
-    /// # Errors
-    /// What `work` returns.
-    pub fn guarded<R, E: From<StorageError>>(
-        &mut self,
-        work: impl FnOnce(&mut Self) -> Result<R, E>,
-    ) -> Result<R, E> {
-        caught(|| work(self)).unwrap_or_else(|said| {
-            let error = StorageError::corrupt(format!("a transaction broke off: {said}"));
-            self.broken_off = Some(said);
-            Err(error.into())
-        })
-    }
-
-    /// Why nothing of it may be committed, if a part of it panicked.
-    pub(crate) fn broken_off(&mut self) -> Option<String> {
-        self.broken_off.take()
+    /// Why nothing of it may be committed, if the database panicked in it.
+    pub(crate) fn broke(&self) -> Option<String> {
+        self.fence.broke()
     }
 
     /// What has to be committed.
@@ -210,8 +210,9 @@ impl<'t> Txn<'t> {
     /// # Errors
     /// The disk's faults.
     pub fn cursor(&self, model: &ModelName) -> Result<SyncCursor, StorageError> {
-        match self.projections.cursors.get(model.as_str())? {
-            Some(bytes) => Ok(rmp_serde::from_slice(bytes.value())?),
+        let cursors = &self.projections.cursors;
+        match cursors.read(|cursors| cursors.get(model.as_str()))? {
+            Some(bytes) => Ok(rmp_serde::from_slice(cursors.value(&bytes)?)?),
             None => Ok(SyncCursor::default()),
         }
     }
@@ -221,10 +222,7 @@ impl<'t> Txn<'t> {
     /// # Errors
     /// The disk's faults.
     pub fn mutation(&self, seq: Seq) -> Result<Option<Mutation>, StorageError> {
-        match self.projections.outbox.get(seq.0)? {
-            Some(bytes) => Ok(Some(rmp_serde::from_slice(bytes.value())?)),
-            None => Ok(None),
-        }
+        self.projections.mutation(seq)
     }
 
     /// Whether no mutation waits for the server.
@@ -232,7 +230,7 @@ impl<'t> Txn<'t> {
     /// # Errors
     /// The disk's faults.
     pub fn outbox_is_empty(&self) -> Result<bool, StorageError> {
-        Ok(self.projections.outbox.is_empty()?)
+        self.projections.outbox.read(|outbox| outbox.is_empty())
     }
 
     /// Every pending mutation that is on its way, oldest first.
@@ -254,11 +252,11 @@ impl<'t> Txn<'t> {
     /// # Errors
     /// The disk's faults.
     pub fn in_flight(&self) -> Result<Vec<Seq>, StorageError> {
-        let mut found = Vec::new();
-        for item in self.projections.in_flight.iter()? {
-            found.push(Seq(item?.0.value()));
-        }
-        Ok(found)
+        let in_flight = &self.projections.in_flight;
+        in_flight.read(|in_flight| {
+            let seqs = in_flight.iter()?.map(|item| Ok(Seq(item?.0.value())));
+            seqs.collect::<Result<Vec<Seq>, redb::StorageError>>()
+        })
     }
 
     /// Identifiers of the records of `model` whose `fields` hold `values`, by index where there is one; `most` of them if
@@ -273,15 +271,10 @@ impl<'t> Txn<'t> {
         values: &[Value],
         most: usize,
     ) -> Result<Vec<RecordId>, StorageError> {
-        let projections = &self.projections;
-        query::referring(
-            self.catalog,
-            &projections.records,
-            &projections.index,
-            model,
-            fields,
-            (values, most),
-        )
+        let Projections { records, index, .. } = &self.projections;
+        records.read(|records| {
+            index.read(|index| query::referring(self.catalog, records, index, model, fields, (values, most)))
+        })
     }
 
     /// Identifiers of all visible records of a model.
@@ -289,20 +282,17 @@ impl<'t> Txn<'t> {
     /// # Errors
     /// [`StorageError::UnknownModel`] and the disk's faults.
     pub fn ids(&self, model: &ModelName) -> Result<Vec<RecordId>, StorageError> {
-        let prefix = model_prefix(&self.catalog.model(model)?.def.name);
-        let end = prefix_end(&prefix);
-        let range = (
-            Bound::Included(prefix.as_slice()),
-            end.as_deref().map_or(Bound::Unbounded, Bound::Excluded),
-        );
-        let mut ids = Vec::new();
-        for item in self.projections.records.range::<&[u8]>(range)? {
-            let (key, head) = item?;
-            if HeadRef::parse(head.value())?.row.is_some() {
-                ids.push(keycode::decode_id(&key.value()[prefix.len()..])?);
+        let (prefix, end) = model_range(&self.catalog.model(model)?.def.name);
+        self.projections.records.read(|records| {
+            let mut ids = Vec::new();
+            for item in records.range(prefix.as_slice()..end.as_slice())? {
+                let (key, head) = item?;
+                if HeadRef::parse(head.value())?.row.is_some() {
+                    ids.push(keycode::decode_id(&key.value()[prefix.len()..])?);
+                }
             }
-        }
-        Ok(ids)
+            Ok::<_, StorageError>(ids)
+        })
     }
 
     /// Appends an entry and projects it.
@@ -375,7 +365,7 @@ impl<'t> Txn<'t> {
             self.cleared = true;
         }
         let (bytes, check) = self.frame.push(encode);
-        self.log.insert(entry.seq.0, bytes)?;
+        self.log.write(|log| log.insert(entry.seq.0, bytes).map(drop))?;
         self.head = LogHead {
             seq: entry.seq,
             check,
@@ -390,15 +380,17 @@ impl<'t> Txn<'t> {
 
     /// Removes every entry before `start`; what remains of the chain starts from the check of the last one removed.
     fn forget_log(&mut self, start: Seq) -> Result<(), StorageError> {
-        self.log.retain_in(..start.0, |_, _| false)?;
-        self.transaction.delete_table(BASE)?;
+        self.log.write(|log| log.retain_in(..start.0, |_, _| false))?;
         let mut value = start.0.to_le_bytes().to_vec();
         value.extend_from_slice(&self.head.check.to_le_bytes());
-        let mut table = self.transaction.open_table(META)?;
-        table.insert(meta::LOG_START, value.as_slice())?;
-        // Goes with the file that what was cleared may still be read in (`store/scrub.rs`).
-        table.insert(meta::UNSCRUBBED, [].as_slice())?;
-        Ok(())
+        self.fence.around(|| {
+            self.transaction.delete_table(BASE)?;
+            let mut table = self.transaction.open_table(META)?;
+            table.insert(meta::LOG_START, value.as_slice())?;
+            // Goes with the file that what was cleared may still be read in (`store/scrub.rs`).
+            table.insert(meta::UNSCRUBBED, [].as_slice())?;
+            Ok::<_, StorageError>(())
+        })
     }
 }
 

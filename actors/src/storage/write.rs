@@ -143,7 +143,7 @@ impl Batch {
                 let done = if self.is_stale(rules, epoch) {
                     Ok(Vec::new())
                 } else {
-                    self.guarded(txn, |batch, txn| batch.mark_sent(txn, &mutations))
+                    self.mark_sent(txn, &mutations)
                 };
                 self.answer(done, reply)
             }
@@ -157,7 +157,7 @@ impl Batch {
                 let done = if self.is_stale(rules, epoch) {
                     Ok(())
                 } else {
-                    self.guarded(txn, |batch, txn| batch.settle(txn, mutation, settlement, covered))
+                    self.settle(txn, mutation, settlement, covered)
                 };
                 self.answer(done, reply)
             }
@@ -165,7 +165,7 @@ impl Batch {
                 let done = if self.is_stale(rules, epoch) {
                     Ok(RemoteCounts::default())
                 } else {
-                    self.guarded(txn, |this, txn| this.apply_remote(txn, batch))
+                    self.apply_remote(txn, batch)
                 };
                 self.answer(done, reply)
             }
@@ -174,7 +174,7 @@ impl Batch {
             | StorageMessage::EditParked { .. }
             | StorageMessage::DiscardParked { .. }) => self.carry_out_of_parked(txn, rules, parked),
             StorageMessage::Clear { reply, .. } => {
-                let done = self.guarded(txn, Self::clear);
+                let done = self.clear(txn);
                 self.clear_answer = Some(self.answers.len());
                 self.answer(done, reply)
             }
@@ -205,12 +205,12 @@ impl Batch {
                 let done = if self.is_stale(rules, epoch) {
                     Ok(())
                 } else {
-                    self.guarded(txn, |batch, txn| batch.retry_mismatched(txn, &mutations))
+                    self.retry_mismatched(txn, &mutations)
                 };
                 self.answer(done, reply)
             }
             StorageMessage::RetryParked { mutation, reply } => {
-                let done = self.guarded(txn, |batch, txn| batch.retry(txn, mutation));
+                let done = self.retry(txn, mutation);
                 self.answer(done, reply)
             }
             StorageMessage::EditParked {
@@ -218,24 +218,15 @@ impl Batch {
                 patch,
                 reply,
             } => {
-                let done = self.guarded(txn, |batch, txn| batch.edit(txn, mutation, patch));
+                let done = self.edit(txn, mutation, patch);
                 self.answer(done, reply)
             }
             StorageMessage::DiscardParked { mutation, reply } => {
-                let done = self.guarded(txn, |batch, txn| batch.discard(txn, mutation));
+                let done = self.discard(txn, mutation);
                 self.answer(done, reply)
             }
             _ => unreachable!("the others are carried out by themselves"),
         }
-    }
-
-    /// Does the work of a command, of which somebody has to hear whatever becomes of it.
-    fn guarded<T>(
-        &mut self,
-        txn: &mut Txn<'_>,
-        work: impl FnOnce(&mut Self, &mut Txn<'_>) -> Result<T, Stop>,
-    ) -> Result<T, Stop> {
-        txn.guarded(|txn| work(self, txn))
     }
 
     fn is_stale(&mut self, rules: &Rules, epoch: Epoch) -> bool {
@@ -323,7 +314,7 @@ impl Batch {
         reply: Reply<Result<Vec<WriteDone>, WriteError>>,
     ) -> Result<(), StorageError> {
         self.undone = undone;
-        let done = self.guarded(txn, |batch, txn| batch.write(txn, rules, ops));
+        let done = self.write(txn, rules, ops);
         self.answer(done, reply)
     }
 

@@ -109,3 +109,13 @@ fn an_index_that_is_new_is_built_with_progress_and_the_others_are_left_alone() {
     assert_eq!(entries(&store, &index_prefix(&"Post".into(), "byScoreToo")), 0);
     assert_eq!(entries(&store, &stranger), 1);
 }
+
+#[test]
+fn rows_are_counted_only_for_somebody_who_hears_of_them() {
+    let mut heard = Migrations::default();
+    Progress::of(&heard, || panic!("nobody hears of it"))
+        .unwrap()
+        .finish();
+    heard.on_progress(std::sync::Arc::new(|at| assert_eq!((at.done, at.total), (2, 3))));
+    Progress::of(&heard, || Ok(3)).unwrap().step(2);
+}

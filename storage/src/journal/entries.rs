@@ -6,7 +6,7 @@
 use landfall_core::Seq;
 
 use super::frame::{Framed, Link};
-use super::{Broken, Journal, frames_in};
+use super::{Journal, frames_in};
 use crate::codec;
 use crate::error::StorageError;
 use crate::store::LogHead;
@@ -31,28 +31,12 @@ impl Journal {
     /// The entries that follow `head`, in order: those that a crash kept from the database, whose log ends with `head`
     /// as it was just opened. The next frame goes behind them.
     pub(crate) fn recover(&mut self, head: LogHead) -> Result<Vec<Found>, StorageError> {
-        let found = self.recover_frames(head.into(), entries_of).map_err(in_words)?;
+        let found = self
+            .recover_frames(head.into(), entries_of)
+            .map_err(|broken| broken.in_words("entry", "the log ends with"))?;
         let found = found.into_iter().flatten();
         Ok(found.filter(|entry| entry.seq > head.seq).collect())
     }
-}
-
-fn in_words(broken: Broken) -> StorageError {
-    StorageError::corrupt(match broken {
-        Broken::Disk(error) => return error.into(),
-        Broken::Items { first } => {
-            format!("the journal's frame of entry {first} is whole, but its entries are not")
-        }
-        Broken::Gap { first, head } => {
-            format!("the journal begins with entry {first}, but the log ends with {head}")
-        }
-        Broken::Another { head } => {
-            format!("the journal goes on after another entry {head} than the log ends with")
-        }
-        Broken::Later { found, end } => {
-            format!("the journal holds entry {found}, but not what follows entry {end}")
-        }
-    })
 }
 
 /// The entries of the frames that lie behind each other from the start of a journal, as far as they are whole; for who

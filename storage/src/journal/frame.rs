@@ -50,6 +50,8 @@ pub(crate) struct Frame {
     /// Room for the header, then the items; of a frame that is too large, only the last one.
     bytes: Vec<u8>,
     is_too_large: bool,
+    /// Whether the header is filled in for the items that there are.
+    is_closed: bool,
 }
 
 impl Frame {
@@ -64,6 +66,7 @@ impl Frame {
             items: 0,
             bytes,
             is_too_large: false,
+            is_closed: false,
         }
     }
 
@@ -82,6 +85,7 @@ impl Frame {
         let length = u32::try_from(self.bytes.len() - item).expect("an item is far smaller than 4 GiB");
         self.bytes[start..item].copy_from_slice(&length.to_le_bytes());
         self.items += 1;
+        self.is_closed = false;
         (&self.bytes[item..], returned)
     }
 
@@ -101,6 +105,7 @@ impl Frame {
         self.bytes[16..CRC_AT].copy_from_slice(&length.to_le_bytes());
         let crc = crc_of(&self.bytes);
         self.bytes[CRC_AT..HEADER_LEN].copy_from_slice(&crc.to_le_bytes());
+        self.is_closed = true;
         Link {
             number: self.first,
             check: crc,
@@ -109,7 +114,9 @@ impl Frame {
 
     /// The frame in sectors, its header filled in.
     pub(super) fn seal(&mut self) -> Vec<u8> {
-        self.close();
+        if !self.is_closed {
+            self.close();
+        }
         let mut sectors = Vec::with_capacity(on_disk(self.bytes.len()));
         let mut tag = BEGINS;
         for piece in self.bytes.chunks(PIECE) {
@@ -208,4 +215,29 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
     bytes[at..]
         .first_chunk()
         .map_or(0, |bytes| u32::from_le_bytes(*bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_that_was_closed_is_not_summed_up_again() {
+        let mut frame = Frame::after(Link::default());
+        frame.push(|out| out.push(7));
+        let link = frame.close();
+        let last = frame.bytes.len() - 1;
+        frame.bytes[last] ^= 1;
+        let sealed = frame.seal();
+        assert!(
+            Framed::in_sectors(&sealed).is_none(),
+            "a second sum would pass this for whole"
+        );
+        frame.bytes[last] ^= 1;
+        let framed = Framed::in_sectors(&frame.seal()).unwrap();
+        assert_eq!((framed.first(), framed.checksum()), (link.number, link.check));
+        frame.push(|out| out.push(8));
+        let framed = Framed::in_sectors(&frame.seal()).unwrap();
+        assert_eq!(framed.items().unwrap(), [[7].as_slice(), &[8]]);
+    }
 }

@@ -19,7 +19,7 @@ use redb::{Database, ReadableDatabase, TableDefinition, WriteTransaction};
 
 use super::KvTable;
 use crate::error::StorageError;
-use crate::journal::{Broken, Framed, Link};
+use crate::journal::{Framed, Link};
 
 /// First byte of an item that writes a value.
 const PUT: u8 = 1;
@@ -103,25 +103,6 @@ pub(super) fn transaction_in(frame: &Framed) -> Option<(Found, Link)> {
     let items = frame.items()?;
     let changes = items.into_iter().map(Change::decode).collect::<Option<_>>()?;
     Some((Found { changes, link }, link))
-}
-
-/// Why a journal of rows cannot be taken over, in words.
-pub(super) fn in_words(broken: Broken) -> StorageError {
-    StorageError::corrupt(match broken {
-        Broken::Disk(error) => return error.into(),
-        Broken::Items { first } => {
-            format!("the journal's frame of transaction {first} is whole, but what it changes cannot be read")
-        }
-        Broken::Gap { first, head } => {
-            format!("the journal begins with transaction {first}, but the rows end with {head}")
-        }
-        Broken::Another { head } => {
-            format!("the journal goes on after another transaction {head} than the rows end with")
-        }
-        Broken::Later { found, end } => {
-            format!("the journal holds transaction {found}, but not what follows transaction {end}")
-        }
-    })
 }
 
 /// Does transactions again, in their order.

@@ -10,20 +10,16 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, TryLockError};
 
-use redb::{Durability, ReadTransaction, ReadableDatabase, WriteTransaction};
+use redb::{ReadTransaction, ReadableDatabase, WriteTransaction};
 
 use super::KvError;
-use super::changes::{do_again, in_words, newest_in, note_newest, transaction_in};
+use super::changes::{do_again, newest_in, note_newest, transaction_in};
 use super::txn::Done;
-use crate::commit::checkpoint;
+use crate::commit::{BEGIN_TRIES, checkpoint, commit_in_memory};
 use crate::disk::{Faults, Opened, RowsDisk};
 use crate::error::StorageError;
 use crate::journal::{Frame, Journal, Link};
-use crate::panics::unless_it_panics;
-
-/// How often a transaction is begun before the disk counts as failing: a fault that a reader met earlier shows only
-/// when a transaction begins, and must not fail a write that has not touched the disk yet.
-const BEGIN_TRIES: usize = 3;
+use crate::panics::{Held, unless_it_panics};
 
 /// A file of rows.
 pub(super) struct Connection {
@@ -48,9 +44,8 @@ struct Ends {
 
 /// A transaction that was begun, and the file, which stays open for it and is therefore dropped after it.
 pub(super) struct Begun<'c> {
-    transaction: WriteTransaction,
+    transaction: Held<WriteTransaction>,
     opened: RwLockReadGuard<'c, Option<Opened>>,
-    _panics: Panics<'c>,
 }
 
 impl Begun<'_> {
@@ -63,18 +58,6 @@ impl Begun<'_> {
         opened
             .expect("a transaction was begun on the open file")
             .journal()
-    }
-}
-
-/// Has the file opened anew after a panic of the caller's inside a transaction: the database would go on, but no longer note
-/// its free pages, and a kill would cost a repair.
-struct Panics<'c>(&'c Connection);
-
-impl Drop for Panics<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() && self.0.disk.can_reopen() {
-            self.0.faults.distrust();
-        }
     }
 }
 
@@ -116,13 +99,16 @@ impl Connection {
 
     /// Begins to read what is committed now.
     pub(super) fn begin_read(&self) -> Result<ReadTransaction, StorageError> {
-        self.heal_for_readers();
-        let opened = self.opened();
-        let opened = opened.as_ref().ok_or_else(closed)?;
-        if self.is_doubtful(opened) {
-            return Err(closed());
+        let mut opened = self.opened();
+        let needs_healing = |opened: &Opened| self.is_doubtful(opened);
+        if opened.as_ref().is_none_or(needs_healing) {
+            drop(opened);
+            self.heal_for_readers();
+            opened = self.opened();
         }
-        Ok(opened.database.begin_read()?)
+        let opened = opened.as_ref().filter(|opened| !needs_healing(opened));
+        let opened = opened.ok_or_else(closed)?;
+        unless_it_panics(|| Ok(opened.database.begin_read()?))
     }
 
     /// Begins a transaction, on a file that is opened again if need be.
@@ -134,15 +120,12 @@ impl Connection {
                 return Err(StorageError::Full);
             }
             let opened = self.opened();
-            match opened.as_ref().map(|opened| opened.database.begin_write()) {
-                Some(Ok(transaction)) => {
-                    return Ok(Begun {
-                        transaction,
-                        opened,
-                        _panics: Panics(self),
-                    });
-                }
-                Some(Err(error)) => failed = error.into(),
+            let begun = opened
+                .as_ref()
+                .map(|opened| unless_it_panics(|| Ok(Held::new(opened.database.begin_write()?))));
+            match begun {
+                Some(Ok(transaction)) => return Ok(Begun { transaction, opened }),
+                Some(Err(error)) => failed = error,
                 None => {}
             }
             self.faults.suspect();
@@ -158,33 +141,47 @@ impl Connection {
             .then(|| Frame::after(self.ends().acknowledged))
     }
 
-    /// Undoes a transaction.
-    pub(super) fn undo(&self, begun: Begun<'_>) {
-        if let Err(error) = begun.transaction.abort() {
+    /// Undoes a transaction. If the database panicked in it, or does so now, it would go on, but no longer note its free pages, and
+    /// a kill would cost a repair: the file is opened anew.
+    pub(super) fn undo(&self, begun: Begun<'_>, broke: bool) {
+        let Begun { transaction, opened } = begun;
+        let undone = unless_it_panics(|| Ok(transaction.into_inner().abort()?));
+        drop(opened);
+        if let Err(error) = &undone {
             tracing::warn!(%error, "a transaction could not be undone; the rows are opened again");
             self.faults.suspect();
+        }
+        let panicked = broke || matches!(undone, Err(StorageError::Corrupt { .. }));
+        if panicked && self.disk.can_reopen() {
+            self.faults.distrust();
         }
     }
 
     /// Brings a transaction to disk, then lets readers see it.
     pub(super) fn commit(&self, begun: Begun<'_>, done: Done) -> Result<(), KvError> {
+        if let Some(said) = done.broke {
+            // Whoever passed over the error is not listened to.
+            self.undo(begun, true);
+            let what = format!("a transaction broke off: {said}");
+            return Err(KvError::Corrupt { what });
+        }
         // What a reader met beside it counts as well: the commit could not be brought to an end.
         if done.failed || self.faults.suspected() {
-            self.undo(begun);
+            self.undo(begun, false);
             return Err(KvError::Io {
                 cause: "an operation failed before the transaction was committed".to_owned(),
             });
         }
         // If nothing was changed there is nothing to wait for the disk for.
         if !done.changed {
-            self.undo(begun);
+            self.undo(begun, false);
             return Ok(());
         }
         let mut frame = done.frame;
         let planned = frame.as_mut().map(Frame::close);
         if let Some(planned) = planned {
-            if let Err(error) = note_newest(&begun.transaction, planned) {
-                self.undo(begun);
+            if let Err(error) = unless_it_panics(|| note_newest(&begun.transaction, planned)) {
+                self.undo(begun, matches!(error, StorageError::Corrupt { .. }));
                 return Err(error.into());
             }
             self.ends().unsure = Some(planned);
@@ -226,15 +223,8 @@ impl Connection {
         self.heal_in(&mut self.opened.write().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The same on behalf of a reader, if that is needed to read; it is left to the others if they are using the file.
+    /// The same on behalf of a reader; it is left to the others if they are using the file.
     fn heal_for_readers(&self) {
-        let is_needed = self
-            .opened()
-            .as_ref()
-            .is_none_or(|opened| self.is_doubtful(opened));
-        if !is_needed {
-            return;
-        }
         let mut opened = match self.opened.try_write() {
             Ok(opened) => opened,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
@@ -251,9 +241,13 @@ impl Connection {
 
     fn heal_in(&self, opened: &mut Option<Opened>) -> Result<(), StorageError> {
         if let Some(open) = opened {
-            match open.database.begin_write() {
+            let begun = unless_it_panics(|| {
+                let _undone_by_drop = open.database.begin_write()?;
+                Ok(())
+            });
+            match begun {
                 // It was a fault that the database got over by itself.
-                Ok(_undone_by_drop) if !self.faults.must_reopen() => {
+                Ok(()) if !self.faults.must_reopen() => {
                     self.faults.clear();
                     return Ok(());
                 }
@@ -262,11 +256,13 @@ impl Connection {
                         cause: "it failed earlier and cannot be opened again from here".to_owned(),
                     });
                 }
-                Ok(_) | Err(_) => {}
+                Ok(()) | Err(_) => {}
             }
         }
-        // The file is locked as long as the old database lives.
-        *opened = None;
+        // The file is locked as long as the old database lives. What that has in memory alone is in the journal.
+        if let Some(old) = opened.take() {
+            old.forsake();
+        }
         let (found, lacks_room) = match open(&self.disk, self.cache_bytes, &self.faults) {
             Err(StorageError::Full) => (self.open_for_readers()?, true),
             found => (found?, false),
@@ -351,37 +347,32 @@ fn recover(opened: &Opened, disk: &RowsDisk) -> Result<Link, StorageError> {
         return Ok(Link::default());
     }
     let head = newest_in(&opened.database, disk.place())?;
-    let found = journal.recover_frames(head, transaction_in).map_err(in_words)?;
+    let found = journal
+        .recover_frames(head, transaction_in)
+        .map_err(|broken| broken.in_words("transaction", "the rows end with"))?;
     let Some(newest) = found.last() else {
         return Ok(head);
     };
-    let mut transaction = opened.database.begin_write()?;
+    let transaction = opened.database.begin_write()?;
     do_again(&transaction, &found)?;
     note_newest(&transaction, newest.link)?;
     // The journal has it on disk, and a full disk must not keep the rows closed.
-    transaction.set_durability(Durability::None)?;
-    transaction.commit()?;
+    commit_in_memory(transaction)?;
     Ok(newest.link)
 }
 
 /// After an error the transaction may be on disk or not, and readers do not see it.
 fn bring_to_disk(begun: Begun<'_>, frame: Option<&mut Frame>) -> Result<(), StorageError> {
     // Dropped in the opposite order: the transaction ends while the file is still held open.
-    let Begun {
-        _panics,
-        opened,
-        mut transaction,
-    } = begun;
+    let Begun { opened, transaction } = begun;
     let opened = opened.as_ref().ok_or_else(closed)?;
     let mut journal = opened.journal();
     match frame {
         Some(frame) if journal.has_room_for(frame) => {
             journal.append(frame)?;
-            transaction.set_durability(Durability::None)?;
-            transaction.commit()?;
-            Ok(())
+            commit_in_memory(transaction.into_inner())
         }
-        Some(_) | None => checkpoint(transaction, &mut journal),
+        Some(_) | None => checkpoint(transaction.into_inner(), &mut journal),
     }
 }
 

@@ -17,11 +17,12 @@ impl KvTable {
     /// The table of that name; it comes into being with its first row.
     ///
     /// # Panics
-    /// If the name holds a blank, as those of the store's own tables do, or has more than 255 bytes; in a constant, when it is compiled.
+    /// If the name is empty, holds a blank, as those of the store's own tables do, or has more than 255 bytes; in a constant, when it is
+    /// compiled.
     pub const fn new(name: &'static str) -> Self {
         let bytes = name.as_bytes();
         assert!(
-            bytes.len() <= NAME_BYTES_MAX,
+            !bytes.is_empty() && bytes.len() <= NAME_BYTES_MAX,
             "the name of a table is a word or two"
         );
         let mut at = 0;

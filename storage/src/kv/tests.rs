@@ -1,4 +1,5 @@
 mod crashes;
+mod damaged;
 mod disk;
 mod journal;
 mod script;
@@ -62,6 +63,15 @@ fn a_prefix_of_high_bytes_has_no_end() {
     assert_eq!(after_prefix(&[1, 255]), Some(vec![2]));
     assert_eq!(after_prefix(&[255, 255]), None);
     assert_eq!(after_prefix(&[]), None);
+}
+
+#[test]
+fn a_table_has_a_name_of_one_word() {
+    for name in ["", "two words", &"long".repeat(64)] {
+        let name: &'static str = name.to_owned().leak();
+        assert!(crate::panics::caught(|| KvTable::new(name)).is_err(), "{name:?}");
+    }
+    assert_eq!(KvTable::new("base-1").name(), "base-1");
 }
 
 #[test]

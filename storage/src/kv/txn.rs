@@ -6,17 +6,19 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use redb::{ReadableTable, Table, WriteTransaction};
+use redb::{Table, WriteTransaction};
 
-use super::snapshot::scan_table;
+use super::snapshot::{get_in, scan_table};
 use super::{KvError, KvRange, KvRead, KvTable, KvVisit, changes};
 use crate::journal::Frame;
+use crate::panics::{Fence, Held};
 
 /// A transaction under way; see [`KvStore::write`](super::KvStore::write).
 pub struct KvTxn<'txn> {
     txn: &'txn WriteTransaction,
     tables: RefCell<BTreeMap<KvTable, Rc<RefCell<WriteTable<'txn>>>>>,
     done: Done,
+    fence: Fence,
 }
 
 /// What a transaction came to.
@@ -28,9 +30,11 @@ pub(super) struct Done {
     pub(super) changed: bool,
     /// Whether the database refused an operation, after which it must not be committed.
     pub(super) failed: bool,
+    /// What the database said if it panicked.
+    pub(super) broke: Option<String>,
 }
 
-type WriteTable<'txn> = Table<'txn, &'static [u8], &'static [u8]>;
+type WriteTable<'txn> = Held<Table<'txn, &'static [u8], &'static [u8]>>;
 
 impl<'txn> KvTxn<'txn> {
     pub(super) fn new(txn: &'txn WriteTransaction, frame: Option<Frame>) -> Self {
@@ -41,23 +45,28 @@ impl<'txn> KvTxn<'txn> {
                 frame,
                 changed: false,
                 failed: false,
+                broke: None,
             },
+            fence: Fence::default(),
         }
     }
 
     /// Closes the tables.
     pub(super) fn finish(self) -> Done {
-        self.done
+        Done {
+            broke: self.fence.broke(),
+            ..self.done
+        }
     }
 
     /// Writes a value, over the old one if there is any.
     ///
     /// # Errors
-    /// [`KvError`] if the disk fails.
+    /// [`KvError`] if the disk fails or its contents are damaged.
     pub fn put(&mut self, table: KvTable, key: &[u8], value: &[u8]) -> Result<(), KvError> {
         let written = self.table(table).and_then(|table| {
-            table.borrow_mut().insert(key, value)?;
-            Ok(())
+            let mut rows = table.borrow_mut();
+            Ok(self.fence.around(|| rows.insert(key, value).map(drop))?)
         });
         match &written {
             Ok(()) => self.changed(|out| changes::put(out, table, key, value)),
@@ -69,11 +78,12 @@ impl<'txn> KvTxn<'txn> {
     /// Removes a row; says whether there was one.
     ///
     /// # Errors
-    /// [`KvError`] if the disk fails.
+    /// [`KvError`] if the disk fails or its contents are damaged.
     pub fn remove(&mut self, table: KvTable, key: &[u8]) -> Result<bool, KvError> {
-        let removed = self
-            .table(table)
-            .and_then(|table| Ok(table.borrow_mut().remove(key)?.is_some()));
+        let removed = self.table(table).and_then(|table| {
+            let mut rows = table.borrow_mut();
+            Ok(self.fence.around(|| rows.remove(key).map(|row| row.is_some()))?)
+        });
         match &removed {
             Ok(true) => self.changed(|out| changes::remove(out, table, key)),
             Ok(false) => {}
@@ -93,7 +103,8 @@ impl<'txn> KvTxn<'txn> {
         if let Some(open) = self.tables.borrow().get(&table) {
             return Ok(Rc::clone(open));
         }
-        let open = Rc::new(RefCell::new(self.txn.open_table(table.definition())?));
+        let open = self.fence.around(|| self.txn.open_table(table.definition()))?;
+        let open = Rc::new(RefCell::new(Held::new(open)));
         self.tables.borrow_mut().insert(table, Rc::clone(&open));
         Ok(open)
     }
@@ -102,13 +113,11 @@ impl<'txn> KvTxn<'txn> {
 impl KvRead for KvTxn<'_> {
     fn get(&self, table: KvTable, key: &[u8]) -> Result<Option<Vec<u8>>, KvError> {
         let table = self.table(table)?;
-        let table = table.borrow();
-        Ok(table.get(key)?.map(|value| value.value().to_vec()))
+        get_in(&**table.borrow(), key, &self.fence)
     }
 
     fn scan(&self, table: KvTable, range: &KvRange, visit: &mut KvVisit<'_>) -> Result<(), KvError> {
         let table = self.table(table)?;
-        let table = table.borrow();
-        scan_table(&*table, range, visit)
+        scan_table(&**table.borrow(), range, visit, &self.fence)
     }
 }

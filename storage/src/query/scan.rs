@@ -3,14 +3,12 @@
 //! Owns the walk over runs that earlier scans left in memory and over the pages of the database where there are none. What
 //! is read from pages is packed into runs for the next scan. Which records match is the visitor's business.
 
-use landfall_core::ModelName;
-
 use super::plan::KeyRange;
 use crate::catalog::ModelEntry;
 use crate::error::StorageError;
 use crate::row_cache::{CacheView, RunBuilder};
 use crate::snapshot::Snapshot;
-use crate::tables::{model_prefix, prefix_end};
+use crate::tables::{model_prefix, model_range};
 
 impl Snapshot {
     /// Calls `visit` with the key and the head of each record of a model until it returns `false`.
@@ -19,7 +17,7 @@ impl Snapshot {
         model: &ModelEntry,
         visit: &mut impl FnMut(&[u8], &[u8]) -> Result<bool, StorageError>,
     ) -> Result<(), StorageError> {
-        let (at, end) = key_range(&model.def.name);
+        let (at, end) = model_range(&model.def.name);
         let Some(cache) = self.cache() else {
             self.scan_pages(None, &at, &end, visit)?;
             return Ok(());
@@ -118,11 +116,4 @@ fn pack(cache: Option<&CacheView>, run: &mut RunBuilder, key: &[u8], head: &[u8]
         }
     }
     run.push(key, head)
-}
-
-/// From the first key that a record of the model can have to the first that it cannot.
-fn key_range(model: &ModelName) -> (Vec<u8>, Vec<u8>) {
-    let prefix = model_prefix(model);
-    let end = prefix_end(&prefix).expect("a model name ends with a zero byte, so its prefix has a successor");
-    (prefix, end)
 }

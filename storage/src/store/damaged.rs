@@ -5,38 +5,16 @@ use std::path::Path;
 use landfall_core::RecordId;
 
 use super::*;
-use crate::disk::DATABASE_MAGIC;
 use crate::retention::Retention;
 use crate::tables::record_key;
 use crate::test_support::{
-    CachedDisk, all, assert_sound, everything, in_directory, options, post, put, remove, save, snapshot,
+    CachedDisk, all, assert_sound, everything, in_directory, leaves_holding, options, post, put, remove,
+    save, snapshot,
 };
 
-/// Bytes of a page.
-const PAGE: usize = 4_096;
-
-/// First byte of a leaf of a tree.
-const LEAF: u8 = 1;
-
-/// What tells the leaves of the store's own tables from those of the database's, such as its list of free pages: it panics there in
-/// destructors as well, which ends the process.
+/// What tells the leaves of the store's own tables from those of the database's, such as its list of free pages: when it commits, it
+/// panics there in a destructor as well, which ends the process.
 const OURS: [&[u8]; 4] = [b"Post", b"title", b"format", b"records-1"];
-
-/// Where the leaves of a store's tables begin in its file.
-fn leaves(file: &[u8]) -> Vec<usize> {
-    let start = file
-        .windows(DATABASE_MAGIC.len())
-        .position(|window| window == DATABASE_MAGIC)
-        .unwrap();
-    (start..file.len() - PAGE)
-        .step_by(PAGE)
-        .filter(|at| {
-            let page = &file[*at..*at + PAGE];
-            let holds = |mark: &&[u8]| page.windows(mark.len()).any(|window| window == *mark);
-            page[0] == LEAF && OURS.iter().any(holds)
-        })
-        .collect()
-}
 
 /// Whatever a call answers, damage is told in words that say so.
 fn tolerated<T>(what: &str, at: usize, answer: Result<T, StorageError>) {
@@ -68,7 +46,7 @@ fn no_flipped_bit_in_the_head_of_a_leaf_panics_whoever_calls() {
     }
     drop(store);
     let whole = disk.bytes();
-    let leaves = leaves(&whole);
+    let leaves = leaves_holding(&whole, &OURS);
     assert!(leaves.len() >= 6, "most tables have one: {}", leaves.len());
     for at in leaves.into_iter().flat_map(|leaf| leaf..leaf + 64) {
         let mut bytes = whole.clone();
@@ -110,13 +88,7 @@ fn no_flipped_bit_in_the_head_of_a_leaf_panics_whoever_calls() {
 /// Makes the number of entries in those leaves nonsense that hold these bytes.
 fn break_leaves(file: &Path, holding: &[u8]) -> usize {
     let mut bytes = std::fs::read(file).unwrap();
-    let hit: Vec<usize> = leaves(&bytes)
-        .into_iter()
-        .filter(|at| {
-            let page = &bytes[*at..*at + PAGE];
-            page.windows(holding.len()).any(|window| window == holding)
-        })
-        .collect();
+    let hit = leaves_holding(&bytes, &[holding]);
     for at in &hit {
         bytes[at + 2..at + 4].fill(0xFF);
     }
@@ -169,23 +141,85 @@ fn a_broken_leaf_is_named_holds_up_no_other_and_is_made_again() {
 }
 
 #[test]
-fn a_panic_in_a_part_of_a_transaction_is_damage_and_nothing_of_it_is_committed() {
+fn damage_that_the_caller_passes_over_keeps_the_transaction_from_being_committed() {
     let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join(crate::FILE_NAME);
     let mut store = in_directory(directory.path());
-    save(&mut store, "Post", "id=p1 title=a");
-    let before = everything(&store);
+    for number in 100..300 {
+        save(
+            &mut store,
+            "Post",
+            &format!("id=p{number} title={}", "t".repeat(60)),
+        );
+    }
+    drop(store);
+    assert!(break_leaves(&path, &record_key(&post("p150"))) > 0);
+    let mut store = in_directory(directory.path());
+    let head = store.head();
     let written = store.write(5, |txn| {
-        put(txn, "Post", "id=p2 title=b")?;
-        let part: Result<(), StorageError> = txn.guarded(|_| panic!("as the database does"));
-        assert!(matches!(part, Err(StorageError::Corrupt { .. })), "{part:?}");
+        put(txn, "Blog", "id=b1 name=n")?;
+        let met = txn.state(&post("p150"));
+        assert!(matches!(met, Err(StorageError::Corrupt { .. })), "{met:?}");
         // Whoever goes on in spite of it is not listened to.
-        Ok(())
+        put(txn, "Blog", "id=b2 name=n").map(drop)
     });
     assert!(
-        matches!(&written, Err(StorageError::Corrupt { what, .. }) if what.contains("as the database does"))
+        matches!(&written, Err(StorageError::Corrupt { what, .. }) if what.contains("broke off")),
+        "{written:?}"
     );
-    assert_eq!(everything(&store), before);
+    assert_eq!(store.head(), head);
+    assert!(all(&snapshot(&store), "Blog").is_empty());
     assert_eq!(store.reopened(), 1, "it does not go on in what the panic left");
-    save(&mut store, "Post", "id=p3 title=c");
-    assert_sound(&store);
+    save(&mut store, "Blog", "id=b3 name=n");
+    assert_eq!(all(&snapshot(&store), "Blog").len(), 1);
+}
+
+/// Has the list of free pages speak of pages where the file has none.
+fn break_free_list(file: &Path) {
+    /// Where in a leaf with one list of pages its second page is, and in that the number of a region.
+    const REGION_AT: usize = 38;
+    let mut bytes = std::fs::read(file).unwrap();
+    let ours = leaves_holding(&bytes, &OURS);
+    let others = leaves_holding(&bytes, &[b"\x01"]);
+    let lists: Vec<usize> = others
+        .into_iter()
+        .filter(|at| {
+            !ours.contains(at) && bytes[at + 2..at + 4] == [1, 0] && bytes[at + 16..at + 24] == [0; 8]
+        })
+        .collect();
+    assert!(!lists.is_empty());
+    for at in lists {
+        bytes[at + REGION_AT] |= 0x80;
+    }
+    std::fs::write(file, bytes).unwrap();
+}
+
+#[test]
+fn a_store_whose_list_of_free_pages_is_damaged_can_be_made_again() {
+    let offline = |path: &Path| drop(crate::remake(path, crate::Extent::Everything).unwrap());
+    let online = |path: &Path| {
+        let mut store = in_directory(path);
+        assert_eq!(all(&snapshot(&store), "Post").len(), 20, "it can be read");
+        store.remake().unwrap();
+        save(&mut store, "Blog", "id=b1 name=n");
+    };
+    for make_again in [&offline as &dyn Fn(&Path), &online] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut store = in_directory(directory.path());
+        for number in 0..60 {
+            let title = "t".repeat(900);
+            save(&mut store, "Post", &format!("id=p{number} title={title}"));
+        }
+        for number in 0..40 {
+            store
+                .write(5, |txn| remove(txn, &post(&format!("p{number}"))))
+                .unwrap();
+        }
+        drop(store);
+        break_free_list(&directory.path().join(crate::FILE_NAME));
+        make_again(directory.path());
+        let store = in_directory(directory.path());
+        assert_eq!(all(&snapshot(&store), "Post").len(), 20);
+        assert_sound(&store);
+    }
 }

@@ -5,17 +5,14 @@
 //!
 //! Invariant: at every moment the directory has one whole file of that name, the old one or the new one.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use redb::ReadableDatabase;
 
-use super::swap::Fresh;
-use super::{Store, closed};
+use super::Store;
 use crate::disk::Disk;
 use crate::error::StorageError;
-use crate::panics::unless_it_panics;
 use crate::remake::{Remade, Sound, make, of_log};
-use crate::unfinished::Unfinished;
 
 impl Store {
     /// Makes rows, indexes, outbox and cursors again from the log; records, their versions and what waits for the server are
@@ -42,22 +39,14 @@ impl Store {
         };
         let file = shared.catalog.file.as_deref();
         self.ensure_open()?;
-        let unfinished = Unfinished::begin(directory)?;
-        let made = unless_it_panics(|| {
-            let guard = shared.database();
-            let open = guard.as_ref().ok_or_else(closed)?;
-            let transaction = open.database.begin_read()?;
-            make(&transaction, &Sound::of_open(&transaction)?, &unfinished)
-        });
-        let made = made.map_err(|error| {
-            unfinished.discard();
-            of_log(error, file)
-        })?;
-        // Opened, and so locked, before it has its name: nobody else can open the store in between.
-        let fresh = Fresh::open(&shared, &unfinished)?;
-        let mut database = shared.database.write().unwrap_or_else(PoisonError::into_inner);
-        shared.swap(&mut database, fresh, &unfinished)?;
-        Ok(made)
+        self.remove_kept_if_cleared(directory)
+            .and_then(|()| {
+                self.anew(directory, |open, unfinished| {
+                    let transaction = open.database.begin_read()?;
+                    make(&transaction, &Sound::of_open(&transaction)?, unfinished)
+                })
+            })
+            .map_err(|error| of_log(error, file))
     }
 }
 
@@ -72,8 +61,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let mut store = in_directory(directory.path());
         save(&mut store, "Post", "id=p1 title=a");
-        // The directory and the one above it are synced for the unfinished file, then for the new name.
-        fail_after(2);
+        fail_after(0);
         let remade = store.remake();
         assert!(matches!(remade, Err(StorageError::Io { .. })), "{remade:?}");
         let refused = store.write(5, |txn| put(txn, "Post", "id=p2 title=b"));

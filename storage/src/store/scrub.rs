@@ -2,7 +2,7 @@
 //!
 //! Owns [`Store::scrub`]. A database keeps its file and reuses the pages of what was deleted, so their old bytes stay
 //! until something is written over them. What is left after a clear is copied into a new file, which takes the place
-//! of the old one. Files beside it that hold what the store held go as well.
+//! of the old one (`swap.rs`). Files beside it that hold what the store held go as well.
 //!
 //! A clear marks the file in its own transaction, and only a new file is without the mark: whatever comes between, the next opening
 //! finds it.
@@ -11,28 +11,26 @@
 //! with the bytes that it speaks of.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
-use std::{fs, io};
 
 use redb::ReadableDatabase;
 
-use super::swap::Fresh;
 use super::{Store, closed};
-use crate::disk::{Disk, FILE_NAME};
+use crate::backup::CopyProgress;
+use crate::disk::Disk;
 use crate::error::StorageError;
 use crate::panics::unless_it_panics;
-use crate::remake::KEPT_SUFFIX;
+use crate::remake::{is_unscrubbed, remove_kept};
 use crate::snapshot::Snapshot;
-use crate::tables::{META, meta};
-use crate::unfinished::{Unfinished, remove_left_over};
+use crate::unfinished::remove_left_over;
 
 impl Store {
     /// Makes the file anew with nothing in it but what the store holds now, and removes the damaged files that were kept beside it;
     /// returns whether there is a file. To be called after a clear; opening the store does it where that was cut off.
     ///
-    /// The old file is closed: snapshots of it that are still held read what is in memory, and fail with [`StorageError::Io`] where
-    /// they need the file.
+    /// Readers go on meanwhile, and wait only while the new file takes the place of the old one. The old one is closed then: snapshots
+    /// of it that are still held read what is in memory, and fail with [`StorageError::Io`] where they need the file.
     ///
     /// # Errors
     /// The disk's faults. The old file stays in use then; if it was only the new one's name that did not get to disk, the new one
@@ -42,27 +40,27 @@ impl Store {
         let Disk::Directory(directory) = &shared.disk else {
             return Ok(false);
         };
+        remove_kept(directory)?;
+        self.rewrite(directory, &mut |_| ())?;
+        Ok(true)
+    }
+
+    /// Goes on in a copy of the file, which has nothing in it but what the store holds now.
+    pub(super) fn rewrite(
+        &mut self,
+        directory: &Path,
+        progress: &mut dyn FnMut(CopyProgress),
+    ) -> Result<(), StorageError> {
+        let shared = Arc::clone(&self.shared);
         self.ensure_open()?;
         if shared.lacks_room.load(Ordering::Acquire) {
             return Err(StorageError::Full);
         }
-        let mut database = shared.database.write().unwrap_or_else(PoisonError::into_inner);
-        let open = database.as_ref().ok_or_else(closed)?;
-        remove_kept(directory)?;
-        let unfinished = Unfinished::begin(directory)?;
-        let copied = unless_it_panics(|| {
+        self.anew(directory, |open, unfinished| {
             let snapshot = Snapshot::new(open.database.begin_read()?, Arc::clone(&shared.catalog), None)?;
-            snapshot.copy_to(&unfinished, &mut |_| ()).map(drop)
+            snapshot.copy_to(unfinished, progress).map(drop)
         })
-        .map_err(|error| error.in_file(shared.catalog.file.as_deref()));
-        if copied.is_err() {
-            unfinished.discard();
-        }
-        copied?;
-        // Opened, and so locked, before it has its name: nobody else can open the store in between.
-        let fresh = Fresh::open(&shared, &unfinished)?;
-        shared.swap(&mut database, fresh, &unfinished)?;
-        Ok(true)
+        .map_err(|error| error.in_file(shared.catalog.file.as_deref()))
     }
 }
 
@@ -86,35 +84,33 @@ pub(super) fn finish_earlier(store: &mut Store) {
 }
 
 impl Store {
+    /// Before the file is made anew by others than [`Store::scrub`]: a new file has no mark, so what the mark speaks of and that
+    /// file does not replace goes first. Where nothing was cleared, what was kept stays.
+    pub(super) fn remove_kept_if_cleared(&mut self, directory: &Path) -> Result<(), StorageError> {
+        self.ensure_open()?;
+        if self.is_unscrubbed()? {
+            remove_kept(directory)?;
+        }
+        Ok(())
+    }
+
     /// Whether the file may hold bytes of what was cleared.
     fn is_unscrubbed(&self) -> Result<bool, StorageError> {
-        let snapshot = self.reader().snapshot()?;
-        snapshot.said(|| {
-            let table = snapshot.transaction().open_table(META)?;
-            Ok(table.get(meta::UNSCRUBBED)?.is_some())
-        })
+        let guard = self.shared.database();
+        let opened = guard.as_ref().ok_or_else(closed)?;
+        unless_it_panics(|| is_unscrubbed(&opened.database.begin_read()?))
+            .map_err(|error| error.in_file(self.shared.catalog.file.as_deref()))
     }
-}
-
-/// Removes the damaged files that were kept when the store was made again without what was damaged.
-fn remove_kept(directory: &Path) -> Result<(), StorageError> {
-    let failed = |path: &Path, error: io::Error| StorageError::at_path(path, &error);
-    let kept = format!("{FILE_NAME}{KEPT_SUFFIX}");
-    for entry in fs::read_dir(directory).map_err(|error| failed(directory, error))? {
-        let entry = entry.map_err(|error| failed(directory, error))?;
-        if entry.file_name().as_encoded_bytes().starts_with(kept.as_bytes()) {
-            fs::remove_file(entry.path()).map_err(|error| failed(&entry.path(), error))?;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use landfall_core::Change;
 
     use super::*;
-    use crate::disk::fail_after;
+    use crate::disk::{FILE_NAME, fail_after};
     use crate::test_support::{
         all, append, assert_sound, built, everything, in_directory, in_memory, options, put, save,
         shop_parts, snapshot,
@@ -193,6 +189,24 @@ mod tests {
     }
 
     #[test]
+    fn readers_do_not_wait_while_the_new_file_is_filled() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut store = secrets_in(directory.path());
+        let (reader, shared) = (store.reader(), Arc::clone(&store.shared));
+        let mut looks = 0;
+        store
+            .rewrite(directory.path(), &mut |_| {
+                assert!(shared.database.try_read().is_ok(), "a reader would wait here");
+                assert_eq!(all(&reader.snapshot().unwrap(), "Post").len(), 200);
+                looks += 1;
+            })
+            .unwrap();
+        assert!(looks > 0);
+        assert_eq!(all(&snapshot(&store), "Post").len(), 200);
+        assert_sound(&store);
+    }
+
+    #[test]
     fn a_clear_that_cannot_be_scrubbed_stays_to_be_scrubbed() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join(FILE_NAME);
@@ -232,19 +246,32 @@ mod tests {
     }
 
     #[test]
-    fn damaged_files_that_were_kept_go_with_a_clear() {
-        let directory = tempfile::tempdir().unwrap();
-        let mut store = in_directory(directory.path());
-        for number in [1, 12] {
-            fs::write(
-                directory.path().join(format!("{FILE_NAME}.damaged-{number}")),
-                b"secret-",
-            )
-            .unwrap();
+    fn damaged_files_that_were_kept_go_with_a_clear_and_with_nothing_else() {
+        // After a clear whose scrub was cut off, whoever makes the file anew takes the mark away, and so what it speaks of.
+        let all_that_make_anew: [fn(&mut Store); 3] = [
+            |store| assert!(store.scrub().unwrap()),
+            |store| assert!(store.compact().unwrap().after > 0),
+            |store| drop(store.remake().unwrap()),
+        ];
+        for (number, make_anew) in all_that_make_anew.into_iter().enumerate() {
+            let directory = tempfile::tempdir().unwrap();
+            let files = || fs::read_dir(directory.path()).unwrap().count();
+            let mut store = in_directory(directory.path());
+            for number in [1, 12] {
+                fs::write(
+                    directory.path().join(format!("{FILE_NAME}.damaged-{number}")),
+                    b"secret-",
+                )
+                .unwrap();
+            }
+            store.compact().unwrap();
+            store.remake().unwrap();
+            assert_eq!(files(), 3, "nothing was cleared");
+            append(&mut store, Change::Cleared).unwrap();
+            make_anew(&mut store);
+            assert_eq!(files(), 1, "{number}");
+            assert!(!store.is_unscrubbed().unwrap());
         }
-        append(&mut store, Change::Cleared).unwrap();
-        assert!(store.scrub().unwrap());
-        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 
     #[test]
@@ -253,8 +280,7 @@ mod tests {
         let mut store = in_directory(directory.path());
         save(&mut store, "Post", "id=old title=old");
         append(&mut store, Change::Cleared).unwrap();
-        // The directory and the one above it are synced for the unfinished copy, then for the new name.
-        fail_after(2);
+        fail_after(0);
         let scrubbed = store.scrub();
         assert!(matches!(scrubbed, Err(StorageError::Io { .. })), "{scrubbed:?}");
         for _ in 0..2 {
@@ -266,6 +292,25 @@ mod tests {
         save(&mut store, "Post", "id=p2 title=b");
         drop(store);
         assert_eq!(all(&snapshot(&in_directory(directory.path())), "Post").len(), 1);
+    }
+
+    #[test]
+    fn a_file_that_cannot_take_the_place_of_the_old_one_is_not_left_behind() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(FILE_NAME);
+        let mut store = in_directory(directory.path());
+        save(&mut store, "Post", "id=p1 title=a");
+        // Nothing can be renamed to what is a directory.
+        fs::rename(&path, directory.path().join("aside")).unwrap();
+        fs::create_dir(&path).unwrap();
+        for refused in [store.scrub().map(drop), store.remake().map(drop)] {
+            assert!(matches!(refused, Err(StorageError::Io { .. })), "{refused:?}");
+            assert!(!directory.path().join("landfall.unfinished").exists());
+        }
+        fs::remove_dir(&path).unwrap();
+        fs::rename(directory.path().join("aside"), &path).unwrap();
+        save(&mut store, "Post", "id=p2 title=b");
+        assert_sound(&store);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::catalog::Catalog;
 use crate::disk::{Disk, Faults, Opened};
 use crate::error::StorageError;
 use crate::open;
-use crate::panics::{caught, unless_it_panics};
+use crate::panics::unless_it_panics;
 use crate::row_cache::RowCache;
 
 #[derive(Debug)]
@@ -53,6 +53,12 @@ impl Shared {
         Arc::clone(&self.faults.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Whether the disk failed since the database was last known to be well.
+    pub(super) fn suspected(&self) -> bool {
+        let faults = self.faults.read().unwrap_or_else(PoisonError::into_inner);
+        faults.suspected()
+    }
+
     pub(super) fn reopened(&self) -> u64 {
         self.reopened.load(Ordering::Acquire)
     }
@@ -72,7 +78,7 @@ impl Shared {
 
     /// Reopens the database if the disk failed.
     pub(super) fn heal(&self) -> Result<(), StorageError> {
-        if !self.faults().suspected() {
+        if !self.suspected() {
             return Ok(());
         }
         self.heal_in(&mut self.database.write().unwrap_or_else(PoisonError::into_inner))
@@ -81,7 +87,7 @@ impl Shared {
     /// The same on behalf of a reader, which leaves it to the others if they are using the database, and to writers to
     /// find out whether there is room again.
     pub(super) fn try_heal(&self) {
-        if !self.faults().suspected() || self.lacks_room.load(Ordering::Acquire) {
+        if !self.suspected() || self.lacks_room.load(Ordering::Acquire) {
             return;
         }
         let mut database = match self.database.try_write() {
@@ -114,8 +120,10 @@ impl Shared {
                 Ok(()) | Err(_) => {}
             }
         }
-        // The file is locked as long as the old database lives.
-        close(database);
+        // The file is locked as long as the old database lives. What that has in memory alone is in the journal.
+        if let Some(old) = database.take() {
+            old.forsake();
+        }
         self.reopened.fetch_add(1, Ordering::AcqRel);
         let opened = unless_it_panics(|| {
             let opened = self.disk.open(self.pages_bytes, &self.faults())?;
@@ -144,13 +152,6 @@ impl Shared {
         self.withheld.store(false, Ordering::Release);
         self.faults().clear();
         Ok(())
-    }
-}
-
-/// Closes a database. What is damaged in it shows once more when it takes stock of its pages; nothing of it is needed then.
-pub(super) fn close(database: &mut Option<Opened>) {
-    if let Err(said) = caught(|| drop(database.take())) {
-        tracing::warn!(said, "the database could not be closed in order");
     }
 }
 

@@ -1,9 +1,10 @@
 //! A smaller file: what trimming, deleting and rewriting have left free goes back to the file system.
 //!
-//! Owns [`Compacted`] and [`Store::compact`]. How a file is made anew is `store/scrub.rs`'s.
+//! Owns [`Compacted`] and [`Store::compact`]. How a file is written anew is `scrub.rs`'s.
 
+use super::{Shared, Store};
+use crate::disk::Disk;
 use crate::error::StorageError;
-use crate::store::Store;
 
 /// What compaction did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,20 +16,30 @@ pub struct Compacted {
 }
 
 impl Store {
-    /// Makes the file anew without its free pages. Needs room for the new file beside the old one.
+    /// Makes the file anew without its free pages. Needs room for the new file beside the old one. What was kept of a damaged store
+    /// stays.
+    ///
+    /// Readers go on meanwhile, and wait only while the new file takes the place of the old one. The old one is closed then: snapshots
+    /// of it that are still held read what is in memory, and fail with [`StorageError::Io`] where they need the file.
     ///
     /// # Errors
-    /// The disk's faults; the store stays as it was then.
+    /// [`StorageError::Corrupt`] if the store cannot be copied as it is, and the disk's faults. The old file stays in use then; if it
+    /// was only the new one's name that did not get to disk, the new one is in use, and writes fail until it does.
     pub fn compact(&mut self) -> Result<Compacted, StorageError> {
-        let before = self.file_bytes()?;
-        self.scrub()?;
-        let after = self.file_bytes()?;
+        let shared = std::sync::Arc::clone(&self.shared);
+        let before = shared.file_bytes()?;
+        if let Disk::Directory(directory) = &shared.disk {
+            self.remove_kept_if_cleared(directory)?;
+            self.rewrite(directory, &mut |_| ())?;
+        }
+        let after = shared.file_bytes()?;
         Ok(Compacted { before, after })
     }
+}
 
+impl Shared {
     fn file_bytes(&self) -> Result<u64, StorageError> {
-        let snapshot = self.reader().snapshot()?;
-        let Some(file) = &snapshot.catalog().file else {
+        let Some(file) = &self.catalog.file else {
             return Ok(0);
         };
         let metadata = std::fs::metadata(file).map_err(|error| StorageError::at_path(file, &error))?;
