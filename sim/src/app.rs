@@ -2,7 +2,13 @@
 //!
 //! Owns [`App`] and [`explore`]. Faults, the settings of the server and those of the clients come from a plan, as in every run,
 //! and the engine's own oracles look as well, except for those that keep account of single writes: only the app knows
-//! what it was promised. What the app says about itself is reported as `APP`.
+//! what it was promised. What the app says about itself is reported as `APP`. Plans that fail are made small and told in
+//! `app/explorer.rs`.
+//!
+//! Invariant: what a user does in a turn follows from the seed, the user and the turn's number, so that leaving one turn out
+//! leaves the others as they were.
+
+mod explorer;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,11 +18,12 @@ use landfall::{DataStore, Error, Schema};
 use crate::client::SimClient;
 use crate::clock::{pass, within};
 use crate::knobs::Knobs;
-use crate::plan::{ClientPlan, Profile, generate_for};
+use crate::plan::{Action, ActionStep, ClientPlan, Plan, Profile, STEPS_MAX, generate_for};
 use crate::random::{Seed, Stream};
-use crate::run::{Outcome, throw_faults_at};
-use crate::trace::TraceLog;
+use crate::run::{Outcome, RunOptions, configured_for, throw_faults_at, trace_for};
 use crate::world::{Setup, World, in_virtual_time};
+
+pub use explorer::{Explorer, Found};
 
 /// Longest pause between two actions of a user, in virtual milliseconds.
 const PAUSE_MS_MAX: u64 = 1_000;
@@ -29,7 +36,7 @@ const ACT_MS_MAX: u64 = 30 * 60 * 1_000;
 
 /// An app under simulation: what its users do, and what must be true.
 pub trait App {
-    /// Does one thing on a user's device; called again and again with pauses between.
+    /// Does one thing on a user's device; called again and again with pauses between, each time a turn of the plan.
     ///
     /// Whatever is left to chance is drawn from `chance`, or the run cannot be repeated. A store that was closed by a
     /// crash or a disk that failed is no fault of the app's: such errors are passed over, all others are violations.
@@ -59,9 +66,10 @@ pub struct Exploration {
     pub seed: u64,
     /// Which kinds of faults there are.
     pub profile: Profile,
-    /// Names of the users, each with a device.
+    /// Names of the users, each with a device: letters and digits, at most [`CLIENTS_MAX`](crate::CLIENTS_MAX) names.
     pub users: Vec<String>,
-    /// Virtual time during which users act and things fail, in milliseconds.
+    /// Virtual time during which users act and things fail, in milliseconds. Of more turns than a plan holds
+    /// ([`STEPS_MAX`], some four hours of three users) the last are left out.
     pub busy_ms: u64,
     /// How often each fault happens; the seed turns half of those of the profile off if nothing is said.
     pub knobs: Option<Knobs>,
@@ -83,57 +91,98 @@ impl Exploration {
     }
 }
 
-/// Runs an app under one seed.
+/// Runs an app under one seed. To have what fails made small and told, use an [`Explorer`].
 ///
 /// # Panics
-/// If the schema makes no backend.
+/// If the schema makes no backend, or the exploration no plan ([`Exploration::plan`]).
 pub fn explore<A: App + 'static>(schema: &Arc<Schema>, app: A, exploration: &Exploration) -> Outcome {
-    let trace = TraceLog::default();
-    let users = exploration.users.len();
-    let mut plan = generate_for(
-        exploration.seed,
-        exploration.profile,
-        exploration.knobs,
-        exploration.busy_ms,
-        Some(users),
-    );
-    for (client, name) in plan.clients.iter_mut().zip(&exploration.users) {
-        client.name.clone_from(name);
+    let options = RunOptions {
+        record: exploration.record,
+        ..RunOptions::default()
+    };
+    carry_out(schema, app, &exploration.plan(), options)
+}
+
+impl Exploration {
+    /// The plan that the seed becomes.
+    ///
+    /// # Panics
+    /// If the users' names are none, too many, not different, or not made of letters and digits.
+    pub fn plan(&self) -> Plan {
+        let wanted = Some(self.users.len());
+        let mut plan = generate_for(self.seed, self.profile, self.knobs, self.busy_ms, wanted);
+        for (client, name) in plan.clients.iter_mut().zip(&self.users) {
+            client.name.clone_from(name);
+        }
+        // More users than can be drawn have the settings of an app that changed nothing.
+        let drawn = plan.clients.len();
+        let more = self.users.iter().skip(drawn);
+        plan.clients.extend(more.map(|name| ClientPlan::plain(name)));
+        plan.actions = self.turns();
+        if let Err(error) = plan.check() {
+            panic!("an exploration of users who cannot be: {error}");
+        }
+        plan
     }
-    // More users than can be drawn have the settings of an app that changed nothing.
-    let drawn = plan.clients.len();
-    let more = exploration.users.iter().skip(drawn);
-    plan.clients.extend(more.map(|name| ClientPlan::plain(name)));
+
+    /// When each user acts.
+    fn turns(&self) -> Vec<ActionStep> {
+        let most = STEPS_MAX / self.users.len().max(1);
+        let turns_of = |(client, name): (usize, &String)| {
+            let pauses = Seed(self.seed).stream(&format!("user {name}"));
+            let mut at_ms = 0;
+            let turn = move |turn| {
+                at_ms += 1 + pauses.below(PAUSE_MS_MAX);
+                let action = Action::Turn { turn };
+                ActionStep {
+                    at_ms,
+                    client,
+                    action,
+                }
+            };
+            let busy_ms = self.busy_ms;
+            (0..)
+                .map(turn)
+                .take_while(move |step| step.at_ms < busy_ms)
+                .take(most)
+        };
+        let mut steps: Vec<ActionStep> = self.users.iter().enumerate().flat_map(turns_of).collect();
+        steps.sort_by_key(|step| (step.at_ms, step.client));
+        steps
+    }
+}
+
+/// Carries a plan out with an app.
+fn carry_out<A: App + 'static>(schema: &Arc<Schema>, app: A, plan: &Plan, options: RunOptions) -> Outcome {
     let setup = Setup {
         server: plan.server.clone(),
         clients: plan.clients.clone(),
-        ..Setup::new(schema, Seed(exploration.seed), &[])
+        configure: configured_for(options, Rc::new(|builder| builder)),
+        ..Setup::new(schema, Seed(plan.seed), &[])
     };
-    if exploration.record {
-        trace.record();
-    }
+    let trace = trace_for(options);
     let app = Rc::new(app);
     in_virtual_time(&trace, async {
         let world = World::new(&setup, &trace);
+        if let Some(invariant) = options.only {
+            world.findings().only(invariant);
+        }
         if let Err(error) = world.boot().await {
             world.violated("E1", &format!("a new store does not open: {error}"));
         }
-        let faults = throw_faults_at(&world, &plan);
-        let users: Vec<_> = world
-            .clients
-            .iter()
+        let faults = throw_faults_at(&world, plan);
+        let users: Vec<_> = (0..world.clients.len())
             .map(|client| {
-                let chance = Seed(exploration.seed).stream(&format!("user {}", client.name()));
                 actix::spawn(live(
                     Rc::clone(&app),
                     world.clone(),
-                    client.clone(),
-                    chance,
-                    exploration.busy_ms,
+                    client,
+                    turns_of(plan, client),
                 ))
             })
             .collect();
-        while world.now_ms() < exploration.busy_ms && !world.findings().is_violated() {
+        let is_over = || world.findings().is_violated() || trace.is_over();
+        while world.now_ms() < plan.busy_ms && !is_over() {
             pass(WAIT_MS).await;
             world.look_at_panics();
             check(&world, "always", |user, store| app.always(user, store));
@@ -142,27 +191,52 @@ pub fn explore<A: App + 'static>(schema: &Arc<Schema>, app: A, exploration: &Exp
         // Whoever is in the middle of something has the time to end it.
         pass(PAUSE_MS_MAX).await;
         let before = world.now_ms();
-        if !world.findings().is_violated() {
+        if !is_over() {
             world.settle_but_run().await;
         }
         // Whoever still waits for an answer that will not come is found out.
-        while users.iter().any(|user| !user.is_finished()) && !world.findings().is_violated() {
+        while users.iter().any(|user| !user.is_finished()) && !is_over() {
             pass(WAIT_MS).await;
         }
-        if !world.findings().is_violated() {
+        world.look_at_panics();
+        if !is_over() {
             check(&world, "in the end", |user, store| app.finally(user, store));
         }
         crate::run::outcome(&world, &trace, &faults, before)
     })
 }
 
-async fn live<A: App>(app: Rc<A>, world: World, client: SimClient, chance: Stream, busy_ms: u64) {
-    while world.now_ms() < busy_ms && !world.findings().is_violated() {
-        pass(1 + chance.below(PAUSE_MS_MAX)).await;
-        let Some(store) = client.running() else {
-            pass(WAIT_MS).await;
-            continue;
+/// The turns of one user, and what is left to chance in each.
+fn turns_of(plan: &Plan, client: usize) -> Turns {
+    let steps = plan.actions.iter().filter(|step| step.client == client);
+    let turn = |step: &ActionStep| match step.action {
+        Action::Turn { turn } => Some((step.at_ms, turn)),
+        _ => None,
+    };
+    Turns {
+        seed: Seed(plan.seed),
+        turns: steps.filter_map(turn).collect(),
+        end_ms: plan.busy_ms,
+    }
+}
+
+/// When a user acts.
+struct Turns {
+    seed: Seed,
+    /// Time and number.
+    turns: Vec<(u64, u32)>,
+    end_ms: u64,
+}
+
+async fn live<A: App>(app: Rc<A>, world: World, client: usize, turns: Turns) {
+    let client = world.clients[client].clone();
+    for (at_ms, turn) in turns.turns {
+        pass(at_ms.saturating_sub(world.now_ms())).await;
+        let Some(store) = running(&world, &client, turns.end_ms).await else {
+            return;
         };
+        client.note(&format!("turn {turn}"));
+        let chance = turns.seed.stream(&format!("turn {turn} of {}", client.name()));
         let done = within(ACT_MS_MAX, app.act(client.name(), &store, &chance)).await;
         // What it was told by now must be there from here on, whatever happens.
         client.judge().look();
@@ -175,6 +249,19 @@ async fn live<A: App>(app: Rc<A>, world: World, client: SimClient, chance: Strea
                 world.violated("E1", &what);
             }
         }
+    }
+}
+
+/// The user's store, once it is on; `None` if the time is over before.
+async fn running(world: &World, client: &SimClient, end_ms: u64) -> Option<DataStore> {
+    loop {
+        if world.now_ms() >= end_ms || world.findings().is_violated() {
+            return None;
+        }
+        if let Some(store) = client.running() {
+            return Some(store);
+        }
+        pass(WAIT_MS).await;
     }
 }
 

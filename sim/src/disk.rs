@@ -421,10 +421,14 @@ impl State {
             DiskOp::Write { offset, data } => {
                 let given = &self.given;
                 let needed = blocks(*offset, data.len()).filter(|block| !given.contains(block));
-                let needed = needed.count() as u64;
-                let lacks = needed > *room;
-                *room = room.saturating_sub(needed);
-                lacks
+                match room.checked_sub(needed.count() as u64) {
+                    Some(left) => {
+                        *room = left;
+                        false
+                    }
+                    // What is refused is given nothing.
+                    None => true,
+                }
             }
             DiskOp::SetLen(length) => length.div_ceil(BLOCK) > (self.cache.len() as u64).div_ceil(BLOCK),
             DiskOp::Sync => false,

@@ -35,7 +35,7 @@ mod timeline;
 mod trace;
 mod world;
 
-pub use app::{App, Exploration, explore};
+pub use app::{App, Exploration, Explorer, Found, explore};
 pub use bugs::{Bug, BugBaseError, bugs_of};
 pub use client::{Configure, SimClient};
 pub use clock::{SimClock, WALL_START_MS, WallClock, pass};

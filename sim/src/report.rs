@@ -1,6 +1,6 @@
 //! What a failing plan is reported with.
 //!
-//! Owns [`report`] and [`exit_code`]. The plan is run once more with everything kept, which costs nothing but time: the
+//! Owns [`report`] and [`exit_code`], whoever carried the plan out. The plan is run once more with everything kept, which costs nothing but time: the
 //! same plan gives the same run.
 
 use std::collections::BTreeMap;
@@ -43,7 +43,11 @@ pub fn report(plan: &Plan, options: RunOptions, replay: &str) -> String {
         record: true,
         ..options
     };
-    let outcome = run(plan, options);
+    report_of(plan, &run(plan, options), replay)
+}
+
+/// The report of what a plan came to when everything was kept.
+pub(crate) fn report_of(plan: &Plan, outcome: &Outcome, replay: &str) -> String {
     let Some(first) = outcome.violations.first() else {
         return String::new();
     };
@@ -60,7 +64,7 @@ pub fn report(plan: &Plan, options: RunOptions, replay: &str) -> String {
     for violation in &outcome.violations {
         writes(&mut text, &format!("  {violation}\n"));
     }
-    writes(&mut text, &configuration(plan, &outcome));
+    writes(&mut text, &configuration(plan, outcome));
     writes(&mut text, "\nwhat happened before, the newest of each part:\n");
     let lines = outcome
         .recording

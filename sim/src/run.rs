@@ -113,6 +113,12 @@ pub fn run(plan: &Plan, options: RunOptions) -> Outcome {
 /// # Panics
 /// If the runtime cannot be made.
 pub fn run_with(plan: &Plan, options: RunOptions, configure: Configure) -> Outcome {
+    let trace = trace_for(options);
+    in_virtual_time(&trace, carry_out(plan, &trace, options, configure))
+}
+
+/// The trace of a run with these options.
+pub(crate) fn trace_for(options: RunOptions) -> TraceLog {
     let trace = TraceLog::default();
     if options.echo {
         trace.echo();
@@ -123,7 +129,19 @@ pub fn run_with(plan: &Plan, options: RunOptions, configure: Configure) -> Outco
     if let Some(until) = options.until {
         trace.end_at(until);
     }
-    in_virtual_time(&trace, carry_out(plan, &trace, options, configure))
+    trace
+}
+
+/// How each store of a run with these options is opened.
+pub(crate) fn configured_for(options: RunOptions, configure: Configure) -> Configure {
+    Rc::new(move |builder| {
+        let builder = configure(builder);
+        if options.in_memory {
+            builder.disk(landfall::Disk::Memory)
+        } else {
+            builder
+        }
+    })
 }
 
 async fn carry_out(plan: &Plan, trace: &TraceLog, options: RunOptions, configure: Configure) -> Outcome {
@@ -132,14 +150,7 @@ async fn carry_out(plan: &Plan, trace: &TraceLog, options: RunOptions, configure
         seed: Seed(plan.seed),
         server: plan.server.clone(),
         clients: plan.clients.clone(),
-        configure: Rc::new(move |builder| {
-            let builder = configure(builder);
-            if options.in_memory {
-                builder.disk(landfall::Disk::Memory)
-            } else {
-                builder
-            }
-        }),
+        configure: configured_for(options, configure),
     };
     let world = World::new(&setup, trace);
     if let Some(invariant) = options.only {

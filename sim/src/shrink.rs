@@ -1,6 +1,6 @@
 //! From a plan that fails to a small one that fails in the same way.
 //!
-//! Owns [`shrink`] and [`as_test`]. Delta debugging over faults and actions, then plainer settings and less time. Since
+//! Owns [`shrink`] and [`as_test`], and their forms for apps (`app/explorer.rs`). Delta debugging over faults and actions, then plainer settings and less time. Since
 //! each client and each link draws from streams of its own, leaving one thing out leaves the others as they were.
 //!
 //! Invariant: the result violates the same invariant as the plan that it was made from; the same plan gives the same result.
@@ -20,6 +20,7 @@ pub struct Shrunk {
 }
 
 struct Search<'a> {
+    carry_out: &'a dyn Fn(&Plan) -> Outcome,
     invariant: &'static str,
     plan: Plan,
     outcome: Outcome,
@@ -32,9 +33,21 @@ struct Search<'a> {
 ///
 /// `progress` hears after each run how many there were and how large the smallest plan is.
 pub fn shrink(plan: &Plan, runs_max: usize, progress: &mut dyn FnMut(usize, usize)) -> Option<Shrunk> {
-    let outcome = run(plan, RunOptions::default());
+    let carry_out = |plan: &Plan| run(plan, RunOptions::default());
+    shrink_from(plan, carry_out(plan), &carry_out, runs_max, progress)
+}
+
+/// As [`shrink`], of a plan that was run, for whoever carries plans out in another way.
+pub(crate) fn shrink_from(
+    plan: &Plan,
+    outcome: Outcome,
+    carry_out: &dyn Fn(&Plan) -> Outcome,
+    runs_max: usize,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Option<Shrunk> {
     let invariant = outcome.invariant()?;
     let mut search = Search {
+        carry_out,
         invariant,
         plan: plan.clone(),
         outcome,
@@ -67,7 +80,7 @@ impl Search<'_> {
             return false;
         }
         self.runs += 1;
-        let outcome = run(&plan, RunOptions::default());
+        let outcome = (self.carry_out)(&plan);
         let fails = outcome.invariant() == Some(self.invariant);
         if fails {
             self.plan = plan;
@@ -144,10 +157,17 @@ impl Search<'_> {
 
 /// The source of a test that runs a plan and expects nothing to be violated.
 pub fn as_test(plan: &Plan, name: &str, what: &str) -> String {
+    as_test_by("landfall_sim::run", plan, name, what)
+}
+
+/// The same, with a plan carried out by what `run` calls.
+pub(crate) fn as_test_by(run: &str, plan: &Plan, name: &str, what: &str) -> String {
+    // A text of several lines would leave the comment.
+    let what = what.split_whitespace().collect::<Vec<_>>().join(" ");
     format!(
         "/// Violated once: {what}.\n#[test]\nfn {name}() {{\n    let plan = r#\"{}\"#;\n    let plan = \
          landfall_sim::Plan::from_json(plan).expect(\"it was written by the simulator\");\n    let outcome = \
-         landfall_sim::run(&plan, landfall_sim::RunOptions::default());\n    assert!(outcome.is_well(), \"{{:#?}}\", \
+         {run}(&plan, landfall_sim::RunOptions::default());\n    assert!(outcome.is_well(), \"{{:#?}}\", \
          outcome.violations);\n}}\n",
         plan.to_json()
     )

@@ -7,6 +7,7 @@ mod bench;
 mod browser;
 mod command_line;
 mod crash_sweep;
+mod crowded;
 mod damage;
 mod determinism;
 mod guides;

@@ -5,12 +5,13 @@
 //! is sent and answered alone.
 //!
 //! Invariants: 1. every mutation is in one request; 2. each hears one answer; 3. a request that is refused as a whole
-//! refuses none of its mutations: each is sent again alone, and from then on all are.
+//! refuses none of its mutations: each is sent again alone, and from then on all are; 4. nor does one that is more than the
+//! server does at once: what was not looked at is sent again alone, and from then on half as many share a request.
 
 use actix::Context;
 use actix::prelude::*;
 use landfall_core::{ModelName, Mutation, MutationKind};
-use landfall_wire::{BatchReply, Failure, HttpResponse, MutationReply, TransportError, Variables};
+use landfall_wire::{BatchReply, Delivery, Failure, HttpResponse, MutationReply, TransportError, Variables};
 
 use super::machine::Input;
 use super::{MutationProcessor, hear, not_sent};
@@ -112,15 +113,11 @@ impl MutationProcessor {
         };
         match reply {
             BatchReply::Each(replies) => {
-                for (mutation, reply) in mutations.iter().zip(replies) {
-                    let reply = Box::new(reply);
-                    hear(
-                        ctx,
-                        Input::Replied {
-                            seq: mutation.seq,
-                            reply,
-                        },
-                    );
+                self.make_room(mutations.len(), &replies);
+                for (mutation, reply) in mutations.into_iter().zip(replies) {
+                    if let Some(input) = self.answered_among(mutation, reply, ctx) {
+                        hear(ctx, input);
+                    }
                 }
             }
             BatchReply::Refused(failure) => {
@@ -132,6 +129,37 @@ impl MutationProcessor {
                     }
                 }
             }
+        }
+    }
+
+    /// Lets fewer share a request from now on, if so many were too many.
+    fn make_room(&mut self, together: usize, replies: &[MutationReply]) {
+        let crowded = replies.iter().find_map(|reply| match reply {
+            MutationReply::Crowded(failure) => Some(failure),
+            _ => None,
+        });
+        if let Some(failure) = crowded {
+            self.per_request = self.per_request.min(together / 2).max(1);
+            let per_request = self.per_request;
+            tracing::warn!(%failure, per_request, "so many mutations are too much for one request of this server");
+        }
+    }
+
+    /// What one of several has heard; nothing yet if it is sent again, because the server did not come to it.
+    fn answered_among(
+        &self,
+        mutation: Mutation,
+        reply: MutationReply,
+        ctx: &mut Context<Self>,
+    ) -> Option<Input> {
+        match reply {
+            MutationReply::Crowded(failure) if failure.delivery() == Delivery::NotDelivered => {
+                self.send(mutation, ctx)
+            }
+            reply => Some(Input::Replied {
+                seq: mutation.seq,
+                reply: Box::new(reply),
+            }),
         }
     }
 }

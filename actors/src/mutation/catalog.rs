@@ -186,9 +186,10 @@ fn of_asked(mutation: &Mutation, reply: MutationReply) -> MutationReply {
             server: server.filter(|remote| !is_other(remote)),
             failure,
         },
-        reply @ (MutationReply::Applied(_) | MutationReply::Unreadable(_) | MutationReply::Failed(_)) => {
-            reply
-        }
+        reply @ (MutationReply::Applied(_)
+        | MutationReply::Unreadable(_)
+        | MutationReply::Crowded(_)
+        | MutationReply::Failed(_)) => reply,
     }
 }
 

@@ -219,6 +219,7 @@ pub(super) fn verdict_text(verdict: &Verdict) -> String {
         Verdict::Ask(Purpose::Conflict(_)) => "ask conflict".to_owned(),
         Verdict::Ask(Purpose::Condition(_)) => "ask condition".to_owned(),
         Verdict::Ask(Purpose::Reread(_)) => "ask reread".to_owned(),
+        Verdict::Ask(Purpose::TooMuch(_)) => "ask too much".to_owned(),
         Verdict::Decide(remote) => format!("decide {}", version_text(remote)),
         Verdict::GiveBack => "give back".to_owned(),
     }

@@ -10,6 +10,8 @@
 //! | condition failed, or exists already | ask for the record: a create or delete may have been applied after all, and a create that met another record is a conflict; else refused with it |
 //! | permanent, or this record is not allowed | refused |
 //! | the request does not fit the server's schema | refused, as [`SCHEMA_MISMATCH`] |
+//! | too much for one request, together with others | perhaps delivered: ask for the record; else not applied |
+//! | too much for one request, alone | perhaps delivered: ask for the record; else refused |
 //! | credentials | not applied, changes of its kind to its model pause |
 //! | transient, not delivered | not applied, gate closed |
 //! | transient, perhaps delivered | unknown, gate closed |
@@ -21,6 +23,7 @@
 //! | the outcome is unknown | as [`settle`] says | refused | given back |
 //! | of a conflict | as [`settle`] says of an update; conflict handler; a deleted record means a delete is through; missing: refused | refused | not applied: the next try meets the conflict again |
 //! | a condition failed | acknowledged if [`settle`] says so of a create or delete; conflict handler if it says so of a create; else refused | refused | create: unknown; else not applied |
+//! | it was too much alone | as [`settle`] says, but refused if it was not applied | refused | unknown |
 //! | its answer was unreadable | acknowledged | refused, saying that it was applied | unknown |
 
 use landfall_core::{
@@ -46,6 +49,8 @@ pub(super) enum Purpose {
     Condition(Box<Failure>),
     /// The mutation was applied, but the record in the answer cannot be read.
     Reread(Box<BadRecord>),
+    /// It is more than the server does for one request, and may have been applied before the server found that.
+    TooMuch(Box<Failure>),
 }
 
 /// What the server has of a record.
@@ -119,6 +124,11 @@ pub(super) fn of_reply(def: &ModelDef, mutation: &Mutation, reply: MutationReply
             server: None,
             failure,
         } => Verdict::Ask(Purpose::Condition(Box::new(failure))),
+        // Sent again it is among fewer.
+        MutationReply::Crowded(failure) if failure.delivery() == Delivery::NotDelivered => {
+            Verdict::Settle(Settlement::NotApplied, None)
+        }
+        MutationReply::Crowded(_) => Verdict::Ask(Purpose::Outcome),
         MutationReply::Failed(failure) => return of_failure(mutation, failure),
     };
     (verdict, Health::Answers)
@@ -137,8 +147,18 @@ fn of_failure(mutation: &Mutation, failure: Failure) -> (Verdict, Health) {
                 Health::Refuses(closing, Box::new(failure)),
             )
         }
+        None if is_too_much_and_perhaps_applied(failure.class) => {
+            (Verdict::Ask(Purpose::TooMuch(Box::new(failure))), Health::Answers)
+        }
         None => (refused(mutation, &failure, None), Health::Answers),
     }
+}
+
+fn is_too_much_and_perhaps_applied(class: FailureClass) -> bool {
+    let too_much = FailureClass::TooMuch {
+        delivery: Delivery::Unknown,
+    };
+    class == too_much
 }
 
 /// What it means that the server has this, or that it could not be asked.
@@ -173,7 +193,8 @@ pub(super) fn of_fetched(
         }
     };
     let verdict = match purpose {
-        Purpose::Outcome => outcome(def, mutation, remote, known),
+        Purpose::Outcome => outcome(def, mutation, remote, known, None),
+        Purpose::TooMuch(failure) => outcome(def, mutation, remote, known, Some(&failure)),
         Purpose::Conflict(failure) => match remote {
             Some(remote) => conflict(def, mutation, remote, &failure),
             None if mutation.kind == MutationKind::Delete => acknowledged(def, mutation, None, known),
@@ -185,16 +206,21 @@ pub(super) fn of_fetched(
     (verdict, Health::Answers)
 }
 
+/// What the record says of a mutation whose outcome is unknown; `lasting` is why it would fail again.
 fn outcome(
     def: &ModelDef,
     mutation: &Mutation,
     remote: Option<RemoteRecord>,
     known: Option<SyncMetadata>,
+    lasting: Option<&Failure>,
 ) -> Verdict {
     match (settle(def, mutation, remote.as_ref()), remote) {
         (Settled::Applied, remote) => acknowledged(def, mutation, remote, known),
         (Settled::Conflict, Some(remote)) => conflict_without_failure(mutation, remote),
-        (Settled::NotApplied | Settled::Conflict, _) => Verdict::Settle(Settlement::NotApplied, None),
+        (Settled::NotApplied | Settled::Conflict, remote) => match lasting {
+            Some(failure) => refused(mutation, failure, remote),
+            None => Verdict::Settle(Settlement::NotApplied, None),
+        },
     }
 }
 
@@ -294,7 +320,9 @@ fn not_asked(mutation: &Mutation, purpose: &Purpose) -> Verdict {
         Purpose::Condition(_) if mutation.kind != MutationKind::Create => {
             Verdict::Settle(Settlement::NotApplied, None)
         }
-        Purpose::Condition(_) | Purpose::Reread(_) => Verdict::Settle(Settlement::Unknown, None),
+        Purpose::Condition(_) | Purpose::Reread(_) | Purpose::TooMuch(_) => {
+            Verdict::Settle(Settlement::Unknown, None)
+        }
     }
 }
 
@@ -303,7 +331,7 @@ fn not_asked(mutation: &Mutation, purpose: &Purpose) -> Verdict {
 fn not_shown(mutation: &Mutation, purpose: Purpose, why: &str, kind: ErrorKind, of_form: bool) -> Verdict {
     let (message, error_type) = match purpose {
         Purpose::Conflict(failure) | Purpose::Condition(failure) => return refused(mutation, &failure, None),
-        Purpose::Outcome => (
+        Purpose::Outcome | Purpose::TooMuch(_) => (
             format!("whether it was applied is not known, and the server does not show the record: {why}"),
             if of_form {
                 OUTCOME_NOT_SHOWN
@@ -399,6 +427,7 @@ fn closing(failure: &Failure) -> Option<Closing> {
         FailureClass::Unauthorized
         | FailureClass::Conflict
         | FailureClass::ConditionFailed
+        | FailureClass::TooMuch { .. }
         | FailureClass::Permanent => None,
     }
 }

@@ -46,9 +46,10 @@ fn kind_of(class: FailureClass, error: Option<&ServerError>) -> ErrorKind {
         FailureClass::Unauthorized => ErrorKind::Unauthorized,
         _ if says(&BAD_MODEL_TEXTS) => ErrorKind::BadModel,
         _ if says(&BAD_RECORD_TEXTS) => ErrorKind::BadRecord,
-        FailureClass::Conflict | FailureClass::ConditionFailed | FailureClass::Permanent => {
-            ErrorKind::Unknown
-        }
+        FailureClass::Conflict
+        | FailureClass::ConditionFailed
+        | FailureClass::TooMuch { .. }
+        | FailureClass::Permanent => ErrorKind::Unknown,
     }
 }
 

@@ -51,9 +51,10 @@ impl Trouble {
             Self::Store(_) => Remedy::Wait { retry_after_ms: None },
             Self::Server(failure) => match failure.class {
                 FailureClass::Transient { retry_after_ms, .. } => Remedy::Wait { retry_after_ms },
-                FailureClass::Conflict | FailureClass::ConditionFailed | FailureClass::Permanent => {
-                    Remedy::FirstPage
-                }
+                FailureClass::Conflict
+                | FailureClass::ConditionFailed
+                | FailureClass::TooMuch { .. }
+                | FailureClass::Permanent => Remedy::FirstPage,
                 FailureClass::Unauthorized => Remedy::Later,
             },
             Self::Circle => Remedy::FirstPage,

@@ -33,7 +33,7 @@ pub(crate) use access::{Access, Verdict, compared_fields, shown_owner};
 pub use api_key::ApiKey;
 pub use authorizer::{Authorizer, AuthorizerAnswer, AuthorizerContext, AuthorizerFault, AuthorizerRequest};
 pub(crate) use credentials::{Credentials, SUBPROTOCOL, percent_decode};
-pub(crate) use gate::{Gate, Presented, Signed};
+pub(crate) use gate::{Gate, Judgement, Presented, Signed};
 pub use iam::{IamCredential, IamSigner};
 pub use identity::IamRole;
 pub(crate) use identity::{Caller, Provider};

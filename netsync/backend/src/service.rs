@@ -160,6 +160,16 @@ impl Backend {
     /// # Errors
     /// The reply, if the call is refused.
     pub fn prepare(&self, now_ms: i64, call: &HttpCall) -> Result<Job, Box<HttpReply>> {
+        self.prepare_from(now_ms, call, None)
+    }
+
+    /// The same of a call whose sender was judged by its head already.
+    pub(crate) fn prepare_from(
+        &self,
+        now_ms: i64,
+        call: &HttpCall,
+        caller: Option<Arc<Caller>>,
+    ) -> Result<Job, Box<HttpReply>> {
         let request_id = self.uuid();
         let refused = |refusal| Box::new(refuse(refusal, &request_id));
         let (lost, delay_ms) = {
@@ -178,7 +188,7 @@ impl Backend {
             }
             (faults.take_lost_reply(), faults.take_delay_ms())
         };
-        self.understand(now_ms, call, &request_id)
+        self.understand(now_ms, call, &request_id, caller)
             .map(|(prepared, caller)| Job {
                 may_ask: self.may_ask(&prepared),
                 prepared,
@@ -196,10 +206,10 @@ impl Backend {
         now_ms: i64,
         call: &HttpCall,
         request_id: &str,
+        caller: Option<Arc<Caller>>,
     ) -> Result<(Prepared, Arc<Caller>), Refusal> {
-        let caller = self
-            .admit_call(now_ms, call, request_id)
-            .map_err(Refusal::Unauthorized)?;
+        let admit = || self.admit_call(now_ms, call, request_id);
+        let caller = caller.map_or_else(admit, Ok).map_err(Refusal::Unauthorized)?;
         // Counted only now: strangers must not use up what callers may.
         if self.is_throttled(now_ms) {
             return Err(Refusal::Status(429));

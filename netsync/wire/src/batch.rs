@@ -5,7 +5,8 @@
 //! caller's business; that the server may be asked in this way is a setting.
 //!
 //! Invariants: 1. an error counts for the alias that its path names, and for all if it has no path; 2. of an alias of which
-//! the answer says nothing, the outcome is unknown; 3. a request that is refused as a whole refuses none of its mutations.
+//! the answer says nothing, the outcome is unknown; 3. a request that is refused as a whole refuses none of its mutations;
+//! 4. no mutation is refused because all of them together were too much.
 
 use std::fmt::Write;
 
@@ -106,6 +107,11 @@ pub fn read_batch(reader: &RecordReader, mutations: usize, response: &HttpRespon
             // Refused before anything was looked at, or not answered at all: the same for each.
             Err(failure) => mutation_reply(reader, response, Err(failure)),
         });
+        if mutations > 1
+            && let Some(last) = replies.last_mut()
+        {
+            crowded(last);
+        }
         if let Some(MutationReply::Failed(failure)) = replies.last()
             && failure.class == FailureClass::Permanent
         {
@@ -117,6 +123,15 @@ pub fn read_batch(reader: &RecordReader, mutations: usize, response: &HttpRespon
         // that must have a value takes the data of all the others along.
         Some(failure) if !has_any && !names_any && mutations > 1 => BatchReply::Refused(failure),
         _ => BatchReply::Each(replies),
+    }
+}
+
+/// What was too much is that of all of them, unless a mutation was alone.
+fn crowded(reply: &mut MutationReply) {
+    if let MutationReply::Failed(failure) = reply
+        && matches!(failure.class, FailureClass::TooMuch { .. })
+    {
+        *reply = MutationReply::Crowded(failure.clone());
     }
 }
 
@@ -181,6 +196,7 @@ mod tests {
             MutationReply::Unreadable(_) => "unreadable".to_owned(),
             MutationReply::Conflict { .. } => "conflict".to_owned(),
             MutationReply::ConditionFailed { .. } => "condition".to_owned(),
+            MutationReply::Crowded(failure) => format!("crowded, {:?}", failure.delivery()).to_lowercase(),
             MutationReply::Failed(failure) => match failure.class {
                 FailureClass::Transient {
                     delivery: Delivery::Unknown,
@@ -269,6 +285,21 @@ mod tests {
     fn a_request_of_which_one_mutation_is_named_was_carried_out() {
         let body = json!({"data": null, "errors": [error("DynamoDB:ValidationException", &json!(["m1"]))]});
         assert_eq!(words(&read(3, 200, &body)), ["unknown", "permanent", "unknown"]);
+    }
+
+    #[test]
+    fn what_is_too_much_together_is_no_refusal_of_any() {
+        let body = json!({
+            "data": {"m0": post("a"), "m1": null, "m2": null},
+            "errors": [error("ResponseSizeExceeded", &json!(["m1"])), error("WriteSizeExceeded", &json!(["m2"]))],
+        });
+        let expected = ["applied a", "crowded, unknown", "crowded, notdelivered"];
+        assert_eq!(words(&read(3, 200, &body)), expected);
+        // The server may have done all of them before it found its answer too long.
+        let body = json!({"data": null, "errors": [error("ResponseSizeExceeded", &Json::Null)]});
+        assert_eq!(words(&read(2, 200, &body)), ["crowded, unknown"; 2]);
+        // Alone there is nobody else to blame.
+        assert_eq!(words(&read(1, 200, &body)), ["toomuch { delivery: unknown }"]);
     }
 
     #[test]

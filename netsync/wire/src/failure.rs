@@ -13,6 +13,7 @@
 //! | 401, 403 | unauthorized | no |
 //! | 400, 413, 414, 415, 422, 431, any other 4xx with GraphQL errors | by type, else permanent | no |
 //! | 200 with errors | by type, else permanent | by type |
+//! | more than the server does for one request, by type | too much | by type |
 //!
 //! A verdict on a mutation is only taken from something that speaks GraphQL or says that the request itself is at
 //! fault: a login page or a proxy must not get a mutation refused.
@@ -41,6 +42,11 @@ pub enum FailureClass {
     Conflict,
     /// The condition of the mutation does not hold, or the record exists already, or not at all.
     ConditionFailed,
+    /// The request is more than the server does at once; in smaller parts it may succeed, and alone never.
+    TooMuch {
+        /// Whether it can have taken effect.
+        delivery: Delivery,
+    },
     /// The request will never succeed as it is.
     Permanent,
 }
@@ -123,6 +129,14 @@ impl FailureClass {
             | "ServiceUnavailableException"
             | "ProvisionedThroughputExceededException"
             | "ExecutionTimeout" => UNKNOWN,
+            // Ours: what one request may write was used up before this was looked at.
+            "WriteSizeExceeded" => Self::TooMuch {
+                delivery: Delivery::NotDelivered,
+            },
+            // Ours: the answer to what was written, or what went before it, has used up what one request is given.
+            "ResponseSizeExceeded" | "RequestSizeExceeded" | "ResolverLimitExceeded" => Self::TooMuch {
+                delivery: Delivery::Unknown,
+            },
             _ => return None,
         })
     }
@@ -149,8 +163,12 @@ impl FailureClass {
                 delivery: Delivery::Unknown,
                 ..
             } => 3,
-            Self::Transient { .. } => 4,
-            Self::Permanent => 5,
+            Self::TooMuch {
+                delivery: Delivery::Unknown,
+            } => 4,
+            Self::Transient { .. } => 5,
+            Self::TooMuch { .. } => 6,
+            Self::Permanent => 7,
         }
     }
 
@@ -268,7 +286,7 @@ impl Failure {
     /// Whether the request can have taken effect.
     pub fn delivery(&self) -> Delivery {
         match self.class {
-            FailureClass::Transient { delivery, .. } => delivery,
+            FailureClass::Transient { delivery, .. } | FailureClass::TooMuch { delivery } => delivery,
             _ => Delivery::NotDelivered,
         }
     }

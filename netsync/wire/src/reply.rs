@@ -57,6 +57,9 @@ pub enum MutationReply {
         /// What the server says.
         failure: Failure,
     },
+    /// Others shared its request, and together they were more than the server does at once; alone it may go through.
+    /// Whether it was applied is said by [`Failure::delivery`].
+    Crowded(Failure),
     /// It failed for another reason; its class is neither conflict nor failed condition.
     Failed(Failure),
 }
@@ -233,9 +236,10 @@ fn refused(reader: &RecordReader, failure: Failure) -> MutationReply {
             server: server(),
             failure,
         },
-        FailureClass::Transient { .. } | FailureClass::Unauthorized | FailureClass::Permanent => {
-            MutationReply::Failed(failure)
-        }
+        FailureClass::Transient { .. }
+        | FailureClass::Unauthorized
+        | FailureClass::TooMuch { .. }
+        | FailureClass::Permanent => MutationReply::Failed(failure),
     }
 }
 

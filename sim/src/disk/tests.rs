@@ -117,6 +117,20 @@ fn a_full_disk_lets_a_file_write_where_it_already_is() {
 }
 
 #[test]
+fn what_a_full_disk_refuses_takes_no_room() {
+    let (disk, file) = disk();
+    file.set_len(16 * BLOCK).expect("there is room");
+    disk.state().room = Some(2);
+    let write = |block: u64, blocks: usize| file.write(block * BLOCK, &vec![5; blocks * BLOCK as usize]);
+    for _ in 0..3 {
+        assert!(write(4, 3).is_err_and(|error| error.kind() == io::ErrorKind::StorageFull));
+    }
+    assert!(write(4, 2).is_ok(), "two blocks are still there");
+    assert!(write(6, 1).is_err());
+    assert!(write(4, 2).is_ok(), "its own blocks can be written again");
+}
+
+#[test]
 fn a_disk_that_lies_loses_what_it_was_asked_to_keep() {
     let (disk, file) = disk();
     disk.lie();

@@ -125,6 +125,11 @@ pub enum Action {
     DiscardRefused,
     /// Has the changes that the server refused sent again.
     RetryRefused,
+    /// Has the app that is explored act ([`App::act`](crate::App::act)); passed over where none is.
+    Turn {
+        /// Its number; what the app leaves to chance follows from it.
+        turn: u32,
+    },
 }
 
 impl Action {
@@ -150,6 +155,7 @@ impl Action {
             Self::DropList { .. } => "drop list",
             Self::DiscardRefused => "discard refused",
             Self::RetryRefused => "retry refused",
+            Self::Turn { .. } => "turn",
         }
     }
 }

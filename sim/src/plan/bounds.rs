@@ -189,8 +189,8 @@ mod tests {
     use crate::knobs::KNOBS;
 
     /// Names of numbers for which any will do, and of what is checked by itself.
-    const FREE: [&str; 9] = [
-        "client", "clients", "repairs", "note", "above", "pair", "board", "list", "item",
+    const FREE: [&str; 10] = [
+        "client", "clients", "repairs", "note", "above", "pair", "board", "list", "item", "turn",
     ];
 
     fn plan() -> Plan {

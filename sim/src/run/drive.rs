@@ -115,6 +115,7 @@ impl User {
                 Ok(())
             }
             Action::RetryRefused => retry_refused(store).await,
+            Action::Turn { .. } => Ok(()),
         }
     }
 

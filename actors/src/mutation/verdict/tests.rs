@@ -126,6 +126,43 @@ fn failures_are_told_apart_by_what_they_are_about() {
 }
 
 #[test]
+fn what_was_too_much_is_asked_about_and_refused_only_alone() {
+    for error_type in [
+        "ResponseSizeExceeded",
+        "RequestSizeExceeded",
+        "ResolverLimitExceeded",
+    ] {
+        let crowded = MutationReply::Crowded(error(error_type));
+        assert_eq!(replied(Update, crowded), "ask outcome; answers", "{error_type}");
+        assert_eq!(failed(error(error_type)), "ask too much; answers", "{error_type}");
+    }
+    let crowded = MutationReply::Crowded(error("WriteSizeExceeded"));
+    assert_eq!(replied(Update, crowded), "not applied; answers");
+    assert_eq!(
+        failed(error("WriteSizeExceeded")),
+        "refused WriteSizeExceeded; answers"
+    );
+
+    let too_much = || Purpose::TooMuch(Box::new(error("ResponseSizeExceeded")));
+    let of = |kind, answer| fetched(&mutation(1, kind, "Tag/a"), too_much(), answer);
+    assert_eq!(of(Update, found(2, "mine")), "acknowledged v2; answers");
+    assert_eq!(of(Update, found(2, "theirs")), "decide v2; answers");
+    let refused = "refused ResponseSizeExceeded";
+    assert_eq!(
+        of(Update, found(1, "before")),
+        format!("{refused}, v1; answers"),
+        "it would be too much again"
+    );
+    assert_eq!(of(Create, MISSING), format!("{refused}; answers"));
+    assert_eq!(of(Update, Err(transient(PERHAPS))), "unknown; waits");
+    assert_eq!(
+        of(Update, Err(error("ResponseSizeExceeded"))),
+        "refused untyped; answers",
+        "the record cannot be shown either"
+    );
+}
+
+#[test]
 fn a_refusal_tells_the_app_everything() {
     let schema = schema();
     let sent = mutation(1, Update, "Tag/a");

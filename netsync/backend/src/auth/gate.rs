@@ -3,7 +3,8 @@
 //! Owns [`Gate`]: which of the modes a call uses, as its headers show, and the check by that mode. Does not look at what
 //! is asked.
 //!
-//! Invariant: a mode without keys, issuers, credentials or authorizer lets nobody in.
+//! Invariants: 1. a mode without keys, issuers, credentials or authorizer lets nobody in; 2. which mode decides is said in
+//! one place ([`Gate::way`]), so that the head of a request and the whole of it are judged alike.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use super::iam;
 use super::identity::Caller;
 use super::refusal::AuthRefused;
 use super::settings::{AuthorizerSettings, TokenPattern};
-use super::tokens::{TokenFault, Unverified};
+use super::tokens::{TokenFault, TokenIssuer, Unverified};
 use crate::config::BackendConfig;
 
 /// Longest token that an authorizer is asked about, in bytes.
@@ -44,6 +45,28 @@ pub(crate) struct Signed<'a> {
     pub(crate) body: &'a [u8],
 }
 
+/// What the head of a request says of its sender.
+pub(crate) enum Judgement {
+    /// Nothing more is needed, and nobody judges again.
+    Done(Result<Arc<Caller>, AuthRefused>),
+    /// A signature is over the body, too.
+    NeedsBody,
+    /// An authorizer has to be waited for.
+    NeedsAuthorizer,
+}
+
+/// The mode that a caller uses, with what it is judged by.
+enum Way<'a> {
+    /// There is no more to it.
+    Judged(Result<Arc<Caller>, AuthRefused>),
+    /// A token of a known issuer.
+    Token(Box<Unverified<'a>>, &'a TokenIssuer),
+    /// A signature.
+    Signature(&'a str),
+    /// A token that an authorizer judges.
+    Authorizer(&'a AuthorizerSettings, &'a str),
+}
+
 impl Gate {
     pub(crate) fn new(config: Arc<BackendConfig>) -> Self {
         Self {
@@ -52,83 +75,69 @@ impl Gate {
         }
     }
 
-    /// Judges a caller by the head of a request alone; `None` if more is needed, which may be the body or an authorizer.
-    pub(crate) fn judge_head(
-        &self,
-        now_ms: i64,
-        credentials: &Credentials,
-    ) -> Option<Result<(), AuthRefused>> {
+    /// Which mode a caller uses: the first of these that its credentials show.
+    fn way<'a>(&'a self, credentials: &'a Credentials, now_ms: i64) -> Way<'a> {
+        if let Some(given) = &credentials.api_key {
+            let is_known = api_key::is_known(given, &self.config.api_keys, now_ms);
+            return Way::Judged(
+                is_known
+                    .then(|| Arc::new(Caller::ApiKey))
+                    .ok_or(AuthRefused::Wrong),
+            );
+        }
         let authorization = credentials.authorization.as_deref().unwrap_or_default();
-        if credentials.api_key.is_none() && authorization.starts_with(iam::ALGORITHM) {
-            return None;
+        if authorization.is_empty() {
+            return Way::Judged(Err(AuthRefused::Missing));
         }
-        if let Some(token) = self.asks_about(credentials) {
-            return self.answers.known(token, now_ms).map(|known| known.map(drop));
+        if authorization.starts_with(iam::ALGORITHM) {
+            return Way::Signature(authorization);
         }
-        let presented = Presented {
-            credentials,
-            signed: Signed {
-                method: "",
-                path: "",
-                query: None,
-                body: b"",
-            },
-            context: &AuthorizerContext::default,
-        };
-        Some(self.admit(now_ms, &presented).map(drop))
+        let auth = &self.config.auth;
+        let unverified = Unverified::read(bearer(authorization));
+        let issuer = unverified.as_ref().and_then(|token| token.issuer(&auth.issuers));
+        match (unverified, issuer, &auth.authorizer) {
+            (Some(token), Some(issuer), _) => Way::Token(Box::new(token), issuer),
+            (_, None, Some(settings)) if may_be_asked_about(settings, authorization) => {
+                Way::Authorizer(settings, authorization)
+            }
+            (None, _, None) if !auth.issuers.is_empty() => Way::Judged(Err(AuthRefused::UnreadableToken)),
+            _ => Way::Judged(Err(AuthRefused::Wrong)),
+        }
+    }
+
+    /// Judges a caller by the head of a request, as far as that can be done without its body and without waiting.
+    pub(crate) fn judge_head(&self, now_ms: i64, credentials: &Credentials) -> Judgement {
+        match self.way(credentials, now_ms) {
+            Way::Judged(judged) => Judgement::Done(judged),
+            Way::Token(token, issuer) => Judgement::Done(verify(*token, issuer, now_ms)),
+            Way::Signature(_) => Judgement::NeedsBody,
+            Way::Authorizer(_, token) => {
+                let known = self.answers.known(token, now_ms);
+                known.map_or(Judgement::NeedsAuthorizer, Judgement::Done)
+            }
+        }
     }
 
     /// Whether an authorizer has to be waited for.
     pub(crate) fn needs_asking(&self, now_ms: i64, credentials: &Credentials) -> bool {
-        self.asks_about(credentials)
-            .is_some_and(|token| self.answers.known(token, now_ms).is_none())
-    }
-
-    /// The token that an authorizer judges, if one does.
-    fn asks_about<'a>(&self, credentials: &'a Credentials) -> Option<&'a str> {
-        let settings = self.config.auth.authorizer.as_ref()?;
-        let token = credentials.authorization.as_deref()?;
-        if credentials.api_key.is_some() || token.is_empty() || token.starts_with(iam::ALGORITHM) {
-            return None;
+        match self.way(credentials, now_ms) {
+            Way::Authorizer(_, token) => self.answers.known(token, now_ms).is_none(),
+            Way::Judged(_) | Way::Token(..) | Way::Signature(_) => false,
         }
-        let issuers = &self.config.auth.issuers;
-        let is_known = Unverified::read(bearer(token)).is_some_and(|token| token.issuer(issuers).is_some());
-        (!is_known && may_be_asked_about(settings, token)).then_some(token)
     }
 
     /// Lets a caller in, or says why not. Blocks if [`Gate::needs_asking`] says so.
     pub(crate) fn admit(&self, now_ms: i64, presented: &Presented<'_>) -> Result<Arc<Caller>, AuthRefused> {
         let credentials = presented.credentials;
-        if let Some(given) = &credentials.api_key {
-            return if api_key::is_known(given, &self.config.api_keys, now_ms) {
-                Ok(Arc::new(Caller::ApiKey))
-            } else {
-                Err(AuthRefused::Wrong)
-            };
-        }
-        let authorization = credentials.authorization.as_deref().unwrap_or_default();
-        if authorization.is_empty() {
-            return Err(AuthRefused::Missing);
-        }
-        let auth = &self.config.auth;
-        if authorization.starts_with(iam::ALGORITHM) {
-            let headers = &credentials.headers;
-            return iam::verify(authorization, &presented.signed, headers, &auth.iam, now_ms)
-                .map(|user| Arc::new(Caller::Iam(user)));
-        }
-        let token = bearer(authorization);
-        let unverified = Unverified::read(token);
-        let issuer = unverified.as_ref().and_then(|token| token.issuer(&auth.issuers));
-        match (unverified, issuer, &auth.authorizer) {
-            (Some(token), Some(issuer), _) => match token.verify(issuer, now_ms) {
-                Ok(user) => Ok(Arc::new(Caller::User(user))),
-                Err(TokenFault::Expired) => Err(AuthRefused::ExpiredToken),
-                Err(TokenFault::Refused) => Err(AuthRefused::Wrong),
-            },
-            (_, None, Some(settings)) => self.ask(settings, authorization, presented, now_ms),
-            (Some(_), None, None) => Err(AuthRefused::Wrong),
-            (None, _, _) if auth.issuers.is_empty() => Err(AuthRefused::Wrong),
-            (None, _, _) => Err(AuthRefused::UnreadableToken),
+        match self.way(credentials, now_ms) {
+            Way::Judged(judged) => judged,
+            Way::Token(token, issuer) => verify(*token, issuer, now_ms),
+            Way::Signature(authorization) => {
+                let (headers, iam) = (&credentials.headers, &self.config.auth.iam);
+                iam::verify(authorization, &presented.signed, headers, iam, now_ms)
+                    .map(|user| Arc::new(Caller::Iam(user)))
+            }
+            Way::Authorizer(settings, token) => self.ask(settings, token, presented, now_ms),
         }
     }
 
@@ -139,9 +148,6 @@ impl Gate {
         presented: &Presented<'_>,
         now_ms: i64,
     ) -> Result<Arc<Caller>, AuthRefused> {
-        if !may_be_asked_about(settings, token) {
-            return Err(AuthRefused::Wrong);
-        }
         let request = || {
             let others = presented.credentials.headers.iter();
             let request_headers: BTreeMap<String, String> = others
@@ -155,6 +161,14 @@ impl Gate {
             }
         };
         self.answers.judge(settings, request, token, now_ms)
+    }
+}
+
+fn verify(token: Unverified<'_>, issuer: &TokenIssuer, now_ms: i64) -> Result<Arc<Caller>, AuthRefused> {
+    match token.verify(issuer, now_ms) {
+        Ok(user) => Ok(Arc::new(Caller::User(user))),
+        Err(TokenFault::Expired) => Err(AuthRefused::ExpiredToken),
+        Err(TokenFault::Refused) => Err(AuthRefused::Wrong),
     }
 }
 

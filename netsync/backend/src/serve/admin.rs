@@ -5,6 +5,7 @@
 //! header that a page of another origin cannot set, and an address of this machine in `Host`, so that no name of
 //! somebody else's leads here.
 
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use axum::Router;
@@ -52,17 +53,39 @@ async fn keep_others_out(request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
-/// Whether the value of a `Host` header is a loopback address, with or without a port.
+/// Whether the value of a `Host` header is this machine by definition: a loopback address, `localhost` or a name under
+/// `.localhost` (RFC 6761), with or without a port.
 pub(super) fn is_this_machine(host: &str) -> bool {
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => host,
+    let Some(name) = host_name(host) else { return false };
+    match name.parse::<IpAddr>() {
+        Ok(address) => address.to_canonical().is_loopback(),
+        Err(_) => {
+            let name = name.strip_suffix('.').unwrap_or(name);
+            name.rsplit('.').all(|label| !label.is_empty())
+                && name
+                    .rsplit('.')
+                    .next()
+                    .is_some_and(|last| last.eq_ignore_ascii_case("localhost"))
+        }
+    }
+}
+
+/// The name or address of a `Host` header without port and brackets; `None` if it is no such header.
+pub(super) fn host_name(host: &str) -> Option<&str> {
+    let (name, port) = match host.strip_prefix('[') {
+        Some(rest) => {
+            let (address, port) = rest.split_once(']')?;
+            address.parse::<Ipv6Addr>().ok()?;
+            (address, port)
+        }
+        None => host.split_at(host.find(':').unwrap_or(host.len())),
     };
-    let name = name.trim_start_matches('[').trim_end_matches(']');
-    name.eq_ignore_ascii_case("localhost")
-        || name
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
+    let digits = if port.is_empty() {
+        ""
+    } else {
+        port.strip_prefix(':')?
+    };
+    (digits.bytes().all(|byte| byte.is_ascii_digit()) && !name.is_empty()).then_some(name)
 }
 
 fn answer(status: StatusCode, body: &Json) -> Response {
@@ -191,6 +214,10 @@ mod tests {
             "127.0.0.1:4000",
             "[::1]:4000",
             "127.9.9.9",
+            "app.localhost:3000",
+            "a.b.LocalHost",
+            "localhost.:80",
+            "[::ffff:127.0.0.1]:80",
         ] {
             assert!(is_this_machine(own), "{own}");
         }
@@ -201,6 +228,16 @@ mod tests {
             "10.0.0.1",
             "127.0.0.1.evil.example",
             ":80",
+            ".localhost",
+            "evil..localhost",
+            "notlocalhost",
+            "app.localhost.evil.example:80",
+            "localhost:80:evil.example",
+            "localhost:evil",
+            "[localhost]",
+            "[::1]evil.example",
+            "[::1",
+            "[::2]:80",
         ] {
             assert!(!is_this_machine(other), "{other}");
         }

@@ -3,7 +3,7 @@
 //! Owns the headers and the answers to preflights. Callers prove who they are by headers that pages must set themselves,
 //! never by cookies, so that a page of any origin may call without acting for somebody else.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
@@ -11,11 +11,14 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::admin::is_this_machine;
+use super::admin::{host_name, is_this_machine};
 use super::options::ServeOptions;
 
 /// Time for which browsers keep the answer to a preflight, in seconds.
 const PREFLIGHT_AGE: HeaderValue = HeaderValue::from_static("600");
+
+/// What a call hears that is kept out.
+const KEPT_OUT: &str = r#"{"errors":[{"errorType":"Forbidden","message":"this server is for this machine: its key is known to everybody, or it is one to develop against (--dev). Call it by an address, by localhost or by a name under .localhost, and from pages that have such a host; or name the pages that may call with --cors-origin ORIGIN; or start it without --dev and with a key of your own (--api-key)"}]}"#;
 
 /// Lets pages of the origins that the options name call.
 pub(super) async fn allow(
@@ -29,7 +32,8 @@ pub(super) async fn allow(
         .cloned();
     let allowed = allowed_origin(&options, request.headers());
     if keeps_out(&options, request.headers()) {
-        return StatusCode::FORBIDDEN.into_response();
+        let form = [(header::CONTENT_TYPE, "application/json;charset=UTF-8")];
+        return (StatusCode::FORBIDDEN, form, KEPT_OUT).into_response();
     }
     let preflight = request.method() == Method::OPTIONS;
     let mut response = if preflight {
@@ -93,12 +97,12 @@ fn keeps_out(options: &ServeOptions, headers: &HeaderMap) -> bool {
 /// Whether an origin is a page that this machine serves, by whatever scheme.
 fn is_local_page(origin: &HeaderValue) -> bool {
     let host = origin.to_str().ok().and_then(|text| text.split_once("://"));
-    host.is_some_and(|(_, host)| is_this_machine(host) || host.ends_with(".localhost"))
+    host.is_some_and(|(_, host)| is_this_machine(host))
 }
 
 /// Whether the value of a `Host` header is an address rather than a name.
 fn is_address(host: &str) -> bool {
-    host.parse::<SocketAddr>().is_ok() || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok()
+    host_name(host).is_some_and(|name| name.parse::<IpAddr>().is_ok())
 }
 
 #[cfg(test)]
@@ -126,7 +130,22 @@ mod tests {
             (Some("null"), "127.0.0.1:20002", false),
             // A name of somebody else's that leads here: the page is of the same origin, and says none.
             (None, "evil.example:20002", false),
+            (
+                Some("http://app.localhost.evil.example"),
+                "127.0.0.1:20002",
+                false,
+            ),
+            (None, "app.localhost.evil.example", false),
+            (None, "localhost:evil.example", false),
             (Some("http://localhost:3000"), "localhost:20002", true),
+            // Names under `.localhost` are this machine by definition, with and without a port, as host and as origin.
+            (Some("http://app.localhost:3000"), "localhost:20002", true),
+            (Some("http://app.localhost"), "127.0.0.1:20002", true),
+            (Some("http://app.localhost:3000"), "api.localhost:20002", true),
+            (None, "app.localhost:3000", true),
+            (None, "APP.LOCALHOST", true),
+            (Some("http://127.8.9.10:3000"), "127.8.9.10:20002", true),
+            (None, "[fe80::1]:20002", true),
             (Some("capacitor://localhost"), "127.0.0.1:20002", true),
             (Some("http://[::1]:3000"), "[::1]:20002", true),
             (None, "10.0.2.2:20002", true),

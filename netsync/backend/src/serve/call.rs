@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::body;
 use super::metrics::{self, Operation};
 use super::shell::Shell;
+use crate::auth::{Caller, Judgement};
 use crate::execute::{CallerGone, ErrorEntry};
 use crate::http::{HttpCall, HttpReply, Refusal, refuse};
 use crate::service::Job;
@@ -119,9 +120,9 @@ async fn answer(shell: &Shell, request: Request, account: &mut Account) -> HttpR
     let most = shell.backend.config().limits.body_bytes_max;
     let headers = header_list(&head.headers);
     // Whoever is refused by the head alone takes no room for a body.
-    let room = match shell.backend.judge_head(shell.clock.now_ms(), &headers) {
-        Some(Ok(())) => &shell.bodies,
-        Some(Err(refused)) => {
+    let (room, caller) = match shell.backend.judge_head(shell.clock.now_ms(), &headers) {
+        Judgement::Done(Ok(caller)) => (&shell.bodies, Some(caller)),
+        Judgement::Done(Err(refused)) => {
             // Whoever asks first has sent nothing yet.
             if !head.headers.contains_key(header::EXPECT) {
                 // Too late is as good as read: the answer is the same.
@@ -129,7 +130,7 @@ async fn answer(shell: &Shell, request: Request, account: &mut Account) -> HttpR
             }
             return shell.refuse(Refusal::Unauthorized(refused));
         }
-        None => &shell.strangers,
+        Judgement::NeedsBody | Judgement::NeedsAuthorizer => (&shell.strangers, None),
     };
     let reading = body::read(&head.headers, body, most, room);
     let taken = match tokio::time::timeout_at(deadline, reading).await {
@@ -143,7 +144,7 @@ async fn answer(shell: &Shell, request: Request, account: &mut Account) -> HttpR
         headers,
         body: taken.bytes.clone(),
     };
-    let running = tokio::time::timeout_at(deadline, shell.run(call, &mut account.operation));
+    let running = tokio::time::timeout_at(deadline, shell.run(call, caller, &mut account.operation));
     let reply = tokio::select! {
         reply = running => reply.ok(),
         // Whoever sets the clock need not wait for what takes its time.
@@ -163,11 +164,14 @@ impl Shell {
         refuse(refusal, &self.backend.new_request_id())
     }
 
-    async fn run(&self, call: HttpCall, operation: &mut Operation) -> HttpReply {
+    /// Runs a call; `caller` sends it, if its head was enough to tell.
+    async fn run(&self, call: HttpCall, caller: Option<Arc<Caller>>, operation: &mut Operation) -> HttpReply {
         let long = call.body.len() > PARSED_AT_ONCE_BYTES;
-        let asks = self.backend.call_may_block(self.clock.now_ms(), &call.headers);
+        let asks = caller.is_none() && self.backend.call_may_block(self.clock.now_ms(), &call.headers);
         let job = self
-            .admit(asks, long, move |backend, now_ms| backend.prepare(now_ms, &call))
+            .admit(asks, long, move |backend, now_ms| {
+                backend.prepare_from(now_ms, &call, caller)
+            })
             .await
             .unwrap_or_else(|| Err(Box::new(self.refuse(Refusal::Internal))));
         let job = match job {

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 
 use super::Backend;
-use crate::auth::{AuthRefused, AuthorizerContext, Caller, Credentials, Presented, Provider, Signed};
+use crate::auth::{
+    AuthRefused, AuthorizerContext, Caller, Credentials, Judgement, Presented, Provider, Signed,
+};
 use crate::http::{GraphqlRequest, HttpCall};
 use crate::realtime::Incoming;
 
@@ -53,12 +55,8 @@ impl Backend {
         }
     }
 
-    /// Judges the sender of a call before its body is there; `None` if the body is needed for it.
-    pub(crate) fn judge_head(
-        &self,
-        now_ms: i64,
-        headers: &[(String, String)],
-    ) -> Option<Result<(), AuthRefused>> {
+    /// Judges the sender of a call before its body is there.
+    pub(crate) fn judge_head(&self, now_ms: i64, headers: &[(String, String)]) -> Judgement {
         self.gate.judge_head(now_ms, &Credentials::of_headers(headers))
     }
 

@@ -8,6 +8,9 @@ const ASK: FailureClass = FailureClass::Transient {
     delivery: Delivery::Unknown,
     retry_after_ms: None,
 };
+const TOO_MUCH: FailureClass = FailureClass::TooMuch {
+    delivery: Delivery::Unknown,
+};
 
 #[test]
 fn every_error_type_of_the_catalogue_has_its_class() {
@@ -30,6 +33,15 @@ fn every_error_type_of_the_catalogue_has_its_class() {
         ("InternalFailure", Some(ASK)),
         ("DynamoDB:ProvisionedThroughputExceededException", Some(ASK)),
         ("ExecutionTimeout", Some(ASK)),
+        (
+            "WriteSizeExceeded",
+            Some(FailureClass::TooMuch {
+                delivery: Delivery::NotDelivered,
+            }),
+        ),
+        ("ResponseSizeExceeded", Some(TOO_MUCH)),
+        ("RequestSizeExceeded", Some(TOO_MUCH)),
+        ("ResolverLimitExceeded", Some(TOO_MUCH)),
         ("BadRequest", None),
         ("MappingTemplate", None),
         ("Lambda:Unhandled", None),

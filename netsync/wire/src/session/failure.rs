@@ -62,9 +62,10 @@ impl SubscriptionFailure {
             _ => match FailureClass::of_error(error) {
                 FailureClass::Unauthorized => Self::Unauthorized,
                 FailureClass::Transient { .. } => Self::Transient,
-                FailureClass::Conflict | FailureClass::ConditionFailed | FailureClass::Permanent => {
-                    Self::Permanent
-                }
+                FailureClass::Conflict
+                | FailureClass::ConditionFailed
+                | FailureClass::TooMuch { .. }
+                | FailureClass::Permanent => Self::Permanent,
             },
         }
     }

@@ -23,6 +23,56 @@ fn admit(config: BackendConfig, headers: &[(&str, &str)]) -> Result<Arc<Caller>,
     Gate::new(Arc::new(config)).admit(NOW_MS, &presented)
 }
 
+fn judge_head(config: BackendConfig, headers: &[(String, String)]) -> Judgement {
+    Gate::new(Arc::new(config)).judge_head(NOW_MS, &Credentials::of_headers(headers))
+}
+
+/// The body is what a signature needs, and an authorizer what its tokens need; with both at hand the answer is the same.
+#[test]
+fn the_head_says_the_same_as_the_whole_request_or_nothing_yet() {
+    let token = "eyJhbGciOiJIUzI1NiJ9.e30.AAAA";
+    let signed =
+        "AWS4-HMAC-SHA256 Credential=A/20231114/r/appsync/aws4_request, SignedHeaders=host, Signature=0";
+    let asking = || {
+        let mut config = with_issuer();
+        config.auth.authorizer = Some(AuthorizerSettings {
+            authorizer: Arc::new(Counting::default()),
+            ttl_s: 0,
+            token_pattern: Some(TokenPattern::new("^doorman-[0-9]+$").unwrap()),
+        });
+        config
+    };
+    let mut said = Vec::new();
+    for config in [BackendConfig::default, with_key, with_issuer, asking] {
+        for headers in [
+            vec![],
+            vec![("x-api-key", "new")],
+            vec![("x-api-key", "old")],
+            vec![("x-api-key", "new"), ("authorization", signed)],
+            vec![("authorization", "")],
+            vec![("authorization", signed)],
+            vec![("authorization", token)],
+            vec![("authorization", "doorman-1")],
+            vec![("authorization", "junk")],
+        ] {
+            let owned: Vec<(String, String)> = headers
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect();
+            said.push(match judge_head(config(), &owned) {
+                Judgement::Done(judged) => {
+                    assert_eq!(judged, admit(config(), &headers), "{headers:?}");
+                    'd'
+                }
+                Judgement::NeedsBody => 'b',
+                Judgement::NeedsAuthorizer => 'a',
+            });
+        }
+    }
+    let said: String = said.into_iter().collect();
+    assert_eq!(said, "dddddbddd".repeat(3) + "dddddbdad");
+}
+
 fn with_key() -> BackendConfig {
     BackendConfig {
         api_keys: vec![ApiKey::new("old").expiring_at(NOW_MS), ApiKey::new("new")],

@@ -105,6 +105,41 @@ async fn pages_of_the_origins_that_are_named_may_call_and_no_others() {
     server.shutdown().await;
 }
 
+#[tokio::test]
+async fn where_the_key_is_known_to_everybody_only_this_machine_is_served_and_others_are_told_why() {
+    let options = ServeOptions {
+        local_pages_only: true,
+        ..ServeOptions::default()
+    };
+    let (_, server) = start_with(Limits::default(), options).await;
+    for (host, origin, is_served) in [
+        ("app.localhost:3000", "http://app.localhost:3000", true),
+        ("localhost:3000", "http://127.0.0.2:3000", true),
+        ("[::1]:3000", "http://[::1]:3000", true),
+        ("127.0.0.1", "https://app.example", false),
+        ("app.example", "http://localhost:3000", false),
+    ] {
+        let query = json!({"query": "{ listPosts { nextToken } }"}).to_string();
+        let length = query.len();
+        let request = format!(
+            "POST /graphql HTTP/1.1\r\nhost: {host}\r\norigin: {origin}\r\nx-api-key: {KEY}\r\n\
+             content-length: {length}\r\nconnection: close\r\n\r\n{query}"
+        );
+        let (head, body) = exchange(&server, &request).await;
+        let status = if is_served { "200" } else { "403" };
+        assert!(
+            head.starts_with(&format!("http/1.1 {status}")),
+            "{host} {origin}: {head}"
+        );
+        if !is_served {
+            let (error_type, message) = refusal(&body);
+            assert_eq!(error_type, "Forbidden", "{body}");
+            assert!(message.contains("--cors-origin"), "{message}");
+        }
+    }
+    server.shutdown().await;
+}
+
 async fn get_text(server: &ServerHandle, path: &str) -> (String, String) {
     exchange(
         server,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::auth::ApiKey;
 
 /// Short enough to be waited for, long enough for an honest client on a busy machine.
 const SHORT: Duration = Duration::from_millis(300);
@@ -29,6 +30,39 @@ async fn bodies_that_are_too_long_are_refused_however_they_are_sent() {
         post(&server, "{ listPosts { items { id } } }").await["errors"],
         json!(null)
     );
+    server.shutdown().await;
+}
+
+/// The head is what a key, a token or a refusal is judged by, and what it said is not asked again.
+#[tokio::test]
+async fn a_caller_is_judged_once() {
+    const NOW_MS: i64 = 1_700_000_000_000;
+    let config = BackendConfig {
+        api_keys: vec![ApiKey::new(KEY).expiring_at(NOW_MS + 5_000)],
+        ..BackendConfig::default()
+    };
+    let kv = KvStore::in_memory().unwrap();
+    let backend = Arc::new(Backend::new(fixtures::blog(), config, kv, os_entropy()).unwrap());
+    let server = serve(([127, 0, 0, 1], 0).into(), backend).await.unwrap();
+    server.set_clock(NOW_MS);
+    let body = json!({"query": "{ listPosts { nextToken } }"}).to_string();
+    let head = post_head(body.len()).replace("\r\n\r\n", "\r\nexpect: 100-continue\r\n\r\n");
+    let mut stream = TcpStream::connect(server.local_addr).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut told = [0; 12];
+    stream.read_exact(&mut told).await.unwrap();
+    assert_eq!(
+        &told, b"HTTP/1.1 100",
+        "the head was judged, and the body is wanted"
+    );
+    // The key is over while the body is on its way.
+    server.set_clock(NOW_MS + 10_000);
+    stream.write_all(body.as_bytes()).await.unwrap();
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).await.unwrap();
+    assert!(reply.contains("HTTP/1.1 200"), "{reply}");
+    let (head, _) = exchange(&server, &post_text("{ listPosts { nextToken } }")).await;
+    assert!(head.starts_with("http/1.1 401"), "{head}");
     server.shutdown().await;
 }
 
