@@ -10,6 +10,8 @@
 //! before, and not at all once its actor has stopped.
 
 mod data;
+#[cfg(test)]
+mod prints;
 mod settings;
 
 use std::fmt;
@@ -211,6 +213,8 @@ pub fn print_of(told: &impl fmt::Debug) -> u64 {
     struct Printing(Fnv);
     impl fmt::Write for Printing {
         fn write_str(&mut self, text: &str) -> fmt::Result {
+            #[cfg(test)]
+            prints::note(text);
             self.0.write(text.as_bytes());
             Ok(())
         }

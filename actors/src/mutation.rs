@@ -20,7 +20,7 @@ mod gate;
 mod machine;
 mod pauses;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod verdict;
 
 use std::collections::{BTreeSet, VecDeque};

@@ -30,7 +30,7 @@ mod line;
 mod machine;
 mod socket;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 pub(crate) use testing::high_ratings_of_posts;
 
