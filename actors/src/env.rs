@@ -9,6 +9,7 @@ use std::sync::Arc;
 use landfall_wire::Transport;
 
 use crate::flight::{Flight, Seat};
+use crate::meter::Meter;
 
 /// A clock: monotonic milliseconds for deadlines, wall-clock milliseconds for people.
 pub trait Clock: Send + Sync {
@@ -57,6 +58,8 @@ pub struct Env {
     pub schedule: Arc<dyn Schedule>,
     /// Who records what comes from outside, or plays it again; nobody by default.
     pub flight: Flight,
+    /// Where it is counted what happens.
+    pub meter: Meter,
 }
 
 impl fmt::Debug for Env {
@@ -84,6 +87,7 @@ impl Env {
                 deck: self.flight.deck.clone(),
                 seat: Some(seat),
             },
+            meter: self.meter.clone(),
         }
     }
 

@@ -10,6 +10,8 @@
 //! before, and not at all once its actor has stopped.
 
 mod data;
+#[cfg(test)]
+mod prints;
 mod settings;
 
 use std::fmt;
@@ -150,12 +152,14 @@ impl Env {
 pub fn receive<A: Handle>(actor: &mut A, message: A::Message, ctx: &mut Context<A>) {
     let Some(seat) = &actor.env().flight.seat else {
         trace_message(actor.env(), &message);
+        let _handling = span_of(&message).entered();
         return actor.handle(message, ctx);
     };
     let (step, print) = (message.name(), message.print());
     let take = move |actor: &mut A, ctx: &mut Context<A>| {
         actor.env().flight.taken(step, print, message.input());
         trace_message(actor.env(), &message);
+        let _handling = span_of(&message).entered();
         actor.handle(message, ctx);
     };
     match seat.turn(step, print, Prompt::Message) {
@@ -164,6 +168,11 @@ pub fn receive<A: Handle>(actor: &mut A, message: A::Message, ctx: &mut Context<
             ctx.spawn(turn.into_actor(actor).map(move |(), actor, ctx| take(actor, ctx)));
         }
     }
+}
+
+/// The span in which a message is handled; where nobody listens it costs a comparison.
+fn span_of<M: Message>(message: &M) -> tracing::Span {
+    tracing::trace_span!(target: "landfall::actor", "handle", actor = M::ACTOR, message = message.name())
 }
 
 /// Has an actor take a step after a while, or when it is its turn.
@@ -204,6 +213,8 @@ pub fn print_of(told: &impl fmt::Debug) -> u64 {
     struct Printing(Fnv);
     impl fmt::Write for Printing {
         fn write_str(&mut self, text: &str) -> fmt::Result {
+            #[cfg(test)]
+            prints::note(text);
             self.0.write(text.as_bytes());
             Ok(())
         }

@@ -18,6 +18,7 @@ use landfall_core::ModelName;
 use crate::actor;
 use crate::env::Env;
 use crate::flight::{Input, print_of};
+use crate::meter::{Count, Meter};
 use crate::port::{Handle, Message, Reply};
 pub use event::{HubEvent, SyncState, record_json};
 
@@ -137,7 +138,8 @@ impl Hub {
                 !matches!(sent, Err(mpsc::error::TrySendError::Closed(())))
             });
         }
-        self.listeners.retain_mut(|listener| listener.hear(event));
+        let meter = &self.env.meter;
+        self.listeners.retain_mut(|listener| listener.hear(event, meter));
     }
 }
 
@@ -185,12 +187,13 @@ impl Handle for Hub {
 
 impl Listener {
     /// Passes one event on. Returns whether the listener is still there.
-    fn hear(&mut self, event: &HubEvent) -> bool {
+    fn hear(&mut self, event: &HubEvent, meter: &Meter) -> bool {
         if self.lost > 0 {
             match self.sender.try_send(HubEvent::Lagged { lost: self.lost }) {
                 Ok(()) => self.lost = 0,
                 Err(mpsc::error::TrySendError::Full(_)) => {
                     self.lost += 1;
+                    meter.add(Count::HubEventsLost, 1);
                     return true;
                 }
                 Err(mpsc::error::TrySendError::Closed(_)) => return false,
@@ -200,6 +203,7 @@ impl Listener {
             Ok(()) => true,
             Err(mpsc::error::TrySendError::Full(_)) => {
                 self.lost += 1;
+                meter.add(Count::HubEventsLost, 1);
                 true
             }
             Err(mpsc::error::TrySendError::Closed(_)) => false,

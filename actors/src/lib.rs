@@ -33,6 +33,7 @@ mod env;
 pub mod flight;
 mod handlers;
 mod hub;
+mod meter;
 mod mutation;
 mod outbox;
 mod port;
@@ -53,6 +54,7 @@ pub use handlers::{
     SyncConflict, SyncError,
 };
 pub use hub::{Hub, HubEvent, HubMessage, LISTENER_BACKLOG_MAX, Listening, SyncState, Synced, record_json};
+pub use meter::{Count, Meter};
 pub use mutation::{MutationMessage, MutationProcessor};
 pub use outbox::{OutboxActor, OutboxMessage, WINDOW_MAX};
 pub use port::{Envelope, Gone, Handle, Message, Port, Reply, trace_message};

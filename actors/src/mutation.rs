@@ -20,7 +20,7 @@ mod gate;
 mod machine;
 mod pauses;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod verdict;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -30,6 +30,7 @@ use actix::Context;
 use actix::prelude::*;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use tracing::{Instrument, Span};
 
 use landfall_core::{
     FieldMap, ModelDef, Mutation, OUTCOME_NOT_SHOWN, OUTCOME_UNKNOWN, RECORD_DELETED, RemoteRecord, Row,
@@ -215,7 +216,8 @@ impl MutationProcessor {
             Ok(request) => request,
             Err(unsendable) => return Some(not_sent(&mutation, unsendable)),
         };
-        self.execute(request, ctx, move |actor, result| {
+        let span = tracing::debug_span!(target: "landfall::mutation", "send", mutation = %mutation.seq, model = %mutation.model());
+        self.execute((request, span), ctx, move |actor, result| {
             let reply = match result {
                 Ok(response) => actor.catalog.read(&mutation, &response),
                 Err(error) => MutationReply::Failed(Failure::from(error)),
@@ -233,7 +235,8 @@ impl MutationProcessor {
             Ok(request) => request,
             Err(unsendable) => return Some(not_sent(&mutation, unsendable)),
         };
-        self.execute(request, ctx, move |actor, result| {
+        let span = tracing::debug_span!(target: "landfall::mutation", "inquire", mutation = %mutation.seq, model = %mutation.model());
+        self.execute((request, span), ctx, move |actor, result| {
             let fetched = match result {
                 Ok(response) => actor
                     .catalog
@@ -248,24 +251,36 @@ impl MutationProcessor {
         None
     }
 
-    /// Sends a request; what `read` makes of the answer is heard in its turn.
+    /// Sends a request, in a span that says of which mutation it is; what `read` makes of the answer is heard in its turn.
     fn execute(
         &self,
-        request: HttpRequest,
+        (request, span): (HttpRequest, Span),
         ctx: &mut Context<Self>,
         read: impl FnOnce(&Self, Result<HttpResponse, TransportError>) -> Input + 'static,
     ) {
-        let asking = self.ask(request).into_actor(self).map(move |result, actor, ctx| {
-            actor.report(&result);
-            let input = read(actor, result);
-            hear(ctx, input);
-        });
+        let asking = self
+            .ask(request, span)
+            .into_actor(self)
+            .map(move |result, actor, ctx| {
+                actor.report(&result);
+                let input = read(actor, result);
+                hear(ctx, input);
+            });
         ctx.spawn(asking);
     }
 
-    fn ask(&self, request: HttpRequest) -> BoxFuture<'static, Result<HttpResponse, TransportError>> {
+    fn ask(
+        &self,
+        request: HttpRequest,
+        span: Span,
+    ) -> BoxFuture<'static, Result<HttpResponse, TransportError>> {
         match &self.context.env.transport {
-            Some(transport) => transport.execute(request),
+            // Where nobody listens the span is none, and the future goes as it is.
+            Some(transport) if span.is_disabled() => transport.execute(request),
+            Some(transport) => {
+                let asking = span.in_scope(|| transport.execute(request));
+                asking.instrument(span).boxed()
+            }
             None => {
                 let error = TransportError::Unreachable {
                     reason: "there is no server".to_owned(),

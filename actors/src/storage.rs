@@ -9,6 +9,7 @@
 //! disk failed to say so at first.
 
 mod again;
+mod logged;
 mod message;
 mod notice;
 mod plan;
@@ -28,6 +29,7 @@ use landfall_storage::{StorageError, Store};
 use crate::actor;
 use crate::env::Env;
 use crate::hub::HubMessage;
+use crate::meter::Count;
 use crate::outbox::OutboxMessage;
 use crate::port::{Handle, Port};
 
@@ -110,6 +112,7 @@ impl StorageActor {
         }
         self.collected.push(command);
         if self.collected.len() >= WRITE_BATCH_MAX {
+            self.env.meter.add(Count::CommitsFull, 1);
             self.commit(ctx);
         }
     }
@@ -173,6 +176,10 @@ impl StorageActor {
         };
         let written = recorded::told(&self.env, &self.store, (base, carried), fault, written);
         self.stale += batch.stale;
+        self.env.meter.add(Count::Stale, batch.stale);
+        if written.is_err() {
+            self.env.meter.add(Count::CommitsFailed, 1);
+        }
         if let Some(base) = base {
             self.found_out(base);
         }
@@ -214,7 +221,11 @@ impl StorageActor {
         self.leftovers = false;
         self.unsent.clear();
         // Who is answered and asks the outbox next must find there what was written.
-        self.listeners.hear(batch.take_changes());
+        let (meter, commands) = (&self.env.meter, batch.len() as u64);
+        meter.add(Count::Commits, 1);
+        meter.add(Count::Commands, commands);
+        meter.raise(Count::CommandsMax, commands);
+        self.listeners.hear(batch.take_changes(), meter);
         batch.succeed(&scrubbed.map_err(WriteError::from));
     }
 
@@ -249,7 +260,8 @@ impl StorageActor {
                 self.scrub().unwrap_or(());
             }
             // Whoever asked was told of an error; those who only listen must not miss what is there.
-            self.listeners.hear(unsure.changes);
+            self.env.meter.add(Count::Commits, 1);
+            self.listeners.hear(unsure.changes, &self.env.meter);
         }
     }
 
@@ -310,11 +322,18 @@ impl Handle for StorageActor {
             }
             StorageMessage::Rebuild { reply } => {
                 self.commit(ctx);
-                reply.send(self.store.remake().map_err(WriteError::from));
+                let made = self.store.remake();
+                if let Ok(made) = &made {
+                    tracing::info!(newest = %made.newest, entries = made.entries, records = made.records, "rebuilt from the log");
+                }
+                reply.send(made.map_err(WriteError::from));
             }
             StorageMessage::Trim { retention, reply } => {
                 self.commit(ctx);
                 let trimmed = self.store.trim(&retention, self.env.clock.wall_ms());
+                if let Ok(trimmed) = &trimmed {
+                    tracing::info!(start = %trimmed.start, entries = trimmed.entries, "the log is trimmed");
+                }
                 reply.send(trimmed.map_err(WriteError::from));
             }
             command @ (StorageMessage::Write { .. }

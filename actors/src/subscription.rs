@@ -30,7 +30,7 @@ mod line;
 mod machine;
 mod socket;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 pub(crate) use testing::high_ratings_of_posts;
 
@@ -48,6 +48,7 @@ use crate::env::Env;
 use crate::flight;
 use crate::handlers::{ErrorKind, Process, SyncError};
 use crate::hub::{HubEvent, HubMessage};
+use crate::meter::Count;
 use crate::port::{Handle, Message, Port};
 use crate::reachability::ReachabilityMessage;
 use crate::storage::{RemoteBatch, StorageMessage};
@@ -376,6 +377,16 @@ impl SubscriptionProcessor {
         flight::later(self, ctx, "CloseOverdue", within, |_, ctx| ctx.stop());
     }
 
+    fn count(&self, input: &Input) {
+        let count = match input {
+            Input::Frame(..) => Count::Frames,
+            Input::Opened(_) => Count::SocketsOpened,
+            Input::NotOpened(..) | Input::Closed(..) => Count::SocketsLost,
+            _ => return,
+        };
+        self.context.env.meter.add(count, 1);
+    }
+
     /// A frame is handled: another may be read.
     fn return_credit(&self, socket: SocketId) {
         if let Some(Wire::Open { opened, .. }) = self.sockets.get(&socket) {
@@ -428,6 +439,7 @@ impl Handle for SubscriptionProcessor {
             SubscriptionMessage::Stop => Input::Stop,
             SubscriptionMessage::Heard(Heard(input)) => input,
         };
+        self.count(&input);
         let read_from = match &input {
             Input::Frame(socket, _) => Some(*socket),
             _ => None,

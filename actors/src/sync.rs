@@ -29,6 +29,7 @@ use actix::prelude::*;
 use landfall_core::{ModelName, Page, RecordId, SyncAges, SyncKind};
 use landfall_storage::{Query, Snapshot, StorageError};
 use landfall_wire::{Failure, HttpRequest, HttpResponse, ServerError, TransportError};
+use tracing::{Instrument, Span};
 
 use crate::actor;
 use crate::env::Env;
@@ -189,7 +190,8 @@ impl SyncProcessor {
 
     fn ask(&self, question: Question, ctx: &mut Context<Self>) {
         let request = self.catalog.request(&question);
-        self.execute(request, ctx, move |actor, result| {
+        let span = tracing::debug_span!(target: "landfall::sync", "sync", model = %question.model);
+        self.execute((request, span), ctx, move |actor, result| {
             let Question { ticket, model, .. } = question;
             let answer = result.and_then(|response| actor.catalog.read(&model, &response));
             Input::Answered {
@@ -202,7 +204,8 @@ impl SyncProcessor {
 
     fn inquire(&self, ticket: Ticket, model: ModelName, id: &RecordId, ctx: &mut Context<Self>) {
         let request = self.catalog.inquiry(&model, id);
-        self.execute(request, ctx, move |actor, result| {
+        let span = tracing::debug_span!(target: "landfall::sync", "inquire", model = %model, id = %id);
+        self.execute((request, span), ctx, move |actor, result| {
             let found = result.and_then(|response| actor.catalog.read_inquiry(&model, &response));
             Input::Inquired { ticket, model, found }
         });
@@ -211,7 +214,7 @@ impl SyncProcessor {
     /// Sends a request; what `read` makes of the answer is heard in its turn.
     fn execute(
         &self,
-        request: Option<HttpRequest>,
+        (request, span): (Option<HttpRequest>, Span),
         ctx: &mut Context<Self>,
         read: impl FnOnce(&Self, Result<HttpResponse, Box<Failure>>) -> Input + 'static,
     ) {
@@ -222,8 +225,9 @@ impl SyncProcessor {
             let input = read(self, Err(Box::new(failure)));
             return hear(ctx, input);
         };
-        let asking = transport
-            .execute(request)
+        let asking = span
+            .in_scope(|| transport.execute(request))
+            .instrument(span)
             .into_actor(self)
             .map(move |result, actor, ctx| {
                 let outcome = Outcome::of_result(&result);

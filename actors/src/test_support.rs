@@ -63,6 +63,7 @@ pub(crate) fn paused_env(transport: Option<Arc<dyn Transport>>) -> Env {
         trace: Arc::new(NoTrace),
         schedule: Arc::new(Immediate),
         flight: crate::flight::Flight::default(),
+        meter: crate::meter::Meter::default(),
     }
 }
 

@@ -441,6 +441,7 @@ impl DataStoreBuilder {
             trace: Arc::new(NoTrace),
             schedule: Arc::new(Immediate),
             flight: Flight::default(),
+            meter: landfall_actors::Meter::default(),
         };
         let recorder = self.start_recorder(&mut env)?;
         let now_ms = env.clock.wall_ms();

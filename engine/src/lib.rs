@@ -15,6 +15,7 @@ mod expressions;
 pub mod flight;
 mod gate;
 pub mod history;
+mod metrics;
 mod migration;
 mod model_query;
 mod namespace;
@@ -35,6 +36,7 @@ pub use aggregate::{Aggregate, Grouped};
 pub use builder::DataStoreBuilder;
 pub use datastore::DataStore;
 pub use error::Error;
+pub use metrics::{METRICS_OUTBOX_MAX, Metrics};
 pub use model_query::ModelQuery;
 pub use namespace::{NAMESPACE_LEN_MAX, namespaces};
 pub use observe::{Change, Observer, QueryObserver, QuerySnapshot};
@@ -48,8 +50,8 @@ pub use transfer::{IMPORT_LINE_LEN_MAX, TransferError, TransferProgress};
 
 pub use landfall_actors::{
     AcceptRemote, ApplyLocalChanges, Clock, ConflictHandler, DecideBy, Entropy, Env, ErrorHandler, ErrorKind,
-    HubEvent, Immediate, Leaving, Listen, LogErrors, NoTrace, Process, Schedule, SyncConflict, SyncError,
-    SyncSettings, Trace, WriteDone, WriteOp, record_json,
+    HubEvent, Immediate, Leaving, Listen, LogErrors, Meter, NoTrace, Process, Schedule, SyncConflict,
+    SyncError, SyncSettings, Trace, WriteDone, WriteOp, record_json,
 };
 pub use landfall_core::{
     AwsDate, AwsDateTime, AwsEmail, AwsIpAddress, AwsPhone, AwsTime, AwsTimestamp, AwsUrl, Base, BelongsTo,

@@ -4,9 +4,10 @@
 
 use std::sync::Arc;
 
-use landfall_actors::{StorageMessage, WriteDone, WriteOp};
+use landfall_actors::{Count, StorageMessage, WriteDone, WriteOp};
 use landfall_core::{ModelDef, ModelName, Predicate, Record, RecordId, RecordKey, Seq};
 use landfall_storage::{Query, StorageError};
+use tokio::sync::{SemaphorePermit, TryAcquireError};
 
 use crate::datastore::DataStore;
 use crate::error::Error;
@@ -144,24 +145,37 @@ impl<'a> Records<'a> {
     /// # Errors
     /// That of the first write that cannot be carried out; then none is.
     pub async fn write(&self, ops: Vec<WriteOp>) -> Result<Vec<WriteDone>, Error> {
-        let inner = &self.store.inner;
-        let _place = inner.calls.acquire().await.map_err(|_| Error::Closed)?;
-        Ok(inner
-            .handles
-            .storage
+        let _place = self.place().await?;
+        let storage = &self.store.inner.handles.storage;
+        let done = storage
             .ask(|reply| StorageMessage::Write { ops, reply })
-            .await??)
+            .await??;
+        say(&done);
+        Ok(done)
     }
 
     /// As [`write`](Self::write), to take back what an entry did: the entries that this makes name it as their cause.
     pub(crate) async fn take_back(&self, entry: Seq, ops: Vec<WriteOp>) -> Result<Vec<WriteDone>, Error> {
-        let inner = &self.store.inner;
-        let _place = inner.calls.acquire().await.map_err(|_| Error::Closed)?;
-        Ok(inner
-            .handles
-            .storage
+        let _place = self.place().await?;
+        let storage = &self.store.inner.handles.storage;
+        let done = storage
             .ask(|reply| StorageMessage::Undo { entry, ops, reply })
-            .await??)
+            .await??;
+        say(&done);
+        Ok(done)
+    }
+
+    /// Waits until the call is one of those that may wait for the disk.
+    async fn place(&self) -> Result<SemaphorePermit<'_>, Error> {
+        let calls = &self.store.inner.calls;
+        match calls.try_acquire() {
+            Ok(place) => Ok(place),
+            Err(TryAcquireError::Closed) => Err(Error::Closed),
+            Err(TryAcquireError::NoPermits) => {
+                self.store.inner.handles.env.meter.add(Count::CallsHeldBack, 1);
+                calls.acquire().await.map_err(|_| Error::Closed)
+            }
+        }
     }
 
     /// The record of that identifier.
@@ -218,5 +232,24 @@ impl<'a> Records<'a> {
             model: model.into(),
             id: RecordId::text(self.store.inner.handles.env.new_id().to_string()),
         }
+    }
+}
+
+/// Says in the caller's log, and so in the caller's span, which entries a call has become: that is how a request that an app
+/// serves leads to the entries that it made.
+fn say(done: &[WriteDone]) {
+    if !tracing::enabled!(target: "landfall::call", tracing::Level::DEBUG) {
+        return;
+    }
+    for done in done {
+        let Some(entry) = done.entry else { continue };
+        let record = done.record.as_ref();
+        tracing::debug!(
+            target: "landfall::call",
+            %entry,
+            model = record.map(|record| tracing::field::display(&record.def().name)),
+            id = record.and_then(Record::id).map(tracing::field::display),
+            "written"
+        );
     }
 }

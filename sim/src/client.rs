@@ -313,6 +313,7 @@ impl SimClient {
             trace: Arc::new(watching),
             schedule: Arc::new(turnstile),
             flight: landfall::flight::Flight::default(),
+            meter: landfall_actors::Meter::default(),
         };
         let boots = inner.disk.boots();
         let builder = DataStore::builder(&inner.schema)

@@ -298,6 +298,7 @@ fn open(recording: &Recording, control: &Arc<Control>) -> Result<DataStore, Repl
         trace: Arc::new(NoTrace),
         schedule: Arc::new(Immediate),
         flight: control.flight(endpoint),
+        meter: landfall_actors::Meter::default(),
     };
     let mut builder = DataStore::builder(&Arc::new(schema)).disk(Disk::Custom(disk.opener()));
     if !recording.head.queues_changes {

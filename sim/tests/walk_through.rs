@@ -55,6 +55,7 @@ fn morning(folder: &Path) -> usize {
             trace: Arc::new(NoTrace),
             schedule: Arc::new(Immediate),
             flight: Flight::default(),
+            meter: landfall_actors::Meter::default(),
         };
         let builder = DataStore::builder(schema()).disk(Disk::Memory).local_only();
         let store = builder

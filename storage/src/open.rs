@@ -10,7 +10,7 @@ use std::sync::Arc;
 use redb::{Durability, ReadableDatabase, ReadableTable, TableHandle, WriteTransaction};
 
 use landfall_core::{
-    Change, MutationRef, Origin, Schema, SchemaChanged, Seq, schema_from_json, schema_to_json,
+    Change, MutationRef, Origin, RecordKey, Schema, SchemaChanged, Seq, schema_from_json, schema_to_json,
 };
 
 use crate::catalog::Catalog;
@@ -52,9 +52,39 @@ pub(crate) fn prepare(
         // Behind what was taken over just now, which nothing but the journal has on disk.
         erase(&mut journal);
     }
+    say_opened(&prepared);
     let catalog = prepared.catalog;
     let catalog = Arc::into_inner(catalog).expect("the transaction that borrowed the catalog is gone");
     Ok((catalog, prepared.head))
+}
+
+/// Says in the program's log which entries opening has appended, now that they are on disk.
+fn say_opened(prepared: &Prepared) {
+    let report = &prepared.report;
+    if !report.applied.is_empty() {
+        tracing::info!(
+            migrations = ?report.applied,
+            records = report.records,
+            mutations = report.mutations,
+            entries = report.entries,
+            newest = %prepared.head.seq,
+            "the store was carried over to another schema"
+        );
+    }
+    for entry in &prepared.appended {
+        let key = entry.key.as_ref();
+        tracing::info!(
+            target: "landfall::entry",
+            entry = %entry.seq,
+            kind = entry.kind,
+            model = key.map(|key| tracing::field::display(&key.model)),
+            id = key.map(|key| tracing::field::display(&key.id)),
+            mutation = entry.cause.map(tracing::field::display),
+            cause = entry.cause.map(tracing::field::display),
+            "{}",
+            entry.kind
+        );
+    }
 }
 
 /// As [`prepare`], on a disk without room, of which [`Disk::open_without_writing`](crate::disk::Disk::open_without_writing)
@@ -108,6 +138,17 @@ struct Prepared {
     /// Whether the journal holds what the store gave up.
     forgets: bool,
     report: MigrationReport,
+    /// What opening itself appends.
+    appended: Vec<Appended>,
+}
+
+/// What the program's log says of an entry that opening appends.
+struct Appended {
+    seq: Seq,
+    kind: &'static str,
+    key: Option<RecordKey>,
+    /// What led to it, which is the mutation that it is about, if it is about one.
+    cause: Option<Seq>,
 }
 
 fn prepare_in(
@@ -170,7 +211,7 @@ fn prepare_in(
     }
     let noted = migrate::note_names(transaction, migrations)?;
     let is_new = stored.is_none_or(|stored| stored.hash() != options.schema.hash());
-    let planned = bring_up(transaction, &catalog, options, carried_head, wipe, is_new)?;
+    let (planned, appended) = bring_up(transaction, &catalog, options, carried_head, wipe, is_new)?;
     // Rows that were carried over are in no index as they are now.
     let carried = !report.applied.is_empty();
     let reindexed = index_build::bring_up(transaction, &catalog, migrations, carried, wipe)?;
@@ -182,6 +223,7 @@ fn prepare_in(
         // A crash may have come between a clear and the erasing that follows it.
         forgets: wipe || !report.applied.is_empty() || is_left_over(transaction, &opened.journal())?,
         report,
+        appended,
     })
 }
 
@@ -191,7 +233,7 @@ fn is_left_over(transaction: &WriteTransaction, journal: &Journal) -> Result<boo
     Ok(journal.oldest().is_some_and(|oldest| oldest < start))
 }
 
-/// Appends what opening itself has to say. Returns where the log ends then.
+/// Appends what opening itself has to say. Returns where the log ends then, and what was appended.
 fn bring_up(
     transaction: &WriteTransaction,
     catalog: &Arc<Catalog>,
@@ -199,20 +241,43 @@ fn bring_up(
     head: LogHead,
     wipe: bool,
     is_new: bool,
-) -> Result<LogHead, StorageError> {
+) -> Result<(LogHead, Vec<Appended>), StorageError> {
     let mut txn = Txn::open(transaction, catalog, head, options.now_ms)?;
+    let mut appended = Vec::new();
     if wipe {
-        txn.append(Origin::App, None, Change::Cleared)?;
+        appended.push(append(&mut txn, Origin::App, None, Change::Cleared)?);
     }
     if is_new {
         let changed = SchemaChanged {
             hash: options.schema.hash().clone(),
             introspection: schema_to_json(&options.schema).to_string(),
         };
-        txn.append(Origin::App, None, Change::SchemaChanged(changed))?;
+        appended.push(append(
+            &mut txn,
+            Origin::App,
+            None,
+            Change::SchemaChanged(changed),
+        )?);
     }
-    settle_interrupted(&mut txn)?;
-    Ok(txn.finish()?.head)
+    settle_interrupted(&mut txn, &mut appended)?;
+    Ok((txn.finish()?.head, appended))
+}
+
+/// Appends an entry, and keeps what there is to say of it.
+fn append(
+    txn: &mut Txn<'_>,
+    origin: Origin,
+    cause: Option<Seq>,
+    change: Change,
+) -> Result<Appended, StorageError> {
+    let (kind, key) = (change.name(), change.key().cloned());
+    let seq = txn.append(origin, cause, change)?.seq;
+    Ok(Appended {
+        seq,
+        kind,
+        key,
+        cause,
+    })
 }
 
 /// Makes a store that was reopened while it was in use as it was: takes over what is only in the journal. Returns whether
@@ -387,13 +452,15 @@ pub(crate) fn write_foundation(transaction: &WriteTransaction, schema: &Schema) 
 }
 
 /// A mutation that was on its way when the store stopped has an unknown outcome: the server will be asked.
-fn settle_interrupted(txn: &mut Txn<'_>) -> Result<(), StorageError> {
+fn settle_interrupted(txn: &mut Txn<'_>, appended: &mut Vec<Appended>) -> Result<(), StorageError> {
     for mutation in txn.pending_in_flight()? {
         let of = MutationRef {
             key: mutation.key,
             mutation: mutation.seq,
         };
-        txn.append(Origin::Recovery, Some(of.mutation), Change::OutcomeUnknown(of))?;
+        let mutation = of.mutation;
+        let change = Change::OutcomeUnknown(of);
+        appended.push(append(txn, Origin::Recovery, Some(mutation), change)?);
     }
     Ok(())
 }

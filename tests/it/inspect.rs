@@ -256,3 +256,194 @@ async fn the_page_follows_a_store_that_another_process_has_open() {
     let again = DataStore::builder(schema()).directory(folder.path()).open().await;
     again.expect("nobody else holds it").close().await;
 }
+
+/// Clicks the first button of that text within an element.
+#[cfg(unix)]
+fn press(browser: &Browser, within: &str, text: &str) {
+    let pressed = browser.run(&format!(
+        "const found = [...document.querySelectorAll('#{within} button')].find((button) => button.textContent.startsWith('{text}')); \
+         if (found) found.click(); return Boolean(found)"
+    ));
+    assert_eq!(pressed, true, "there is no `{text}` in #{within}");
+}
+
+#[cfg(unix)]
+fn shown_in(browser: &Browser, element: &str) -> String {
+    let shown = browser.run(&format!(
+        "return document.getElementById('{element}').textContent"
+    ));
+    shown.as_str().expect("a text").to_owned()
+}
+
+/// Who won which field, as somebody finds out who sees the page for the first time.
+#[cfg(unix)]
+#[test]
+fn a_conflict_is_seen_from_both_sides_by_clicking() {
+    let served = serve(&logs::example());
+    let Some(browser) = Browser::start() else { return };
+    browser.open(&format!("http://{}/", served.address));
+    browser.wait("document.body.dataset.ready");
+    press(&browser, "entries", "e7 ");
+    browser.wait("document.querySelector('#entry .sides')");
+    let told = shown_in(&browser, "entry");
+    for sentence in [
+        "This store made its update on version 1 of the record.",
+        "Somebody else changed the record meanwhile and was first at the server, which has version 2 since.",
+        "This store won title.",
+        "The server won rating.",
+    ] {
+        assert!(told.contains(sentence), "`{sentence}` is missing: {told}");
+    }
+    let rows = browser.run(
+        "return [...document.querySelectorAll('#entry .sides tbody tr')].map((row) => [...row.cells].map((cell) => cell.textContent))",
+    );
+    assert_eq!(
+        rows,
+        serde_json::json!([
+            [
+                "title",
+                "Landfall",
+                "Landfall at last",
+                "Landfall!",
+                "this store",
+                "Landfall at last"
+            ],
+            ["rating", "3", "3", "5", "the server", "5"],
+        ])
+    );
+    let winners =
+        browser.run("return [...document.querySelectorAll('#entry .wins')].map((cell) => cell.textContent)");
+    assert_eq!(winners, serde_json::json!(["Landfall at last", "5"]));
+    // To what it was because of, and from there to what that led to.
+    press(&browser, "entry", "e5");
+    browser.wait("document.getElementById('position').textContent.startsWith('after e5,')");
+    assert!(!shown_in(&browser, "entry").contains("Both sides"));
+    press(&browser, "entry", "e7");
+    browser.wait("document.querySelector('#entry .sides')");
+    assert_no_complaints(&browser);
+}
+
+#[cfg(unix)]
+fn assert_no_complaints(browser: &Browser) {
+    let complaints = browser.complaints();
+    let wrong = |text: &&String| text.contains("Content Security Policy") || text.contains("Uncaught");
+    assert_eq!(complaints.iter().find(wrong), None, "{complaints:#?}");
+}
+
+/// A recording that comes with the source.
+fn recording() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../engine/examples/counter.flight")
+}
+
+#[cfg(unix)]
+#[test]
+fn a_recording_is_looked_through_by_clicking() {
+    let served = serve(&recording());
+    let elsewhere = served.ask("/", "evil.example");
+    assert!(elsewhere.starts_with("HTTP/1.1 403"), "{elsewhere}");
+    let Some(browser) = Browser::start() else { return };
+    browser.open(&format!("http://{}/", served.address));
+    browser.wait("document.body.dataset.ready");
+    let lanes = shown_in(&browser, "lanes");
+    assert!(lanes.contains("StorageActor") && lanes.contains("Hub"), "{lanes}");
+    assert!(shown_in(&browser, "notes").contains("events, written by"));
+    let at = |event: &str| {
+        browser.wait(&format!(
+            "document.getElementById('position').textContent.startsWith('event {event},')"
+        ));
+    };
+    // The write that the walk-through of the guide is about, and the commit that came of it.
+    press(&browser, "lanes", "20");
+    at("20");
+    let event = shown_in(&browser, "event");
+    assert!(
+        event.contains("StorageActor, Write") && event.contains("seatsLeft"),
+        "{event}"
+    );
+    browser.click("forth");
+    at("21");
+    browser.click("forth");
+    at("22");
+    let event = shown_in(&browser, "event");
+    assert!(event.contains("It made e7 of the log"), "{event}");
+    press(&browser, "commits", "event 13");
+    at("13");
+    let event = shown_in(&browser, "event");
+    assert!(event.contains("It made e4 of the log"), "{event}");
+    browser.click("back");
+    at("12");
+    // Reads and random numbers are left out until they are asked for.
+    let rows = || {
+        browser
+            .run("return document.querySelectorAll('#lanes tbody tr').length")
+            .as_u64()
+    };
+    let before = rows();
+    browser.run("document.getElementById('filter').value = 'commit'; document.getElementById('filter').dispatchEvent(new Event('input'))");
+    assert!(rows() < before, "{before:?}");
+    assert!(!shown_in(&browser, "lanes").contains("Write"));
+    browser.run("document.getElementById('filter').value = ''; document.getElementById('filter').dispatchEvent(new Event('input'))");
+    browser.click("reads");
+    assert!(rows() >= before, "{before:?}");
+    browser.click("fault");
+    browser.wait("document.getElementById('position').textContent === 'nothing went wrong'");
+    assert_no_complaints(&browser);
+}
+
+fn inspected(path: &Path) -> String {
+    let output = landfall().arg("inspect").arg(path).arg("--text").output();
+    let output = output.expect("the command runs");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).expect("it prints text")
+}
+
+#[test]
+fn without_a_terminal_the_newest_state_is_printed_as_text() {
+    let text = inspected(&logs::example());
+    for part in [
+        "clash.lflog: e1 to e13",
+        "e7 conflict Post/p1",
+        "Post (3)",
+        "p1  id=p1  title=Landfall at last",
+        "Post/p2  e10 waits: create, parked",
+    ] {
+        assert!(text.contains(part), "`{part}` is missing:\n{text}");
+    }
+    let text = inspected(&recording());
+    assert!(text.contains("StorageActor.Committed  e7 to e7"), "{text}");
+    assert!(text.contains("what went wrong: 0"), "{text}");
+}
+
+/// Up, down, to a cause, to a record, out: and the terminal is as it was.
+#[cfg(unix)]
+#[test]
+fn a_terminal_is_looked_through_by_keys_and_left_as_it_was() {
+    use crate::support::terminal::Terminal;
+
+    let mut command = landfall();
+    command.arg("inspect").arg(logs::example()).arg("--text");
+    let mut terminal = Terminal::open(command);
+    terminal.shows("\u{1b}[?1049h");
+    terminal.shows("after e13");
+    for _ in 0..6 {
+        terminal.types("k");
+    }
+    terminal.shows("after e7");
+    terminal.shows("The server won rating.");
+    terminal.types("c");
+    terminal.shows("after e5");
+    terminal.types("2");
+    terminal.shows("* title: Landfall at last");
+    terminal.types("4");
+    terminal.shows("e5 waits: update, queued");
+    terminal.types("/refused\r");
+    terminal.shows("filter: refused");
+    terminal.types("q");
+    terminal.shows("\u{1b}[?25h");
+    terminal.shows("\u{1b}[?1049l");
+    assert!(terminal.ends().success());
+}

@@ -364,108 +364,42 @@ fn what_the_server_refused_is_listed_with_its_reason_and_decided_upon() {
     person.leaves_with(1);
 }
 
+#[test]
+fn metrics_say_what_was_counted_and_what_waits() {
+    let mut store = LineClient::landfall("a store", &npm::schema(), &[]);
+    store.save("Blog", &json!({"name": "secret"}));
+    let metrics = store.ok(&json!({"op": "metrics"}));
+    assert_eq!(
+        (&metrics["writes"], &metrics["queued"]),
+        (&json!(1), &json!(1)),
+        "{metrics}"
+    );
+    assert_eq!(
+        (&metrics["sent"], &metrics["newest"]),
+        (&json!(0), &json!(2)),
+        "{metrics}"
+    );
+    assert!(!metrics.to_string().contains("secret"));
+    assert!(store.exit().success());
+    let mut person = Person::sit_down(&npm::schema(), &[]);
+    person.types("metrics");
+    person.sees(&["commitsFailed", "0"]);
+    person.leaves_with(0);
+}
+
 /// A shell on a terminal.
 #[cfg(unix)]
 mod terminal {
-    use std::fs::File;
-    use std::io::{Read as _, Write as _};
-    use std::process::{Child, Stdio};
-    use std::sync::mpsc::{Receiver, channel};
-
-    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-
     use super::*;
-
-    /// The other end of a terminal that a shell runs on.
-    struct Terminal {
-        child: Child,
-        keys: File,
-        screen: Receiver<Vec<u8>>,
-        seen: String,
-        _home: tempfile::TempDir,
-    }
-
-    impl Terminal {
-        fn open(schema: &Path, args: &[&str]) -> Self {
-            let keys = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("there are terminals");
-            grantpt(&keys).expect("it is ours");
-            unlockpt(&keys).expect("it can be used");
-            let name = ptsname(&keys, Vec::new()).expect("it has a name");
-            let path = name.to_str().expect("the name is text");
-            let end = || {
-                let file = File::options().read(true).write(true).open(path);
-                Stdio::from(file.expect("it can be opened"))
-            };
-            let home = tempfile::tempdir().expect("a temporary folder can be made");
-            let mut command = landfall();
-            command.args(["shell", "--schema"]).arg(schema).args(args);
-            command
-                .env("HOME", home.path())
-                .env("TERM", "xterm")
-                .env("NO_COLOR", "1");
-            command.stdin(end()).stdout(end()).stderr(end());
-            let child = command.spawn().expect("the shell starts");
-            let keys = File::from(keys);
-            let (sender, screen) = channel();
-            let mut output = keys.try_clone().expect("it can be read as well");
-            let read = move || {
-                let mut bytes = [0; 4096];
-                // A terminal that nobody has open any more cannot be read.
-                while let Ok(count) = output.read(&mut bytes) {
-                    if count == 0 || sender.send(bytes[..count].to_vec()).is_err() {
-                        return;
-                    }
-                }
-            };
-            #[expect(
-                clippy::disallowed_methods,
-                reason = "a terminal can be read with a deadline only from a thread of its own"
-            )]
-            std::thread::spawn(read);
-            Self {
-                child,
-                keys,
-                screen,
-                seen: String::new(),
-                _home: home,
-            }
-        }
-
-        fn types(&mut self, keys: &str) {
-            self.keys
-                .write_all(keys.as_bytes())
-                .expect("the terminal takes keys");
-        }
-
-        /// Waits until this is on the screen; answers with what came before it since the last time.
-        fn shows(&mut self, text: &str) -> String {
-            loop {
-                if let Some((before, after)) = self.seen.split_once(text) {
-                    let before = before.to_owned();
-                    self.seen = after.to_owned();
-                    return before;
-                }
-                match self.screen.recv_timeout(PATIENCE) {
-                    Ok(bytes) => self.seen += &String::from_utf8_lossy(&bytes),
-                    Err(error) => panic!("no `{text}`: {error}; seen was {:?}", self.seen),
-                }
-            }
-        }
-    }
-
-    impl Drop for Terminal {
-        fn drop(&mut self) {
-            // It may have ended already.
-            self.child.kill().unwrap_or(());
-            self.child.wait().map(drop).unwrap_or(());
-        }
-    }
+    use crate::support::terminal::Terminal;
 
     #[test]
     fn what_arrives_is_shown_above_the_line_that_is_being_typed() {
         let server = ServeProcess::start(&npm::schema(), &[]);
         let args = ["--endpoint", &server.url, "--api-key", API_KEY];
-        let mut terminal = Terminal::open(&npm::schema(), &args);
+        let mut command = landfall();
+        command.args(["shell", "--schema"]).arg(npm::schema()).args(args);
+        let mut terminal = Terminal::open(command);
         terminal.shows("in sync with");
         terminal.shows("landfall> ");
         terminal.types("save Blog na");
@@ -481,8 +415,7 @@ mod terminal {
         terminal.types("me=mine\r");
         terminal.shows("sent: create of Blog");
         terminal.types("exit\r");
-        let status = terminal.child.wait().expect("it ends");
-        assert!(status.success());
+        assert!(terminal.ends().success());
         let mine = json!({"op": "count", "model": "Blog", "where": ["name", "eq", "mine"]});
         other.ok(&json!({"op": "stop"}));
         other.ok(&json!({"op": "start"}));

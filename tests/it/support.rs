@@ -9,3 +9,5 @@ pub(crate) mod npm;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod serve;
+#[cfg(unix)]
+pub(crate) mod terminal;

@@ -90,10 +90,20 @@ impl MutationProcessor {
                 return mutations.iter().map(not_sent).collect();
             }
         };
-        let asking = self.ask(request).into_actor(self).map(move |result, actor, ctx| {
-            actor.report(&result);
-            actor.answered_together(mutations, result, ctx);
-        });
+        let seqs = || {
+            mutations
+                .iter()
+                .map(|mutation| mutation.seq.to_string())
+                .collect::<Vec<_>>()
+        };
+        let span = tracing::debug_span!(target: "landfall::mutation", "send", mutations = ?seqs(), model = %first.model());
+        let asking = self
+            .ask(request, span)
+            .into_actor(self)
+            .map(move |result, actor, ctx| {
+                actor.report(&result);
+                actor.answered_together(mutations, result, ctx);
+            });
         ctx.spawn(asking);
         Vec::new()
     }

@@ -3,15 +3,20 @@
 use std::sync::Arc;
 
 use landfall_core::{
-    Decision, FieldDef, FieldMap, KeyDef, KeyKind, ModelParts, Mutation, MutationKind, RecordId, RecordKey,
-    RecordVersion, RemoteRecord, Scalar, Schema, SchemaParts, Seq, Stage, SyncMetadata, Timestamps, Value,
+    Decision, Errand, FieldDef, FieldMap, KeyDef, KeyKind, ModelParts, Mutation, MutationKind, Predicate,
+    RecordId, RecordKey, RecordVersion, Refusal, RemoteRecord, Resolution, Scalar, Schema, SchemaParts, Seq,
+    Stage, SyncMetadata, Timestamps, Topic, Value,
 };
 use landfall_wire::{
-    BadRecord, BadRecordFault, Delivery, Failure, FailureCause, FailureClass, PathFragment, ServerError,
-    TransportError,
+    BadRecord, BadRecordFault, Delivery, Failure, FailureCause, FailureClass, MutationReply, PathFragment,
+    ServerError, TransportError, WireError,
 };
 
-use super::verdict::{Purpose, Verdict};
+use super::decided::Known;
+use super::machine::{Input, Undecided};
+use super::verdict::{Fetched, Purpose, Verdict};
+use super::{MutationMessage, MutationNews};
+use crate::handlers::ErrorKind;
 use crate::storage::Settlement;
 
 /// `Todo` has an identifier that the store makes, `Tag` one that the app chooses.
@@ -47,7 +52,7 @@ pub(super) fn schema() -> Arc<Schema> {
 }
 
 /// A mutation of the record of that key, such as `Todo/a`; what it sets is the title `mine`, on version 1.
-pub(super) fn mutation(seq: u64, kind: MutationKind, key: &str) -> Mutation {
+pub(crate) fn mutation(seq: u64, kind: MutationKind, key: &str) -> Mutation {
     let (model, id) = key.split_once('/').expect("a model and an identifier");
     let is_delete = kind == MutationKind::Delete;
     Mutation {
@@ -71,7 +76,7 @@ pub(super) fn mutation(seq: u64, kind: MutationKind, key: &str) -> Mutation {
 }
 
 /// The server's record with identifier `a`.
-pub(super) fn remote(version: u64, title: &str) -> RemoteRecord {
+pub(crate) fn remote(version: u64, title: &str) -> RemoteRecord {
     RemoteRecord {
         id: RecordId::text("a"),
         fields: FieldMap::from([
@@ -87,7 +92,7 @@ pub(super) fn remote(version: u64, title: &str) -> RemoteRecord {
 }
 
 /// The server's tombstone with identifier `a`.
-pub(super) fn deleted(version: u64) -> RemoteRecord {
+pub(crate) fn deleted(version: u64) -> RemoteRecord {
     let record = remote(version, "gone");
     RemoteRecord {
         sync: SyncMetadata {
@@ -223,4 +228,141 @@ pub(super) fn verdict_text(verdict: &Verdict) -> String {
         Verdict::Decide(remote) => format!("decide {}", version_text(remote)),
         Verdict::GiveBack => "give back".to_owned(),
     }
+}
+
+/// What the actor may hear that is printed: each kind, and each way in which it may turn out.
+pub(crate) fn samples() -> Vec<MutationMessage> {
+    let mut inputs = vec![
+        Input::Taken(vec![(
+            Seq(2),
+            Errand::Send,
+            Topic {
+                model: "Todo".into(),
+                kind: MutationKind::Create,
+            },
+        )]),
+        Input::Marked {
+            asked: vec![Seq(2), Seq(3), Seq(4)],
+            marked: Ok(mutations_in_every_stage()),
+        },
+        Input::Marked {
+            asked: vec![Seq(2)],
+            marked: Err("no".into()),
+        },
+        Input::Unsendable {
+            seq: Seq(2),
+            kind: ErrorKind::BadModel,
+            reason: "no".into(),
+        },
+    ];
+    let one = || Some(Box::new(mutation(2, MutationKind::Update, "Todo/a")));
+    let loaded = [Ok(one()), Ok(None), Err("no".into())];
+    inputs.extend(loaded.map(|loaded| Input::Loaded { seq: Seq(2), loaded }));
+    inputs.extend(replies().into_iter().map(|reply| Input::Replied {
+        seq: Seq(2),
+        reply: Box::new(reply),
+    }));
+    let fetched = [
+        Ok(Fetched::Found(remote(3, "theirs"))),
+        Ok(Fetched::Missing {
+            known: Some(RecordVersion(2)),
+        }),
+        Ok(Fetched::Unreadable(unreadable())),
+        Err(Box::new(no_credentials())),
+    ];
+    inputs.extend(fetched.map(|fetched| Input::Fetched { seq: Seq(2), fetched }));
+    let merged = FieldMap::from([("title".into(), Value::from("both"))]);
+    let resolutions = [
+        Ok(Resolution::AcceptRemote),
+        Ok(Resolution::KeepLocal),
+        Ok(Resolution::Merged(merged.clone())),
+        Err(Undecided::Panicked),
+        Err(Undecided::TookTooLong),
+    ];
+    inputs.extend(resolutions.map(|resolution| Input::Decided {
+        seq: Seq(2),
+        resolution,
+        known: Box::new(Known {
+            record: Some(merged.clone()),
+            base: None,
+        }),
+    }));
+    inputs.extend([Ok(()), Err("no".into())].map(|settled| Input::Settled { seq: Seq(2), settled }));
+    let heard = inputs.into_iter().inspect(is_sampled);
+    heard
+        .map(|input| MutationMessage::Heard(MutationNews(Box::new(input))))
+        .collect()
+}
+
+/// Whoever adds something that the machine hears is to add a sample of it.
+fn is_sampled(input: &Input) {
+    match input {
+        Input::Wake
+        | Input::Pause
+        | Input::TimerDue
+        | Input::Taken(_)
+        | Input::Marked { .. }
+        | Input::Loaded { .. }
+        | Input::Unsendable { .. }
+        | Input::Replied { .. }
+        | Input::Fetched { .. }
+        | Input::Decided { .. }
+        | Input::Settled { .. } => {}
+    }
+}
+
+fn mutations_in_every_stage() -> Vec<Mutation> {
+    let parked = Stage::Parked(Refusal {
+        error_type: None,
+        message: "no".into(),
+    });
+    let stages = [Stage::Queued, Stage::InFlight, Stage::Unknown, parked];
+    let in_stage = |stage: Stage| Mutation {
+        stage,
+        patch: FieldMap::from([
+            ("title".into(), Value::from("mine")),
+            ("stars".into(), Value::from(3)),
+            ("share".into(), Value::from(0.5)),
+            ("done".into(), Value::from(true)),
+            ("note".into(), Value::Null),
+            ("tags".into(), Value::List(vec![Value::from("a")])),
+        ]),
+        condition: Some(Predicate::field("stars", landfall_core::Op::Ge(3.into()))),
+        parents: vec![RecordKey::new("Tag", "b")],
+        group: Some(Seq(1)),
+        ..mutation(2, MutationKind::Update, "Todo/a")
+    };
+    stages.map(in_stage).into()
+}
+
+fn replies() -> Vec<MutationReply> {
+    let server = Some(remote(3, "theirs"));
+    let conflict = MutationReply::Conflict {
+        server: server.clone(),
+        failure: error("ConflictUnhandled"),
+    };
+    let failed = MutationReply::ConditionFailed {
+        server,
+        failure: error("ConditionalCheckFailedException"),
+    };
+    let unreadable_answer = Failure {
+        class: FailureClass::Permanent,
+        cause: FailureCause::Unreadable(WireError::UnknownModel { model: "Todo".into() }),
+    };
+    let mut replies = vec![
+        MutationReply::Applied(remote(2, "mine")),
+        MutationReply::Unreadable(unreadable()),
+        conflict,
+        failed,
+        MutationReply::Failed(unreadable_answer),
+    ];
+    let failures = [
+        transient(Delivery::Unknown),
+        transient(Delivery::NotDelivered),
+        no_credentials(),
+        misconfigured(),
+        error("Unauthorized"),
+    ];
+    replies.extend(failures.map(MutationReply::Failed));
+    replies
 }

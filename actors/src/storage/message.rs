@@ -70,6 +70,8 @@ pub enum WriteOp {
 pub struct WriteDone {
     /// The record after a save, or as it was before a delete; `None` if there was nothing to delete.
     pub record: Option<Record>,
+    /// The entry of the log that did it; `None` if nothing had to be written.
+    pub entry: Option<Seq>,
     /// Everything else that a delete took along, children first.
     pub cascaded: Vec<Record>,
 }

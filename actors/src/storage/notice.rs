@@ -8,8 +8,10 @@ use tokio::sync::mpsc;
 use landfall_core::{ModelName, MutationKind, Record, planted};
 use landfall_storage::{Applied, ChangeKind, OutboxChange, VisibleChange};
 
+use super::logged::Logged;
 use super::{ChangeSet, OBSERVER_BACKLOG_MAX, Observed};
 use crate::hub::{HubEvent, HubMessage};
+use crate::meter::{Count, Meter, Tally};
 use crate::outbox::OutboxMessage;
 use crate::port::Port;
 
@@ -22,6 +24,10 @@ pub(super) struct Changes {
     /// What the last of these events says of the outbox.
     pub(super) told_empty: Option<bool>,
     pub(super) cleared: bool,
+    /// What the program's log says of it.
+    pub(super) logged: Logged,
+    /// What is counted with it.
+    pub(super) tally: Tally,
 }
 
 /// What one entry changed, of what there is to tell.
@@ -80,7 +86,7 @@ struct Observer {
 
 impl Observer {
     /// Passes on what it asked for. Returns whether it is still there.
-    fn hear(&mut self, set: &ChangeSet) -> bool {
+    fn hear(&mut self, set: &ChangeSet, meter: &Meter) -> bool {
         if self.sender.is_closed() {
             return false;
         }
@@ -95,10 +101,13 @@ impl Observer {
             }
             self.is_behind = false;
         }
+        let backlog = self.sender.max_capacity() - self.sender.capacity();
+        meter.raise(Count::ObserverBacklogMax, backlog as u64);
         let message = if self.sender.capacity() > 1 {
             Observed::Changes(ChangeSet::clone(set))
         } else {
             self.is_behind = true;
+            meter.add(Count::ObserversBehind, 1);
             Observed::FellBehind
         };
         self.sender.try_send(message).is_ok()
@@ -122,14 +131,16 @@ impl Listeners {
     }
 
     /// Tells everybody of a commit. Observers come first: they are what the app waits for.
-    pub(super) fn hear(&mut self, mut changes: Changes) {
+    pub(super) fn hear(&mut self, mut changes: Changes, meter: &Meter) {
+        meter.add_tally(&changes.tally);
+        changes.logged.say();
         if !changes.visible.is_empty() {
             planted("observers-out-of-order").then(|| changes.visible.reverse());
             let set: ChangeSet = changes.visible.into();
             if planted("observers-told-twice") {
-                self.observers.retain_mut(|observer| observer.hear(&set));
+                self.observers.retain_mut(|observer| observer.hear(&set, meter));
             }
-            self.observers.retain_mut(|observer| observer.hear(&set));
+            self.observers.retain_mut(|observer| observer.hear(&set, meter));
         }
         if changes.cleared {
             // Dropping the senders ends the streams: what they observed is gone.

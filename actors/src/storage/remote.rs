@@ -12,6 +12,7 @@ use landfall_core::{
 };
 use landfall_storage::{ChangeKind, Txn};
 
+use super::logged::Stored;
 use super::write::{Batch, LEFT_EXPRESSION, Stop};
 use super::{LeftOver, RemoteBatch, RemoteCounts};
 use crate::hub::HubEvent;
@@ -121,6 +122,8 @@ impl Batch {
     ) -> Result<RemoteCounts, Stop> {
         let model = txn.model(&batch.model)?;
         let mut counts = RemoteCounts::default();
+        let (origin, first) = (batch.origin, txn.next_seq());
+        let received = batch.records.len() + batch.outside.len() + batch.bad.len();
         if batch.origin == Origin::Subscription {
             let brought = batch.records.iter().chain(&batch.outside);
             let events = brought.map(|remote| HubEvent::SubscriptionDataProcessed {
@@ -180,6 +183,14 @@ impl Batch {
             });
             self.append(txn, batch.origin, None, change)?;
         }
+        self.changes.tally.remote(origin, received);
+        self.changes.logged.stored(|| Stored {
+            origin,
+            model: model.name.clone(),
+            received,
+            counts,
+            entries: (first, txn.next_seq()),
+        });
         Ok(counts)
     }
 

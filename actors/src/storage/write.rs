@@ -12,10 +12,12 @@ mod settle;
 use landfall_core::{Change, MutationKind, Origin, Record, RecordState, Seq, Write, planted};
 use landfall_storage::{StorageError, Txn};
 
+use super::logged::Line;
 use super::notice::{Changes, Told};
 use super::plan::{Plan, Step};
 use super::quarantine::Known;
 use super::{Epoch, RemoteCounts, StorageMessage, WriteDone, WriteError, WriteOp};
+use crate::meter::OfEntry;
 use crate::port::Reply;
 pub(super) use settle::LEFT_EXPRESSION;
 
@@ -292,6 +294,8 @@ impl Batch {
         cause: Option<Seq>,
         change: Change,
     ) -> Result<Told<'_>, Stop> {
+        let line = Line::about(origin, cause, &change);
+        let counted = OfEntry::of(&change);
         let applied = txn
             .append_to(state, origin, cause, change)
             .map_err(|error| match error {
@@ -302,6 +306,8 @@ impl Batch {
             })?;
         self.newest = Some(applied.seq);
         self.of_command += 1;
+        self.changes.logged.appended(applied.seq, line);
+        self.changes.tally.appended(counted);
         Ok(self.changes.take(applied))
     }
 
@@ -349,13 +355,14 @@ impl Batch {
         match step {
             Step::Unchanged(record) => Ok(WriteDone {
                 record,
-                cascaded: Vec::new(),
+                ..WriteDone::default()
             }),
             Step::Write(decided) => {
                 let (write, state) = *decided;
                 Ok(WriteDone {
                     record: self.perform_one(txn, write, Some(state))?,
-                    cascaded: Vec::new(),
+                    entry: self.newest,
+                    ..WriteDone::default()
                 })
             }
             Step::Writes(writes) => {
@@ -367,6 +374,7 @@ impl Batch {
                 let record = records.pop();
                 Ok(WriteDone {
                     record,
+                    entry: self.newest,
                     cascaded: records,
                 })
             }

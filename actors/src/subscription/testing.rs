@@ -16,6 +16,7 @@ use super::catalog::{Catalog, Feed};
 use super::fetch::Wanted;
 use super::line::{SocketId, Start};
 use super::machine::{Effect, Input, Machine, Notice, Stored};
+use super::{Heard, SubscriptionMessage};
 use crate::config::SyncSettings;
 use crate::reachability::Outcome;
 use crate::storage::RemoteBatch;
@@ -393,4 +394,17 @@ fn words(batch: &RemoteBatch) -> String {
         words.push_str(&format!(" bad({})", bad.reason));
     }
     words
+}
+
+/// What the actor may hear that is printed.
+pub(crate) fn samples() -> Vec<SubscriptionMessage> {
+    let socket = SocketId { line: 1, turn: 2 };
+    [
+        Input::Opened(socket),
+        Input::Frame(socket, "{}".to_owned()),
+        Input::Closed(socket, "gone".to_owned()),
+        Input::Stored(Stored::Done),
+    ]
+    .map(|input| SubscriptionMessage::Heard(Heard(input)))
+    .into()
 }

@@ -1,14 +1,17 @@
-//! `landfall inspect`: a store as a page in the browser.
+//! `landfall inspect`: a store as a page in the browser, or in the terminal.
 //!
 //! Owns the arguments, writing the page to a file and serving it. What is on the page is made by `inspect/data.rs`;
 //! `inspect/page.*` are the page itself, which needs nothing from the network; that it follows a store which is written to
-//! is `inspect/live.rs`.
+//! is `inspect/live.rs`, and the terminal `inspect/text.rs`.
 //!
 //! Invariants: 1. the page is served to this machine alone, and not to other sites that have a browser ask for it;
 //! 2. what is looked at is not written to.
 
 mod data;
+mod flight;
 mod live;
+mod sides;
+mod text;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -25,19 +28,22 @@ use serde::Deserialize;
 
 use crate::signals::Signals;
 
-/// Shows a store, also one that a process has open, or an exported log, as a page in the browser. Of a store the page
-/// shows what is added while it is open.
+/// Shows a store, also one that a process has open, an exported log, or a recording, as a page in the browser. Of a store the
+/// page shows what is added while it is open.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Args {
-    /// Directory of a store, its file, or an exported log.
+    /// Directory of a store, its file, an exported log, or what a flight recorder wrote.
     path: PathBuf,
     /// Write the page to this file and end, instead of serving it.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+    /// Show it in the terminal instead; where there is none, print the newest state as text.
+    #[arg(long, conflicts_with_all = ["html", "port"])]
+    text: bool,
     /// Port on loopback to serve it on; 0 picks a free one.
     #[arg(long, default_value_t = 0)]
     port: u16,
-    /// Show this many of the newest entries.
+    /// Show this many of the newest entries, or events of a recording, of which at most 20,000 are shown.
     #[arg(long, default_value_t = data::ENTRIES_DEFAULT, value_parser = clap::value_parser!(u64).range(1..=data::ENTRIES_MAX))]
     entries: u64,
 }
@@ -49,7 +55,10 @@ const SCRIPT: &str = include_str!("inspect/page.js");
 pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
     let (path, entries) = (args.path.clone(), args.entries);
     let serves = args.html.is_none();
-    let made = tokio::task::spawn_blocking(move || -> miette::Result<(String, Option<Live>)> {
+    let made = tokio::task::spawn_blocking(move || -> miette::Result<Shown> {
+        if let Some(recording) = flight::open(&path)? {
+            return Ok(Shown::Recording(flight::collect(&recording, &path, entries)));
+        }
         let history = history::open_for_inspection(&path).map_err(|error| miette::miette!("{error}"))?;
         let mut data = data::collect(&history, &path, entries).map_err(|error| miette::miette!("{error}"))?;
         // A store that is looked at could not be opened by its app.
@@ -60,9 +69,20 @@ pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
             None
         };
         data["live"] = live.is_some().into();
-        Ok((page(&data), live))
+        Ok(Shown::Log(data, live.map(Box::new)))
     });
-    let (page, live) = made.await.map_err(|error| miette::miette!("{error}"))??;
+    let (page, live) = match made.await.map_err(|error| miette::miette!("{error}"))?? {
+        Shown::Recording(data) if args.text => {
+            print!("{}", flight::summary(&data));
+            return Ok(ExitCode::SUCCESS);
+        }
+        Shown::Log(data, live) if args.text => {
+            text::show(data, live.map(|live| *live)).await?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Shown::Recording(data) => (flight::page(&data), None),
+        Shown::Log(data, live) => (page(&data), live.map(|live| *live)),
+    };
     match &args.html {
         Some(file) => {
             std::fs::write(file, page)
@@ -74,12 +94,23 @@ pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
     }
 }
 
+/// What was collected.
+enum Shown {
+    Log(serde_json::Value, Option<Box<Live>>),
+    Recording(serde_json::Value),
+}
+
 /// The page as one file, with everything in it.
 fn page(data: &serde_json::Value) -> String {
+    filled(PAGE, SCRIPT, data)
+}
+
+/// A page with its style, its script and its data.
+fn filled(page: &str, script: &str, data: &serde_json::Value) -> String {
     // Data must not end the element that it stands in.
     let data = data.to_string().replace('<', "\\u003c");
-    PAGE.replace("/* style */", STYLE)
-        .replace("/* script */", SCRIPT)
+    page.replace("/* style */", STYLE)
+        .replace("/* script */", script)
         .replace("/* data */", &data)
 }
 

@@ -11,6 +11,8 @@ mod past;
 mod report;
 pub(crate) mod words;
 
+pub(crate) use output::time;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 

@@ -67,13 +67,11 @@ pub struct Head {
     #[serde(default)]
     pub directions: Vec<Directed>,
     /// The generation of the fingerprints in it; those of another than [`PRINTS`](super::PRINTS) cannot be compared.
-    #[serde(default = "first_prints")]
+    ///
+    /// Recordings of before there were generations do not say, and are of generation 0: which program made them, and how it
+    /// printed, nobody knows.
+    #[serde(default)]
     pub prints: u32,
-}
-
-/// The generation of recordings that do not say.
-fn first_prints() -> u32 {
-    1
 }
 
 /// A model, and which way its changes travelled.

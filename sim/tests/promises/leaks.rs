@@ -60,6 +60,7 @@ impl Watched {
             trace: Arc::clone(&handled) as Arc<dyn Trace>,
             schedule: Arc::new(Immediate),
             flight: landfall::flight::Flight::default(),
+            meter: landfall_actors::Meter::default(),
         };
         let store = DataStore::builder(schema())
             .disk(Disk::Custom(SimDisk::new(7).opener()))

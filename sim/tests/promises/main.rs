@@ -4,6 +4,7 @@ mod events;
 mod faults;
 mod hard_day;
 mod leaks;
+mod logged;
 mod lost;
 mod offline_day;
 mod rarer_faults;

@@ -12,6 +12,8 @@ use landfall::history::{
 use landfall::{Mutation, RecordKey, Schema, Seq, StorageError};
 use serde_json::{Map, Value as Json, json};
 
+use super::sides;
+
 /// Entries on a page unless asked otherwise; a browser shows them at once.
 pub(super) const ENTRIES_DEFAULT: u64 = 5_000;
 
@@ -159,6 +161,9 @@ impl Page {
             }) {
                 let sentence = step.sentence(def);
                 told["text"] = sentence.as_str().into();
+                if let Change::Conflict(conflict) = &step.entry.change {
+                    told["sides"] = sides::of_conflict(def, &step, conflict);
+                }
                 if shown.insert(key.clone())
                     && let Some(state) = start.states.get(&key)
                 {

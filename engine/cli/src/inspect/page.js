@@ -116,6 +116,29 @@
     $('records').replaceChildren(...parts);
   };
 
+  // A conflict from both sides: what both began with, what each made of it, and whose value stands.
+  const drawSides = (sides) => {
+    const value = (side, changed, wins) => {
+      const cell = make('span', side === null ? '(not there)' : show(side));
+      if (changed) cell.classList.add('changed');
+      if (wins) cell.classList.add('wins');
+      return cell;
+    };
+    const version = (number) => (number === null ? '' : ' (version ' + number + ')');
+    const rows = sides.fields.map((field) => [
+      field.field,
+      value(field.base, false, false),
+      value(field.ours, field.oursChanged, field.winner === 'this store' || field.winner === 'both'),
+      value(field.theirs, field.theirsChanged, field.winner === 'the server' || field.winner === 'both'),
+      field.winner,
+      value(field.after, false, false),
+    ]);
+    const element = table(['field', 'before' + version(sides.baseVersion), 'this store: ' + sides.ours,
+      'the server: ' + sides.theirs + version(sides.theirVersion), 'who won', 'then here'], rows);
+    element.className = 'sides';
+    return [make('h3', 'Both sides'), ...sides.verdict.map((sentence) => make('p', sentence, { class: 'verdict' })), element];
+  };
+
   const drawEntry = () => {
     const entry = entryAt(state.at);
     if (!entry) {
@@ -129,7 +152,14 @@
       because.append(link('e' + entry.cause, () => go(entry.cause)));
       parts.push(because);
     }
-    const { text, ...rest } = entry;
+    const led = data.entries.filter((other) => other.cause === entry.seq).slice(0, ROWS_MAX);
+    if (led.length > 0) {
+      const to = make('p', 'led to ');
+      for (const other of led) to.append(link('e' + other.seq + ' ' + other.kind, () => go(other.seq)), ' ');
+      parts.push(to);
+    }
+    if (entry.sides) parts.push(...drawSides(entry.sides));
+    const { text, sides, ...rest } = entry;
     parts.push(make('pre', JSON.stringify(rest, null, 1)));
     $('entry').replaceChildren(...parts);
   };

@@ -98,6 +98,7 @@ impl Session {
             "errors" => Ok(self.recorder.take_errors().into()),
             "conflicts" => Ok(self.recorder.take_conflicts().into()),
             "outbox" => self.outbox(),
+            "metrics" => self.metrics(),
             "retry" => self.retry(command).await,
             "edit" => self.edit(command).await,
             "discard" => self.discard(command).await,
@@ -107,11 +108,16 @@ impl Session {
                 .into()),
             other => Err(format!(
                 "there is no op `{other}`; the ops are configure start stop clear save update delete get query count \
-                 explain observe observed observeQuery snapshots hub waitHub waitFor errors conflicts outbox retry edit discard online time \
-                 exit"
+                 explain observe observed observeQuery snapshots hub waitHub waitFor errors conflicts outbox metrics retry edit discard online \
+                 time exit"
             )),
         };
         answer.map(Reply::Answer)
+    }
+
+    fn metrics(&self) -> Result<Json, Fault> {
+        let metrics = self.store.metrics().map_err(text)?;
+        serde_json::to_value(metrics).map_err(text)
     }
 
     async fn start(&self) -> Result<Json, Fault> {

@@ -34,6 +34,7 @@ pub(crate) const HELP: &str = "\
                                                  conflict=remote|local, syncPageSize, maxRecordsToSync,
                                                  fullSyncInterval (minutes); which records are synced
   outbox, hub, errors, conflicts                 what waits; what happened
+  metrics                                        what was counted since the store was opened
   retry MODEL ID | retry all                     send again what the server refused
   edit MODEL ID field=value ...                  correct what the server refused, and send it again
   discard MODEL ID yes                           give it up; the server's record is back
@@ -46,13 +47,14 @@ A related record is set by its id: save Comment content=hi post=POST_ID
 A line that begins with { is taken as a JSON command of the line protocol.";
 
 /// Commands of one word.
-const SINGLE: [&str; 11] = [
+const SINGLE: [&str; 12] = [
     "start",
     "stop",
     "clear",
     "observed",
     "snapshots",
     "outbox",
+    "metrics",
     "hub",
     "errors",
     "conflicts",

@@ -187,3 +187,18 @@ proptest! {
         drop(Recording::read(&mut file.as_slice()));
     }
 }
+
+#[test]
+fn a_recording_that_does_not_say_how_it_prints_is_of_no_generation_of_now() {
+    let file = written(&some_events());
+    let mut head = Recording::read(&mut file.as_slice()).unwrap().head;
+    assert_eq!(head.prints, crate::flight::PRINTS);
+    head.prints = 0;
+    let mut json = serde_json::to_value(&head).unwrap();
+    json.as_object_mut().unwrap().remove("prints");
+    let mut old = MAGIC.to_vec();
+    put_segment(&mut old, 0, Kind::Head, &serde_json::to_vec(&json).unwrap()).unwrap();
+    let read = Recording::read(&mut old.as_slice()).unwrap().head;
+    assert_eq!(read, head);
+    assert_ne!(read.prints, crate::flight::PRINTS, "its prints are not compared");
+}
