@@ -10,7 +10,7 @@ use std::sync::Arc;
 use landfall_core::{BoundPredicate, BoundSort, ModelDef, ModelName, Page, Rank, Record};
 use landfall_storage::{ChangeKind, Query, Reader, Snapshot, VisibleChange};
 
-use super::window::Window;
+use super::window::{Filling, Window};
 use crate::error::Error;
 
 /// Records that satisfy a predicate, in the order of its sort keys.
@@ -61,19 +61,21 @@ impl Items {
             asked.ask(snapshot)?;
             return Ok(Self::Asked(Box::new(asked)));
         }
-        let mut kept = Kept {
-            predicate: query.predicate.bind(def)?,
-            sort: BoundSort::bind(&query.sort, def)?,
-            window: Window::new(query.page),
-            def: Arc::clone(def),
-        };
-        // One after another, since only those near the page are kept.
+        let predicate = query.predicate.bind(def)?;
+        let sort = BoundSort::bind(&query.sort, def)?;
+        let mut filling = Filling::new(query.page);
+        // One after another, in the order of the disk, since only those near the page are kept.
         snapshot.visit(&query.model, &query.predicate, |record| {
             if let Some(id) = record.id() {
-                kept.window.put(Rank::of(&kept.sort, record.values(), id), record);
+                filling.put(Rank::of(&sort, record.values(), id), record);
             }
         })?;
-        Ok(Self::Kept(Box::new(kept)))
+        Ok(Self::Kept(Box::new(Kept {
+            def: Arc::clone(def),
+            predicate,
+            sort,
+            window: filling.finish(),
+        })))
     }
 
     /// Takes one change in. Returns whether the result changed, or may have.

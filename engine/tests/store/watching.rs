@@ -200,6 +200,27 @@ async fn a_page_stays_right_when_more_leaves_it_than_is_kept_beside_it() {
     }
 }
 
+#[tokio::test]
+async fn a_page_far_behind_is_right_in_whatever_order_the_records_lie_on_disk() {
+    let store = in_memory().await;
+    // Identifiers are made by chance, so no order of ratings is that of the disk.
+    let post = |rating: i32| Post::builder().title("t").rating(rating).build().unwrap();
+    store.save_all((0..700).map(post).collect()).await.unwrap();
+    for (limit, number) in [(10, 9), (10, 10), (10, 30), (150, 2), (200, 3)] {
+        let ascending = ModelQuery::<Post>::all().sort(Post::rating().asc());
+        let descending = ModelQuery::<Post>::all().sort(Post::rating().desc());
+        for query in [ascending, descending] {
+            let query = query.limit(limit).page(number);
+            let mut observer = store.observe_query(query.clone()).await.unwrap();
+            let shown = observer.next().await.unwrap().unwrap();
+            assert_eq!(shown.items, store.query(query.clone()).unwrap(), "{query:?}");
+            save(&store, "in front for one order", -1).await;
+            let shown = observer.next().await.unwrap().unwrap();
+            assert_eq!(shown.items, store.query(query.clone()).unwrap(), "{query:?}");
+        }
+    }
+}
+
 fn titles(items: &[Post]) -> String {
     let titles: Vec<&str> = items.iter().map(|post| post.title.as_str()).collect();
     titles.join(" ")
