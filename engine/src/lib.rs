@@ -67,9 +67,9 @@ pub use landfall_netsync::{
     CachedTokens, MultiAuth, Secret, TokenProvider, TokenResult,
 };
 pub use landfall_storage::{
-    ChangeKind, Compacted, CopyProgress, Cursor, Disk, Explanation, Extent, Followed, Group, Measure,
-    MigrationProgress, MigrationReport, Plan, Query, RecordPage, Remade, Retention, Snapshot, Statistics,
-    StorageError, Trimmed, Verification,
+    ChangeKind, Compacted, CopyProgress, Cursor, Disk, Explanation, Extent, Followed, Group, LostValues,
+    Measure, MigrationProgress, MigrationReport, Plan, Query, RecordPage, Remade, Retention, Snapshot,
+    Statistics, StorageError, Trimmed, Verification,
 };
 pub use landfall_wire::{Access, Subject, Transport, TransportError};
 

@@ -46,7 +46,7 @@ pub use compact::Compacted;
 pub use disk::{Disk, FILE_NAME, InMemoryBackend, OpenBackend, StorageBackend, database_of};
 pub use error::StorageError;
 pub use listing::Listing;
-pub use migrate::{MigrationProgress, MigrationReport, Migrations, OnProgress};
+pub use migrate::{LostValues, MigrationProgress, MigrationReport, Migrations, OnProgress};
 pub use query::{
     CURSOR_LEN_MAX, Cursor, Explanation, Followed, GROUPS_MAX, Group, Measure, Plan, Query, RecordPage,
 };

@@ -7,7 +7,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use redb::{Durability, ReadableDatabase, ReadableTable, TableHandle, WriteTransaction};
+use redb::{
+    Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableHandle, WriteTransaction,
+};
 
 use landfall_core::{
     Change, MutationRef, Origin, Schema, SchemaChanged, Seq, schema_from_json, schema_to_json,
@@ -24,7 +26,7 @@ use crate::migrate::{self, MigrationReport, Migrations};
 use crate::rebuild;
 use crate::schema_diff::{self, SchemaDiff};
 use crate::store::{LogHead, OnIncompatible, StoreOptions, read_head};
-use crate::tables::{LAYOUTS, META, RECORDS, meta, model_prefix, prefix_end};
+use crate::tables::{LAYOUTS, META, OUTBOX, RECORDS, meta, model_prefix, prefix_end};
 use crate::txn::Txn;
 
 /// Newest form of a store that this version reads and writes.
@@ -174,6 +176,7 @@ fn prepare_in(
     // Rows that were carried over are in no index as they are now.
     let carried = !report.applied.is_empty();
     let reindexed = index_build::bring_up(transaction, &catalog, migrations, carried, wipe)?;
+    report.waiting = transaction.open_table(OUTBOX)?.len()?;
     Ok(Prepared {
         catalog,
         head: planned,
