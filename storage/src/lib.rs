@@ -53,6 +53,7 @@ pub use query::{
 pub use rebuild::{DIFFERENCES_MAX, Verification, verify};
 pub use remake::{Extent, Remade, remake};
 pub use retention::Retention;
+pub use schema_diff::{LossKind, SchemaLoss, schema_losses};
 pub use snapshot::Snapshot;
 pub use store::{CACHE_BYTES_DEFAULT, OnIncompatible, Reader, Store, StoreOptions, Trimmed, Written};
 pub use txn::{Applied, ChangeKind, OutboxChange, Txn, VisibleChange};
