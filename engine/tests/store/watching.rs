@@ -248,10 +248,13 @@ async fn the_changes_of_a_page_make_the_page() {
     ];
     let mut watched = Vec::new();
     for query in queries {
-        let observer = store.observe_query(query.clone()).await.unwrap();
+        let mut observer = store.observe_query(query.clone()).await.unwrap();
+        let begins = observer.next_changes().await.unwrap().unwrap();
+        assert_eq!((begins.placed.len(), begins.total), (0, 0));
         watched.push((query, observer, Vec::new()));
     }
-    let mut state = 5_u32;
+    let seed = 5_u32;
+    let mut state = seed;
     let mut random = move |below: usize| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (state >> 8) as usize % below
@@ -279,7 +282,7 @@ async fn the_changes_of_a_page_make_the_page() {
             if before != now {
                 take_in(page, observer.next_changes().await.unwrap().unwrap());
             }
-            assert_eq!(*page, now, "step {step}");
+            assert_eq!(*page, now, "step {step}, seed {seed}");
         }
     }
 }
