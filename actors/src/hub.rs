@@ -2,8 +2,9 @@
 //!
 //! Owns the [`Hub`] actor, which passes events on. It asks no one and decides nothing. The events are `hub/event.rs`.
 //!
-//! Invariant: each listener hears the events in the order in which they were published. A listener that falls
-//! [`LISTENER_BACKLOG_MAX`] events behind loses the newest ones and is told how many.
+//! Invariants: 1. each listener hears the events in the order in which they were published, and one that falls
+//! [`LISTENER_BACKLOG_MAX`] events behind loses the newest ones and is told how many; 2. what is kept for listeners that
+//! have gone is taken away when the next one comes, also where nothing is ever published.
 
 mod event;
 
@@ -107,7 +108,8 @@ pub struct Hub {
     listeners: Vec<Listener>,
     /// Models that are in sync, seen by whoever wants to know.
     synced: Arc<Mutex<BTreeSet<ModelName>>>,
-    /// Those who wait for a change of that. One message each is enough: it says to look again.
+    /// Those who wait for a change of that. One message each is enough: it says to look again. They are woken in the order in
+    /// which they came; the order of tokio's `watch` is by chance, and a simulation has to be the same every time.
     woken: Vec<mpsc::Sender<()>>,
 }
 
@@ -144,6 +146,22 @@ impl Hub {
 }
 
 impl Hub {
+    /// Lets somebody listen from here on.
+    fn listen(&mut self) -> Listening {
+        // An app may observe queries as long as it likes and never sync.
+        self.listeners.retain(|listener| !listener.sender.is_closed());
+        self.woken.retain(|woken| !woken.is_closed());
+        let (sender, events) = mpsc::channel(LISTENER_BACKLOG_MAX);
+        self.listeners.push(Listener { sender, lost: 0 });
+        let (wakes, woken) = mpsc::channel(1);
+        self.woken.push(wakes);
+        let synced = Synced {
+            models: Arc::clone(&self.synced),
+            woken,
+        };
+        Listening { events, synced }
+    }
+
     /// Takes in what an event says of models that are in sync. Returns whether that is news.
     fn note_state(&self, event: &HubEvent) -> bool {
         let Some(state) = event.sync_state() else {
@@ -169,17 +187,7 @@ impl Handle for Hub {
         match message {
             HubMessage::Publish(event) => self.publish(&event),
             HubMessage::PublishAll(events) => events.iter().for_each(|event| self.publish(event)),
-            HubMessage::Listen { reply } => {
-                let (sender, events) = mpsc::channel(LISTENER_BACKLOG_MAX);
-                self.listeners.push(Listener { sender, lost: 0 });
-                let (wakes, woken) = mpsc::channel(1);
-                self.woken.push(wakes);
-                let synced = Synced {
-                    models: Arc::clone(&self.synced),
-                    woken,
-                };
-                reply.send(Listening { events, synced });
-            }
+            HubMessage::Listen { reply } => reply.send(self.listen()),
             HubMessage::Halt => ctx.stop(),
         }
     }
@@ -212,3 +220,37 @@ impl Listener {
 }
 
 actor!(Hub);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_support::{on_paused_time, paused_env};
+
+    #[test]
+    fn nothing_is_kept_for_listeners_that_have_gone_though_nothing_is_published() {
+        on_paused_time(async {
+            let mut hub = Hub::new(paused_env(None));
+            let mut stays = hub.listen();
+            for _ in 0..100 {
+                // As an observed query does, which lets the events go at once.
+                let Listening { synced, .. } = hub.listen();
+                drop(synced);
+            }
+            let watches = hub.listen().synced;
+            assert_eq!((hub.listeners.len(), hub.woken.len()), (2, 2));
+            let model = ModelName::from("Post");
+            hub.publish(&HubEvent::ModelSynced {
+                model: model.clone(),
+                is_full_sync: true,
+                is_delta_sync: false,
+                new: 0,
+                updated: 0,
+                deleted: 0,
+            });
+            // Whoever is left hears as before.
+            assert!(stays.events.try_recv().is_ok() && stays.synced.changed().await);
+            assert!(watches.contains(&model));
+            assert_eq!((hub.listeners.len(), hub.woken.len()), (1, 2));
+        });
+    }
+}

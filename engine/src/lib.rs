@@ -9,6 +9,7 @@
 mod aggregate;
 mod assembly;
 mod builder;
+mod computed;
 mod datastore;
 mod error;
 mod expressions;
@@ -39,7 +40,7 @@ pub use error::Error;
 pub use metrics::{METRICS_OUTBOX_MAX, Metrics};
 pub use model_query::ModelQuery;
 pub use namespace::{NAMESPACE_LEN_MAX, namespaces};
-pub use observe::{Change, Observer, QueryObserver, QuerySnapshot};
+pub use observe::{Change, Observer, Placed, QueryChanges, QueryObserver, QuerySnapshot};
 pub use operations::{rebuild, restore};
 pub use outbox::{OutboxView, OutboxWatch};
 pub use pages::ResultPage;
@@ -55,13 +56,13 @@ pub use landfall_actors::{
 };
 pub use landfall_core::{
     AwsDate, AwsDateTime, AwsEmail, AwsIpAddress, AwsPhone, AwsTime, AwsTimestamp, AwsUrl, Base, BelongsTo,
-    BuildError, BuildFault, Comparable, Containing, DecodeError, Direction, Field, FieldFault, FieldMap,
-    FieldName, FieldValue, HasMany, HasOne, IntoField, InvalidRecord, InvalidScalar, LogEntry, Migration,
-    MigrationStep, Model, ModelDef, ModelName, ModelSync, Mutation, MutationKind, NonModel, Numeric,
-    OUTCOME_NOT_SHOWN, OUTCOME_UNKNOWN, Op, Origin, Page, Predicate, PredicateError, RECORD_BYTES_MAX,
-    RECORD_DELETED, Record, RecordId, RecordKey, RecordVersion, Resolution, SCHEMA_MISMATCH, Schema, Seq,
-    Sort, Stage, SyncMetadata, TypedPredicate, TypedSort, UnknownEnumValue, Value, ValueFault, WriteRefused,
-    schema_from_json, schema_to_json,
+    BuildError, BuildFault, Comparable, Computable, ComputedMisfit, Containing, DecodeError, Direction,
+    Field, FieldFault, FieldMap, FieldName, FieldValue, HasMany, HasOne, IntoField, InvalidRecord,
+    InvalidScalar, LogEntry, Migration, MigrationStep, Model, ModelDef, ModelName, ModelSync, Mutation,
+    MutationKind, NonModel, Numeric, OUTCOME_NOT_SHOWN, OUTCOME_UNKNOWN, Op, Origin, Page, Predicate,
+    PredicateError, RECORD_BYTES_MAX, RECORD_DELETED, Record, RecordId, RecordKey, RecordVersion, Resolution,
+    SCHEMA_MISMATCH, Scalar, Schema, Seq, Sort, Stage, SyncMetadata, TypedPredicate, TypedSort,
+    UnknownEnumValue, Value, ValueFault, WriteRefused, schema_from_json, schema_to_json,
 };
 pub use landfall_macros::{include_schema, inline_schema};
 pub use landfall_netsync::{
@@ -69,9 +70,9 @@ pub use landfall_netsync::{
     CachedTokens, MultiAuth, Secret, TokenProvider, TokenResult,
 };
 pub use landfall_storage::{
-    ChangeKind, Compacted, CopyProgress, Cursor, Disk, Explanation, Extent, Followed, Group, Measure,
-    MigrationProgress, MigrationReport, Plan, Query, RecordPage, Remade, Retention, Snapshot, Statistics,
-    StorageError, Trimmed, Verification,
+    ChangeKind, Compacted, CopyProgress, Cursor, Disk, Explanation, Extent, Followed, Group, LostValues,
+    Measure, MigrationProgress, MigrationReport, Plan, Query, RecordPage, Remade, Retention, Snapshot,
+    Statistics, StorageError, Trimmed, Verification,
 };
 pub use landfall_wire::{Access, Subject, Transport, TransportError};
 

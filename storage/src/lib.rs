@@ -45,13 +45,14 @@ pub use codec::nesting::nests_too_deep;
 pub use disk::{Disk, FILE_NAME, InMemoryBackend, OpenBackend, StorageBackend, database_of};
 pub use error::StorageError;
 pub use listing::Listing;
-pub use migrate::{MigrationProgress, MigrationReport, Migrations, OnProgress};
+pub use migrate::{LostValues, MigrationProgress, MigrationReport, Migrations, OnProgress};
 pub use query::{
     CURSOR_LEN_MAX, Cursor, Explanation, Followed, GROUPS_MAX, Group, Measure, Plan, Query, RecordPage,
 };
 pub use rebuild::{DIFFERENCES_MAX, Verification, verify};
 pub use remake::{Extent, Remade, remake};
 pub use retention::Retention;
+pub use schema_diff::{LossKind, SchemaLoss, schema_losses};
 pub use snapshot::Snapshot;
 pub use store::{
     CACHE_BYTES_DEFAULT, Compacted, OnIncompatible, Reader, Store, StoreOptions, Trimmed, Written,

@@ -1,6 +1,6 @@
 //! Migrations on disk: rows, waiting mutations, cursors and the log, carried over to another schema.
 //!
-//! Owns [`Migrations`], [`MigrationReport`] and the pass over the tables. What a step does to a value, a mutation or an
+//! Owns [`Migrations`], [`MigrationReport`], [`LostValues`] and the pass over the tables. What a step does to a value, a mutation or an
 //! entry is `landfall_core::Carrier`'s; when a migration is needed at all is `open.rs`'s.
 //!
 //! Invariants: 1. all of it is the transaction that takes on the schema, so a crash leaves the store as it was before
@@ -8,14 +8,16 @@
 //! their numbers, and those of a model that goes are kept as they were written, out of the reach of replays; 4. a
 //! damaged log is not made to look sound.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::ops::Bound;
 use std::sync::Arc;
 
 use redb::{ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
 
 use landfall_core::{
-    Carrier, CarryFault, FieldMap, Migration, ModelName, Mutation, Row, Schema, Seq, Value, keycode,
+    Carrier, CarryFault, FieldMap, FieldName, Migration, ModelName, Mutation, Row, Schema, Seq, Value,
+    keycode,
 };
 
 use crate::base;
@@ -70,10 +72,41 @@ pub struct MigrationReport {
     pub mutations: u64,
     /// Log entries that were carried over.
     pub entries: u64,
+    /// Values of changes that wait for the server and that go with their fields, in the order of models and fields.
+    pub lost_values: Vec<LostValues>,
+    /// All changes that wait for the server afterwards, those that were carried over included.
+    pub waiting: u64,
 }
 
-impl std::fmt::Debug for Migrations {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+/// Values that the server never gets: changes that wait for it set them, and a migration takes their field away.
+///
+/// Written out, it is a sentence about them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LostValues {
+    /// The model, by its new name.
+    pub model: ModelName,
+    /// The field, by the name that it had in the store.
+    pub field: FieldName,
+    /// How many waiting changes set it; at least one.
+    pub changes: u64,
+}
+
+impl fmt::Display for LostValues {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let changes = match self.changes {
+            1 => "1 unsent change sets".to_owned(),
+            several => format!("{several} unsent changes set"),
+        };
+        write!(
+            f,
+            "{changes} `{}.{}`, which the server never got",
+            self.model, self.field
+        )
+    }
+}
+
+impl fmt::Debug for Migrations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.list.fmt(f)
     }
 }
@@ -134,6 +167,7 @@ pub(crate) fn carry_over(
         new: catalog,
         progress: Progress::new(transaction, migrations, &carrier)?,
         faults: Vec::new(),
+        lost: BTreeMap::new(),
         report: MigrationReport {
             applied: pending
                 .iter()
@@ -148,6 +182,7 @@ pub(crate) fn carry_over(
     let head = pass.log(head)?;
     pass.cursors()?;
     pass.progress.finish();
+    pass.report.lost_values = lost_values(pass.lost);
     if !pass.faults.is_empty() {
         return Err(StorageError::MigrationFailed { faults: pass.faults });
     }
@@ -161,6 +196,15 @@ pub(crate) fn carry_over(
         head,
         report: pass.report,
     }))
+}
+
+fn lost_values(lost: BTreeMap<(ModelName, FieldName), u64>) -> Vec<LostValues> {
+    let values = lost.into_iter().map(|((model, field), changes)| LostValues {
+        model,
+        field,
+        changes,
+    });
+    values.collect()
 }
 
 /// Whether a store has to go through a migration.
@@ -283,6 +327,8 @@ struct Pass<'a> {
     new: &'a Catalog,
     progress: Progress<'a>,
     faults: Vec<String>,
+    /// How many waiting changes set each field that goes.
+    lost: BTreeMap<(ModelName, FieldName), u64>,
     report: MigrationReport,
 }
 
@@ -314,6 +360,11 @@ impl Pass<'_> {
             after = Bound::Excluded(*last);
             self.progress.step(batch.len());
             for (seq, mutation) in batch {
+                if let Some(model) = self.carrier.model(&mutation.key.model) {
+                    for field in self.carrier.given_up(&mutation) {
+                        *self.lost.entry((model.clone(), field.clone())).or_default() += 1;
+                    }
+                }
                 match self.carrier.mutation(&mutation) {
                     Ok(Some(carried)) if carried == mutation => {}
                     Ok(Some(carried)) => {

@@ -7,7 +7,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use redb::{Durability, ReadableDatabase, ReadableTable, TableHandle, WriteTransaction};
+use redb::{
+    Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableHandle, WriteTransaction,
+};
 
 use landfall_core::{
     Change, MutationRef, Origin, RecordKey, Schema, SchemaChanged, Seq, schema_from_json, schema_to_json,
@@ -22,9 +24,9 @@ use crate::index_build;
 use crate::journal::{Found, Journal};
 use crate::migrate::{self, MigrationReport, Migrations};
 use crate::rebuild;
-use crate::schema_diff::{self, SchemaDiff};
+use crate::schema_diff::{SchemaLoss, schema_losses};
 use crate::store::{LogHead, OnIncompatible, StoreOptions, read_head};
-use crate::tables::{LAYOUTS, META, RECORDS, meta, model_range};
+use crate::tables::{LAYOUTS, META, OUTBOX, RECORDS, meta, model_range};
 use crate::txn::Txn;
 
 /// Newest form of a store that this version reads and writes.
@@ -173,11 +175,10 @@ fn prepare_in(
             return Err(StorageError::corrupt(what));
         }
     };
-    let mut diff = match &stored {
-        Some(stored) => schema_diff::compare(stored, &options.schema),
-        None => SchemaDiff::default(),
-    };
-    let mut reasons = losses(transaction, &diff)?;
+    let changes = stored
+        .as_ref()
+        .map_or_else(Vec::new, |stored| schema_losses(stored, &options.schema));
+    let mut reasons = losses(transaction, &changes)?;
     let catalog = Arc::new(take_on(transaction, &options.schema)?);
     let mut report = MigrationReport::default();
     let mut carried_head = head;
@@ -193,11 +194,11 @@ fn prepare_in(
         )?
     {
         let skipped = std::mem::take(&mut report.skipped);
-        diff = schema_diff::compare(&carried.schema, &options.schema);
+        let left = schema_losses(&carried.schema, &options.schema);
         report = carried.report;
         report.skipped = skipped;
         carried_head = carried.head;
-        report.reasons = std::mem::replace(&mut reasons, losses(transaction, &diff)?);
+        report.reasons = std::mem::replace(&mut reasons, losses(transaction, &left)?);
     }
     let wipe = !reasons.is_empty();
     if wipe && options.incompatible == OnIncompatible::Refuse {
@@ -215,6 +216,7 @@ fn prepare_in(
     // Rows that were carried over are in no index as they are now.
     let carried = !report.applied.is_empty();
     let reindexed = index_build::bring_up(transaction, &catalog, migrations, carried, wipe)?;
+    report.waiting = transaction.open_table(OUTBOX)?.len()?;
     Ok(Prepared {
         catalog,
         head: planned,
@@ -334,10 +336,10 @@ pub(crate) fn append_again(
 }
 
 /// What the changes would lose of the records that there are.
-fn losses(transaction: &WriteTransaction, diff: &SchemaDiff) -> Result<Vec<String>, StorageError> {
+fn losses(transaction: &WriteTransaction, changes: &[SchemaLoss]) -> Result<Vec<String>, StorageError> {
     let records = transaction.open_table(RECORDS)?;
     let mut reasons = Vec::new();
-    for loss in &diff.losses {
+    for loss in changes {
         for model in &loss.models {
             let (start, end) = model_range(model);
             if records
@@ -346,7 +348,7 @@ fn losses(transaction: &WriteTransaction, diff: &SchemaDiff) -> Result<Vec<Strin
                 .transpose()?
                 .is_some()
             {
-                reasons.push(loss.reason.clone());
+                reasons.push(loss.to_string());
                 break;
             }
         }

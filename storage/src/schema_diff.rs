@@ -1,102 +1,242 @@
 //! What changed between two schemas, and whether stored data survives it.
 //!
-//! Owns [`compare`]. A change is compatible if every stored row is still valid and nothing stored becomes unreachable.
+//! Owns [`schema_losses`], which everybody asks who has data of one schema and is given another: stores, and the tables of the
+//! backend. A change is compatible if every stored row is still valid and nothing stored becomes unreachable.
 //! Whether there is a stored row at all is asked elsewhere (`open.rs`): a change of an empty model loses nothing.
 
-use landfall_core::{FieldDef, FieldType, ModelDef, ModelName, Schema};
+use std::fmt;
 
-/// Differences that matter to a store.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct SchemaDiff {
-    /// What would lose or invalidate data.
-    pub(crate) losses: Vec<Loss>,
+use landfall_core::{FieldDef, FieldName, FieldType, ModelDef, ModelName, Schema};
+
+/// A change of a schema that loses or invalidates data.
+///
+/// Written out, it is the reason that [`StorageError::SchemaIncompatible`](crate::StorageError::SchemaIncompatible) lists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SchemaLoss {
+    /// The models whose records it concerns, by the old schema; at least one.
+    pub models: Vec<ModelName>,
+    /// Of a change of an enum or a type of objects: the fields of these models that hold such values, also inside others.
+    pub held_by: Vec<(ModelName, FieldName)>,
+    /// What changed.
+    pub what: LossKind,
 }
 
-/// A change that loses or invalidates data.
+/// What there is to lose. An owner is a model or a type of objects.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Loss {
-    /// The models whose records it concerns.
-    pub(crate) models: Vec<ModelName>,
-    /// What changed, in words.
-    pub(crate) reason: String,
+pub enum LossKind {
+    /// A model is gone.
+    ModelRemoved {
+        /// Its name.
+        model: ModelName,
+    },
+    /// Records of a model are found by other fields.
+    KeyChanged {
+        /// Its name.
+        model: ModelName,
+    },
+    /// A stored field is gone, or stored no longer.
+    FieldRemoved {
+        /// What had the field.
+        owner: String,
+        /// Its name.
+        field: FieldName,
+    },
+    /// A field has another type.
+    TypeChanged {
+        /// What has the field.
+        owner: String,
+        /// Its name.
+        field: FieldName,
+        /// Its GraphQL type as it was.
+        from: String,
+        /// Its GraphQL type as it is.
+        to: String,
+    },
+    /// A field may no longer be null, or an element of its list may not.
+    BecameRequired {
+        /// What has the field.
+        owner: String,
+        /// Its name.
+        field: FieldName,
+        /// Its GraphQL type as it was.
+        from: String,
+        /// Its GraphQL type as it is.
+        to: String,
+    },
+    /// A field is new and may not be null, but nothing stored has it.
+    NewRequired {
+        /// What has the field.
+        owner: String,
+        /// Its name.
+        field: FieldName,
+        /// Whether the owner is a type of objects, not a model.
+        in_objects: bool,
+    },
+    /// An enum has a value no longer.
+    EnumValueRemoved {
+        /// The enum.
+        enumeration: String,
+        /// The value.
+        value: String,
+    },
+}
+
+impl LossKind {
+    /// Whether it only asks for values that are not there; whatever was stored is still shown.
+    pub fn only_asks(&self) -> bool {
+        match self {
+            Self::BecameRequired { .. } | Self::NewRequired { .. } => true,
+            Self::ModelRemoved { .. }
+            | Self::KeyChanged { .. }
+            | Self::FieldRemoved { .. }
+            | Self::TypeChanged { .. }
+            | Self::EnumValueRemoved { .. } => false,
+        }
+    }
+}
+
+impl fmt::Display for SchemaLoss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.what.fmt(f)
+    }
+}
+
+impl fmt::Display for LossKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ModelRemoved { model } => write!(f, "model `{model}` was removed"),
+            Self::KeyChanged { model } => write!(f, "the primary key of `{model}` changed"),
+            Self::FieldRemoved { owner, field } => write!(f, "`{owner}.{field}` was removed"),
+            Self::TypeChanged {
+                owner,
+                field,
+                from,
+                to,
+            } => write!(f, "`{owner}.{field}` changed its type from {from} to {to}"),
+            Self::BecameRequired {
+                owner,
+                field,
+                from,
+                to,
+            } => write!(f, "`{owner}.{field}` became required: {from} is now {to}"),
+            Self::NewRequired {
+                owner,
+                field,
+                in_objects,
+            } => {
+                let stored = if *in_objects { "objects" } else { "records" };
+                write!(
+                    f,
+                    "`{owner}.{field}` is new and required, but stored {stored} lack it"
+                )
+            }
+            Self::EnumValueRemoved { enumeration, value } => {
+                write!(f, "enum `{enumeration}` lost the value {value}")
+            }
+        }
+    }
 }
 
 /// Where losses are collected that concern the same models.
 struct Losses<'a> {
     models: Vec<ModelName>,
-    all: &'a mut Vec<Loss>,
+    held_by: Vec<(ModelName, FieldName)>,
+    all: &'a mut Vec<SchemaLoss>,
 }
 
-impl Losses<'_> {
-    fn note(&mut self, reason: String) {
-        self.all.push(Loss {
+impl<'a> Losses<'a> {
+    fn of_model(model: &ModelDef, all: &'a mut Vec<SchemaLoss>) -> Self {
+        Self {
+            models: vec![model.name.clone()],
+            held_by: Vec::new(),
+            all,
+        }
+    }
+
+    /// Those of an enum or a type of objects.
+    fn of_type(old: &Schema, name: &str, all: &'a mut Vec<SchemaLoss>) -> Self {
+        let held_by = holders(old, name);
+        let mut models: Vec<ModelName> = held_by.iter().map(|(model, _)| model.clone()).collect();
+        models.dedup();
+        Self { models, held_by, all }
+    }
+
+    fn note(&mut self, what: LossKind) {
+        // What no record holds cannot be lost.
+        if self.models.is_empty() {
+            return;
+        }
+        self.all.push(SchemaLoss {
             models: self.models.clone(),
-            reason,
+            held_by: self.held_by.clone(),
+            what,
         });
     }
 }
 
-/// Compares the schema that a store holds with the one that it is opened with.
-pub(crate) fn compare(old: &Schema, new: &Schema) -> SchemaDiff {
-    let mut diff = SchemaDiff::default();
+/// Compares the schema that data was stored by with the one that it is to be read by: what would be lost of it, or would be
+/// no record any more. In the order of the old schema: models with their fields, enums, types of objects.
+pub fn schema_losses(old: &Schema, new: &Schema) -> Vec<SchemaLoss> {
+    let mut all = Vec::new();
     for model in old.models() {
-        let mut losses = Losses {
-            models: vec![model.name.clone()],
-            all: &mut diff.losses,
-        };
+        let mut losses = Losses::of_model(model, &mut all);
         match new.model(&model.name) {
-            Some(successor) => {
-                compare_models(model, successor, &mut losses);
-            }
-            None => losses.note(format!("model `{}` was removed", model.name)),
+            Some(successor) => compare_models(model, successor, &mut losses),
+            None => losses.note(LossKind::ModelRemoved {
+                model: model.name.clone(),
+            }),
         }
     }
+    compare_enums(old, new, &mut all);
+    compare_non_models(old, new, &mut all);
+    all
+}
+
+fn compare_enums(old: &Schema, new: &Schema, all: &mut Vec<SchemaLoss>) {
     for old_enum in old.enums() {
         let Some(new_enum) = new.enumeration(&old_enum.name) else {
+            // Every field that held it has another type, and says so.
             continue;
         };
-        let mut losses = Losses {
-            models: users(old, &old_enum.name),
-            all: &mut diff.losses,
-        };
-        for value in old_enum
-            .values
-            .iter()
-            .filter(|value| !new_enum.values.contains(value))
-        {
-            losses.note(format!("enum `{}` lost the value {value}", old_enum.name));
+        let mut losses = Losses::of_type(old, &old_enum.name, all);
+        let is_gone = |value: &&String| !new_enum.values.contains(*value);
+        for value in old_enum.values.iter().filter(is_gone) {
+            losses.note(LossKind::EnumValueRemoved {
+                enumeration: old_enum.name.clone(),
+                value: value.clone(),
+            });
         }
     }
+}
+
+fn compare_non_models(old: &Schema, new: &Schema, all: &mut Vec<SchemaLoss>) {
     for old_type in old.non_models() {
         let Some(new_type) = new.non_model(&old_type.name) else {
             continue;
         };
-        let mut losses = Losses {
-            models: users(old, &old_type.name),
-            all: &mut diff.losses,
-        };
+        let mut losses = Losses::of_type(old, &old_type.name, all);
         for field in old_type.fields.values() {
             match new_type.fields.get(&field.name) {
-                None => losses.note(format!("`{}.{}` was removed", old_type.name, field.name)),
+                None => losses.note(LossKind::FieldRemoved {
+                    owner: old_type.name.clone(),
+                    field: field.name.clone(),
+                }),
                 Some(successor) => compare_fields(&old_type.name, field, successor, &mut losses),
             }
         }
-        for field in new_type
-            .fields
-            .values()
-            .filter(|f| f.required && !old_type.fields.contains_key(&f.name))
-        {
-            losses.note(format!(
-                "`{}.{}` is new and required, but stored objects lack it",
-                new_type.name, field.name
-            ));
+        let is_new = |field: &&FieldDef| field.required && !old_type.fields.contains_key(&field.name);
+        for field in new_type.fields.values().filter(is_new) {
+            losses.note(LossKind::NewRequired {
+                owner: new_type.name.clone(),
+                field: field.name.clone(),
+                in_objects: true,
+            });
         }
     }
-    diff
 }
 
-/// Models whose rows may hold values of an enum or non-model type, directly or inside other non-model types.
-fn users(schema: &Schema, name: &str) -> Vec<ModelName> {
+/// Stored fields that may hold values of an enum or a type of objects, directly or inside other objects; model by model.
+fn holders(schema: &Schema, name: &str) -> Vec<(ModelName, FieldName)> {
     let mut names = vec![name.to_owned()];
     let mut next = 0;
     while let Some(name) = names.get(next).cloned() {
@@ -107,16 +247,12 @@ fn users(schema: &Schema, name: &str) -> Vec<ModelName> {
         }
         next += 1;
     }
-    let holds = |model: &ModelDef| {
-        model
-            .stored_fields()
-            .any(|field| names.iter().any(|name| is_of(field, name)))
-    };
-    schema
-        .models()
-        .filter(|model| holds(model))
-        .map(|model| model.name.clone())
-        .collect()
+    let holds = |field: &&FieldDef| names.iter().any(|name| is_of(field, name));
+    let held_by = schema.models().flat_map(|model| {
+        let fields = model.stored_fields().filter(holds);
+        fields.map(|field| (model.name.clone(), field.name.clone()))
+    });
+    held_by.collect()
 }
 
 fn is_of(field: &FieldDef, name: &str) -> bool {
@@ -125,11 +261,16 @@ fn is_of(field: &FieldDef, name: &str) -> bool {
 
 fn compare_models(old: &ModelDef, new: &ModelDef, losses: &mut Losses<'_>) {
     if old.key.fields != new.key.fields {
-        losses.note(format!("the primary key of `{}` changed", old.name));
+        losses.note(LossKind::KeyChanged {
+            model: old.name.clone(),
+        });
     }
     for field in old.stored_fields() {
         match new.field(&field.name).filter(|successor| successor.is_stored()) {
-            None => losses.note(format!("`{}.{}` was removed", old.name, field.name)),
+            None => losses.note(LossKind::FieldRemoved {
+                owner: old.name.to_string(),
+                field: field.name.clone(),
+            }),
             Some(successor) => compare_fields(&old.name, field, successor, losses),
         }
     }
@@ -138,28 +279,34 @@ fn compare_models(old: &ModelDef, new: &ModelDef, losses: &mut Losses<'_>) {
         .filter(|field| field.required && !field.read_only)
     {
         if !old.field(&field.name).is_some_and(FieldDef::is_stored) {
-            let model = &new.name;
-            losses.note(format!(
-                "`{model}.{}` is new and required, but stored records lack it",
-                field.name
-            ));
+            losses.note(LossKind::NewRequired {
+                owner: new.name.to_string(),
+                field: field.name.clone(),
+                in_objects: false,
+            });
         }
     }
 }
 
 fn compare_fields(owner: &str, old: &FieldDef, new: &FieldDef, losses: &mut Losses<'_>) {
+    let (owner, field) = (owner.to_owned(), old.name.clone());
+    let (from, to) = (old.to_string(), new.to_string());
     if old.ty != new.ty || old.list.is_some() != new.list.is_some() {
-        losses.note(format!(
-            "`{owner}.{}` changed its type from {old} to {new}",
-            old.name
-        ));
+        losses.note(LossKind::TypeChanged {
+            owner,
+            field,
+            from,
+            to,
+        });
         return;
     }
     let elements = |field: &FieldDef| field.list.is_some_and(|list| list.elements_required);
     if (new.required && !old.required && !new.read_only) || (elements(new) && !elements(old)) {
-        losses.note(format!(
-            "`{owner}.{}` became required: {old} is now {new}",
-            old.name
-        ));
+        losses.note(LossKind::BecameRequired {
+            owner,
+            field,
+            from,
+            to,
+        });
     }
 }

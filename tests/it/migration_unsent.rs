@@ -157,7 +157,7 @@ fn a_server_does_not_hide_what_its_tables_hold_without_being_told_to() {
     assert_eq!(output.status.code(), Some(1));
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(
-        told.contains("`Visit.notes` is gone") && told.contains("--accept-schema-change"),
+        told.contains("`Visit.notes` was removed") && told.contains("--accept-schema-change"),
         "{told}"
     );
     drop(ServeProcess::start(

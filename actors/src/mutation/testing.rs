@@ -265,7 +265,7 @@ pub(crate) fn samples() -> Vec<MutationMessage> {
     let fetched = [
         Ok(Fetched::Found(remote(3, "theirs"))),
         Ok(Fetched::Missing {
-            known: Some(RecordVersion(2)),
+            known: Some(remote(2, "mine").sync),
         }),
         Ok(Fetched::Unreadable(unreadable())),
         Err(Box::new(no_credentials())),

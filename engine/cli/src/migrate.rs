@@ -10,10 +10,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args as ClapArgs;
 use indicatif::{ProgressBar, ProgressStyle};
-use landfall::{DataStore, DataStoreBuilder, Migration, MigrationReport, Mutation, Value};
+use landfall::{DataStore, DataStoreBuilder, Migration, MigrationReport, Value};
 
 use crate::data::must_exist;
-use crate::opening::{self, Stored};
+use crate::opening;
 use crate::schema_file;
 
 /// Give the steps that the schema alone does not tell; whatever they leave out is refused with every reason.
@@ -60,7 +60,6 @@ pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
     let migration = migration(&args)?;
     // A store is not made by mistake: a directory without one is a typing error here.
     must_exist(&args.data)?;
-    let unsent = Stored::read(&args.data).map_or_else(Vec::new, |stored| stored.unsent);
     let builder = || {
         let builder = DataStore::builder(&schema).directory(&args.data);
         if migration.steps().is_empty() {
@@ -73,18 +72,12 @@ pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
         .rehearse()
         .map_err(|error| opening::explained(&error, &args.data, &schema))?;
     tell(&report);
-    let lost = lost_values(&args, &unsent);
-    for line in &lost {
-        println!("{line}");
-    }
-    if !unsent.is_empty() {
-        println!("unsent changes that stay, those included: {}", unsent.len());
-    }
     if args.dry_run {
         println!("no data was changed; leave out --dry-run to do it");
         return Ok(ExitCode::SUCCESS);
     }
-    if !lost.is_empty() && !args.drop_unsent {
+    if !report.lost_values.is_empty() && !args.drop_unsent {
+        let lost: Vec<String> = report.lost_values.iter().map(ToString::to_string).collect();
         return Err(miette::miette!(
             help = "let the changes be sent first, by an app or a shell with the old schema, or give --drop-unsent",
             "{}; nothing was changed",
@@ -103,41 +96,22 @@ fn tell(report: &MigrationReport) {
     }
     if report.reasons.is_empty() {
         println!("the data fits the schema as it is");
-        return;
-    }
-    println!("without a migration the schema would lose data:");
-    for reason in &report.reasons {
-        println!("  {reason}");
-    }
-    println!(
-        "the steps carry over {} records, {} unsent changes and {} log entries",
-        report.records, report.mutations, report.entries
-    );
-}
-
-/// What unsent changes set in fields that the steps remove, a line for each field.
-fn lost_values(args: &Args, unsent: &[Mutation]) -> Vec<String> {
-    let lost = args.remove_field.iter().filter_map(|place| {
-        let (model, field) = place.split_once('.')?;
-        // Steps name a model by its new name; the changes go by the old one.
-        let renamed = args.rename_model.iter().filter_map(|pair| pair.split_once('='));
-        let old = renamed
-            .into_iter()
-            .find(|(_, new)| *new == model)
-            .map_or(model, |(old, _)| old);
-        let sets = |change: &&Mutation| change.model() == old && change.patch.contains_key(field);
-        let count = unsent.iter().filter(sets).count();
-        match count {
-            0 => None,
-            1 => Some(format!(
-                "1 unsent change sets `{place}`, which the server never got"
-            )),
-            _ => Some(format!(
-                "{count} unsent changes set `{place}`, which the server never got"
-            )),
+    } else {
+        println!("without a migration the schema would lose data:");
+        for reason in &report.reasons {
+            println!("  {reason}");
         }
-    });
-    lost.collect()
+        println!(
+            "the steps carry over {} records, {} unsent changes and {} log entries",
+            report.records, report.mutations, report.entries
+        );
+    }
+    for lost in &report.lost_values {
+        println!("{lost}");
+    }
+    if report.waiting > 0 {
+        println!("unsent changes that stay, those included: {}", report.waiting);
+    }
 }
 
 fn with_bar(builder: DataStoreBuilder) -> DataStoreBuilder {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use landfall::{DataStore, DataStoreBuilder, Error, Mutation, Schema, StorageError, history};
 
-use crate::schema_change::{losses, proposed_steps};
+use crate::schema_change::proposed_steps;
 
 /// Opens a store.
 ///
@@ -37,7 +37,7 @@ pub(crate) fn explained(error: &Error, directory: &Path, schema: &Schema) -> mie
     let mut help =
         "say what becomes of the data with `landfall migrate` (an app: `DataStoreBuilder::migrate`)"
             .to_owned();
-    let steps = proposed_steps(&losses(&stored.schema, schema));
+    let steps = proposed_steps(&stored.schema, schema);
     if !steps.is_empty() {
         help += " and steps such as\n  ";
         help += &steps.join("\n  ");

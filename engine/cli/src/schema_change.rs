@@ -1,73 +1,85 @@
-//! What a schema no longer has of another one, and what can be said about it on the command line.
+//! What a person can say on the command line about data that a new schema does not keep.
 //!
-//! Owns [`losses`] and the steps that each one asks for. Whether stored data is lost at all is the store's to say
-//! (`landfall_storage`); here is only how a person goes on from there.
-
-use std::fmt;
+//! Owns the steps of `landfall migrate` that each loss asks for. What is lost is the store's to say
+//! ([`schema_losses`](landfall_storage::schema_losses)); here is only how a person goes on from there.
 
 use landfall::{ModelDef, ModelName, Schema};
 use landfall_core::{FieldDef, FieldName};
+use landfall_storage::{LossKind, SchemaLoss, schema_losses};
 
 /// Names that are proposed for one that is gone; more would be a guess.
 const PROPOSED_MAX: usize = 3;
 
-/// Something that a new schema no longer has, or has in another way.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Loss {
-    /// A model is gone; these have come, with the same fields.
-    Model(ModelName, Vec<ModelName>),
-    /// A field is gone; these have come, of the same type.
-    Field(ModelName, FieldName, Vec<FieldName>),
-    /// A field has another type.
-    Type(ModelName, FieldName),
-    /// A field is required, and was not, or was not there.
-    Required(ModelName, FieldName),
-}
-
-/// What `new` no longer has of `old`, in the order of `old`.
-pub(crate) fn losses(old: &Schema, new: &Schema) -> Vec<Loss> {
-    let mut losses = Vec::new();
-    for was in old.models() {
-        match new.model(&was.name) {
-            Some(is) => of_model(was, is, &mut losses),
-            None => {
-                let came = new.models().filter(|is| old.model(&is.name).is_none());
-                let alike = came.filter(|is| same_fields(was, is));
-                let names = alike.map(|is| is.name.clone()).take(PROPOSED_MAX);
-                losses.push(Loss::Model(was.name.clone(), names.collect()));
+/// The steps that a new schema asks for, a line for each loss: any one of those on the line does.
+///
+/// A loss that no step helps with has no line: records cannot be found by other fields.
+pub(crate) fn proposed_steps(old: &Schema, new: &Schema) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for loss in schema_losses(old, new) {
+        for line in steps(&loss, old, new) {
+            // Two changes of a type ask for the same conversion of the fields that hold it.
+            if !lines.contains(&line) {
+                lines.push(line);
             }
         }
     }
-    losses
+    lines
 }
 
-fn of_model(was: &ModelDef, is: &ModelDef, losses: &mut Vec<Loss>) {
-    let stored = |def: &ModelDef, name: &FieldName| def.field(name).is_some_and(FieldDef::is_stored);
-    for field in was.stored_fields() {
-        let place = || (was.name.clone(), field.name.clone());
-        match is.field(&field.name).filter(|is| is.is_stored()) {
-            Some(is) if !same_type(field, is) => {
-                let (model, name) = place();
-                losses.push(Loss::Type(model, name));
-            }
-            Some(is) if is.required && !field.required => {
-                let (model, name) = place();
-                losses.push(Loss::Required(model, name));
-            }
-            Some(_) => {}
-            None => {
-                let came = is.stored_fields().filter(|is| !stored(was, &is.name));
-                let alike = came.filter(|is| same_type(field, is));
-                let names = alike.map(|is| is.name.clone()).take(PROPOSED_MAX).collect();
-                let (model, name) = place();
-                losses.push(Loss::Field(model, name, names));
-            }
-        }
+/// The lines for one loss.
+fn steps(loss: &SchemaLoss, old: &Schema, new: &Schema) -> Vec<String> {
+    // Of an enum or a type of objects: the fields that hold it are converted, each by a step of its own.
+    if !loss.held_by.is_empty() {
+        let places = loss.held_by.iter();
+        return places
+            .map(|(model, field)| format!("--retype {model}.{field}"))
+            .collect();
     }
-    let came = is
-        .stored_fields()
-        .filter(|field| field.required && !field.read_only && !stored(was, &field.name));
-    losses.extend(came.map(|field| Loss::Required(is.name.clone(), field.name.clone())));
+    match &loss.what {
+        LossKind::ModelRemoved { model } => {
+            let names = old.model(model).map(|was| models_like(was, old, new));
+            let renames = names.unwrap_or_default();
+            let renames = renames.iter().map(|is| format!("--rename-model {model}={is}"));
+            vec![any_of(renames, format!("--remove-model {model}"))]
+        }
+        LossKind::FieldRemoved { owner, field } => {
+            let names = old.model(owner).zip(new.model(owner));
+            let names = names.map(|(was, is)| fields_like(field, was, is));
+            let renames = names.unwrap_or_default();
+            let renames = renames
+                .iter()
+                .map(|is| format!("--rename-field {owner}.{field}={is}"));
+            vec![any_of(renames, format!("--remove-field {owner}.{field}"))]
+        }
+        LossKind::TypeChanged { owner, field, .. } => vec![format!("--retype {owner}.{field}")],
+        LossKind::BecameRequired { owner, field, .. } | LossKind::NewRequired { owner, field, .. } => {
+            vec![format!("--fill {owner}.{field}=VALUE")]
+        }
+        LossKind::KeyChanged { .. } | LossKind::EnumValueRemoved { .. } => Vec::new(),
+    }
+}
+
+fn any_of(renames: impl Iterator<Item = String>, removal: String) -> String {
+    let steps: Vec<String> = renames.chain([removal]).collect();
+    steps.join(", or ")
+}
+
+/// Models that have come, with the same fields.
+fn models_like(was: &ModelDef, old: &Schema, new: &Schema) -> Vec<ModelName> {
+    let came = new.models().filter(|is| old.model(&is.name).is_none());
+    let alike = came.filter(|is| same_fields(was, is));
+    alike.map(|is| is.name.clone()).take(PROPOSED_MAX).collect()
+}
+
+/// Fields that have come, of the same type.
+fn fields_like(name: &FieldName, was: &ModelDef, is: &ModelDef) -> Vec<FieldName> {
+    let Some(field) = was.field(name) else {
+        return Vec::new();
+    };
+    let was_there = |name: &FieldName| was.field(name).is_some_and(FieldDef::is_stored);
+    let came = is.stored_fields().filter(|is| !was_there(&is.name));
+    let alike = came.filter(|is| same_type(field, is));
+    alike.map(|is| is.name.clone()).take(PROPOSED_MAX).collect()
 }
 
 fn same_type(was: &FieldDef, is: &FieldDef) -> bool {
@@ -79,54 +91,13 @@ fn same_fields(was: &ModelDef, is: &ModelDef) -> bool {
         .all(|field| is.field(&field.name).is_some_and(|is| same_type(field, is)))
 }
 
-impl Loss {
-    /// Steps of `landfall migrate` that say what becomes of it; any one of them does.
-    pub(crate) fn steps(&self) -> Vec<String> {
-        match self {
-            Self::Model(old, alike) => alike
-                .iter()
-                .map(|new| format!("--rename-model {old}={new}"))
-                .chain([format!("--remove-model {old}")])
-                .collect(),
-            Self::Field(model, old, alike) => alike
-                .iter()
-                .map(|new| format!("--rename-field {model}.{old}={new}"))
-                .chain([format!("--remove-field {model}.{old}")])
-                .collect(),
-            Self::Type(model, field) => vec![format!("--retype {model}.{field}")],
-            Self::Required(model, field) => vec![format!("--fill {model}.{field}=VALUE")],
-        }
-    }
-
-    /// Whether values of the old schema cannot be seen by the new one.
-    pub(crate) fn hides_values(&self) -> bool {
-        !matches!(self, Self::Required(..))
-    }
-}
-
-impl fmt::Display for Loss {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Model(model, _) => write!(f, "model `{model}` is gone"),
-            Self::Field(model, field, _) => write!(f, "`{model}.{field}` is gone"),
-            Self::Type(model, field) => write!(f, "`{model}.{field}` has another type"),
-            Self::Required(model, field) => write!(f, "`{model}.{field}` is required now"),
-        }
-    }
-}
-
-/// The steps that the losses ask for, a line each.
-pub(crate) fn proposed_steps(losses: &[Loss]) -> Vec<String> {
-    losses.iter().map(|loss| loss.steps().join(", or ")).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn proposed(old: &str, new: &str) -> Vec<String> {
         let schema = |sdl| crate::schema_file::parse("s", sdl).expect("sound");
-        proposed_steps(&losses(&schema(old), &schema(new)))
+        proposed_steps(&schema(old), &schema(new))
     }
 
     #[test]
@@ -157,5 +128,28 @@ mod tests {
                 "--remove-model Draft"
             ]
         );
+    }
+
+    #[test]
+    fn what_holds_a_type_that_changed_is_converted_field_by_field() {
+        let old = "enum Mood { GOOD BAD } type Place { city: String zip: Int mood: Mood }
+            type Visit @model { title: String! place: Place before: [Place] mood: Mood }";
+        let new = "enum Mood { GOOD } type Place { city: String! mood: Mood }
+            type Visit @model { title: String! place: Place before: [Place] mood: Mood }";
+        let places = [
+            "--retype Visit.place",
+            "--retype Visit.before",
+            "--retype Visit.mood",
+        ];
+        let mut told = proposed(old, new);
+        told.sort_by_key(|line| places.iter().position(|place| place == line));
+        assert_eq!(told, places);
+    }
+
+    #[test]
+    fn nothing_is_proposed_for_another_key() {
+        let old = "type Visit @model { id: ID! @primaryKey code: String! }";
+        let new = "type Visit @model { id: ID! code: String! @primaryKey }";
+        assert_eq!(proposed(old, new), [] as [&str; 0]);
     }
 }

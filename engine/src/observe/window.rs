@@ -5,7 +5,8 @@
 //! however large the result is, and memory holds little of what is not shown.
 //!
 //! When more records have left the page than were kept beside it, the window is [incomplete](Window::is_incomplete): its
-//! owner runs the query again and fills a new one. As many as the root of their number are kept, so that this is seldom.
+//! owner runs the query again and fills a new one ([`Filling`]). As many as the root of their number are kept, so that this
+//! is seldom.
 //!
 //! Invariants: 1. far before, near before, shown, near after and far after are one order; 2. while it is complete, the page
 //! begins after as many records as the query skips, and is full if there are enough.
@@ -21,6 +22,70 @@ const MARGIN_MIN: usize = 64;
 /// Most of them: a window over a million records runs its query again after a thousand of its page have gone.
 const MARGIN_MAX: usize = 4_096;
 
+/// How many records are kept on either side of the page of a result of so many.
+fn margin_of(total: usize) -> usize {
+    total.isqrt().clamp(MARGIN_MIN, MARGIN_MAX)
+}
+
+/// A window that is being filled with a whole result, whose records come in any order.
+///
+/// A record that comes moves those behind it back by one, so one that is before the page by now may be on it in the end: all up
+/// to the page's end are held until the last has come. One that is behind the page stays behind it.
+#[derive(Debug)]
+pub(super) struct Filling<T> {
+    page: Page,
+    ranks: BTreeMap<RecordId, Arc<Rank>>,
+    near: BTreeMap<Arc<Rank>, T>,
+    far_after: BTreeSet<Arc<Rank>>,
+}
+
+impl<T> Filling<T> {
+    pub(super) fn new(page: Page) -> Self {
+        Self {
+            page,
+            ranks: BTreeMap::new(),
+            near: BTreeMap::new(),
+            far_after: BTreeSet::new(),
+        }
+    }
+
+    /// Takes in a record that has not come before.
+    pub(super) fn put(&mut self, rank: Rank, item: T) {
+        let rank = Arc::new(rank);
+        self.ranks.insert(rank.id().clone(), Arc::clone(&rank));
+        if self.far_after.first().is_some_and(|first| *first < rank) {
+            self.far_after.insert(rank);
+            return;
+        }
+        self.near.insert(rank, item);
+        let end = self
+            .page
+            .offset()
+            .saturating_add(self.page.limit.unwrap_or(usize::MAX));
+        if self.near.len() > end.saturating_add(margin_of(self.ranks.len()))
+            && let Some((rank, _)) = self.near.pop_last()
+        {
+            self.far_after.insert(rank);
+        }
+    }
+
+    /// The window over all that has come.
+    pub(super) fn finish(self) -> Window<T> {
+        let mut window = Window {
+            ranks: self.ranks,
+            near_after: self.near,
+            far_after: self.far_after,
+            ..Window::empty(self.page)
+        };
+        window.level();
+        window
+    }
+}
+
+/// Most records that are remembered as news for those who ask for nothing else; after more all of the page is news. As many as
+/// are kept beside a page at most.
+const TOUCHED_MAX: usize = 4_096;
+
 /// A sorted result with its page.
 #[derive(Debug)]
 pub(super) struct Window<T> {
@@ -33,10 +98,12 @@ pub(super) struct Window<T> {
     near_after: BTreeMap<Arc<Rank>, T>,
     far_after: BTreeSet<Arc<Rank>>,
     is_incomplete: bool,
+    /// Records that came onto the page, left it or changed on it since this was last taken; `None` for all.
+    touched: Option<BTreeSet<RecordId>>,
 }
 
 impl<T> Window<T> {
-    pub(super) fn new(page: Page) -> Self {
+    fn empty(page: Page) -> Self {
         Self {
             skip: page.offset(),
             limit: page.limit.unwrap_or(usize::MAX),
@@ -47,6 +114,44 @@ impl<T> Window<T> {
             near_after: BTreeMap::new(),
             far_after: BTreeSet::new(),
             is_incomplete: false,
+            touched: None,
+        }
+    }
+
+    /// Records that came onto the page, left it or changed on it since this was last asked for; `None` for all.
+    pub(super) fn take_touched(&mut self) -> Option<BTreeSet<RecordId>> {
+        self.touched.replace(BTreeSet::new())
+    }
+
+    /// All of the page is news again.
+    pub(super) fn touch_all(&mut self) {
+        self.touched = None;
+    }
+
+    /// Whether a record is on the page.
+    pub(super) fn shows(&self, id: &RecordId) -> bool {
+        self.ranks
+            .get(id)
+            .is_some_and(|rank| self.shown.contains_key(rank))
+    }
+
+    /// Those of some records that are on the page, in order, each with the one before it.
+    pub(super) fn places_of(&self, ids: &BTreeSet<RecordId>) -> Vec<(Option<RecordId>, &T)> {
+        let ranks: BTreeSet<&Arc<Rank>> = ids.iter().filter_map(|id| self.ranks.get(id)).collect();
+        let place = |rank: &Arc<Rank>| {
+            let item = self.shown.get(rank)?;
+            let before = self.shown.range(..Arc::clone(rank)).next_back();
+            Some((before.map(|(before, _)| before.id().clone()), item))
+        };
+        ranks.into_iter().filter_map(place).collect()
+    }
+
+    fn touch(&mut self, id: &RecordId) {
+        if let Some(touched) = &mut self.touched {
+            touched.insert(id.clone());
+            if touched.len() > TOUCHED_MAX {
+                self.touched = None;
+            }
         }
     }
 
@@ -62,6 +167,7 @@ impl<T> Window<T> {
         } else if is_below(&self.near_before) {
             self.near_before.insert(rank, item);
         } else if is_below(&self.shown) {
+            self.touch(rank.id());
             self.shown.insert(rank, item);
             changed = true;
         } else if self.far_after.first().is_none_or(|first| rank < *first) {
@@ -104,6 +210,7 @@ impl<T> Window<T> {
             return false;
         };
         if self.shown.remove(&rank).is_some() {
+            self.touch(id);
             return true;
         }
         let is_near = self.near_before.remove(&rank).is_some() || self.near_after.remove(&rank).is_some();
@@ -116,7 +223,7 @@ impl<T> Window<T> {
     /// Moves records across the borders until these are where they belong. Returns whether the page changed.
     fn level(&mut self) -> bool {
         let mut changed = self.level_start() | self.level_end();
-        let margin = self.ranks.len().isqrt().clamp(MARGIN_MIN, MARGIN_MAX);
+        let margin = margin_of(self.ranks.len());
         while self.near_before.len() > margin
             && let Some((rank, _)) = self.near_before.pop_first()
         {
@@ -137,6 +244,7 @@ impl<T> Window<T> {
             match self.near_before.pop_last() {
                 Some(last) => {
                     changed = true;
+                    self.touch(last.0.id());
                     self.shown.insert(last.0, last.1);
                 }
                 None => return self.miss(),
@@ -145,6 +253,7 @@ impl<T> Window<T> {
         while self.before() < self.skip {
             if let Some(first) = self.shown.pop_first() {
                 changed = true;
+                self.touch(first.0.id());
                 self.near_before.insert(first.0, first.1);
             } else if let Some(first) = self.near_after.pop_first() {
                 self.near_before.insert(first.0, first.1);
@@ -163,11 +272,13 @@ impl<T> Window<T> {
             && let Some((rank, item)) = self.shown.pop_last()
         {
             changed = true;
+            self.touch(rank.id());
             self.near_after.insert(rank, item);
         }
         while self.shown.len() < self.limit {
             if let Some(first) = self.near_after.pop_first() {
                 changed = true;
+                self.touch(first.0.id());
                 self.shown.insert(first.0, first.1);
             } else if self.far_after.is_empty() {
                 break;
@@ -197,6 +308,15 @@ mod tests {
     use proptest::option;
     use proptest::prelude::*;
 
+    /// A window over records in the order in which they are given.
+    fn filled<T>(page: Page, records: impl IntoIterator<Item = (Rank, T)>) -> Window<T> {
+        let mut filling = Filling::new(page);
+        for (rank, item) in records {
+            filling.put(rank, item);
+        }
+        filling.finish()
+    }
+
     fn rank(id: u8, value: u8, direction: Direction) -> Rank {
         Rank::new(
             vec![(i64::from(value).into(), direction)],
@@ -221,7 +341,7 @@ mod tests {
         ) {
             let direction = if descending { Direction::Descending } else { Direction::Ascending };
             let page = Page { limit, page: number };
-            let mut window = Window::new(page);
+            let mut window = Window::empty(page);
             let mut all: BTreeMap<u8, (u8, usize)> = BTreeMap::new();
             let mut shown: Vec<(u8, usize)> = Vec::new();
             for (step, (id, value)) in changes.into_iter().enumerate() {
@@ -244,10 +364,10 @@ mod tests {
                     .map(|(id, (_, step))| (*id, *step))
                     .collect();
                 if window.is_incomplete() {
-                    window = Window::new(page);
-                    for (id, (value, step)) in &all {
-                        window.put(rank(*id, *value, direction), (*id, *step));
-                    }
+                    let again = |(id, (value, step)): (&u8, &(u8, usize))| {
+                        (rank(*id, *value, direction), (*id, *step))
+                    };
+                    window = filled(page, all.iter().map(again));
                 }
                 prop_assert_eq!(window.page().copied().collect::<Vec<_>>(), expected.clone());
                 prop_assert!(!window.is_incomplete());
@@ -265,20 +385,12 @@ mod tests {
 
     #[test]
     fn few_records_are_held_beside_the_page_and_their_end_is_told() {
-        let fill = |page, from: u32| {
-            let mut window = Window::new(page);
-            for id in from..10_000 {
-                window.put(wide(id), id);
-            }
-            window
+        let page = Page {
+            limit: Some(10),
+            page: 500,
         };
-        let mut window = fill(
-            Page {
-                limit: Some(10),
-                page: 500,
-            },
-            0,
-        );
+        let fill = || filled(page, (0..10_000).map(|id| (wide(id), id)));
+        let mut window = fill();
         assert_eq!(
             window.page().copied().collect::<Vec<_>>(),
             (5_000..5_010).collect::<Vec<_>>()
@@ -298,30 +410,86 @@ mod tests {
                 gone += 1;
             }
             assert!((64..=110).contains(&gone), "{gone} have gone");
-            window = fill(
-                Page {
-                    limit: Some(10),
-                    page: 500,
-                },
-                0,
-            );
+            window = fill();
+        }
+    }
+
+    /// The number of a run whose choices are made by chance; it is in every message of a failure.
+    const SEED: u32 = 7;
+
+    /// A simple generator: each call gives a number below another.
+    fn chance(seed: u32) -> impl FnMut(u32) -> u32 {
+        let mut state = seed;
+        move |below| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) % below
+        }
+    }
+
+    fn shuffled<T>(mut all: Vec<T>, random: &mut impl FnMut(u32) -> u32) -> Vec<T> {
+        for last in (1..all.len()).rev() {
+            let other = random(u32::try_from(last + 1).expect("few"));
+            all.swap(last, usize::try_from(other).expect("small"));
+        }
+        all
+    }
+
+    #[test]
+    fn a_window_is_filled_in_any_order() {
+        let mut random = chance(SEED);
+        let ascending: Vec<u32> = (0..2_000).collect();
+        let descending = ascending.iter().rev().copied().collect();
+        let mixed = shuffled(ascending.clone(), &mut random);
+        let pages = [
+            (Some(10), 0),
+            (Some(10), 10),
+            (Some(100), 1),
+            (Some(10), 100),
+            (Some(150), 3),
+            (Some(300), 6),
+            (Some(300), 7),
+            (Some(0), 3),
+            (None, 0),
+        ];
+        for (name, order) in [("up", ascending), ("down", descending), ("mixed", mixed)] {
+            for (limit, number) in pages {
+                let page = Page { limit, page: number };
+                let mut window = filled(page, order.iter().map(|id| (wide(*id), *id)));
+                assert!(!window.is_incomplete(), "{name}, {page:?}, seed {SEED}");
+                assert_eq!(window.total(), 2_000);
+                let shown = limit.unwrap_or(2_000);
+                let all = 0..2_000;
+                let expected = all.skip(page.offset()).take(shown);
+                assert!(
+                    window.page().copied().eq(expected),
+                    "{name}, {page:?}, seed {SEED}"
+                );
+                assert!(
+                    window.held() <= shown.saturating_add(2 * MARGIN_MIN),
+                    "{name}, {page:?}, seed {SEED}: {} are held",
+                    window.held()
+                );
+                // It goes on from there: the first goes, and everything moves up by one.
+                window.remove(wide(0).id());
+                let expected = (1..2_000).skip(page.offset()).take(shown);
+                assert!(
+                    window.page().copied().eq(expected),
+                    "{name}, {page:?}, seed {SEED}"
+                );
+            }
         }
     }
 
     #[test]
     fn windows_of_every_size_agree_with_everything_sorted_anew() {
-        // A simple generator, so that the margins are crossed often: more records than the strategy above makes.
-        let mut state = 7_u32;
-        let mut random = move |below: u32| {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (state >> 8) % below
-        };
+        // So that the margins are crossed often: more records than the strategy above makes.
+        let mut random = chance(SEED);
         for (limit, number) in [(5, 0), (5, 40), (1, 300), (200, 1)] {
             let page = Page {
                 limit: Some(limit),
                 page: number,
             };
-            let (mut window, mut all) = (Window::new(page), BTreeSet::new());
+            let (mut window, mut all) = (Window::empty(page), BTreeSet::new());
             for step in 0..6_000_u32 {
                 // It grows to some hundreds, then shrinks from one side.
                 let id = random(if step < 2_000 { 1_000 } else { 700 });
@@ -334,20 +502,21 @@ mod tests {
                     window.remove(wide(id).id());
                 }
                 if window.is_incomplete() {
-                    window = Window::new(page);
-                    for id in &all {
-                        window.put(wide(*id), *id);
-                    }
+                    let again = shuffled(all.iter().copied().collect(), &mut random);
+                    window = filled(page, again.into_iter().map(|id| (wide(id), id)));
                 }
                 let expected = all.iter().skip(page.offset()).take(limit);
-                assert!(window.page().eq(expected), "step {step}, limit {limit}");
+                assert!(
+                    window.page().eq(expected),
+                    "step {step}, limit {limit}, seed {SEED}"
+                );
             }
         }
     }
 
     #[test]
     fn what_happens_behind_the_page_is_not_told() {
-        let mut window = Window::new(Page::first(2));
+        let mut window = Window::empty(Page::first(2));
         for id in 0..4 {
             window.put(rank(id, id, Direction::Ascending), ());
         }

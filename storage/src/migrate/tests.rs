@@ -284,6 +284,86 @@ fn a_rehearsal_says_what_would_be_done_and_does_nothing() {
     assert_eq!(everything(&in_directory(directory.path())), before);
 }
 
+/// The shop without the rating and the extra of posts, and the steps that take them away.
+fn without_rating_and_extra() -> (SchemaParts, Migrations) {
+    let mut parts = shop_parts();
+    let post = &mut parts.models[1];
+    post.fields
+        .retain(|field| field.name != "rating" && field.name != "extra");
+    post.indexes.retain(|index| {
+        !index
+            .fields
+            .iter()
+            .any(|name| name == "rating" || name == "extra")
+    });
+    let gone = Migration::named("less")
+        .rename_field("Post", "rating", "mark")
+        .remove_field("Post", "mark")
+        .remove_field("Post", "extra");
+    (parts, list([gone]))
+}
+
+#[test]
+fn values_that_the_server_never_gets_are_told_by_field() {
+    let directory = filled();
+    let (parts, less) = without_rating_and_extra();
+    let report = Store::rehearse(&options(directory.path(), parts), &less).unwrap();
+    let told: Vec<String> = report.lost_values.iter().map(ToString::to_string).collect();
+    // p2 is with the server; the edit of p3 sets its rating, the create of p1 both.
+    assert_eq!(
+        told,
+        [
+            "1 unsent change sets `Post.extra`, which the server never got",
+            "2 unsent changes set `Post.rating`, which the server never got",
+        ]
+    );
+    assert_eq!((report.mutations, report.waiting), (2, 3));
+    let report = Store::rehearse(&options(directory.path(), newer()), &list([steps()])).unwrap();
+    assert_eq!(
+        report.lost_values,
+        [LostValues {
+            model: "Article".into(),
+            field: "extra".into(),
+            changes: 1
+        }]
+    );
+    // Nothing is lost where nothing goes, and what waits is counted all the same.
+    let report = Store::rehearse(&options(directory.path(), shop_parts()), &Migrations::default()).unwrap();
+    assert_eq!((report.lost_values.len(), report.waiting), (0, 3));
+}
+
+#[test]
+fn values_that_the_server_never_gets_are_told_though_the_log_lost_the_change() {
+    let directory = filled();
+    let store = in_directory(directory.path());
+    let copy = tempfile::tempdir().unwrap();
+    let history = crate::history::History::of_snapshot(snapshot(&store)).unwrap();
+    let edit = snapshot(&store)
+        .pending(Seq::ZERO, 10)
+        .unwrap()
+        .into_iter()
+        .find(|mutation| mutation.key == post("p3"))
+        .unwrap();
+    history.fork(edit.seq, copy.path()).unwrap();
+    in_directory(copy.path()).tamper(|transaction| {
+        transaction.open_table(LOG).unwrap().remove(edit.seq.0).unwrap();
+    });
+    // The log knows nothing of the edit, and does not know that it does not.
+    let damaged = crate::history::open_for_inspection(copy.path()).unwrap();
+    let by_the_log = damaged.pending(damaged.bounds().1).unwrap();
+    assert!(by_the_log.iter().all(|mutation| mutation.key != post("p3")));
+    drop(damaged);
+    let (parts, steps) = without_rating_and_extra();
+    let report = Store::rehearse(&options(copy.path(), parts), &steps).unwrap();
+    let ratings = report.lost_values.iter().find(|lost| lost.field == "rating");
+    assert_eq!(
+        ratings.map(|lost| lost.changes),
+        Some(2),
+        "{:?}",
+        report.lost_values
+    );
+}
+
 #[test]
 fn models_may_swap_their_names() {
     let directory = tempfile::tempdir().unwrap();

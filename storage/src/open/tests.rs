@@ -347,9 +347,10 @@ fn types_inside_types_count_for_the_models_that_hold_them() {
         .retain(|index| index.name != "byStatus");
     let old = built(parts.clone());
     parts.enums[0].values.pop();
-    let diff = schema_diff::compare(&old, &built(parts));
-    assert_eq!(diff.losses.len(), 1);
-    assert_eq!(diff.losses[0].models, ["Post"]);
+    let losses = schema_losses(&old, &built(parts));
+    assert_eq!(losses.len(), 1);
+    assert_eq!(losses[0].models, ["Post"]);
+    assert_eq!(losses[0].held_by, [("Post".into(), "place".into())]);
 }
 
 #[test]

@@ -9,8 +9,7 @@
 use std::path::Path;
 
 use landfall::{Schema, schema_from_json, schema_to_json};
-
-use crate::schema_change::{Loss, losses};
+use landfall_storage::{SchemaLoss, schema_losses};
 
 /// The note's name, beside the tables.
 const NOTE: &str = "served-schema.json";
@@ -20,8 +19,11 @@ const NOTE: &str = "served-schema.json";
 /// # Errors
 /// If it does not, and that was not accepted: with all that would be hidden.
 pub(super) fn check(directory: &Path, schema: &Schema, accepted: bool) -> miette::Result<()> {
-    let Ok(noted) = std::fs::read_to_string(directory.join(NOTE)) else {
-        return Ok(());
+    let noted = match std::fs::read_to_string(directory.join(NOTE)) {
+        Ok(noted) => noted,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        // Told below.
+        Err(_) => String::new(),
     };
     let before = serde_json::from_str(&noted).map(|json: serde_json::Value| schema_from_json(&json));
     let Ok(Ok(before)) = before else {
@@ -30,14 +32,16 @@ pub(super) fn check(directory: &Path, schema: &Schema, accepted: bool) -> miette
         );
         return Ok(());
     };
-    let hidden: Vec<String> = losses(&before, schema)
-        .iter()
-        .filter(|loss| loss.hides_values())
-        .map(Loss::to_string)
-        .collect();
+    let (asked_for, hidden): (Vec<SchemaLoss>, Vec<SchemaLoss>) = schema_losses(&before, schema)
+        .into_iter()
+        .partition(|loss| loss.what.only_asks());
+    for loss in asked_for {
+        eprintln!("warning: {loss}; rows that lack it are answered with an error in its place");
+    }
     if hidden.is_empty() {
         return Ok(());
     }
+    let hidden: Vec<String> = hidden.iter().map(ToString::to_string).collect();
     let hidden = hidden.join("; ");
     if accepted {
         eprintln!(
@@ -82,11 +86,55 @@ mod tests {
         check(folder.path(), &schema("notes: String weather: String"), false).expect("it adds");
         let renamed = schema("remarks: String");
         let refused = check(folder.path(), &renamed, false).expect_err("it hides notes");
-        assert!(refused.to_string().contains("`Visit.notes` is gone"), "{refused}");
+        assert!(
+            refused.to_string().contains("`Visit.notes` was removed"),
+            "{refused}"
+        );
         check(folder.path(), &renamed, true).expect("that was accepted");
         note(folder.path(), &renamed);
         check(folder.path(), &renamed, false).expect("it is noted");
         std::fs::write(folder.path().join(NOTE), "{").expect("written");
         check(folder.path(), &first, false).expect("an unreadable note is no refusal");
+    }
+
+    #[test]
+    fn what_a_store_would_refuse_is_refused_here_in_the_same_words() {
+        let schema = |mood: &str, place: &str, visit: &str| {
+            let sdl =
+                format!("enum Mood {{ {mood} }} type Place {{ {place} }} type Visit @model {{ {visit} }}");
+            crate::schema_file::parse("s", &sdl).expect("sound")
+        };
+        let visit = "id: ID! @primaryKey code: String! mood: Mood place: Place";
+        let folder = tempfile::tempdir().expect("a directory");
+        note(folder.path(), &schema("GOOD BAD", "city: String zip: Int", visit));
+        for (changed, words) in [
+            (
+                schema(
+                    "GOOD BAD",
+                    "city: String zip: Int",
+                    "id: ID! code: String! @primaryKey mood: Mood place: Place",
+                ),
+                "the primary key of `Visit` changed",
+            ),
+            (
+                schema("GOOD", "city: String zip: Int", visit),
+                "enum `Mood` lost the value BAD",
+            ),
+            (
+                schema("GOOD BAD", "city: String zip: String", visit),
+                "`Place.zip` changed its type from Int to String",
+            ),
+            (
+                schema("GOOD BAD", "city: String", visit),
+                "`Place.zip` was removed",
+            ),
+        ] {
+            let refused = check(folder.path(), &changed, false).expect_err("it hides what rows hold");
+            assert!(refused.to_string().contains(words), "{refused}");
+            check(folder.path(), &changed, true).expect("that was accepted");
+        }
+        // Values that are asked for hide none.
+        let asks = schema("GOOD BAD", "city: String! zip: Int", visit);
+        check(folder.path(), &asks, false).expect("everything is shown");
     }
 }

@@ -336,6 +336,16 @@ impl Carrier {
         })
     }
 
+    /// Fields that a waiting mutation sets and that go, by their old names: their values are given up unsent.
+    pub fn given_up<'m>(&self, mutation: &'m Mutation) -> impl Iterator<Item = &'m FieldName> {
+        let carried = self.models.get(&mutation.key.model);
+        mutation.patch.keys().filter(move |name| {
+            carried
+                .and_then(|model| model.fields.get(*name))
+                .is_some_and(|field| field.to.is_none())
+        })
+    }
+
     /// A waiting mutation; `None` if its model goes.
     ///
     /// # Errors
