@@ -157,7 +157,7 @@ fn what_was_too_much_is_asked_about_and_refused_only_alone() {
     assert_eq!(of(Update, Err(transient(PERHAPS))), "unknown; waits");
     assert_eq!(
         of(Update, Err(error("ResponseSizeExceeded"))),
-        "refused untyped; answers",
+        "refused OutcomeUnknown; answers",
         "the record cannot be shown either"
     );
 }
