@@ -27,7 +27,7 @@ use redb::backends::FileBackend;
 use crate::error::StorageError;
 use crate::journal::Journal;
 use crate::overlay::Overlay;
-use crate::panics::caught;
+use crate::panics::Held;
 pub(crate) use beside::{Beside, Root};
 use contents::Contents;
 pub(crate) use faults::Faults;
@@ -87,7 +87,7 @@ impl fmt::Debug for Disk {
 /// A store's file, open.
 #[derive(Debug)]
 pub(crate) struct Opened {
-    pub(crate) database: Database,
+    pub(crate) database: Held<Database>,
     /// Only the writer uses it; the lock lets a reader that reopens the file hand over a new one.
     journal: Mutex<Journal>,
     /// Where in the file the database begins.
@@ -98,12 +98,16 @@ impl Opened {
     pub(crate) fn journal(&self) -> MutexGuard<'_, Journal> {
         self.journal.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-/// Closes a database. What is damaged in it shows once more when it takes stock of its pages; nothing of it is needed then.
-pub(crate) fn close(database: &mut Option<Opened>) {
-    if let Err(said) = caught(|| drop(database.take())) {
-        tracing::warn!(said, "the database could not be closed in order");
+    /// Closes it as a kill would: what the database has to bring to disk yet is somewhere else, or for nobody.
+    pub(crate) fn forsake(mut self) {
+        self.database.forsake();
+    }
+
+    /// The same when it is closed one day, since what it writes goes nowhere.
+    fn written_nowhere(mut self) -> Self {
+        self.database.forsake();
+        self
     }
 }
 
@@ -274,7 +278,7 @@ fn open_backend_without_writing(
     let layout = layout_of(&*backend, path)?.ok_or_else(foreign)?;
     locked(backend.try_lock_range(Bound::Unbounded, Bound::Unbounded), path)?;
     let file: Arc<dyn StorageBackend> = Arc::new(Overlay::over(backend)?);
-    open_database(file, path, cache_bytes, layout)
+    open_database(file, path, cache_bytes, layout).map(Opened::written_nowhere)
 }
 
 fn open_database(
@@ -289,7 +293,7 @@ fn open_database(
         .map_err(|error| translate(error, path))?;
     let journal = Region::new(file, HEADER_BYTES);
     Ok(Opened {
-        database,
+        database: Held::new(database),
         journal: Mutex::new(Journal::new(journal, layout.journal_bytes)),
         database_start: layout.database_start(),
     })
@@ -301,7 +305,7 @@ pub(crate) fn open_over(overlay: Overlay, path: &Path) -> Result<Opened, Storage
         path: path.to_owned(),
     };
     let layout = layout_of(&overlay, path)?.ok_or_else(foreign)?;
-    open_database(Arc::new(overlay), path, MENDED_CACHE_BYTES, layout)
+    open_database(Arc::new(overlay), path, MENDED_CACHE_BYTES, layout).map(Opened::written_nowhere)
 }
 
 /// The same of a file that does not open as it is: its headers are mended in memory, and what is cut off is filled with zeros.
@@ -326,7 +330,7 @@ pub(crate) fn open_mended(overlay: &Overlay, path: &Path) -> Result<Opened, Stor
         }
     };
     mend::mend(overlay, layout)?;
-    open_database(Arc::new(overlay.clone()), path, MENDED_CACHE_BYTES, layout)
+    open_database(Arc::new(overlay.clone()), path, MENDED_CACHE_BYTES, layout).map(Opened::written_nowhere)
 }
 
 /// The database inside the file of a store that is closed, for tools that look at its tables.

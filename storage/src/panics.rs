@@ -3,13 +3,14 @@
 //! Owns [`unless_it_panics`], [`Fence`] and [`Held`], which are put around calls into the library and around what it hands out; and
 //! [`contained`], by which a panic of somebody else's waits until all that is the library's has been let go of.
 //!
-//! Invariants: 1. nothing of the library is called but in here; 2. no two of its destructors run in one unwinding, since a second panic
-//! ends the process.
+//! Invariants: 1. nothing of the library is called but in here; 2. no two of its destructors that panic run in one unwinding, since a
+//! second panic that leaves a destructor ends the process. Out of reach are destructors inside the library: while it commits on
+//! disk, damage of its own list of free pages leads to such a second one.
 
 use std::any::Any;
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, resume_unwind};
 
 use crate::error::StorageError;
 
@@ -70,16 +71,28 @@ impl Fence {
 
 /// Something of the library's whose destructor has work to do. Whoever lets go of it is not taken along if it panics there.
 #[derive(Debug)]
-pub(crate) struct Held<T>(Option<T>);
+pub(crate) struct Held<T> {
+    held: Option<T>,
+    is_forsaken: bool,
+}
 
 impl<T> Held<T> {
     pub(crate) fn new(held: T) -> Self {
-        Self(Some(held))
+        Self {
+            held: Some(held),
+            is_forsaken: false,
+        }
+    }
+
+    /// Says that nobody needs what its destructor would bring about, such as a database's commit of its free pages: it does nothing
+    /// then. Where that list is damaged, it would panic twice.
+    pub(crate) fn forsake(&mut self) {
+        self.is_forsaken = true;
     }
 
     /// The thing itself, to be called where it may panic.
     pub(crate) fn into_inner(mut self) -> T {
-        self.0.take().expect(THERE)
+        self.held.take().expect(THERE)
     }
 }
 
@@ -90,21 +103,30 @@ impl<T> Deref for Held<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        self.0.as_ref().expect(THERE)
+        self.held.as_ref().expect(THERE)
     }
 }
 
 impl<T> DerefMut for Held<T> {
     fn deref_mut(&mut self) -> &mut T {
-        self.0.as_mut().expect(THERE)
+        self.held.as_mut().expect(THERE)
     }
 }
 
 impl<T> Drop for Held<T> {
     fn drop(&mut self) {
-        if let Some(held) = self.0.take()
-            && let Err(said) = caught(|| drop(held))
-        {
+        let Some(held) = self.held.take() else { return };
+        let dropped = if self.is_forsaken {
+            let unwound = contained(|| {
+                // The library's destructors leave their work undone while a panic unwinds.
+                let _inner = Self::new(held);
+                resume_unwind(Box::new(()))
+            });
+            unwound.or(Ok(()))
+        } else {
+            caught(|| drop(held))
+        };
+        if let Err(said) = dropped {
             tracing::warn!(said, "a part of the database could not be let go of in order");
         }
     }
@@ -130,6 +152,24 @@ mod tests {
             panic!("the first");
         });
         assert_eq!(said, Err::<(), _>("the first".to_owned()));
+    }
+
+    #[test]
+    fn what_is_forsaken_is_let_go_of_as_while_a_panic_unwinds() {
+        struct Busy<'a>(&'a std::cell::Cell<Option<bool>>);
+        impl Drop for Busy<'_> {
+            fn drop(&mut self) {
+                self.0.set(Some(std::thread::panicking()));
+            }
+        }
+        let unwinds = std::cell::Cell::new(None);
+        let mut held = Held::new(Busy(&unwinds));
+        held.forsake();
+        drop(held);
+        assert_eq!(unwinds.take(), Some(true));
+        assert!(!std::thread::panicking());
+        drop(Held::new(Busy(&unwinds)));
+        assert_eq!(unwinds.take(), Some(false));
     }
 
     #[test]

@@ -27,7 +27,7 @@ use landfall_core::{Schema, Seq};
 use crate::catalog::Catalog;
 use crate::codec;
 use crate::commit::{BEGIN_TRIES, Tried, attempt, checkpoint};
-use crate::disk::{Disk, Faults, Opened, close};
+use crate::disk::{Disk, Faults, Opened};
 use crate::error::StorageError;
 use crate::migrate::{MigrationReport, Migrations};
 use crate::panics::{caught, unless_it_panics};
@@ -430,13 +430,12 @@ impl Drop for Store {
     /// Closes the file, whoever still has a reader: the next one who opens the store must not find it locked.
     fn drop(&mut self) {
         self.shared.closed.store(true, Ordering::Release);
-        close(
-            &mut self
-                .shared
-                .database
-                .write()
-                .unwrap_or_else(PoisonError::into_inner),
-        );
+        let mut database = self
+            .shared
+            .database
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        drop(database.take());
     }
 }
 

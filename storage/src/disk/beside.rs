@@ -19,6 +19,7 @@ use super::layout_of;
 use super::{HEADER_BYTES, open_database};
 use crate::error::StorageError;
 use crate::overlay::Overlay;
+use crate::panics::Held;
 
 /// The beginning of the database, in which its roots are.
 const ROOT_BYTES: usize = 512;
@@ -66,11 +67,11 @@ impl Beside {
     }
 
     /// The database as its newest root on disk has it. What opening it has to repair is repaired in memory.
-    pub(crate) fn database(&self) -> Result<Database, StorageError> {
+    pub(crate) fn database(&self) -> Result<Held<Database>, StorageError> {
         let overlay = Overlay::over(Box::new(backend(&self.path)?))?;
         let file: Arc<dyn StorageBackend> = Arc::new(overlay);
         let opened = open_database(file, &self.path, CACHE_BYTES, self.layout)?;
-        Ok(opened.database)
+        Ok(opened.written_nowhere().database)
     }
 }
 

@@ -16,7 +16,7 @@ use super::KvError;
 use super::changes::{do_again, newest_in, note_newest, transaction_in};
 use super::txn::Done;
 use crate::commit::{BEGIN_TRIES, checkpoint, commit_in_memory};
-use crate::disk::{Faults, Opened, RowsDisk, close};
+use crate::disk::{Faults, Opened, RowsDisk};
 use crate::error::StorageError;
 use crate::journal::{Frame, Journal, Link};
 use crate::panics::{Held, unless_it_panics};
@@ -58,12 +58,6 @@ impl Begun<'_> {
         opened
             .expect("a transaction was begun on the open file")
             .journal()
-    }
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        close(self.opened.get_mut().unwrap_or_else(PoisonError::into_inner));
     }
 }
 
@@ -265,8 +259,10 @@ impl Connection {
                 Ok(()) | Err(_) => {}
             }
         }
-        // The file is locked as long as the old database lives.
-        close(opened);
+        // The file is locked as long as the old database lives. What that has in memory alone is in the journal.
+        if let Some(old) = opened.take() {
+            old.forsake();
+        }
         let (found, lacks_room) = match open(&self.disk, self.cache_bytes, &self.faults) {
             Err(StorageError::Full) => (self.open_for_readers()?, true),
             found => (found?, false),

@@ -66,6 +66,15 @@ fn a_prefix_of_high_bytes_has_no_end() {
 }
 
 #[test]
+fn a_table_has_a_name_of_one_word() {
+    for name in ["", "two words", &"long".repeat(64)] {
+        let name: &'static str = name.to_owned().leak();
+        assert!(crate::panics::caught(|| KvTable::new(name)).is_err(), "{name:?}");
+    }
+    assert_eq!(KvTable::new("base-1").name(), "base-1");
+}
+
+#[test]
 fn a_failed_transaction_leaves_nothing() {
     let store = KvStore::in_memory().unwrap();
     put(&store, &["a"]);

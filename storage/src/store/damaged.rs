@@ -12,8 +12,8 @@ use crate::test_support::{
     save, snapshot,
 };
 
-/// What tells the leaves of the store's own tables from those of the database's, such as its list of free pages: it panics there in
-/// destructors as well, which ends the process.
+/// What tells the leaves of the store's own tables from those of the database's, such as its list of free pages: when it commits, it
+/// panics there in a destructor as well, which ends the process.
 const OURS: [&[u8]; 4] = [b"Post", b"title", b"format", b"records-1"];
 
 /// Whatever a call answers, damage is told in words that say so.
@@ -172,4 +172,54 @@ fn damage_that_the_caller_passes_over_keeps_the_transaction_from_being_committed
     assert_eq!(store.reopened(), 1, "it does not go on in what the panic left");
     save(&mut store, "Blog", "id=b3 name=n");
     assert_eq!(all(&snapshot(&store), "Blog").len(), 1);
+}
+
+/// Has the list of free pages speak of pages where the file has none.
+fn break_free_list(file: &Path) {
+    /// Where in a leaf with one list of pages its second page is, and in that the number of a region.
+    const REGION_AT: usize = 38;
+    let mut bytes = std::fs::read(file).unwrap();
+    let ours = leaves_holding(&bytes, &OURS);
+    let others = leaves_holding(&bytes, &[b"\x01"]);
+    let lists: Vec<usize> = others
+        .into_iter()
+        .filter(|at| {
+            !ours.contains(at) && bytes[at + 2..at + 4] == [1, 0] && bytes[at + 16..at + 24] == [0; 8]
+        })
+        .collect();
+    assert!(!lists.is_empty());
+    for at in lists {
+        bytes[at + REGION_AT] |= 0x80;
+    }
+    std::fs::write(file, bytes).unwrap();
+}
+
+#[test]
+fn a_store_whose_list_of_free_pages_is_damaged_can_be_made_again() {
+    let offline = |path: &Path| drop(crate::remake(path, crate::Extent::Everything).unwrap());
+    let online = |path: &Path| {
+        let mut store = in_directory(path);
+        assert_eq!(all(&snapshot(&store), "Post").len(), 20, "it can be read");
+        store.remake().unwrap();
+        save(&mut store, "Blog", "id=b1 name=n");
+    };
+    for make_again in [&offline as &dyn Fn(&Path), &online] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut store = in_directory(directory.path());
+        for number in 0..60 {
+            let title = "t".repeat(900);
+            save(&mut store, "Post", &format!("id=p{number} title={title}"));
+        }
+        for number in 0..40 {
+            store
+                .write(5, |txn| remove(txn, &post(&format!("p{number}"))))
+                .unwrap();
+        }
+        drop(store);
+        break_free_list(&directory.path().join(crate::FILE_NAME));
+        make_again(directory.path());
+        let store = in_directory(directory.path());
+        assert_eq!(all(&snapshot(&store), "Post").len(), 20);
+        assert_sound(&store);
+    }
 }

@@ -12,7 +12,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, TryLockError};
 use landfall_core::Seq;
 
 use crate::catalog::Catalog;
-use crate::disk::{Disk, Faults, Opened, close};
+use crate::disk::{Disk, Faults, Opened};
 use crate::error::StorageError;
 use crate::open;
 use crate::panics::unless_it_panics;
@@ -120,8 +120,10 @@ impl Shared {
                 Ok(()) | Err(_) => {}
             }
         }
-        // The file is locked as long as the old database lives.
-        close(database);
+        // The file is locked as long as the old database lives. What that has in memory alone is in the journal.
+        if let Some(old) = database.take() {
+            old.forsake();
+        }
         self.reopened.fetch_add(1, Ordering::AcqRel);
         let opened = unless_it_panics(|| {
             let opened = self.disk.open(self.pages_bytes, &self.faults())?;

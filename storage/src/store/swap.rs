@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use super::{Shared, Store, closed};
-use crate::disk::{Disk, Faults, Opened, close, sync_name};
+use crate::disk::{Disk, Faults, Opened, sync_name};
 use crate::error::StorageError;
 use crate::panics::unless_it_panics;
 use crate::unfinished::Unfinished;
@@ -70,12 +70,15 @@ impl Shared {
         let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
         unfinished.replace(&self.disk.place())?;
         self.name_unsynced.store(true, Ordering::Release);
-        let mut old = database.replace(fresh.opened);
+        let old = database.replace(fresh.opened);
         *self.faults.write().unwrap_or_else(PoisonError::into_inner) = fresh.faults;
         self.lacks_room.store(false, Ordering::Release);
         // What the cache keeps may have come from damaged pages.
         self.cache.restart();
-        close(&mut old);
+        // Its file has no name any more.
+        if let Some(old) = old {
+            old.forsake();
+        }
         self.sync_name()
     }
 
