@@ -230,7 +230,7 @@ impl<'t> Txn<'t> {
     /// # Errors
     /// The disk's faults.
     pub fn outbox_is_empty(&self) -> Result<bool, StorageError> {
-        self.projections.outbox.read(|outbox| outbox.is_empty())
+        self.projections.outbox.read(ReadableTableMetadata::is_empty)
     }
 
     /// Every pending mutation that is on its way, oldest first.
