@@ -10,7 +10,7 @@
 
 mod platter;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,6 +27,9 @@ const BLOCK: u64 = 4_096;
 
 /// Most blocks that a disk has left that counts as full.
 const ROOM_BLOCKS_MAX: u64 = 3;
+
+/// Operations by which it is told how fast a file grows: a full disk has less left than as many more would take.
+const GROWTH_OPS: usize = 16;
 
 /// How an operation fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,8 +74,11 @@ struct State {
     faults: Vec<Fault>,
     /// How the next syncs fail, and how many of them.
     syncs_fail: Option<(FaultKind, u64)>,
-    /// Blocks that the file has been given: a file is given one when it is first written there, not when it is made longer.
+    /// Blocks that the file has been given: a file is given one when something is first written there, not when it is made longer
+    /// or filled with zeros.
     given: BTreeSet<u64>,
+    /// How many blocks each of the newest operations was given, at most [`GROWTH_OPS`] of them.
+    growth: VecDeque<u64>,
     /// Set while the disk is full: how many more blocks it can give.
     room: Option<u64>,
     /// Operations that failed, were cut short, or never came to be because the power went, by kind.
@@ -119,6 +125,7 @@ impl SimDisk {
             faults: Vec::new(),
             syncs_fail: None,
             given,
+            growth: VecDeque::new(),
             room: None,
             effects: BTreeMap::new(),
             witness: None,
@@ -179,10 +186,12 @@ impl SimDisk {
     }
 
     /// Leaves hardly any room on the disk, until healed: the file cannot be made longer, and of its parts that were never
-    /// written only a few blocks can be, as chance decides.
+    /// written only a few blocks can be, as chance decides. There are fewer than the newest operations took, so that a file
+    /// that grows meets the end whether little or much is written.
     pub fn fill(&self) {
         let mut state = self.state();
-        let room = state.dice.below(ROOM_BLOCKS_MAX + 1);
+        let grown: u64 = state.growth.iter().sum();
+        let room = state.dice.below(grown.clamp(1, ROOM_BLOCKS_MAX + 1));
         state.room = Some(room);
     }
 
@@ -381,11 +390,17 @@ impl State {
     }
 
     fn carry_out(&mut self, op: DiskOp) {
+        let before = self.given.len();
         match &op {
-            DiskOp::Write { offset, data } => self.given.extend(blocks(*offset, data.len())),
+            DiskOp::Write { offset, data } => self.given.extend(filled(*offset, data)),
             DiskOp::SetLen(length) => self.given.retain(|block| *block < length.div_ceil(BLOCK)),
             DiskOp::Sync => {}
         }
+        if self.growth.len() == GROWTH_OPS {
+            self.growth.pop_front();
+        }
+        self.growth
+            .push_back(self.given.len().saturating_sub(before) as u64);
         apply(&mut self.cache, &op);
         self.platter.take(&op);
         if let Some(journal) = &mut self.journal {
@@ -420,7 +435,7 @@ impl State {
         match op {
             DiskOp::Write { offset, data } => {
                 let given = &self.given;
-                let needed = blocks(*offset, data.len()).filter(|block| !given.contains(block));
+                let needed = filled(*offset, data).filter(|block| !given.contains(block));
                 match room.checked_sub(needed.count() as u64) {
                     Some(left) => {
                         *room = left;
@@ -436,9 +451,15 @@ impl State {
     }
 }
 
-/// The blocks that so many bytes lie in.
-fn blocks(offset: u64, length: usize) -> Range<u64> {
-    offset / BLOCK..(offset + length as u64).div_ceil(BLOCK)
+/// The blocks in which a write puts something. Zeros alone take no room, as on file systems that compress: a file that
+/// was filled with them beforehand has no claim to the blocks yet.
+fn filled(offset: u64, data: &[u8]) -> impl Iterator<Item = u64> + '_ {
+    let end = offset + data.len() as u64;
+    (offset / BLOCK..end.div_ceil(BLOCK)).filter(move |block| {
+        let part = (block * BLOCK).max(offset)..((block + 1) * BLOCK).min(end);
+        let part = &data[index(part.start - offset)..index(part.end - offset)];
+        part.iter().any(|byte| *byte != 0)
+    })
 }
 
 /// The file of a [`SimDisk`], as one program has it open.

@@ -125,6 +125,7 @@ pub const SOMETIMES: &[(&str, &str)] = &[
         "a client's power went while a change was on its way",
     ),
     ("commit failed", "the disk failed a commit"),
+    ("disk full", "a disk that was full refused a write"),
     ("cleared", "all local data was cleared"),
     ("cascade", "a delete took others along"),
     (

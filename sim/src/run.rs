@@ -221,6 +221,9 @@ pub(crate) fn outcome(
     if ["C3", "C5", "C7"].iter().any(|id| effects.contains_key(id)) {
         world.findings().seen("commit failed");
     }
+    if effects.contains_key("C7") {
+        world.findings().seen("disk full");
+    }
     let outcome = Outcome {
         trace_hash: trace.hash(),
         trace_lines: trace.len(),

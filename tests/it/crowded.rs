@@ -62,7 +62,7 @@ fn held(backend: &Backend) -> Vec<(u64, Option<i64>)> {
 async fn make_and_mark(server: &ServerHandle, backend: &Backend) -> Vec<String> {
     let told = Told::default();
     let store = DataStore::builder(schema())
-        .endpoint(&server.endpoint(), KEY)
+        .endpoint(server.endpoint(), KEY)
         .sync_settings(|settings| {
             settings.mutations_per_request = 32;
             // A record is as much as the shorter of the bounds lets through in a page.

@@ -229,6 +229,8 @@ pub struct Switches {
     pub unknown_stop: UnknownStop,
     /// The form of `payload.errors` in error messages about limits.
     pub limit_errors: LimitErrors,
+    /// `start` on a realtime connection whose client has not sent `connection_init`.
+    pub start_before_init: StartBeforeInit,
 }
 
 switch! {
@@ -372,6 +374,16 @@ switch! {
         Ignored,
         /// Answered with `complete`.
         Completed,
+    }
+}
+
+switch! {
+    /// See [`Switches::start_before_init`].
+    StartBeforeInit {
+        /// Served: AWS's guide calls the message optional.
+        Served,
+        /// Answered with an error, and the connection is closed, as the guide had it before.
+        Refused,
     }
 }
 

@@ -268,12 +268,10 @@ fn merge_value(stored: &mut Value, incoming: &Value, switches: &Switches) {
             ListMerge::Replace => stored.clone_from(incoming),
             ListMerge::Union => {
                 // Looked up in order: a record may hold hundreds of thousands of elements, and the writer waits.
-                let mut known: BTreeSet<Ordered> = stored.iter().cloned().map(Ordered).collect();
-                for element in incoming {
-                    if known.insert(Ordered(element.clone())) {
-                        stored.push(element.clone());
-                    }
-                }
+                let mut known: BTreeSet<Ordered<'_>> = stored.iter().map(Ordered).collect();
+                let new = incoming.iter().filter(|element| known.insert(Ordered(element)));
+                let new: Vec<Value> = new.cloned().collect();
+                stored.extend(new);
             }
         },
         (Value::Object(stored), Value::Object(incoming)) => {
@@ -291,27 +289,27 @@ fn merge_value(stored: &mut Value, incoming: &Value, switches: &Switches) {
 }
 
 /// A value by the order that all values have; numbers that compare alike are one, as they are to DynamoDB.
-struct Ordered(Value);
+struct Ordered<'a>(&'a Value);
 
-impl Ord for Ordered {
+impl Ord for Ordered<'_> {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.0.cmp_total(&other.0)
+        self.0.cmp_total(other.0)
     }
 }
 
-impl PartialOrd for Ordered {
+impl PartialOrd for Ordered<'_> {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl PartialEq for Ordered {
+impl PartialEq for Ordered<'_> {
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other).is_eq()
     }
 }
 
-impl Eq for Ordered {}
+impl Eq for Ordered<'_> {}
 
 /// DynamoDB's kinds, as far as a merge tells them apart.
 fn kind(value: &Value) -> u8 {

@@ -35,8 +35,8 @@ pub use auth::{
 pub use compile::CompiledSchema;
 pub use config::{
     BackendConfig, BadLimit, ConditionOrder, DeltaBoundary, ExpiredTombstones, FutureLastSync, HigherVersion,
-    IdleMerge, KindMismatch, LimitErrors, Limits, ListMerge, MergedUpdatedAt, NullInCreate, Switches,
-    TombstoneUpdate, UnknownStop, VersionInCreate,
+    IdleMerge, KindMismatch, LimitErrors, Limits, ListMerge, MergedUpdatedAt, NullInCreate, StartBeforeInit,
+    Switches, TombstoneUpdate, UnknownStop, VersionInCreate,
 };
 pub use conflict::{
     ConflictCall, ConflictHandler, ConflictHandlers, ConflictResolver, ConflictStrategy, ConflictWebhook,

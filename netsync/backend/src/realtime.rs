@@ -281,6 +281,7 @@ impl Hub {
                 data,
                 ..
             } => {
+                let too_soon = connection.comes_too_soon(config);
                 let room = connection.has_room(&subscription, &data, config, &self.requests);
                 let candidate = candidate.expect("whoever hands a `start` on has judged it");
                 let answer = match room.and(candidate) {
@@ -298,6 +299,10 @@ impl Hub {
                     Err(errors) => frames::error(echoed(Some(&subscription), config), &errors),
                 };
                 connection.send(answer, config);
+                if too_soon {
+                    // One message each: whoever does not know the protocol does not get to try.
+                    connection.close(CLOSE_POLICY, "connection_init must be the first message");
+                }
             }
             Incoming::Stop { id: subscription } => {
                 let stopped = connection.subscriptions.remove(&subscription);

@@ -47,7 +47,7 @@ pub struct Backend {
     hub: Mutex<Hub>,
     faults: Mutex<Faults>,
     /// The calls of this second, where they are bounded.
-    throttle: Mutex<Option<Throttle>>,
+    throttle: Option<Mutex<Throttle>>,
 }
 
 /// A call that was let in and understood, ready to run.
@@ -123,7 +123,10 @@ impl Backend {
             entropy: Mutex::new(Box::new(entropy)),
             token_key,
             gate: Gate::new(Arc::clone(&config)),
-            throttle: Mutex::new(config.limits.calls_per_second_max.map(Throttle::new)),
+            throttle: config
+                .limits
+                .calls_per_second_max
+                .map(|most| Mutex::new(Throttle::new(most))),
             config,
             implied,
             hub: Mutex::default(),
@@ -234,10 +237,10 @@ impl Backend {
     }
 
     fn is_throttled(&self, now_ms: i64) -> bool {
-        let mut throttle = self.throttle.lock().unwrap_or_else(PoisonError::into_inner);
-        throttle
-            .as_mut()
-            .is_some_and(|throttle| throttle.is_beyond(now_ms))
+        self.throttle.as_ref().is_some_and(|throttle| {
+            let mut throttle = throttle.lock().unwrap_or_else(PoisonError::into_inner);
+            throttle.is_beyond(now_ms)
+        })
     }
 
     /// Runs a job that does not write.

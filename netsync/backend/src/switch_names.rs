@@ -6,8 +6,8 @@ use std::fmt::Debug;
 
 use crate::config::{
     BadLimit, ConditionOrder, DeltaBoundary, ExpiredTombstones, FutureLastSync, HigherVersion, IdleMerge,
-    KindMismatch, LimitErrors, ListMerge, MergedUpdatedAt, NullInCreate, Switches, TombstoneUpdate,
-    UnknownStop, VersionInCreate,
+    KindMismatch, LimitErrors, ListMerge, MergedUpdatedAt, NullInCreate, StartBeforeInit, Switches,
+    TombstoneUpdate, UnknownStop, VersionInCreate,
 };
 
 /// A switch that cannot be set.
@@ -95,6 +95,7 @@ switches! {
     "expired-tombstones" => expired_tombstones: ExpiredTombstones,
     "unknown-stop" => unknown_stop: UnknownStop,
     "limit-errors" => limit_errors: LimitErrors,
+    "start-before-init" => start_before_init: StartBeforeInit,
 }
 
 #[cfg(test)]
@@ -113,7 +114,7 @@ mod tests {
             }
         }
         // The default, and one for each reading that is none.
-        assert_eq!(seen.len(), 1 + Switches::texts().len() - 15);
+        assert_eq!(seen.len(), 1 + Switches::texts().len() - 16);
     }
 
     #[test]

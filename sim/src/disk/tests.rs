@@ -128,6 +128,8 @@ fn what_a_full_disk_refuses_takes_no_room() {
     assert!(write(4, 2).is_ok(), "two blocks are still there");
     assert!(write(6, 1).is_err());
     assert!(write(4, 2).is_ok(), "its own blocks can be written again");
+    assert!(file.write(8 * BLOCK, &[0; 4_096]).is_ok(), "zeros take no room");
+    assert!(write(8, 1).is_err(), "and give no claim to any");
 }
 
 #[test]

@@ -30,6 +30,43 @@ fn every_profile_keeps_every_promise() {
     }
 }
 
+/// A run of some fifty actions whose disks are full now and then, and nothing else fails.
+fn with_full_disks(seed: u64) -> crate::plan::Plan {
+    let mut knobs = crate::knobs::Knobs::default();
+    knobs.set("disk_full", 150);
+    generate(seed, Profile::Disk, Some(knobs), 10_000)
+}
+
+#[test]
+fn full_disks_refuse_writes_in_short_runs() {
+    let (mut fills, mut actions, mut bites) = (0, 0, 0);
+    for seed in 0..40 {
+        let plan = with_full_disks(seed);
+        if plan.faults.is_empty() {
+            continue;
+        }
+        let outcome = run(&plan, RunOptions::default());
+        assert!(outcome.is_well(), "seed {seed}: {:#?}", outcome.violations);
+        fills += 1;
+        actions += plan.actions.len();
+        let bit = outcome.effects.contains_key("C7");
+        assert_eq!(outcome.sometimes.contains_key("disk full"), bit, "seed {seed}");
+        bites += u32::from(bit);
+    }
+    println!(
+        "{fills} runs of {} actions, {bites} with writes that were refused",
+        actions / fills.max(1)
+    );
+    assert!(
+        fills > 20 && actions / fills < 60,
+        "{fills} runs, {actions} actions"
+    );
+    assert!(
+        bites as usize * 2 > fills,
+        "a full disk was met in {bites} of {fills} runs"
+    );
+}
+
 #[test]
 fn a_plan_runs_the_same_twice() {
     let plan = generate(11, Profile::Chaos, None, BUSY_MS);

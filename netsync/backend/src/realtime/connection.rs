@@ -15,7 +15,7 @@ use serde_json::{Value as Json, json};
 use super::account::{Account, Charge, Payload};
 use super::{CLOSE_TRY_LATER, Doorbell, Judge, Out, frames};
 use crate::auth::{Access, AuthRefused, Caller, Operation, Verdict, compared_fields};
-use crate::config::{BackendConfig, LimitErrors};
+use crate::config::{BackendConfig, LimitErrors, StartBeforeInit};
 use crate::execute::{
     Event, Prepared, RequestFault, Subscribed, Viewer, denied_by_authorizer, goes_with_row, is_denied,
     subscribed,
@@ -251,6 +251,12 @@ impl Connection {
             .saturating_add(config.limits.connection_age_ms_max)
     }
 
+    /// Whether a `start` is refused because its client has not introduced itself.
+    pub(super) fn comes_too_soon(&self, config: &BackendConfig) -> bool {
+        // Under that reading nothing but `connection_init` makes a connection known.
+        config.switches.start_before_init == StartBeforeInit::Refused && self.known_at_ms.is_some()
+    }
+
     /// Whether there is room for a subscription, which is seen before it is judged and once more when it was.
     pub(super) fn has_room(
         &self,
@@ -259,6 +265,12 @@ impl Connection {
         config: &BackendConfig,
         requests: &Account,
     ) -> Result<(), Refused> {
+        if self.comes_too_soon(config) {
+            return Err(refused(
+                "BadRequestException",
+                "connection_init must be the first message",
+            ));
+        }
         if self.subscriptions.contains_key(id) {
             return Err(refused(
                 "DuplicatedOperationError",

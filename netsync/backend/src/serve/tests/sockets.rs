@@ -89,6 +89,38 @@ async fn a_connection_too_many_is_told_so_and_closed() {
 }
 
 #[tokio::test]
+async fn whoever_starts_before_the_init_is_told_and_closed_where_that_is_refused() {
+    let mut config = BackendConfig::with_api_key(KEY);
+    config.switches.set("start-before-init=refused").unwrap();
+    let kv = KvStore::in_memory().unwrap();
+    let backend = Arc::new(Backend::new(fixtures::blog(), config, kv, os_entropy()).unwrap());
+    let server = serve(([127, 0, 0, 1], 0).into(), backend).await.unwrap();
+    let start = |id: &str| {
+        let data = json!({"query": "subscription { onCreatePost { id } }"}).to_string();
+        let authorization = json!({"host": "localhost", "x-api-key": KEY});
+        json!({"id": id, "type": "start", "payload": {"data": data, "extensions": {"authorization": authorization}}})
+    };
+    let mut hasty = connect(&server).await;
+    send(&mut hasty, start("1")).await;
+    let told = next_json(&mut hasty).await;
+    assert_eq!(
+        told["payload"]["errors"][0]["errorType"], "BadRequestException",
+        "{told}"
+    );
+    assert_eq!(close_code(&mut hasty).await, Some(1008));
+    let mut patient = connect(&server).await;
+    send(&mut patient, json!({"type": "connection_init"})).await;
+    assert_eq!(next_json(&mut patient).await["type"], "connection_ack");
+    assert_eq!(next_json(&mut patient).await["type"], "ka");
+    send(&mut patient, start("1")).await;
+    assert_eq!(
+        next_json(&mut patient).await,
+        json!({"id": "1", "type": "start_ack"})
+    );
+    server.shutdown().await;
+}
+
+#[tokio::test]
 async fn the_clock_brings_keep_alives_and_the_ends_of_mute_and_of_old_connections() {
     let (_, server) = start().await;
     server.set_clock(START_MS);

@@ -6,6 +6,7 @@ mod attacks;
 mod conflicts;
 mod fields;
 mod frames;
+mod keyed;
 mod keys;
 mod matrix;
 mod oracle;

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
-use crate::config::{IdleMerge, LimitErrors, Limits, Switches, UnknownStop};
+use crate::config::{IdleMerge, LimitErrors, Limits, StartBeforeInit, Switches, UnknownStop};
 
 const ON_CREATE: &str = "subscription { onCreatePost { id } }";
 
@@ -122,6 +122,45 @@ fn the_transcript_of_the_contract_is_followed() {
     );
     bench.create(json!({"id": "p10", "title": "t"}));
     assert_eq!(bench.frames(connection), [] as [Json; 0]);
+}
+
+/// AWS's guide calls `connection_init` optional, and once did not.
+#[test]
+fn a_start_before_the_init_is_served_or_refused_as_it_is_read() {
+    let bench = bench();
+    let connection = bench.connect();
+    assert_eq!(
+        bench.start(connection, "1", ON_CREATE, Json::Null),
+        json!({"id": "1", "type": "start_ack"})
+    );
+
+    let bench = bench_with_switches(Switches {
+        start_before_init: StartBeforeInit::Refused,
+        ..Switches::default()
+    });
+    let hasty = bench.connect();
+    let start = json!({"id": "1", "type": "start", "payload": {"data": "{}", "extensions": {}}});
+    let frames = bench.send(hasty, &start);
+    assert_eq!(
+        error_of(&frames[0]),
+        (
+            "BadRequestException".to_owned(),
+            "connection_init must be the first message".to_owned()
+        )
+    );
+    assert_eq!(frames[0]["id"], "1");
+    assert_eq!(frames[1..], [json!({"close": 1008})]);
+    // It is over, whatever comes next.
+    for frame in [json!({"type": "connection_init"}), start] {
+        assert_eq!(bench.send(hasty, &frame), [] as [Json; 0]);
+    }
+    let patient = bench.connect();
+    bench.send(patient, &json!({"type": "connection_init"}));
+    assert_eq!(
+        bench.start(patient, "1", ON_CREATE, Json::Null)["type"],
+        "start_ack"
+    );
+    assert_eq!(bench.backend.realtime_population(), (1, 1));
 }
 
 #[test]

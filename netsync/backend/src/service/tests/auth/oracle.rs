@@ -206,6 +206,12 @@ pub(super) fn may(rules: &[Ruled], who: Cast, operation: &str, record: &Subject)
 
 /// Whether somebody may create a record with these fields, and the record that results.
 pub(super) fn created(rules: &[Ruled], who: Cast, given: &Subject) -> Option<Subject> {
+    let record = filled(rules, who, given);
+    may(rules, who, "create", &record).then_some(record)
+}
+
+/// The record that somebody creates with these fields: owners who may create are filled in.
+pub(super) fn filled(rules: &[Ruled], who: Cast, given: &Subject) -> Subject {
     let mut record = given.clone();
     for rule in rules.iter().filter(|rule| speaks_of(**rule, "create")) {
         let (field, name, list) = match (rule.kind, who) {
@@ -220,5 +226,5 @@ pub(super) fn created(rules: &[Ruled], who: Cast, given: &Subject) -> Option<Sub
             record.0[field] = if list { json!([name]) } else { json!(name) };
         }
     }
-    may(rules, who, "create", &record).then_some(record)
+    record
 }
