@@ -227,7 +227,22 @@ impl Batch {
                 let done = self.discard(txn, mutation);
                 self.answer(done, reply)
             }
-            _ => unreachable!("the others are carried out by themselves"),
+            StorageMessage::Write { .. }
+            | StorageMessage::Undo { .. }
+            | StorageMessage::MarkSent { .. }
+            | StorageMessage::Settle { .. }
+            | StorageMessage::ApplyRemote { .. }
+            | StorageMessage::Clear { .. }
+            | StorageMessage::Observe { .. }
+            | StorageMessage::BeginEpoch { .. }
+            | StorageMessage::Rebuild { .. }
+            | StorageMessage::Compact { .. }
+            | StorageMessage::Trim { .. }
+            | StorageMessage::Commit
+            | StorageMessage::FindOut
+            | StorageMessage::Halt => {
+                unreachable!("the others are carried out by themselves")
+            }
         }
     }
 
@@ -327,7 +342,7 @@ impl Batch {
     fn write(&mut self, txn: &mut Txn<'_>, rules: &Rules, ops: Vec<WriteOp>) -> Result<Vec<WriteDone>, Stop> {
         let writes = ops.iter().filter(|op| !matches!(op, WriteOp::Expect { .. }));
         let group = (writes.count() > 1).then(|| txn.next_seq());
-        let mut plan = Plan::new(group, ops.len() == 1, rules.queue_changes);
+        let mut plan = Plan::new(group, &ops, rules.queue_changes);
         let mut steps = Vec::with_capacity(ops.len());
         for op in ops {
             if planted("half-transaction") && !steps.is_empty() {

@@ -59,7 +59,7 @@ impl Signals {
 async fn heard(ctrl_c: impl Future<Output = io::Result<()>>) {
     if let Err(error) = ctrl_c.await {
         tracing::error!(%error, "Ctrl-C cannot be heard; what asks the process to end otherwise still is");
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

@@ -29,6 +29,9 @@ pub const OUTCOME_NOT_SHOWN: &str = "OutcomeNotShown";
 /// what came of it: the record cannot be read, or not by this user. In the place of AppSync's `errorType`.
 pub const OUTCOME_UNKNOWN: &str = "OutcomeUnknown";
 
+/// AppSync's `errorType` of a condition that does not hold, and of a create that meets a record.
+pub const CONDITION_FAILED: &str = "ConditionalCheckFailedException";
+
 /// Position in the event log, from 1; the only order there is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -61,7 +64,7 @@ pub enum Stage {
 /// Why the server, or the engine on its behalf, refused a mutation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
-    /// AppSync's `errorType`, such as `ConditionalCheckFailedException`, if it gave one; or the engine's own:
+    /// AppSync's `errorType`, such as [`CONDITION_FAILED`], if it gave one; or the engine's own:
     /// `RecordDeleted`, if the server deleted the record, [`SCHEMA_MISMATCH`] and [`OUTCOME_NOT_SHOWN`], if its schema
     /// is another one, and [`OUTCOME_UNKNOWN`], if it does not show the record.
     pub error_type: Option<String>,

@@ -25,7 +25,7 @@ pub type Compute = Arc<dyn Fn(Vec<Value>) -> Value + Send + Sync>;
 pub struct ComputedField {
     def: FieldDef,
     /// Number of the stored fields that it may depend on: all of the model.
-    stored_len: u16,
+    stored_len: usize,
     compute: Compute,
 }
 
@@ -75,7 +75,7 @@ impl ComputedField {
 
     /// The slots that its value may depend on.
     pub fn slots(&self) -> impl Iterator<Item = Slot> {
-        (0..self.stored_len).map(Slot)
+        (0..=u16::MAX).map(Slot).take(self.stored_len)
     }
 
     /// Its value for a record.
@@ -168,7 +168,7 @@ impl Schema {
             return Err(misfit("names have letters, digits and underscores".to_owned()));
         }
         let def = Arc::make_mut(def);
-        let stored_len = u16::try_from(def.stored_len()).expect("a schema was refused with more fields");
+        let stored_len = def.stored_len();
         def.computed.push(Arc::new(ComputedField {
             def: FieldDef::scalar(field, scalar),
             stored_len,
