@@ -3,6 +3,8 @@
 //! Owns [`Signals`] and the exit status of a command that was interrupted in its work: 128 and the signal's number, as
 //! shells have it. A command that runs until it is asked to end has done its work then, and ends with 0.
 
+use std::future::Future;
+use std::io;
 use std::process::ExitCode;
 
 /// Listens for what asks the process to end.
@@ -47,13 +49,35 @@ impl Signals {
         #[cfg(not(unix))]
         let terminated = std::future::pending::<Option<()>>();
         tokio::select! {
-            interrupted = tokio::signal::ctrl_c() => {
-                if let Err(error) = interrupted {
-                    tracing::error!(%error, "Ctrl-C cannot be heard");
-                }
-                Asked::Interrupt
-            }
-            _ = terminated => Asked::Terminate,
+            () = heard(tokio::signal::ctrl_c()) => Asked::Interrupt,
+            Some(()) = terminated => Asked::Terminate,
         }
+    }
+}
+
+/// Waits until Ctrl-C was pressed. Where it cannot be heard nobody has asked for anything, and the command goes on.
+async fn heard(ctrl_c: impl Future<Output = io::Result<()>>) {
+    if let Err(error) = ctrl_c.await {
+        tracing::error!(%error, "Ctrl-C cannot be heard; what asks the process to end otherwise still is");
+        std::future::pending::<()>().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::ready;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_command_goes_on_where_ctrl_c_cannot_be_heard() {
+        let unheard = heard(ready(Err(io::Error::other("no handler can be set"))));
+        let ended = tokio::select! {
+            biased;
+            () = unheard => true,
+            () = ready(()) => false,
+        };
+        assert!(!ended, "nobody asked for it");
+        heard(ready(Ok(()))).await;
     }
 }
