@@ -37,7 +37,7 @@ pub use datastore::DataStore;
 pub use error::Error;
 pub use model_query::ModelQuery;
 pub use namespace::{NAMESPACE_LEN_MAX, namespaces};
-pub use observe::{Change, Observer, QueryObserver, QuerySnapshot};
+pub use observe::{Change, Observer, Placed, QueryChanges, QueryObserver, QuerySnapshot};
 pub use operations::{rebuild, restore};
 pub use outbox::{OutboxView, OutboxWatch};
 pub use pages::ResultPage;

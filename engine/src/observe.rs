@@ -10,13 +10,14 @@
 mod items;
 mod window;
 
+use std::collections::BTreeSet;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
 use landfall_actors::{ChangeSet, HubMessage, Observed, StorageMessage, Synced};
-use landfall_core::{BoundPredicate, Model, ModelDef, Origin, Predicate, Record, Seq};
+use landfall_core::{BoundPredicate, Model, ModelDef, Origin, Predicate, Record, RecordId, Seq};
 use landfall_storage::{ChangeKind, Query, Reader, VisibleChange};
 
 use crate::datastore::DataStore;
@@ -46,6 +47,31 @@ pub struct QuerySnapshot<T> {
     /// Whether the model is in sync: it was synced since the last start, and since then neither the network nor a sync of
     /// the model failed, none was cut off at the record limit, and sync was not stopped.
     pub is_synced: bool,
+}
+
+/// What became of the page of an observed query.
+///
+/// Whoever keeps a copy of the page takes out what was removed, then puts each placed record, in this order and from wherever it
+/// was in the copy, behind the one that is named. See [`QueryObserver::next_changes`].
+#[derive(Clone, Debug)]
+pub struct QueryChanges<T> {
+    /// Records that came onto the page, changed or moved, in the order of the query.
+    pub placed: Vec<Placed<T>>,
+    /// Records that are on the page no longer.
+    pub removed: Vec<RecordId>,
+    /// How many records satisfy the predicate, whatever the page.
+    pub total: usize,
+    /// As of [`QuerySnapshot`].
+    pub is_synced: bool,
+}
+
+/// A record and its place on the page of an observed query.
+#[derive(Clone, Debug)]
+pub struct Placed<T> {
+    /// The record before it; `None` if it is the first.
+    pub after: Option<RecordId>,
+    /// The record.
+    pub element: T,
 }
 
 /// How records become what the caller asked for.
@@ -232,6 +258,8 @@ pub struct QueryObserver<T> {
     is_behind: bool,
     /// Whether the first result is still to be handed out.
     fresh: bool,
+    /// The page as it was when its changes were last handed out.
+    told: BTreeSet<RecordId>,
     convert: Convert<T>,
 }
 
@@ -278,14 +306,56 @@ impl<T> QueryObserver<T> {
             is_synced,
             is_behind: false,
             fresh: true,
+            told: BTreeSet::new(),
             convert,
         })
     }
 
     /// The result as it is at first, then waits for each next one; `None` once the stream has ended.
+    ///
+    /// Every record of the page is copied each time; [`next_changes`](Self::next_changes) copies those that are news.
     pub async fn next(&mut self) -> Option<Result<QuerySnapshot<T>, Error>> {
         self.advance().await?;
         Some(self.snapshot())
+    }
+
+    /// As [`next`](Self::next), but copies only what became of the page since this was last called, all of it at first: a
+    /// change of one record costs the same however large the page is.
+    ///
+    /// A query that follows relations is run again, and so is one whose reader fell behind, whose page lost more than was kept
+    /// beside it, or of which more than 4,096 records changed at once; then every record of the page is placed anew.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! }");
+    /// use landfall::{DataStore, Model, ModelQuery, RecordId};
+    ///
+    /// let store = DataStore::builder(schema()).in_memory().open().await?;
+    /// let mut posts = store.observe_query(ModelQuery::<Post>::all().sort(Post::title().asc())).await?;
+    /// let mut shown: Vec<Post> = Vec::new();
+    /// let place = |shown: &[Post], id: &RecordId| shown.iter().position(|post| post.record_id() == *id);
+    ///
+    /// # for title in ["c", "a", "b"] {
+    /// # store.save(Post::builder().title(title).build()?).await?;
+    /// // In a loop, for as long as the page is shown:
+    /// let changes = posts.next_changes().await.ok_or("the store was closed")??;
+    /// for id in &changes.removed {
+    ///     place(&shown, id).map(|at| shown.remove(at));
+    /// }
+    /// for placed in changes.placed {
+    ///     place(&shown, &placed.element.record_id()).map(|at| shown.remove(at));
+    ///     let before = placed.after.and_then(|id| place(&shown, &id));
+    ///     shown.insert(before.map_or(0, |at| at + 1), placed.element);
+    /// }
+    /// # }
+    /// # let titles: Vec<&str> = shown.iter().map(|post| post.title.as_str()).collect();
+    /// # assert_eq!(titles, ["a", "b", "c"]);
+    /// # store.close().await;
+    /// # Ok(()) }
+    /// ```
+    pub async fn next_changes(&mut self) -> Option<Result<QueryChanges<T>, Error>> {
+        self.advance().await?;
+        Some(self.page_changes())
     }
 
     /// As [`next`](Self::next), but hands out only how many records there are, which costs nothing: for those who show
@@ -323,6 +393,46 @@ impl<T> QueryObserver<T> {
     /// Whether nothing will come any more, since the store was cleared or closed.
     pub fn has_ended(&self) -> bool {
         !self.fresh && self.changes.is_empty() && self.changes.is_closed()
+    }
+
+    fn page_changes(&mut self) -> Result<QueryChanges<T>, Error> {
+        self.refresh(true)?;
+        let touched = self.items.take_touched();
+        let places = self.items.places_of(touched.as_ref());
+        let place = |(after, record): (Option<RecordId>, &Record)| {
+            let id = record.id();
+            let element = (self.convert)(record.clone())?;
+            Ok((id, Placed { after, element }))
+        };
+        let placed: Vec<_> = match places.into_iter().map(place).collect() {
+            Ok(placed) => placed,
+            Err(error) => {
+                // What was not handed out is news still.
+                self.items.touch_all();
+                return Err(error);
+            }
+        };
+        let removed: Vec<RecordId> = match &touched {
+            Some(touched) => {
+                let is_gone = |id: &&RecordId| self.told.contains(*id) && !self.items.shows(id);
+                touched.iter().filter(is_gone).cloned().collect()
+            }
+            None => {
+                let now: BTreeSet<RecordId> = self.items.page().filter_map(Record::id).collect();
+                self.told.difference(&now).cloned().collect()
+            }
+        };
+        for id in &removed {
+            self.told.remove(id);
+        }
+        let (ids, placed): (Vec<Option<RecordId>>, Vec<Placed<T>>) = placed.into_iter().unzip();
+        self.told.extend(ids.into_iter().flatten());
+        Ok(QueryChanges {
+            placed,
+            removed,
+            total: self.items.total(),
+            is_synced: self.is_synced,
+        })
     }
 
     fn catch_up(&mut self) -> bool {

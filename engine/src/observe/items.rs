@@ -5,9 +5,10 @@
 //! A query of one model is kept up to date from the changes alone (`window.rs`). One that follows relations is run
 //! again when a record of any model that it involves changed, once for all changes that have come until then.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use landfall_core::{BoundPredicate, BoundSort, ModelDef, ModelName, Page, Rank, Record};
+use landfall_core::{BoundPredicate, BoundSort, ModelDef, ModelName, Page, Rank, Record, RecordId};
 use landfall_storage::{ChangeKind, Query, Reader, Snapshot, VisibleChange};
 
 use super::window::{Filling, Window};
@@ -107,6 +108,44 @@ impl Items {
             Self::Kept(kept) => kept.window.is_incomplete(),
             Self::Asked(_) => false,
         }
+    }
+
+    /// Records of the page that are news since this was last asked for, with those that have left it; `None` for all.
+    pub(super) fn take_touched(&mut self) -> Option<BTreeSet<RecordId>> {
+        match self {
+            Self::Kept(kept) => kept.window.take_touched(),
+            Self::Asked(_) => None,
+        }
+    }
+
+    /// All of the page is news again.
+    pub(super) fn touch_all(&mut self) {
+        match self {
+            Self::Kept(kept) => kept.window.touch_all(),
+            // It always is.
+            Self::Asked(_) => {}
+        }
+    }
+
+    /// Whether a record is on the page.
+    pub(super) fn shows(&self, id: &RecordId) -> bool {
+        match self {
+            Self::Kept(kept) => kept.window.shows(id),
+            Self::Asked(asked) => asked
+                .records
+                .iter()
+                .any(|record| record.id().as_ref() == Some(id)),
+        }
+    }
+
+    /// Those of some records, or of all, that are on the page, in order, each with the one before it.
+    pub(super) fn places_of(&self, ids: Option<&BTreeSet<RecordId>>) -> Vec<(Option<RecordId>, &Record)> {
+        if let (Self::Kept(kept), Some(ids)) = (self, ids) {
+            return kept.window.places_of(ids);
+        }
+        let mut before = None;
+        let place = |record| (std::mem::replace(&mut before, Record::id(record)), record);
+        self.page().map(place).collect()
     }
 
     /// The part of the result that the query asks for.

@@ -82,6 +82,10 @@ impl<T> Filling<T> {
     }
 }
 
+/// Most records that are remembered as news for those who ask for nothing else; after more all of the page is news. As many as
+/// are kept beside a page at most.
+const TOUCHED_MAX: usize = 4_096;
+
 /// A sorted result with its page.
 #[derive(Debug)]
 pub(super) struct Window<T> {
@@ -94,6 +98,8 @@ pub(super) struct Window<T> {
     near_after: BTreeMap<Arc<Rank>, T>,
     far_after: BTreeSet<Arc<Rank>>,
     is_incomplete: bool,
+    /// Records that came onto the page, left it or changed on it since this was last taken; `None` for all.
+    touched: Option<BTreeSet<RecordId>>,
 }
 
 impl<T> Window<T> {
@@ -108,6 +114,44 @@ impl<T> Window<T> {
             near_after: BTreeMap::new(),
             far_after: BTreeSet::new(),
             is_incomplete: false,
+            touched: None,
+        }
+    }
+
+    /// Records that came onto the page, left it or changed on it since this was last asked for; `None` for all.
+    pub(super) fn take_touched(&mut self) -> Option<BTreeSet<RecordId>> {
+        self.touched.replace(BTreeSet::new())
+    }
+
+    /// All of the page is news again.
+    pub(super) fn touch_all(&mut self) {
+        self.touched = None;
+    }
+
+    /// Whether a record is on the page.
+    pub(super) fn shows(&self, id: &RecordId) -> bool {
+        self.ranks
+            .get(id)
+            .is_some_and(|rank| self.shown.contains_key(rank))
+    }
+
+    /// Those of some records that are on the page, in order, each with the one before it.
+    pub(super) fn places_of(&self, ids: &BTreeSet<RecordId>) -> Vec<(Option<RecordId>, &T)> {
+        let ranks: BTreeSet<&Arc<Rank>> = ids.iter().filter_map(|id| self.ranks.get(id)).collect();
+        let place = |rank: &Arc<Rank>| {
+            let item = self.shown.get(rank)?;
+            let before = self.shown.range(..Arc::clone(rank)).next_back();
+            Some((before.map(|(before, _)| before.id().clone()), item))
+        };
+        ranks.into_iter().filter_map(place).collect()
+    }
+
+    fn touch(&mut self, id: &RecordId) {
+        if let Some(touched) = &mut self.touched {
+            touched.insert(id.clone());
+            if touched.len() > TOUCHED_MAX {
+                self.touched = None;
+            }
         }
     }
 
@@ -123,6 +167,7 @@ impl<T> Window<T> {
         } else if is_below(&self.near_before) {
             self.near_before.insert(rank, item);
         } else if is_below(&self.shown) {
+            self.touch(rank.id());
             self.shown.insert(rank, item);
             changed = true;
         } else if self.far_after.first().is_none_or(|first| rank < *first) {
@@ -165,6 +210,7 @@ impl<T> Window<T> {
             return false;
         };
         if self.shown.remove(&rank).is_some() {
+            self.touch(id);
             return true;
         }
         let is_near = self.near_before.remove(&rank).is_some() || self.near_after.remove(&rank).is_some();
@@ -198,6 +244,7 @@ impl<T> Window<T> {
             match self.near_before.pop_last() {
                 Some(last) => {
                     changed = true;
+                    self.touch(last.0.id());
                     self.shown.insert(last.0, last.1);
                 }
                 None => return self.miss(),
@@ -206,6 +253,7 @@ impl<T> Window<T> {
         while self.before() < self.skip {
             if let Some(first) = self.shown.pop_first() {
                 changed = true;
+                self.touch(first.0.id());
                 self.near_before.insert(first.0, first.1);
             } else if let Some(first) = self.near_after.pop_first() {
                 self.near_before.insert(first.0, first.1);
@@ -224,11 +272,13 @@ impl<T> Window<T> {
             && let Some((rank, item)) = self.shown.pop_last()
         {
             changed = true;
+            self.touch(rank.id());
             self.near_after.insert(rank, item);
         }
         while self.shown.len() < self.limit {
             if let Some(first) = self.near_after.pop_first() {
                 changed = true;
+                self.touch(first.0.id());
                 self.shown.insert(first.0, first.1);
             } else if self.far_after.is_empty() {
                 break;

@@ -221,6 +221,92 @@ async fn a_page_far_behind_is_right_in_whatever_order_the_records_lie_on_disk() 
     }
 }
 
+/// Takes changes into a copy of a page, as an app would.
+fn take_in(page: &mut Vec<Post>, changes: landfall::QueryChanges<Post>) {
+    let id = |id: &landfall::RecordId| id.to_string();
+    page.retain(|post| !changes.removed.iter().any(|gone| id(gone) == post.id));
+    for placed in changes.placed {
+        page.retain(|post| post.id != placed.element.id);
+        let at = placed.after.map_or(0, |after| {
+            1 + page
+                .iter()
+                .position(|post| post.id == id(&after))
+                .expect("it is on the page")
+        });
+        page.insert(at, placed.element);
+    }
+}
+
+#[tokio::test]
+async fn the_changes_of_a_page_make_the_page() {
+    let store = in_memory().await;
+    let by_rating = || ModelQuery::<Post>::all().sort(Post::rating().asc());
+    let queries = [
+        by_rating(),
+        by_rating().limit(4).page(2),
+        by_rating().filter(Post::blog().exists().not()).limit(9),
+    ];
+    let mut watched = Vec::new();
+    for query in queries {
+        let mut observer = store.observe_query(query.clone()).await.unwrap();
+        let begins = observer.next_changes().await.unwrap().unwrap();
+        assert_eq!((begins.placed.len(), begins.total), (0, 0));
+        watched.push((query, observer, Vec::new()));
+    }
+    let seed = 5_u32;
+    let mut state = seed;
+    let mut random = move |below: usize| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as usize % below
+    };
+    let mut posts: Vec<Post> = Vec::new();
+    for step in 0..400 {
+        let rating = i32::try_from(random(20)).unwrap();
+        match random(4) {
+            0 if posts.len() > 6 => {
+                let gone = posts.swap_remove(random(posts.len()));
+                store.delete(&gone).await.unwrap();
+            }
+            1 if !posts.is_empty() => {
+                let place = random(posts.len());
+                posts[place] = rate(&store, &posts[place], rating).await;
+            }
+            _ => posts.push(save(&store, "t", rating).await),
+        }
+        if step % 3 != 0 {
+            continue;
+        }
+        for (query, observer, page) in &mut watched {
+            let before: Vec<Post> = page.clone();
+            let now = store.query(query.clone()).unwrap();
+            if before != now {
+                take_in(page, observer.next_changes().await.unwrap().unwrap());
+            }
+            assert_eq!(*page, now, "step {step}, seed {seed}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_change_of_one_record_hands_out_one() {
+    let store = in_memory().await;
+    let post = |rating: i32| Post::builder().title("t").rating(rating).build().unwrap();
+    let posts = store.save_all((0..500).map(post).collect()).await.unwrap();
+    let query = ModelQuery::<Post>::all().sort(Post::rating().asc());
+    let mut observer = store.observe_query(query).await.unwrap();
+    assert_eq!(observer.next_changes().await.unwrap().unwrap().placed.len(), 500);
+    rate(&store, &posts[100], 300).await;
+    let changes = observer.next_changes().await.unwrap().unwrap();
+    assert_eq!(
+        (changes.placed.len(), changes.removed.len(), changes.total),
+        (1, 0, 500)
+    );
+    store.delete(&posts[7]).await.unwrap();
+    let changes = observer.next_changes().await.unwrap().unwrap();
+    assert_eq!((changes.placed.len(), changes.total), (0, 499));
+    assert_eq!(changes.removed, [posts[7].id.as_str().into()]);
+}
+
 fn titles(items: &[Post]) -> String {
     let titles: Vec<&str> = items.iter().map(|post| post.title.as_str()).collect();
     titles.join(" ")
