@@ -19,6 +19,7 @@ use landfall_storage::{
 use landfall_wire::Transport;
 
 use crate::assembly::assemble;
+use crate::computed::Computed;
 use crate::datastore::DataStore;
 use crate::error::Error;
 use crate::expressions::Expressions;
@@ -39,6 +40,7 @@ const RECORDING_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 /// | [`namespace`](Self::namespace) | none: one user of the directory |
 /// | [`local_only`](Self::local_only), [`local_only_model`](Self::local_only_model) | off |
 /// | [`model_sync`](Self::model_sync) | both ways |
+/// | [`computed`](Self::computed) | none |
 /// | [`migrate`](Self::migrate), [`wipe_if_incompatible`](Self::wipe_if_incompatible) | a schema that would lose data is refused |
 /// | [`retention`](Self::retention) | the log keeps everything |
 /// | [`cache_bytes`](Self::cache_bytes) | 64 MiB |
@@ -50,13 +52,14 @@ const RECORDING_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 /// | [`leaving`](Self::leaving) | at once |
 /// | [`record`](Self::record) | nothing is recorded |
 pub struct DataStoreBuilder {
-    schema: Arc<Schema>,
+    pub(crate) schema: Arc<Schema>,
     disk: Disk,
     cache_bytes: usize,
     incompatible: OnIncompatible,
     local_only: bool,
     /// Which way the changes of models travel, in the order in which it was said.
     model_sync: Vec<(ModelName, ModelSync)>,
+    pub(crate) computed: Vec<Computed>,
     namespace: Option<String>,
     endpoint: Option<(String, Authorization)>,
     /// Other ways to prove who asks.
@@ -93,6 +96,7 @@ impl DataStoreBuilder {
             incompatible: OnIncompatible::Refuse,
             local_only: false,
             model_sync: Vec::new(),
+            computed: Vec::new(),
             namespace: None,
             endpoint: None,
             others: Vec::new(),
@@ -515,6 +519,9 @@ impl DataStoreBuilder {
             let said = self.model_sync.iter().map(|(model, sync)| (model, *sync));
             let schema = self.schema.with_model_sync(said);
             self.schema = Arc::new(schema.map_err(|model| unknown(&self.schema, &model))?);
+        }
+        for computed in std::mem::take(&mut self.computed) {
+            self.schema = Arc::new(computed.added_to(&self.schema)?);
         }
         Ok(())
     }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use landfall_actors::{Gone, WriteError};
-use landfall_core::{DecodeError, ModelName, PredicateError, RecordKey, Seq, WriteRefused};
+use landfall_core::{ComputedMisfit, DecodeError, ModelName, PredicateError, RecordKey, Seq, WriteRefused};
 use landfall_storage::StorageError;
 
 /// Why a call failed. Unless the variant says otherwise, nothing was changed.
@@ -97,6 +97,9 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// A computed field does not fit the schema; the store was not opened.
+    #[error(transparent)]
+    BadComputedField(#[from] ComputedMisfit),
     /// The endpoint or its credentials cannot work.
     #[error("the endpoint cannot be used: {reason}")]
     BadEndpoint {

@@ -9,6 +9,7 @@
 mod aggregate;
 mod assembly;
 mod builder;
+mod computed;
 mod datastore;
 mod error;
 mod expressions;
@@ -53,13 +54,13 @@ pub use landfall_actors::{
 };
 pub use landfall_core::{
     AwsDate, AwsDateTime, AwsEmail, AwsIpAddress, AwsPhone, AwsTime, AwsTimestamp, AwsUrl, Base, BelongsTo,
-    BuildError, BuildFault, Comparable, Containing, DecodeError, Direction, Field, FieldFault, FieldMap,
-    FieldName, FieldValue, HasMany, HasOne, IntoField, InvalidRecord, InvalidScalar, LogEntry, Migration,
-    MigrationStep, Model, ModelDef, ModelName, ModelSync, Mutation, MutationKind, NonModel, Numeric,
-    OUTCOME_NOT_SHOWN, Op, Origin, Page, Predicate, PredicateError, RECORD_BYTES_MAX, RECORD_DELETED, Record,
-    RecordId, RecordKey, RecordVersion, Resolution, SCHEMA_MISMATCH, Schema, Seq, Sort, Stage, SyncMetadata,
-    TypedPredicate, TypedSort, UnknownEnumValue, Value, ValueFault, WriteRefused, schema_from_json,
-    schema_to_json,
+    BuildError, BuildFault, Comparable, Computable, ComputedMisfit, Containing, DecodeError, Direction,
+    Field, FieldFault, FieldMap, FieldName, FieldValue, HasMany, HasOne, IntoField, InvalidRecord,
+    InvalidScalar, LogEntry, Migration, MigrationStep, Model, ModelDef, ModelName, ModelSync, Mutation,
+    MutationKind, NonModel, Numeric, OUTCOME_NOT_SHOWN, Op, Origin, Page, Predicate, PredicateError,
+    RECORD_BYTES_MAX, RECORD_DELETED, Record, RecordId, RecordKey, RecordVersion, Resolution,
+    SCHEMA_MISMATCH, Scalar, Schema, Seq, Sort, Stage, SyncMetadata, TypedPredicate, TypedSort,
+    UnknownEnumValue, Value, ValueFault, WriteRefused, schema_from_json, schema_to_json,
 };
 pub use landfall_macros::{include_schema, inline_schema};
 pub use landfall_netsync::{

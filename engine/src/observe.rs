@@ -132,7 +132,7 @@ impl<T> Observer<T> {
             reader.snapshot()?.selects(&def.name, &predicate, &[])?;
             Test::Following(predicate, reader.clone())
         } else {
-            Test::Alone(predicate.bind(&def)?)
+            Test::Alone(predicate.bind_for_query(&def)?)
         };
         let receiver = store
             .inner

@@ -108,10 +108,12 @@ impl<'a> Records<'a> {
     /// # Errors
     /// As [`DataStore::delete_where`].
     pub async fn delete_where(&self, model: &str, predicate: Predicate) -> Result<Vec<Record>, Error> {
-        let model = self.def(model)?.name.clone();
+        let def = self.def(model)?;
+        // The writer tests it once more, and it knows neither relations nor what is computed; said whether records are found or not.
+        predicate.bind(&def)?;
         let found = self.store.snapshot()?.query(&Query {
             predicate: predicate.clone(),
-            ..Query::all(model)
+            ..Query::all(def.name.clone())
         })?;
         let ops = found
             .into_iter()

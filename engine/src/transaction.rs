@@ -291,7 +291,10 @@ fn over(
     let Some(def) = snapshot.schema().model(&wide.model) else {
         return Ok(found);
     };
-    let (predicate, sort) = (wide.predicate.bind(def)?, BoundSort::bind(&wide.sort, def)?);
+    let (predicate, sort) = (
+        wide.predicate.bind_for_query(def)?,
+        BoundSort::bind(&wide.sort, def)?,
+    );
     found.retain(|record| record.id().is_none_or(|id| !staged.contains_key(&id)));
     let own = staged.values().flatten();
     found.extend(own.filter(|record| predicate.matches(record.values())).cloned());

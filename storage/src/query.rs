@@ -88,7 +88,7 @@ impl Snapshot {
                 return self.query_following(query);
             }
             let model = self.catalog().model(&query.model)?;
-            let predicate = query.predicate.bind(&model.def)?;
+            let predicate = query.predicate.bind_for_query(&model.def)?;
             let sort = BoundSort::bind(&query.sort, &model.def)?;
             let way = Way::choose(model, &predicate);
             let [plan] = way.plans() else {
@@ -165,7 +165,7 @@ impl Snapshot {
     /// As [`Snapshot::query`].
     pub fn explain(&self, query: &Query) -> Result<Plan, StorageError> {
         let model = self.catalog().model(&query.model)?;
-        let predicate = query.predicate.bind(&model.def)?;
+        let predicate = query.predicate.bind_for_query(&model.def)?;
         BoundSort::bind(&query.sort, &model.def)?;
         Ok(plan::choose(model, &predicate))
     }

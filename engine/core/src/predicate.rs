@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::names::{FieldName, ModelName};
 use crate::record::{IdPart, RecordId};
-use crate::schema::{FieldDef, FieldType, ModelDef, Slot};
+use crate::schema::{ComputedField, FieldDef, FieldType, ModelDef, Slot};
 use crate::value::{Value, ValueRef};
 
 /// Deepest nesting of groups that is accepted.
@@ -118,6 +118,17 @@ pub enum PredicateError {
         /// The model.
         model: ModelName,
         /// The relation.
+        field: FieldName,
+    },
+    /// A computed field where the server compares as well, or where only what is stored is folded.
+    #[error(
+        "`{model}.{field}` is computed by the app, so only queries and observers can compare it or sort by it; name a \
+         field that the model has"
+    )]
+    Computed {
+        /// The model.
+        model: ModelName,
+        /// The computed field.
         field: FieldName,
     },
     /// A relation is followed that the model does not have.
@@ -300,32 +311,53 @@ impl Predicate {
         }
     }
 
-    /// Checks the predicate against a model and resolves its fields to slots.
+    /// Checks the predicate against a model and resolves its fields to slots: of a condition or a sync expression, which
+    /// the server checks as well.
     ///
     /// # Errors
     /// The first field, operator or operand that does not fit; [`PredicateError::RelationNotFollowed`] for one that
-    /// needs other records.
+    /// needs other records, [`PredicateError::Computed`] for one that the server does not have.
     pub fn bind(&self, def: &ModelDef) -> Result<BoundPredicate, PredicateError> {
-        self.bind_at(def, 0)
+        self.bind_at(def, Asker::AlsoServer, 0)
     }
 
-    fn bind_at(&self, def: &ModelDef, depth: usize) -> Result<BoundPredicate, PredicateError> {
+    /// As [`bind`](Self::bind), of a query or an observer, which may also compare what is computed.
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind), but for [`PredicateError::Computed`].
+    pub fn bind_for_query(&self, def: &ModelDef) -> Result<BoundPredicate, PredicateError> {
+        self.bind_at(def, Asker::Query, 0)
+    }
+
+    fn bind_at(&self, def: &ModelDef, asker: Asker, depth: usize) -> Result<BoundPredicate, PredicateError> {
         if depth > PREDICATE_DEPTH_MAX {
             return Err(PredicateError::TooDeep);
         }
         let group = |members: &[Self]| -> Result<Vec<_>, PredicateError> {
-            members.iter().map(|p| p.bind_at(def, depth + 1)).collect()
+            members.iter().map(|p| p.bind_at(def, asker, depth + 1)).collect()
         };
         Ok(match self {
             Self::All => BoundPredicate::All,
-            Self::Field(name, op) => {
-                let slot = def.slot(name).ok_or_else(|| unknown_field(def, name))?;
-                check_op(def, def.stored_field(slot), op)?;
-                BoundPredicate::Field(slot, op.clone())
-            }
+            Self::Field(name, op) => match (def.slot(name), def.computed(name), asker) {
+                (Some(slot), ..) => {
+                    check_op(def, def.stored_field(slot), op)?;
+                    BoundPredicate::Field(slot, op.clone())
+                }
+                (None, Some(field), Asker::Query) => {
+                    check_op(def, field.def(), op)?;
+                    BoundPredicate::Computed(Arc::clone(field), op.clone())
+                }
+                (None, Some(_), Asker::AlsoServer) => {
+                    return Err(PredicateError::Computed {
+                        model: def.name.clone(),
+                        field: name.clone(),
+                    });
+                }
+                (None, None, _) => return Err(unknown_field(def, name)),
+            },
             Self::And(members) => BoundPredicate::And(group(members)?),
             Self::Or(members) => BoundPredicate::Or(group(members)?),
-            Self::Not(member) => BoundPredicate::Not(Box::new(member.bind_at(def, depth + 1)?)),
+            Self::Not(member) => BoundPredicate::Not(Box::new(member.bind_at(def, asker, depth + 1)?)),
             Self::Related(field, _) => {
                 return Err(PredicateError::RelationNotFollowed {
                     model: def.name.clone(),
@@ -336,8 +368,19 @@ impl Predicate {
     }
 }
 
-fn unknown_field(def: &ModelDef, field: &FieldName) -> PredicateError {
-    let known: Vec<&str> = def.stored_fields().map(|f| f.name.as_str()).collect();
+/// Who tests a predicate.
+#[derive(Clone, Copy)]
+enum Asker {
+    /// A query of this store.
+    Query,
+    /// This store and the server.
+    AlsoServer,
+}
+
+pub(crate) fn unknown_field(def: &ModelDef, field: &FieldName) -> PredicateError {
+    let computed = def.computed.iter().map(|field| field.def());
+    let fields = def.stored_fields().chain(computed);
+    let known: Vec<&str> = fields.map(|f| f.name.as_str()).collect();
     PredicateError::UnknownField {
         model: def.name.clone(),
         field: field.clone(),
@@ -430,6 +473,8 @@ pub enum BoundPredicate {
     Not(Box<BoundPredicate>),
     /// The fields hold one of these identifiers; false if one of them is null.
     Among(Vec<Slot>, Arc<BTreeSet<RecordId>>),
+    /// A computed field compared.
+    Computed(Arc<ComputedField>, Op),
 }
 
 impl BoundPredicate {
@@ -446,6 +491,7 @@ impl BoundPredicate {
             Self::And(members) => fold_sql(members.iter().map(|m| m.test(source)), false),
             Self::Or(members) => fold_sql(members.iter().map(|m| m.test(source)), true),
             Self::Not(member) => member.test(source).map(|holds| !holds),
+            Self::Computed(field, op) => op.test(&field.value(source).as_ref()),
             Self::Among(slots, ids) => Some(identifier_at(slots, source).is_some_and(|id| ids.contains(&id))),
         }
     }

@@ -30,7 +30,7 @@ impl Rank {
         let values = sort
             .keys()
             .iter()
-            .map(|(slot, direction)| (source.value_at(*slot).to_value(), *direction))
+            .map(|(key, direction)| (key.value(source), *direction))
             .collect();
         Self { values, id }
     }

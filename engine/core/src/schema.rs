@@ -8,6 +8,7 @@
 
 mod api;
 mod build;
+mod computed;
 mod defaults;
 mod sync;
 mod topology;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 pub use api::{ApiName, ModelApi, SubscriptionLevel};
 pub use build::{ModelParts, STORED_FIELDS_MAX, SchemaError, SchemaParts};
+pub use computed::{Computable, Compute, ComputedField, ComputedMisfit};
 pub use sync::ModelSync;
 
 pub use defaults::fill_defaults;
@@ -87,6 +89,8 @@ pub struct ModelDef {
     pub api: ModelApi,
     pub(crate) stored: Vec<FieldName>,
     pub(crate) key_slots: Vec<Slot>,
+    /// What an app computes; not part of the schema's fingerprint.
+    pub(crate) computed: Vec<Arc<ComputedField>>,
 }
 
 /// Names of the fields in which the server keeps creation and update times.

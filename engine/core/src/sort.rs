@@ -3,13 +3,14 @@
 //! Owns how records are ordered and cut. Nulls come first ascending; ties keep the order of identifiers.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::names::FieldName;
-use crate::predicate::{FieldSource, PredicateError};
-use crate::schema::{ModelDef, Slot};
-use crate::value::Value;
+use crate::predicate::{FieldSource, PredicateError, unknown_field};
+use crate::schema::{ComputedField, ModelDef, Slot};
+use crate::value::{Value, ValueRef};
 
 /// Direction of a sort key (Amplify's `SortDirection`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,7 +45,7 @@ pub fn compare_keys(a: &[(Value, Direction)], b: &[(Value, Direction)]) -> Order
 /// One sort key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sort {
-    /// The stored field; in a query also one of a related record, such as `blog.name`.
+    /// The stored field, or a computed one; in a query also one of a related record, such as `blog.name`.
     pub field: FieldName,
     /// The direction.
     pub direction: Direction,
@@ -59,9 +60,36 @@ pub struct Page {
     pub page: usize,
 }
 
-/// Sort keys resolved to slots.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct BoundSort(Vec<(Slot, Direction)>);
+/// Where a sort key finds its value.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SortKey {
+    /// In a row.
+    Stored(Slot),
+    /// It is computed.
+    Computed(Arc<ComputedField>),
+}
+
+/// Sort keys resolved to slots, or to what computes them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BoundSort(Vec<(SortKey, Direction)>);
+
+impl SortKey {
+    /// Its value for a record.
+    pub fn value<S: FieldSource + ?Sized>(&self, source: &S) -> Value {
+        match self {
+            Self::Stored(slot) => source.value_at(*slot).to_value(),
+            Self::Computed(field) => field.value(source),
+        }
+    }
+
+    /// The order of its value for a record and another value; a stored one is not copied for that.
+    pub fn compare<S: FieldSource + ?Sized>(&self, source: &S, other: &ValueRef<'_>) -> Ordering {
+        match self {
+            Self::Stored(slot) => source.value_at(*slot).cmp_total(other),
+            Self::Computed(field) => field.value(source).as_ref().cmp_total(other),
+        }
+    }
+}
 
 impl Sort {
     /// Smallest first.
@@ -85,23 +113,16 @@ impl BoundSort {
     /// Resolves the keys against a model.
     ///
     /// # Errors
-    /// [`PredicateError::UnknownField`] for the first key that is not a stored field.
+    /// [`PredicateError::UnknownField`] for the first key that is neither a stored field nor a computed one.
     pub fn bind(keys: &[Sort], def: &ModelDef) -> Result<Self, PredicateError> {
         keys.iter()
             .map(|key| {
-                let known = || {
-                    def.stored_fields()
-                        .map(|f| f.name.as_str())
-                        .collect::<Vec<_>>()
-                        .join(", ")
-                };
+                let computed = || def.computed(&key.field).cloned().map(SortKey::Computed);
                 def.slot(&key.field)
-                    .map(|slot| (slot, key.direction))
-                    .ok_or_else(|| PredicateError::UnknownField {
-                        model: def.name.clone(),
-                        field: key.field.clone(),
-                        known: known(),
-                    })
+                    .map(SortKey::Stored)
+                    .or_else(computed)
+                    .map(|found| (found, key.direction))
+                    .ok_or_else(|| unknown_field(def, &key.field))
             })
             .collect::<Result<_, _>>()
             .map(Self)
@@ -113,18 +134,17 @@ impl BoundSort {
     }
 
     /// The keys.
-    pub fn keys(&self) -> &[(Slot, Direction)] {
+    pub fn keys(&self) -> &[(SortKey, Direction)] {
         &self.0
     }
 
     /// Order of two records by the keys alone.
     pub fn compare<A: FieldSource + ?Sized, B: FieldSource + ?Sized>(&self, a: &A, b: &B) -> Ordering {
-        for (slot, direction) in &self.0 {
-            let order = a.value_at(*slot).cmp_total(&b.value_at(*slot));
-            let order = match direction {
-                Direction::Ascending => order,
-                Direction::Descending => order.reverse(),
-            };
+        for (key, direction) in &self.0 {
+            let order = direction.apply(match key {
+                SortKey::Stored(slot) => a.value_at(*slot).cmp_total(&b.value_at(*slot)),
+                SortKey::Computed(field) => field.value(a).cmp_total(&field.value(b)),
+            });
             if order.is_ne() {
                 return order;
             }
@@ -233,7 +253,10 @@ mod tests {
         let bound = BoundSort::bind(&[Sort::descending("title")], &def).expect("a stored field");
         assert_eq!(
             bound.keys(),
-            [(def.slot("title").expect("a slot"), Direction::Descending)]
+            [(
+                SortKey::Stored(def.slot("title").expect("a slot")),
+                Direction::Descending
+            )]
         );
     }
 

@@ -62,7 +62,7 @@ impl Items {
             asked.ask(snapshot)?;
             return Ok(Self::Asked(Box::new(asked)));
         }
-        let predicate = query.predicate.bind(def)?;
+        let predicate = query.predicate.bind_for_query(def)?;
         let sort = BoundSort::bind(&query.sort, def)?;
         let mut filling = Filling::new(query.page);
         // One after another, in the order of the disk, since only those near the page are kept.

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)] // A test that cannot go on has failed, and the line says where.
 
 mod bad_input;
+mod computed;
 mod deleting;
 mod directions;
 mod model;

@@ -119,6 +119,7 @@ fn compared_in(predicate: &BoundPredicate, slots: &mut BTreeSet<Slot>) {
         }
         BoundPredicate::Not(member) => compared_in(member, slots),
         BoundPredicate::Among(among, _) => slots.extend(among),
+        BoundPredicate::Computed(field, _) => slots.extend(field.slots()),
     }
 }
 

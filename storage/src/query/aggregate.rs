@@ -8,7 +8,8 @@
 use std::cmp::Ordering;
 
 use landfall_core::{
-    BoundPredicate, FieldName, FieldSource, ModelDef, Predicate, PredicateError, Slot, Value, ValueRef,
+    BoundPredicate, FieldName, FieldSource, ModelDef, Predicate, PredicateError, Slot, SortKey, Value,
+    ValueRef,
 };
 
 use super::operand::Kind;
@@ -75,7 +76,14 @@ impl Measure {
 }
 
 fn bound(def: &ModelDef, field: &FieldName) -> Result<Slot, PredicateError> {
-    Ok(landfall_core::BoundSort::bind(&[landfall_core::Sort::ascending(field)], def)?.keys()[0].0)
+    let bound = landfall_core::BoundSort::bind(&[landfall_core::Sort::ascending(field)], def)?;
+    match bound.keys()[0].0 {
+        SortKey::Stored(slot) => Ok(slot),
+        SortKey::Computed(_) => Err(PredicateError::Computed {
+            model: def.name.clone(),
+            field: field.clone(),
+        }),
+    }
 }
 
 fn bad(def: &ModelDef, slot: Slot, op: &'static str) -> PredicateError {

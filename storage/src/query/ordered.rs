@@ -14,9 +14,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use landfall_core::{
-    BoundPredicate, Direction, FieldSource, Record, RecordId, Value, compare_keys, identifier_at,
-};
+use landfall_core::{BoundPredicate, Direction, Record, RecordId, Value, compare_keys, identifier_at};
 
 use super::plan::KeyRange;
 use super::relation::{Followed, Resolver, SortPath, leads_away, sort_paths};
@@ -336,7 +334,7 @@ impl SortValues {
         let mut values = Vec::with_capacity(paths.len());
         for (number, path) in paths.iter().enumerate() {
             let value = match path.hops.first() {
-                None => row.value_at(path.slot).to_value(),
+                None => path.key.value(row),
                 Some(first) => match identifier_at(&first.near, row) {
                     Some(near) => self.related(snapshot, number, path, near)?,
                     None => Value::Null,
@@ -370,7 +368,7 @@ impl SortValues {
                 None => None,
             };
         }
-        let value = record.map_or(Value::Null, |record| record.values()[path.slot.index()].clone());
+        let value = record.map_or(Value::Null, |record| path.key.value(record.values()));
         if self.remembered.len() < REMEMBERED_MAX {
             self.remembered.insert(place, value.clone());
         }

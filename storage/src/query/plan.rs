@@ -161,7 +161,12 @@ fn collect<'a>(predicate: &'a BoundPredicate, conditions: &mut Vec<(Slot, &'a Op
     match predicate {
         BoundPredicate::Field(slot, op) => conditions.push((*slot, op)),
         BoundPredicate::And(members) => members.iter().for_each(|member| collect(member, conditions)),
-        BoundPredicate::All | BoundPredicate::Or(_) | BoundPredicate::Not(_) | BoundPredicate::Among(..) => {}
+        // What is computed is in no index.
+        BoundPredicate::All
+        | BoundPredicate::Or(_)
+        | BoundPredicate::Not(_)
+        | BoundPredicate::Among(..)
+        | BoundPredicate::Computed(..) => {}
     }
 }
 

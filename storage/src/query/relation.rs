@@ -11,8 +11,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use landfall_core::{
-    Association, BoundPredicate, Direction, FieldType, ModelDef, ModelName, PREDICATE_DEPTH_MAX, Predicate,
-    PredicateError, RecordId, Slot, Sort, identifier_at, keycode,
+    Association, BoundPredicate, BoundSort, Direction, FieldType, ModelDef, ModelName, PREDICATE_DEPTH_MAX,
+    Predicate, PredicateError, RecordId, Slot, Sort, SortKey, identifier_at, keycode,
 };
 
 use super::seek::Way;
@@ -76,7 +76,7 @@ impl Resolver<'_> {
             return Err(PredicateError::TooDeep.into());
         }
         if !predicate.follows_relations() {
-            return Ok(predicate.bind(def)?);
+            return Ok(predicate.bind_for_query(def)?);
         }
         let mut group = |members: &[Predicate]| -> Result<Vec<_>, StorageError> {
             members
@@ -89,7 +89,7 @@ impl Resolver<'_> {
             Predicate::Or(members) => BoundPredicate::Or(group(members)?),
             Predicate::Not(member) => BoundPredicate::Not(Box::new(self.at(def, member, depth + 1)?)),
             Predicate::Related(relation, other) => self.follow(def, relation, other, depth)?,
-            Predicate::All | Predicate::Field(..) => predicate.bind(def)?,
+            Predicate::All | Predicate::Field(..) => predicate.bind_for_query(def)?,
         })
     }
 
@@ -182,7 +182,7 @@ pub(super) fn hop<'s>(
 #[derive(Clone, Debug)]
 pub(super) struct SortPath<'c> {
     pub(super) hops: Vec<Hop<'c>>,
-    pub(super) slot: Slot,
+    pub(super) key: SortKey,
     pub(super) direction: Direction,
 }
 
@@ -205,10 +205,12 @@ fn sort_path<'s>(
     let mut names = key.field.split('.').peekable();
     while let Some(name) = names.next() {
         if names.peek().is_none() {
-            let slot = landfall_core::BoundSort::bind(&[Sort::ascending(name)], def)?.keys()[0].0;
+            let key_of_last = BoundSort::bind(&[Sort::ascending(name)], def)?.keys()[0]
+                .0
+                .clone();
             return Ok(SortPath {
                 hops,
-                slot,
+                key: key_of_last,
                 direction: key.direction,
             });
         }

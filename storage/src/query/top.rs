@@ -54,7 +54,7 @@ impl Top {
             .sort
             .keys()
             .iter()
-            .map(|(slot, d)| (source.value_at(*slot).to_value(), *d))
+            .map(|(key, direction)| (key.value(source), *direction))
             .collect();
         self.heap.push(Candidate {
             values,
@@ -65,8 +65,8 @@ impl Top {
     }
 
     fn compare(&self, key: &[u8], source: &impl FieldSource, other: &Candidate) -> Ordering {
-        for ((slot, direction), (value, _)) in self.sort.keys().iter().zip(&other.values) {
-            let order = direction.apply(source.value_at(*slot).cmp_total(&value.as_ref()));
+        for ((key, direction), (value, _)) in self.sort.keys().iter().zip(&other.values) {
+            let order = direction.apply(key.compare(source, &value.as_ref()));
             if order.is_ne() {
                 return order;
             }

@@ -296,6 +296,7 @@ fn assemble(parts: ModelParts, api: ModelApi, faults: &mut Vec<SchemaError>) -> 
         api,
         stored,
         key_slots: Vec::new(),
+        computed: Vec::new(),
     };
     // A key field that is missing is reported by `check_key`.
     let key_slots: Vec<Slot> = model
