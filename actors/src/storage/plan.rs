@@ -41,6 +41,8 @@ pub(super) struct Plan {
     group: Option<Seq>,
     /// Whether the command has one operation only.
     is_alone: bool,
+    /// Whether it has a delete, whose cascade has to know of the saves beside it.
+    deletes: bool,
     queue_changes: bool,
     decided: BTreeMap<RecordKey, RecordState>,
     /// Records that were saved, so that what belongs to what may be otherwise than the indexes say.
@@ -54,11 +56,12 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Decisions of a command whose mutations belong together as this group, if they do.
-    pub(super) fn new(group: Option<Seq>, is_alone: bool, queue_changes: bool) -> Self {
+    /// Decisions of a command of these operations, whose mutations belong together as this group, if they do.
+    pub(super) fn new(group: Option<Seq>, ops: &[WriteOp], queue_changes: bool) -> Self {
         Self {
             group,
-            is_alone,
+            is_alone: ops.len() == 1,
+            deletes: ops.iter().any(|op| matches!(op, WriteOp::Delete { .. })),
             queue_changes,
             ..Self::default()
         }
@@ -149,7 +152,9 @@ impl Plan {
             Some(write) if self.is_alone => Ok(Step::Write(Box::new((write, state)))),
             Some(write) => {
                 self.note(def, state, &write)?;
-                self.note_saved(txn.schema(), def, &write.key);
+                if self.deletes {
+                    self.note_saved(txn.schema(), def, &write.key);
+                }
                 Ok(Step::Writes(vec![write]))
             }
             None => {

@@ -330,7 +330,7 @@ impl Batch {
     fn write(&mut self, txn: &mut Txn<'_>, rules: &Rules, ops: Vec<WriteOp>) -> Result<Vec<WriteDone>, Stop> {
         let writes = ops.iter().filter(|op| !matches!(op, WriteOp::Expect { .. }));
         let group = (writes.count() > 1).then(|| txn.next_seq());
-        let mut plan = Plan::new(group, ops.len() == 1, rules.queue_changes);
+        let mut plan = Plan::new(group, &ops, rules.queue_changes);
         let mut steps = Vec::with_capacity(ops.len());
         for op in ops {
             if planted("half-transaction") && !steps.is_empty() {
