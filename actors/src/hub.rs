@@ -60,7 +60,7 @@ impl Message for HubMessage {
                 let names = events.iter().map(HubEvent::name);
                 print_of(&names.collect::<Vec<_>>())
             }
-            _ => 0,
+            Self::Listen { .. } | Self::Halt => 0,
         }
     }
 

@@ -102,7 +102,12 @@ impl Message for OutboxMessage {
             // What was committed is checked by the log itself.
             Self::Committed { changes, .. } => changes.len() as u64,
             Self::Told { is_empty } => u64::from(*is_empty),
-            _ => 0,
+            Self::Resume { .. }
+            | Self::Pause
+            | Self::Drained { .. }
+            | Self::Watch { .. }
+            | Self::Cleared
+            | Self::Halt => 0,
         }
     }
 
@@ -113,7 +118,14 @@ impl Message for OutboxMessage {
                 Some(Input::Drained(within.map(ms)))
             }
             Self::Watch { .. } => Some(Input::Watch),
-            _ => None,
+            Self::Resume { .. }
+            | Self::Pause
+            | Self::Take { .. }
+            | Self::GiveBack(_)
+            | Self::Told { .. }
+            | Self::Committed { .. }
+            | Self::Cleared
+            | Self::Halt => None,
         }
     }
 }

@@ -376,7 +376,10 @@ impl Supervisor {
                 self.outbox.tell(OutboxMessage::Pause).unwrap_or(());
                 parts.mutation.tell(MutationMessage::Pause).unwrap_or(());
             }
-            announcement => self.publish(announcement),
+            announcement @ (Effect::AnnounceNetwork { .. }
+            | Effect::AnnounceSubscriptions
+            | Effect::AnnounceReady
+            | Effect::AnswerReady { .. }) => self.publish(announcement),
         }
     }
 
@@ -406,7 +409,14 @@ impl Supervisor {
             Effect::AnswerReady { ready } => {
                 self.awaiting_ready.drain(..).for_each(|reply| reply.send(ready));
             }
-            _ => {}
+            // The part that this is for has gone.
+            Effect::Subscribe
+            | Effect::Unsubscribe
+            | Effect::DrainBuffer
+            | Effect::Sync
+            | Effect::CancelSync
+            | Effect::ResumeOutbox
+            | Effect::PauseOutbox => {}
         }
     }
 

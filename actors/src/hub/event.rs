@@ -207,7 +207,28 @@ impl HubEvent {
             Self::LocalReady | Self::SyncStopped | Self::NetworkStatus { active: false } => {
                 Some(SyncState::AllBehind)
             }
-            _ => None,
+            Self::NetworkStatus { .. }
+            | Self::StorageSubscribed
+            | Self::SubscriptionsEstablished
+            | Self::SyncQueriesStarted { .. }
+            | Self::SyncProgress { .. }
+            | Self::SyncQueriesReady
+            | Self::SyncStarted
+            | Self::Ready
+            | Self::OutboxMutationEnqueued { .. }
+            | Self::OutboxMutationProcessed { .. }
+            | Self::OutboxMutationFailed { .. }
+            | Self::OutboxMutationRetried { .. }
+            | Self::ConditionalSaveFailed { .. }
+            | Self::OutboxStatus { .. }
+            | Self::OutboxPaused { .. }
+            | Self::ConflictResolved { .. }
+            | Self::NonApplicableDataReceived { .. }
+            | Self::SubscriptionDataProcessed { .. }
+            | Self::RecordQuarantined { .. }
+            | Self::ServerWentBack { .. }
+            | Self::SubscriptionFailed { .. }
+            | Self::Lagged { .. } => None,
         }
     }
 
@@ -338,7 +359,28 @@ impl HubEvent {
             Self::ServerWentBack { key, known, found } => {
                 json!({ "model": key.model, "id": key.id.to_json(), "known": known.0, "found": found.0 })
             }
-            _ => Json::Null,
+            Self::NetworkStatus { .. }
+            | Self::LocalReady
+            | Self::SyncStopped
+            | Self::StorageSubscribed
+            | Self::SubscriptionsEstablished
+            | Self::SyncQueriesStarted { .. }
+            | Self::SyncProgress { .. }
+            | Self::ModelSynced { .. }
+            | Self::ModelSyncFailed { .. }
+            | Self::SyncTruncated { .. }
+            | Self::SyncQueriesReady
+            | Self::SyncStarted
+            | Self::Ready
+            | Self::OutboxMutationEnqueued { .. }
+            | Self::OutboxMutationProcessed { .. }
+            | Self::OutboxStatus { .. }
+            | Self::OutboxPaused { .. }
+            | Self::NonApplicableDataReceived { .. }
+            | Self::SubscriptionDataProcessed { .. }
+            | Self::RecordQuarantined { .. }
+            | Self::SubscriptionFailed { .. }
+            | Self::Lagged { .. } => Json::Null,
         }
     }
 }

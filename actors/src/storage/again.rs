@@ -102,7 +102,20 @@ fn spare_of_parked(command: &mut StorageMessage) -> Option<StorageMessage> {
             mutation: *mutation,
             reply: reply.twin(),
         },
-        _ => return None,
+        StorageMessage::Write { .. }
+        | StorageMessage::Undo { .. }
+        | StorageMessage::MarkSent { .. }
+        | StorageMessage::Settle { .. }
+        | StorageMessage::ApplyRemote { .. }
+        | StorageMessage::Clear { .. }
+        | StorageMessage::Observe { .. }
+        | StorageMessage::BeginEpoch { .. }
+        | StorageMessage::Rebuild { .. }
+        | StorageMessage::Compact { .. }
+        | StorageMessage::Trim { .. }
+        | StorageMessage::Commit
+        | StorageMessage::FindOut
+        | StorageMessage::Halt => return None,
     })
 }
 

@@ -24,7 +24,19 @@ pub(super) fn print(message: &StorageMessage) -> u64 {
         } => print_of(&(epoch.0, mutation, settlement, covered)),
         StorageMessage::ApplyRemote { epoch, batch, .. } => print_of(&(epoch.0, gist(batch))),
         StorageMessage::BeginEpoch { epoch, .. } => epoch.0,
-        _ => 0,
+        StorageMessage::Write { .. }
+        | StorageMessage::Undo { .. }
+        | StorageMessage::RetryParked { .. }
+        | StorageMessage::EditParked { .. }
+        | StorageMessage::DiscardParked { .. }
+        | StorageMessage::Clear { .. }
+        | StorageMessage::Observe { .. }
+        | StorageMessage::Rebuild { .. }
+        | StorageMessage::Compact { .. }
+        | StorageMessage::Trim { .. }
+        | StorageMessage::Commit
+        | StorageMessage::FindOut
+        | StorageMessage::Halt => 0,
     }
 }
 
@@ -60,7 +72,15 @@ pub(super) fn input(message: &StorageMessage) -> Option<Input> {
         StorageMessage::Rebuild { .. } => Input::Rebuild,
         StorageMessage::Compact { .. } => Input::Compact,
         StorageMessage::Trim { .. } => Input::Trim,
-        _ => return None,
+        StorageMessage::MarkSent { .. }
+        | StorageMessage::Settle { .. }
+        | StorageMessage::ApplyRemote { .. }
+        | StorageMessage::RetryMismatched { .. }
+        | StorageMessage::Clear { .. }
+        | StorageMessage::BeginEpoch { .. }
+        | StorageMessage::Commit
+        | StorageMessage::FindOut
+        | StorageMessage::Halt => return None,
     })
 }
 

@@ -225,7 +225,22 @@ impl Batch {
                 let done = self.guarded(txn, |batch, txn| batch.discard(txn, mutation));
                 self.answer(done, reply)
             }
-            _ => unreachable!("the others are carried out by themselves"),
+            StorageMessage::Write { .. }
+            | StorageMessage::Undo { .. }
+            | StorageMessage::MarkSent { .. }
+            | StorageMessage::Settle { .. }
+            | StorageMessage::ApplyRemote { .. }
+            | StorageMessage::Clear { .. }
+            | StorageMessage::Observe { .. }
+            | StorageMessage::BeginEpoch { .. }
+            | StorageMessage::Rebuild { .. }
+            | StorageMessage::Compact { .. }
+            | StorageMessage::Trim { .. }
+            | StorageMessage::Commit
+            | StorageMessage::FindOut
+            | StorageMessage::Halt => {
+                unreachable!("the others are carried out by themselves")
+            }
         }
     }
 

@@ -46,7 +46,7 @@ pub use model::{
     TypedSort, UnknownEnumValue, ValueFault, default_of, embedded_schema, related, take_member, take_value,
 };
 pub use mutation::{
-    Coalesced, Mutation, MutationKind, OUTCOME_NOT_SHOWN, Refusal, SCHEMA_MISMATCH, Seq, Stage, coalesce,
+    CONDITION_FAILED, Coalesced, Mutation, MutationKind, OUTCOME_NOT_SHOWN, Refusal, SCHEMA_MISMATCH, Seq, Stage, coalesce,
 };
 pub use names::{FieldName, ModelName};
 pub use outbox::{Errand, Outbox, Topic};

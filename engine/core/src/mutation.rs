@@ -24,6 +24,9 @@ pub const SCHEMA_MISMATCH: &str = "SchemaMismatch";
 /// the place of AppSync's `errorType`.
 pub const OUTCOME_NOT_SHOWN: &str = "OutcomeNotShown";
 
+/// AppSync's `errorType` of a condition that does not hold, and of a create that meets a record.
+pub const CONDITION_FAILED: &str = "ConditionalCheckFailedException";
+
 /// Position in the event log, from 1; the only order there is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -56,7 +59,7 @@ pub enum Stage {
 /// Why the server, or the engine on its behalf, refused a mutation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
-    /// AppSync's `errorType`, such as `ConditionalCheckFailedException`, if it gave one; or the engine's own:
+    /// AppSync's `errorType`, such as [`CONDITION_FAILED`], if it gave one; or the engine's own:
     /// `RecordDeleted`, if the server deleted the record, and [`SCHEMA_MISMATCH`] and [`OUTCOME_NOT_SHOWN`], if its schema
     /// is another one.
     pub error_type: Option<String>,

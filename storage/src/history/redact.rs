@@ -11,15 +11,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use landfall_core::{
-    Change, Decision, FieldDef, FieldMap, FieldType, IdPart, LogEntry, ModelDef, Op, Predicate, RecordBase,
-    RecordId, RecordKey, Refusal, RemoteRecord, Scalar, Schema, Value,
+    CONDITION_FAILED, Change, Decision, FieldDef, FieldMap, FieldType, IdPart, LogEntry, ModelDef, Op,
+    Predicate, RecordBase, RecordId, RecordKey, Refusal, RemoteRecord, Scalar, Schema, Value,
 };
 
 /// Types of errors that are kept as they are: those of AppSync, of DynamoDB, and the engine's own.
 const ERROR_TYPES: [&str; 14] = [
     "BadRequest",
     "BadRequestException",
-    "ConditionalCheckFailedException",
+    CONDITION_FAILED,
     "ConflictUnhandled",
     "ExecutionTimeout",
     "Lambda:Unhandled",

@@ -8,8 +8,8 @@
 use std::collections::BTreeSet;
 
 use landfall_core::{
-    Acknowledged, Change, Conflict, Decision, Errand, FieldMap, Mutation, MutationRef, Origin, Record,
-    Refusal, Refused, RemoteRecord, Sent, Seq, Stage, decide_edit, given_up, planted,
+    Acknowledged, CONDITION_FAILED, Change, Conflict, Decision, Errand, FieldMap, Mutation, MutationRef,
+    Origin, Record, Refusal, Refused, RemoteRecord, Sent, Seq, Stage, decide_edit, given_up, planted,
 };
 use landfall_storage::{OutboxChange, StorageError, Txn};
 
@@ -19,9 +19,6 @@ use crate::storage::{Settlement, WriteError};
 
 /// Why a record leaves that the server changed so that the sync expression no longer selects it.
 pub(in crate::storage) const LEFT_EXPRESSION: &str = "left the sync expression";
-
-/// AppSync's `errorType` of a condition that does not hold, and of a create that meets a record.
-const CONDITION_FAILED: &str = "ConditionalCheckFailedException";
 
 impl Batch {
     /// Nobody waits for the answers to what an ended run has sent: they are of unknown outcome.

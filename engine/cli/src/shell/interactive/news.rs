@@ -190,7 +190,18 @@ impl News {
             HubEvent::OutboxPaused { reason } => {
                 Some(format!("{} {}", "sending waits:".yellow(), harmless(reason)))
             }
-            HubEvent::OutboxMutationRetried { .. } | HubEvent::ConflictResolved { .. } => of_change(event),
+            HubEvent::OutboxMutationRetried { key, kind } => Some(format!(
+                "{} {} of {}, which the server did not know before",
+                "tried again:".yellow(),
+                kind.verb(),
+                harmless(&key.to_string())
+            )),
+            HubEvent::ConflictResolved {
+                key,
+                accepted_remote,
+                deleted,
+                ..
+            } => Some(resolved(key, *accepted_remote, *deleted)),
             _ => None,
         }
     }
@@ -225,34 +236,18 @@ impl News {
     }
 }
 
-/// What becomes of a change that met a conflict, or that the server did not know before.
-fn of_change(event: &HubEvent) -> Option<String> {
-    match event {
-        HubEvent::OutboxMutationRetried { key, kind } => Some(format!(
-            "{} {} of {}, which the server did not know before",
-            "tried again:".yellow(),
-            kind.verb(),
-            harmless(&key.to_string())
-        )),
-        HubEvent::ConflictResolved {
-            key,
-            accepted_remote,
-            deleted,
-            ..
-        } => {
-            let outcome = match (accepted_remote, deleted) {
-                (true, true) => "it was deleted elsewhere, and stays so",
-                (true, false) => "the server's record stands",
-                (false, _) => "the change from here is sent again",
-            };
-            Some(format!(
-                "{} {}: {outcome}",
-                "conflict:".yellow(),
-                harmless(&key.to_string())
-            ))
-        }
-        _ => None,
-    }
+/// What becomes of a change that met a conflict.
+fn resolved(key: &RecordKey, accepted_remote: bool, deleted: bool) -> String {
+    let outcome = match (accepted_remote, deleted) {
+        (true, true) => "it was deleted elsewhere, and stays so",
+        (true, false) => "the server's record stands",
+        (false, _) => "the change from here is sent again",
+    };
+    format!(
+        "{} {}: {outcome}",
+        "conflict:".yellow(),
+        harmless(&key.to_string())
+    )
 }
 
 /// The next set of any observer; waits for ever if there is none.
