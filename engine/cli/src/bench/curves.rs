@@ -45,7 +45,7 @@ pub(super) struct Point {
 }
 
 /// Names and units, in the order in which they are measured.
-const MEASURED: [(&str, &str); 6] = [
+pub(super) const MEASURED: [(&str, &str); 6] = [
     ("get by id", "gets/s"),
     ("predicate scan", "queries/s"),
     ("indexed predicate", "queries/s"),

@@ -10,18 +10,18 @@ use std::time::{Duration, Instant};
 use landfall::{DataStore, ModelQuery, Query};
 use serde_json::{Value as Json, json};
 
-use super::curves::{self, SAVERS, ask, get_all, save_together};
+use super::curves::{self, MEASURED, SAVERS, ask, get_all, save_together};
 use super::figure::Figure;
 use super::npm;
 use super::rows::{self, Item, Scale, id, per_second, report};
 
-/// What is compared with SQLite, at each size.
+/// What is compared with SQLite, at each size: all but saves one after another, of which both only wait for the disk.
 pub(super) const BESIDE_SQLITE: [&str; 5] = [
-    "get by id",
-    "predicate scan",
-    "indexed predicate",
-    "sort + limit 10",
-    "durable saves, 64 concurrent savers",
+    MEASURED[0].0,
+    MEASURED[1].0,
+    MEASURED[2].0,
+    MEASURED[3].0,
+    MEASURED[5].0,
 ];
 
 /// What is compared with the npm client.

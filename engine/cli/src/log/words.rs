@@ -96,7 +96,7 @@ pub(super) fn misnamed_field(schema: &Schema, text: &str) -> Option<(RecordKey, 
     ))
 }
 
-/// That the schema has a model.
+/// What is wrong with the name of a model that the schema does not have; nothing if it has it.
 pub(super) fn unknown_model(schema: &Schema, model: &str) -> Option<String> {
     if schema.model(model).is_some() {
         return None;

@@ -89,15 +89,22 @@ fn told(counts: &Counts, directory: &Path) -> Vec<String> {
 
 /// Says that changes were refused, if some were: also those of an earlier run.
 pub(super) fn say_refused(store: &DataStore) {
-    let refused = store
-        .outbox()
-        .parked(WAITING_MAX)
-        .map_or(0, |refused| refused.len());
-    if refused > 0 {
-        screen::print(&format!(
+    match store.outbox().parked(WAITING_MAX).as_deref() {
+        Ok([]) => {}
+        Ok(refused) => screen::print(&format!(
             "{} refused by the server and kept: `outbox` says why, `retry`, `edit` or `discard` decides",
-            changes(refused)
-        ));
+            up_to(refused.len())
+        )),
+        Err(_) => screen::print("what the server refused cannot be read"),
+    }
+}
+
+/// So many changes, of which no more than [`WAITING_MAX`] are looked at.
+fn up_to(count: usize) -> String {
+    if count < WAITING_MAX {
+        changes(count)
+    } else {
+        format!("{count} changes or more")
     }
 }
 
@@ -112,6 +119,13 @@ fn changes(count: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_count_that_stopped_says_so() {
+        assert_eq!(up_to(1), "1 change");
+        assert_eq!(up_to(WAITING_MAX - 1), format!("{} changes", WAITING_MAX - 1));
+        assert_eq!(up_to(WAITING_MAX), format!("{WAITING_MAX} changes or more"));
+    }
 
     #[test]
     fn only_what_will_be_sent_is_said_to_be_sent() {
