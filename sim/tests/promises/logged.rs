@@ -57,6 +57,13 @@ impl Visit for Fields<'_> {
     }
 }
 
+/// Under which the name of a span is among its fields; events have no such field.
+const SPAN: &str = "name of the span";
+
+fn keep(said: &Said) {
+    SAID.with_borrow_mut(|all| all.iter_mut().for_each(|all| all.push(said.clone())));
+}
+
 struct OfSpan(BTreeMap<String, String>);
 
 impl<S: Subscriber + for<'l> LookupSpan<'l>> Layer<S> for Listener {
@@ -72,7 +79,15 @@ impl<S: Subscriber + for<'l> LookupSpan<'l>> Layer<S> for Listener {
         let mut fields = BTreeMap::new();
         attributes.record(&mut Fields(&mut fields));
         let span = context.span(id).expect("it was made just now");
-        span.extensions_mut().insert(OfSpan(fields));
+        span.extensions_mut().insert(OfSpan(fields.clone()));
+        let metadata = attributes.metadata();
+        fields.insert(SPAN.to_owned(), metadata.name().to_owned());
+        keep(&Said {
+            target: metadata.target().to_owned(),
+            level: *metadata.level(),
+            fields,
+            spans: Vec::new(),
+        });
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
@@ -93,7 +108,7 @@ impl<S: Subscriber + for<'l> LookupSpan<'l>> Layer<S> for Listener {
             fields,
             spans: spans.collect(),
         };
-        SAID.with_borrow_mut(|all| all.iter_mut().for_each(|all| all.push(said.clone())));
+        keep(&said);
     }
 }
 
@@ -249,6 +264,39 @@ fn pages_commits_and_calls_name_the_entries_that_they_became() {
             "{said:?}"
         );
     }
+}
+
+#[test]
+fn a_request_goes_in_a_span_that_names_its_mutation() {
+    let (said, run) = listening(|| simulate(a_day()));
+    let spans = |target: &str| -> Vec<&Said> {
+        let of_target = said.iter().filter(|said| said.target == target);
+        of_target.filter(|said| said.field(SPAN) != "").collect()
+    };
+    let requests = spans("landfall::mutation");
+    let sent: usize = run
+        .logs
+        .iter()
+        .flatten()
+        .filter(|entry| matches!(entry.change, Change::Sent(_)))
+        .count();
+    assert!(
+        requests.len() >= sent && sent > 0,
+        "{} spans for {sent} requests",
+        requests.len()
+    );
+    for request in requests {
+        let mut writes = run.logs.iter().flatten();
+        let names_a_write = writes.any(|entry| {
+            matches!(entry.change, Change::Write(_)) && entry.seq.to_string() == request.field("mutation")
+        });
+        assert!(names_a_write, "{request:?}");
+    }
+    assert!(
+        spans("landfall::sync")
+            .iter()
+            .any(|page| page.field("model") == "Note")
+    );
 }
 
 #[test]
