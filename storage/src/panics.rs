@@ -1,6 +1,6 @@
 //! The fence around the database library: for some damage it panics instead of saying so, wherever it meets it, destructors included.
 //!
-//! Owns [`unless_it_panics`], [`Fence`] and [`Held`], which are put around calls into the library and around what it hands out; and
+//! Owns [`unless_it_panics`], [`panics_become_errors`], [`Fence`] and [`Held`], which are put around calls into the library and around what it hands out; and
 //! [`contained`], by which a panic of somebody else's waits until all that is the library's has been let go of.
 //!
 //! Invariants: 1. nothing of the library is called but in here; 2. no two of its destructors that panic run in one unwinding, since a
@@ -8,7 +8,7 @@
 //! disk, damage of its own list of free pages leads to such a second one.
 
 use std::any::Any;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ops::{Deref, DerefMut};
 use std::panic::{AssertUnwindSafe, resume_unwind};
 
@@ -16,6 +16,44 @@ use crate::error::StorageError;
 
 /// What somebody panicked with.
 pub(crate) type Panic = Box<dyn Any + Send>;
+
+thread_local! {
+    /// Fences around what this thread does now.
+    static FENCES: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Whether a panic of this thread, now, becomes an error that says the same as the panic.
+///
+/// The hook for panics runs before that and prints what is then told twice. An application whose standard error is read by
+/// people can be silent there:
+///
+/// ```
+/// let print = std::panic::take_hook();
+/// std::panic::set_hook(Box::new(move |panic| {
+///     if !landfall_storage::panics_become_errors() {
+///         print(panic);
+///     }
+/// }));
+/// ```
+pub fn panics_become_errors() -> bool {
+    FENCES.with(|fences| fences.get() > 0)
+}
+
+/// A fence that stands until this is dropped.
+struct Inside;
+
+impl Inside {
+    fn enter() -> Self {
+        FENCES.with(|fences| fences.set(fences.get() + 1));
+        Self
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        FENCES.with(|fences| fences.set(fences.get() - 1));
+    }
+}
 
 /// What `work` returns; a panic is damage. What `work` was making is dropped then, so nothing half made is left.
 pub(crate) fn unless_it_panics<T>(work: impl FnOnce() -> Result<T, StorageError>) -> Result<T, StorageError> {
@@ -28,6 +66,7 @@ fn damage(said: &str) -> StorageError {
 
 /// What `work` returns, or what it said when it panicked.
 pub(crate) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    let _inside = Inside::enter();
     contained(work).map_err(|panic| {
         let said = panic
             .downcast_ref::<String>()
@@ -184,5 +223,17 @@ mod tests {
             assert!(error.to_string().contains(said), "{error}");
         }
         assert_eq!(fence.broke().as_deref(), Some("one"));
+    }
+
+    #[test]
+    fn a_panic_becomes_an_error_within_a_fence_and_nowhere_else() {
+        assert!(!panics_become_errors());
+        let seen = caught(|| {
+            let inner = caught(|| -> () { panic!("inner") });
+            assert_eq!(inner, Err("inner".to_owned()));
+            panics_become_errors()
+        });
+        assert_eq!(seen, Ok(true));
+        assert!(!panics_become_errors());
     }
 }

@@ -319,7 +319,23 @@ fn what_the_server_refused_is_listed_with_its_reason_and_decided_upon() {
     assert!(seen.contains("2 changes not sent, as the server runs"), "{seen}");
 
     let mut store = LineClient::landfall("the same store", &schema, &["--data", data]);
-    let waiting = store.ok(&json!({"op": "outbox"}));
+    let plain = store.ok(&json!({"op": "outbox"}));
+    let expected = json!({"model": "Seat", "id": "a", "op": "create", "stage": "parked"});
+    let keys: Vec<&str> = plain[0]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(key, _)| key.as_str())
+        .collect();
+    assert_eq!(
+        keys.len(),
+        expected.as_object().map_or(0, |keys| keys.len() + 1),
+        "and attempts: {plain}"
+    );
+    for (key, value) in expected.as_object().into_iter().flatten() {
+        assert_eq!(plain[0][key], *value, "{plain}");
+    }
+    let waiting = store.ok(&json!({"op": "outbox", "details": true}));
     assert_eq!(
         (
             &waiting[0]["stage"],
@@ -344,7 +360,7 @@ fn what_the_server_refused_is_listed_with_its_reason_and_decided_upon() {
     );
     let edit = json!({"op": "edit", "model": "Seat", "id": "b", "fields": {"name": "better"}});
     assert_eq!(store.ok(&edit), json!(1));
-    let waiting = store.ok(&json!({"op": "outbox"}));
+    let waiting = store.ok(&json!({"op": "outbox", "details": true}));
     assert_eq!(
         (
             &waiting[0]["id"],

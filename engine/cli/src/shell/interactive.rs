@@ -181,6 +181,7 @@ impl Conversation {
                 read = &mut reading => return read.map_err(other),
                 () = self.screen.freed(), if !self.screen.is_free() => {}
                 text = next(&mut self.news), if self.screen.is_free() => self.screen.print_beside(&text),
+                never = self.session.listen() => match never {},
             }
         }
     }

@@ -1,26 +1,23 @@
 //! The operations of the shell, each a function of a JSON command.
 //!
-//! Owns [`Session`]: the store, and what has been observed since the last question. Both shells run the same ones.
-//! What is set is in `session/settings.rs`, what waits in `session/waiting.rs`.
+//! Owns [`Session`]: the store, and what was heard of it since the last question. Both shells run the same ones.
+//! What is set is in `session/settings.rs`, what waits in `session/waiting.rs`, what is heard in `session/ears.rs`.
 
+mod ears;
 mod refused;
 mod settings;
 mod waiting;
 
-use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
-use landfall::{
-    Change, DataStore, Error, HubEvents, Observer, Page, Query, QueryObserver, Record, RecordKey, Stage,
-};
+use landfall::{Change, DataStore, Error, HubEvent, Page, Query, Record, RecordKey, Stage};
 use landfall_core::KeyKind;
 use serde_json::{Map, Value as Json, json};
 
 use super::recorder::Recorder;
 use super::values::{self, Fault};
-
-/// Hub events that are kept for later questions; far more than a run of sync makes.
-const EVENTS_MAX: usize = 100_000;
+use ears::Ears;
 
 /// Waiting mutations that `outbox` lists.
 const OUTBOX_MAX: usize = 10_000;
@@ -28,14 +25,16 @@ const OUTBOX_MAX: usize = 10_000;
 /// How long `start` waits for the store to be ready before it answers all the same.
 const START_WAIT: Duration = Duration::from_secs(60);
 
-/// A store and what was observed of it.
+/// A store and what was heard of it.
 pub(crate) struct Session {
+    operations: Operations,
+    ears: Ears,
+}
+
+/// What is asked of a store.
+struct Operations {
     store: DataStore,
     recorder: Recorder,
-    hub: HubEvents,
-    events: VecDeque<Json>,
-    observers: Vec<Observer<Record>>,
-    snapshots: Vec<QueryObserver<Record>>,
     started: Instant,
 }
 
@@ -51,22 +50,27 @@ impl Session {
     pub(crate) async fn open(store: DataStore, recorder: Recorder) -> Result<Self, Error> {
         let hub = store.hub().await?;
         Ok(Self {
-            store,
-            recorder,
-            hub,
-            events: VecDeque::new(),
-            observers: Vec::new(),
-            snapshots: Vec::new(),
-            started: Instant::now(),
+            operations: Operations {
+                store,
+                recorder,
+                started: Instant::now(),
+            },
+            ears: Ears::new(hub),
         })
     }
 
     /// The store.
     pub(crate) fn store(&self) -> &DataStore {
-        &self.store
+        &self.operations.store
     }
 
-    /// Carries out one command.
+    /// Keeps what is heard of the store, for as long as it is polled: it belongs beside whatever is waited for between two
+    /// commands. Nothing is lost if it is dropped.
+    pub(crate) async fn listen(&mut self) -> Infallible {
+        self.ears.listen().await
+    }
+
+    /// Carries out one command; what happens meanwhile is heard.
     pub(crate) async fn carry_out(&mut self, command: &Json) -> Result<Reply, Fault> {
         let op = command
             .get("op")
@@ -74,10 +78,81 @@ impl Session {
             .ok_or("a command needs `op`")?;
         let answer = match op {
             "exit" => return Ok(Reply::Exit),
+            "observe" => self.observe(command).await,
+            "observed" => self.observed(),
+            "observeQuery" => self.observe_query(command).await,
+            "snapshots" => self.snapshots(),
+            "hub" => Ok(self.hub()),
+            "waitHub" => self.wait_hub(command).await,
+            _ => {
+                let Self { operations, ears } = self;
+                let answer = tokio::select! {
+                    biased;
+                    never = ears.listen() => match never {},
+                    answer = operations.carry_out(op, command) => answer,
+                };
+                // Whoever saved is answered after observers were told, which may have been since they were listened to.
+                ears.catch_up();
+                answer
+            }
+        };
+        answer.map(Reply::Answer)
+    }
+
+    async fn observe(&mut self, command: &Json) -> Result<Json, Fault> {
+        let def = self.operations.model(command)?;
+        let predicate = where_of(command)?.unwrap_or(landfall::Predicate::All);
+        let records = self.operations.store.records();
+        let observer = records.observe(&def.name, predicate).await.map_err(text)?;
+        self.ears.observe(observer);
+        Ok(true.into())
+    }
+
+    fn observed(&mut self) -> Result<Json, Fault> {
+        self.ears.catch_up();
+        let changes = self.ears.take_changes()?;
+        Ok(changes
+            .iter()
+            .map(|change| self.operations.change(change))
+            .collect())
+    }
+
+    async fn observe_query(&mut self, command: &Json) -> Result<Json, Fault> {
+        let query = self.operations.query_of(command)?;
+        let observer = self.operations.store.records().observe_query(query).await;
+        self.ears.observe_query(observer.map_err(text)?);
+        Ok(true.into())
+    }
+
+    fn snapshots(&mut self) -> Result<Json, Fault> {
+        self.ears.catch_up();
+        let results = self.ears.take_results()?;
+        let json = results.iter().map(|result| {
+            let items: Vec<Json> = result
+                .items
+                .iter()
+                .map(|record| self.operations.json(record))
+                .collect();
+            json!({ "items": items, "isSynced": result.is_synced })
+        });
+        Ok(json.collect())
+    }
+
+    fn hub(&mut self) -> Json {
+        self.ears.catch_up();
+        let events = std::iter::from_fn(|| self.ears.next_event());
+        events.map(|event| event_json(&event)).collect()
+    }
+}
+
+impl Operations {
+    /// Carries out a command that needs nothing of what was heard.
+    async fn carry_out(&self, op: &str, command: &Json) -> Result<Json, Fault> {
+        match op {
             "configure" => self.configure(command),
             "start" => self.start().await,
             "stop" => self.store.stop().await.map(|()| true.into()).map_err(text),
-            "clear" => self.clear().await,
+            "clear" => self.store.clear().await.map(|()| true.into()).map_err(text),
             "save" => self.save(command).await,
             "update" => self.update(command).await,
             "delete" => self.delete(command).await,
@@ -85,19 +160,10 @@ impl Session {
             "query" => self.query(command),
             "count" => self.count(command),
             "explain" => self.explain(command),
-            "observe" => self.observe(command).await,
-            "observed" => self.observed(),
-            "observeQuery" => self.observe_query(command).await,
-            "snapshots" => self.take_snapshots(),
-            "hub" => {
-                self.hear();
-                Ok(self.events.drain(..).collect())
-            }
-            "waitHub" => self.wait_hub(command).await,
             "waitFor" => self.wait_for(command).await,
             "errors" => Ok(self.recorder.take_errors().into()),
             "conflicts" => Ok(self.recorder.take_conflicts().into()),
-            "outbox" => self.outbox(),
+            "outbox" => self.outbox(command),
             "metrics" => self.metrics(),
             "retry" => self.retry(command).await,
             "edit" => self.edit(command).await,
@@ -111,8 +177,7 @@ impl Session {
                  explain observe observed observeQuery snapshots hub waitHub waitFor errors conflicts outbox metrics retry edit discard online \
                  time exit"
             )),
-        };
-        answer.map(Reply::Answer)
+        }
     }
 
     fn metrics(&self) -> Result<Json, Fault> {
@@ -127,13 +192,6 @@ impl Session {
             Ok(ready) => ready.map(|_| true.into()).map_err(text),
             Err(_) => Ok(true.into()),
         }
-    }
-
-    async fn clear(&mut self) -> Result<Json, Fault> {
-        self.store.clear().await.map_err(text)?;
-        self.observers.clear();
-        self.snapshots.clear();
-        Ok(true.into())
     }
 
     async fn save(&self, command: &Json) -> Result<Json, Fault> {
@@ -238,78 +296,9 @@ impl Session {
         Ok(explained.to_string().into())
     }
 
-    async fn observe(&mut self, command: &Json) -> Result<Json, Fault> {
-        let def = self.model(command)?;
-        let predicate = where_of(command)?.unwrap_or(landfall::Predicate::All);
-        self.observers.push(
-            self.store
-                .records()
-                .observe(&def.name, predicate)
-                .await
-                .map_err(text)?,
-        );
-        Ok(true.into())
-    }
-
-    fn observed(&mut self) -> Result<Json, Fault> {
-        let mut changes: Vec<Change<Record>> = Vec::new();
-        for observer in &mut self.observers {
-            while let Some(change) = observer.try_next() {
-                changes.push(change.map_err(text)?);
-            }
-        }
-        changes.sort_by_key(|change| change.seq);
-        let json = changes.iter().map(|change| {
-            let op = match change.kind {
-                landfall::ChangeKind::Insert => "INSERT",
-                landfall::ChangeKind::Update => "UPDATE",
-                landfall::ChangeKind::Delete => "DELETE",
-            };
-            json!({ "op": op, "el": self.json(&change.element) })
-        });
-        Ok(json.collect())
-    }
-
-    async fn observe_query(&mut self, command: &Json) -> Result<Json, Fault> {
-        let query = self.query_of(command)?;
-        self.snapshots
-            .push(self.store.records().observe_query(query).await.map_err(text)?);
-        Ok(true.into())
-    }
-
-    fn take_snapshots(&mut self) -> Result<Json, Fault> {
-        let mut taken = Vec::new();
-        let schema = self.store.schema();
-        for observer in &mut self.snapshots {
-            while let Some(snapshot) = observer.try_next() {
-                let snapshot = snapshot.map_err(text)?;
-                let items: Vec<Json> = snapshot
-                    .items
-                    .iter()
-                    .map(|record| values::record_json(schema, record))
-                    .collect();
-                taken.push(json!({ "items": items, "isSynced": snapshot.is_synced }));
-            }
-        }
-        Ok(taken.into())
-    }
-
-    /// Takes over the hub events that have come.
-    fn hear(&mut self) {
-        while let Some(event) = self.hub.try_next() {
-            self.keep(&event);
-        }
-    }
-
-    fn keep(&mut self, event: &landfall::HubEvent) {
-        if self.events.len() == EVENTS_MAX {
-            self.events.pop_front();
-        }
-        self.events
-            .push_back(json!({ "event": event.name(), "data": event.data() }));
-    }
-
-    fn outbox(&self) -> Result<Json, Fault> {
+    /// What waits, and with `details` also what each change sets and why it was refused.
+    fn outbox(&self, command: &Json) -> Result<Json, Fault> {
+        let with_details = flag(command, "details")?;
         let pending = self.store.outbox().list(OUTBOX_MAX).map_err(text)?;
         let list = pending.iter().map(|mutation| {
             let (stage, refusal) = match &mutation.stage {
@@ -322,16 +311,19 @@ impl Session {
                 Some(def) => values::id_json(def, &mutation.key.id),
                 None => values::id_json_of(&mutation.key.id),
             };
-            json!({
+            let mut change = json!({
                 "model": mutation.model(),
                 "id": id,
                 "op": mutation.kind.verb(),
                 "stage": stage,
                 "attempts": mutation.attempts,
-                "fields": mutation.patch,
-                "errorType": refusal.and_then(|refusal| refusal.error_type.as_deref()),
-                "reason": refusal.map(|refusal| refusal.message.as_str()),
-            })
+            });
+            if with_details {
+                change["fields"] = json!(mutation.patch);
+                change["errorType"] = json!(refusal.and_then(|refusal| refusal.error_type.as_deref()));
+                change["reason"] = json!(refusal.map(|refusal| refusal.message.as_str()));
+            }
+            change
         });
         Ok(list.collect())
     }
@@ -362,6 +354,15 @@ impl Session {
         })
     }
 
+    fn change(&self, change: &Change<Record>) -> Json {
+        let op = match change.kind {
+            landfall::ChangeKind::Insert => "INSERT",
+            landfall::ChangeKind::Update => "UPDATE",
+            landfall::ChangeKind::Delete => "DELETE",
+        };
+        json!({ "op": op, "el": self.json(&change.element) })
+    }
+
     fn json(&self, record: &Record) -> Json {
         values::record_json(self.store.schema(), record)
     }
@@ -389,6 +390,10 @@ impl Session {
             page: Page { limit, page },
         })
     }
+}
+
+fn event_json(event: &HubEvent) -> Json {
+    json!({ "event": event.name(), "data": event.data() })
 }
 
 fn text(error: impl std::fmt::Display) -> Fault {

@@ -6,17 +6,17 @@ use landfall::{FieldMap, Mutation, Record};
 use serde_json::Value as Json;
 
 use super::super::values::{self, Fault};
-use super::{Session, fields, flag, text};
+use super::{Operations, fields, flag, text};
 
 /// Refused changes that are looked at; more than anybody decides about in one go.
 const REFUSED_MAX: usize = 10_000;
 
-impl Session {
+impl Operations {
     /// Sends refused changes again; answers with their number.
     pub(super) async fn retry(&self, command: &Json) -> Result<Json, Fault> {
         let refused = self.refused(command)?;
         for mutation in &refused {
-            self.store().outbox().retry(mutation.seq).await.map_err(text)?;
+            self.store.outbox().retry(mutation.seq).await.map_err(text)?;
         }
         Ok(refused.len().into())
     }
@@ -25,7 +25,7 @@ impl Session {
     pub(super) async fn discard(&self, command: &Json) -> Result<Json, Fault> {
         let refused = self.refused(command)?;
         for mutation in &refused {
-            self.store().outbox().discard(mutation.seq).await.map_err(text)?;
+            self.store.outbox().discard(mutation.seq).await.map_err(text)?;
         }
         Ok(refused.len().into())
     }
@@ -38,7 +38,7 @@ impl Session {
         let refused = self.refused(command)?;
         let mutation = refused.first().ok_or("there is no refused change")?;
         let patch = self.edited(mutation, command)?;
-        self.store()
+        self.store
             .outbox()
             .edit(mutation.seq, patch)
             .await
@@ -51,7 +51,7 @@ impl Session {
         let def = self.model(command)?;
         let given = fields(command)?;
         let mut record = Record::new(std::sync::Arc::clone(&def), Vec::new());
-        values::set_fields(&mut record, given, self.store().schema())?;
+        values::set_fields(&mut record, given, self.store.schema())?;
         let relations = def
             .relations()
             .filter(|(field, _)| given.contains_key(field.name.as_str()));
@@ -74,7 +74,7 @@ impl Session {
 
     /// The refused changes that a command is about: those of one record, or all.
     fn refused(&self, command: &Json) -> Result<Vec<Mutation>, Fault> {
-        let refused = self.store().outbox().parked(REFUSED_MAX).map_err(text)?;
+        let refused = self.store.outbox().parked(REFUSED_MAX).map_err(text)?;
         if flag(command, "all")? {
             return Ok(refused);
         }

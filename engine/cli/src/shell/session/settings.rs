@@ -7,9 +7,9 @@ use std::time::Duration;
 use serde_json::Value as Json;
 
 use super::super::values::{self, Fault};
-use super::{Session, text};
+use super::{Operations, text};
 
-impl Session {
+impl Operations {
     pub(super) fn configure(&self, command: &Json) -> Result<Json, Fault> {
         let keep_local = match command.get("conflict") {
             None | Some(Json::Null) => None,
@@ -73,7 +73,7 @@ mod tests {
     use serde_json::json;
 
     use super::super::super::recorder::Recorder;
-    use super::*;
+    use super::super::Session;
 
     #[tokio::test]
     async fn a_configuration_with_a_fault_changes_nothing() {

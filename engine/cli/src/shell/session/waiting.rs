@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Map, Value as Json};
 
 use super::super::values::Fault;
-use super::{Session, flag, text};
+use super::{Operations, Session, event_json, flag, text};
 
 /// How long is waited by default, in milliseconds.
 const WAIT_MS_DEFAULT: u64 = 10_000;
@@ -23,21 +23,25 @@ impl Session {
         let deadline = deadline(command)?;
         let mut seen = Vec::new();
         loop {
-            self.hear();
-            while let Some(event) = self.events.pop_front() {
+            self.ears.catch_up();
+            while let Some(event) = self.ears.next_event() {
+                let event = event_json(&event);
                 if event["event"] == name && data.is_none_or(|data| event["data"] == *data) {
                     return Ok(event);
                 }
-                seen.push(event["event"].as_str().unwrap_or_default().to_owned());
+                note(&mut seen, event["event"].as_str().unwrap_or_default());
             }
-            match tokio::time::timeout_at(deadline, self.hub.next()).await {
-                Ok(Some(event)) => self.keep(&event),
-                Ok(None) => return Err("the store is closed".to_owned()),
-                Err(_) => return Err(format!("no {name} in time; seen were: {}", seen.join(", "))),
+            if !self.ears.is_open() {
+                return Err("the store is closed".to_owned());
+            }
+            if tokio::time::timeout_at(deadline, self.ears.hear()).await.is_err() {
+                return Err(format!("no {name} in time; seen were: {}", listed(&seen)));
             }
         }
     }
+}
 
+impl Operations {
     pub(super) async fn wait_for(&self, command: &Json) -> Result<Json, Fault> {
         let key = self.key(command)?;
         let gone = flag(command, "gone")?;
@@ -76,6 +80,26 @@ impl Session {
             }
         }
     }
+}
+
+/// Events of one name in a row are one entry, with their number.
+fn note(seen: &mut Vec<(String, usize)>, event: &str) {
+    match seen.last_mut() {
+        Some((last, times)) if last == event => *times += 1,
+        _ => seen.push((event.to_owned(), 1)),
+    }
+}
+
+/// What was seen, in words.
+fn listed(seen: &[(String, usize)]) -> String {
+    if seen.is_empty() {
+        return "none".to_owned();
+    }
+    let words = seen.iter().map(|(event, times)| match times {
+        1 => event.clone(),
+        times => format!("{event} ({times} times)"),
+    });
+    words.collect::<Vec<_>>().join(", ")
 }
 
 fn holds(record: &Json, wanted: &Map<String, Json>) -> bool {
