@@ -96,7 +96,7 @@ impl<S: Subscriber + for<'l> LookupSpan<'l>> Layer<S> for Listener {
         let around = context
             .event_scope(event)
             .into_iter()
-            .flat_map(|scope| scope.from_root());
+            .flat_map(tracing_subscriber::registry::Scope::from_root);
         let spans = around.map(|span| {
             let extensions = span.extensions();
             let fields = extensions.get::<OfSpan>().map(|of| of.0.clone());
