@@ -106,7 +106,9 @@ async fn a_deep_predicate_is_refused_before_it_is_looked_into() {
 #[tokio::test]
 async fn an_operand_that_no_field_could_hold_is_refused_wherever_a_predicate_is_given() {
     let store = DataStore::builder(odd::schema()).open().await.unwrap();
-    save(&store, "Sketch", &[("shade", "DARK".into())]).await.unwrap();
+    save(&store, "Sketch", &[("id", "s1".into()), ("shade", "DARK".into())])
+        .await
+        .unwrap();
     let wrong = [
         ("shade", Op::Eq("DEAD".into()), "one of PALE, DARK"),
         ("shade", Op::Gt(5.into()), "one of PALE, DARK"),
