@@ -62,8 +62,8 @@ pub use record::{
 };
 pub use scalar::Scalar;
 pub use schema::{
-    AUTH_FIELD, ApiName, Association, EnumDef, FieldDef, FieldType, IndexDef, KeyDef, KeyKind, ListDef,
-    ModelApi, ModelDef, ModelParts, ModelSync, NonModelDef, STORED_FIELDS_MAX, Schema, SchemaError,
+    AUTH_FIELD, ApiName, Association, Belonging, EnumDef, FieldDef, FieldType, IndexDef, KeyDef, KeyKind,
+    ListDef, ModelApi, ModelDef, ModelParts, ModelSync, NonModelDef, STORED_FIELDS_MAX, Schema, SchemaError,
     SchemaHash, SchemaParts, Slot, SubscriptionLevel, Timestamps, fill_defaults,
 };
 pub use sort::{BoundSort, Direction, Page, Sort, compare_keys};
