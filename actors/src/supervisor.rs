@@ -246,6 +246,7 @@ struct Parts {
     subscription: Port<SubscriptionMessage>,
     sync: Port<SyncMessage>,
     mutation: Port<MutationMessage>,
+    settings: SyncSettings,
 }
 
 impl Supervisor {
@@ -368,8 +369,9 @@ impl Supervisor {
             Effect::ResumeOutbox if self.push_paused => {}
             Effect::ResumeOutbox => {
                 let processor = parts.mutation.clone();
+                let settings = Box::new(parts.settings.clone());
                 self.outbox
-                    .tell(OutboxMessage::Resume { processor })
+                    .tell(OutboxMessage::Resume { processor, settings })
                     .unwrap_or(());
             }
             Effect::PauseOutbox => {
@@ -464,6 +466,7 @@ impl Supervisor {
             subscription: Port::new(&subscription, self.env.clone()),
             sync: Port::new(&sync, self.env.clone()),
             mutation: Port::new(&mutation, self.env.clone()),
+            settings: context.settings,
         });
         self.told = Told::default();
     }
