@@ -58,7 +58,7 @@ pub use handlers::{
 pub use hub::{Hub, HubEvent, HubMessage, LISTENER_BACKLOG_MAX, Listening, SyncState, Synced, record_json};
 pub use meter::{Count, Meter};
 pub use mutation::{MutationMessage, MutationProcessor};
-pub use outbox::{OutboxActor, OutboxMessage, WINDOW_MAX};
+pub use outbox::{HELD_BACK_MAX, OutboxActor, OutboxMessage, WINDOW_MAX};
 pub use port::{Envelope, Gone, Handle, Message, Port, Reply, trace_message};
 pub use reachability::{Outcome, ReachabilityActor, ReachabilityMessage};
 pub use storage::{

@@ -2,10 +2,12 @@
 //!
 //! Owns a window of the waiting mutations in memory and the order in which they may be taken; the rules are
 //! `landfall_core::Outbox`. The outbox itself is on disk, written by `StorageActor` alone: this actor can be lost at
-//! any time. Asks no one; tells `MutationProcessor` that there is work and the hub that the outbox filled or emptied.
+//! any time. Asks no one; tells `MutationProcessor` that there is work, the hub that the outbox filled or emptied, and the app of
+//! what keeps it from seeing all that waits.
 //!
-//! Invariants: 1. the window is a prefix of the outbox, so everything that could hold a mutation back is in it;
-//! 2. nothing is taken while paused; 3. a mutation is with the sender at most once.
+//! Invariants: 1. the window is a prefix of the outbox, so everything that could hold a mutation back is in it, but for what
+//! cannot be read; 2. nothing is taken while paused; 3. a mutation is with the sender at most once; 4. what is held back, however
+//! much it is, takes no place from what may go: only [`HELD_BACK_MAX`] bounds it, and that is told.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -13,18 +15,32 @@ use std::time::Duration;
 use actix::{ActorContext, Context};
 use tokio::sync::mpsc;
 
-use landfall_core::{Errand, Outbox, Seq, Topic, planted};
-use landfall_storage::{OutboxChange, Reader};
+use landfall_core::{Errand, Mutation, Outbox, Seq, Topic, planted};
+use landfall_storage::{OutboxChange, Reader, StorageError};
 
 use crate::actor;
+use crate::config::SyncSettings;
 use crate::env::Env;
 use crate::flight::{Input, later};
+use crate::handlers::{ErrorKind, Process, SyncError};
 use crate::hub::{HubEvent, HubMessage};
 use crate::mutation::MutationMessage;
 use crate::port::{Handle, Message, Port, Reply};
 
-/// Mutations in memory that are not parked. Enough to keep all lanes busy past a long row of edits of one record.
+/// Mutations in memory that may go, or are with the sender; one page more may be there. Enough to keep all lanes busy.
 pub const WINDOW_MAX: usize = 1_024;
+
+/// Mutations in memory that may not go: parked, behind what is parked, without credentials, or behind others of their record.
+/// Some 600 bytes each, so 60 MB at the bound, which is as much as one delete may take along. What waits behind so many is not
+/// looked at before some of them have gone; the error handler is told.
+pub const HELD_BACK_MAX: usize = 100_000;
+
+/// Mutations that are read at a time. Each is read once in a run: loading goes on where the last page ended, and whether one may
+/// go is judged when it comes and where something changes that it waits for, never by going through all of them.
+const PAGE: usize = 256;
+
+/// Mutations of which the app is told that they cannot be read, each once; of more it hears in the log alone.
+const UNREADABLE_TOLD_MAX: usize = 100;
 
 /// Messages to the [`OutboxActor`].
 #[derive(Debug)]
@@ -33,6 +49,8 @@ pub enum OutboxMessage {
     Resume {
         /// Who sends.
         processor: Port<MutationMessage>,
+        /// Whose error handler hears of what cannot be sent.
+        settings: Box<SyncSettings>,
     },
     /// From the supervisor: nothing is taken from here on.
     Pause,
@@ -137,9 +155,23 @@ pub struct OutboxActor {
     reader: Reader,
     hub: Port<HubMessage>,
     processor: Option<Port<MutationMessage>>,
+    /// Those of the newest run; nothing before the first.
+    settings: Option<Box<SyncSettings>>,
     window: Outbox,
-    /// Whether the window holds everything that waits.
+    /// Up to where the outbox was read; what comes to lie before is in the window.
+    reached: Seq,
+    /// What was read of it and could not be: it waits on disk, and nobody can send it.
+    unreadable: BTreeSet<Seq>,
+    /// Whether everything that waits was read.
     complete: bool,
+    /// [`HELD_BACK_MAX`], but for tests.
+    held_back_max: usize,
+    /// What the sender does not want now, as it said last.
+    held_up: BTreeSet<Topic>,
+    /// Whether the app was told in this run that more is held back than is looked at.
+    told_crowded: bool,
+    /// Of which mutations the app was told that they cannot be read.
+    told_unreadable: BTreeSet<Seq>,
     /// What the hub was last told; nothing before the first start.
     told_empty: Option<bool>,
     /// Those who wait until nothing waits, by number.
@@ -156,8 +188,15 @@ impl OutboxActor {
             reader,
             hub,
             processor: None,
+            settings: None,
             window: Outbox::default(),
+            reached: Seq::ZERO,
+            unreadable: BTreeSet::new(),
             complete: false,
+            held_back_max: HELD_BACK_MAX,
+            held_up: BTreeSet::new(),
+            told_crowded: false,
+            told_unreadable: BTreeSet::new(),
             told_empty: None,
             draining: BTreeMap::new(),
             next_draining: 0,
@@ -165,27 +204,105 @@ impl OutboxActor {
         }
     }
 
-    /// Fills the window up from the disk.
+    /// Reads on until there is enough that may go, or nothing more.
     fn load(&mut self) {
-        let room = WINDOW_MAX.saturating_sub(self.window.len() - self.window.parked_len());
-        if self.complete || room == 0 {
+        if self.complete || !self.has_room() {
             return;
         }
-        let after = self.window.last().unwrap_or(Seq::ZERO);
-        match self
-            .env
-            .look(&self.reader)
-            .and_then(|snapshot| snapshot.pending(after, room))
-        {
-            Ok(waiting) => {
-                self.complete = waiting.len() < room;
-                for mutation in &waiting {
-                    self.window.put(mutation);
-                }
-            }
+        let snapshot = match self.env.look(&self.reader) {
+            Ok(snapshot) => snapshot,
             // The next commit tries again; until then what is in the window goes on.
-            Err(error) => tracing::warn!(%error, "the outbox cannot be read"),
+            Err(error) => return tracing::warn!(%error, "the outbox cannot be read"),
+        };
+        while !self.complete && self.has_room() {
+            match snapshot.pending_each(self.reached, PAGE) {
+                Ok(page) => self.take_in(page),
+                Err(error) => return tracing::warn!(%error, "the outbox cannot be read"),
+            }
         }
+    }
+
+    fn take_in(&mut self, page: Vec<(Seq, Result<Mutation, StorageError>)>) {
+        self.complete = page.len() < PAGE;
+        for (seq, read) in page {
+            self.reached = seq;
+            match read {
+                Ok(mutation) => self.window.put(&mutation),
+                Err(error) => self.pass_over(seq, &error),
+            }
+        }
+        if !self.complete && self.is_crowded() {
+            self.tell_crowded();
+        }
+    }
+
+    /// Whether more of what waits is to be looked at.
+    fn has_room(&self) -> bool {
+        self.window.moving_len(&self.held_up) < WINDOW_MAX && !self.is_crowded()
+    }
+
+    fn is_crowded(&self) -> bool {
+        let read = self.window.len() + self.unreadable.len();
+        read - self.window.moving_len(&self.held_up) >= self.held_back_max
+    }
+
+    /// Leaves out a mutation that cannot be read; the others go on.
+    fn pass_over(&mut self, seq: Seq, error: &StorageError) {
+        tracing::warn!(%error, %seq, "a change that waits cannot be read");
+        self.unreadable.insert(seq);
+        if self.told_unreadable.contains(&seq) || self.told_unreadable.len() >= UNREADABLE_TOLD_MAX {
+            return;
+        }
+        let message = format!("the waiting change {seq} cannot be read and is not sent: {error}");
+        let suggestion = "the other changes go on; make the store again from its log, which has the change as well (`rebuild`), \
+                          and start sync again";
+        if self.report(message, suggestion) {
+            self.told_unreadable.insert(seq);
+        }
+    }
+
+    fn tell_crowded(&mut self) {
+        if self.told_crowded {
+            return;
+        }
+        let message = format!(
+            "{} changes wait for others that were refused, for credentials, or for the app; what was made after them \
+             is not sent before some of them have gone",
+            self.held_back_max
+        );
+        let suggestion =
+            "retry, edit or discard what is parked in the outbox, or sign in; nothing is lost meanwhile";
+        self.told_crowded = self.report(message, suggestion);
+    }
+
+    /// Tells the app, if there is a run whose error handler could be told.
+    fn report(&self, message: String, suggestion: &str) -> bool {
+        let Some(settings) = &self.settings else {
+            return false;
+        };
+        settings.report(SyncError {
+            kind: ErrorKind::Unknown,
+            process: Process::Mutate,
+            message,
+            error_type: None,
+            model: None,
+            key: None,
+            operation: None,
+            local: None,
+            remote: None,
+            record: None,
+            base: None,
+            suggestion: suggestion.to_owned(),
+        });
+        true
+    }
+
+    /// Forgets what was read, and what of it is with the sender.
+    fn forget(&mut self) {
+        self.window = Outbox::default();
+        self.unreadable.clear();
+        self.reached = Seq::ZERO;
+        self.complete = false;
     }
 
     fn wait_for_empty(&mut self, within: Option<Duration>, reply: Reply<bool>, ctx: &mut Context<Self>) {
@@ -209,11 +326,14 @@ impl OutboxActor {
 
     fn take_over(&mut self, change: OutboxChange) {
         match change {
-            OutboxChange::Removed(mutation) => self.window.remove(mutation.seq),
+            OutboxChange::Removed(mutation) => {
+                self.window.remove(mutation.seq);
+                self.unreadable.remove(&mutation.seq);
+            }
             OutboxChange::Put(mutation) => {
-                let inside = self.window.last().is_some_and(|last| mutation.seq <= last);
-                let has_room = self.window.len() - self.window.parked_len() < WINDOW_MAX;
-                if inside || (self.complete && has_room) {
+                if mutation.seq <= self.reached || (self.complete && self.has_room()) {
+                    self.unreadable.remove(&mutation.seq);
+                    self.reached = self.reached.max(mutation.seq);
                     self.window.put(&mutation);
                 } else {
                     self.complete = false;
@@ -225,7 +345,7 @@ impl OutboxActor {
     /// Tells whoever wants to know that the outbox filled or emptied, and the sender that there is work. The hub hears of
     /// what is queued and answered from `StorageActor` already, in its place among the other events of the commit.
     fn announce(&mut self) {
-        let is_empty = self.complete && self.window.is_empty();
+        let is_empty = self.complete && self.window.is_empty() && self.unreadable.is_empty();
         if self.told_empty.is_some_and(|told| told != is_empty) {
             self.told_empty = Some(is_empty);
             self.hub
@@ -253,20 +373,25 @@ impl Handle for OutboxActor {
 
     fn handle(&mut self, message: OutboxMessage, ctx: &mut Context<Self>) {
         match message {
-            OutboxMessage::Resume { processor } => {
+            OutboxMessage::Resume { processor, settings } => {
                 // What an earlier sender had taken is free again: it is gone.
                 if !planted("taken-kept-at-resume") {
-                    self.window = Outbox::default();
+                    self.forget();
                 }
-                self.complete = false;
+                self.held_up.clear();
+                self.told_crowded = false;
                 self.processor = Some(processor);
+                self.settings = Some(settings);
                 self.load();
                 self.announce();
             }
             OutboxMessage::Pause => self.processor = None,
             OutboxMessage::Take { max, held_up, reply } => {
+                self.held_up = held_up;
                 let taken = if self.processor.is_some() {
-                    self.window.take_except(max, &held_up)
+                    // What is not wanted now makes room for what lies behind it.
+                    self.load();
+                    self.window.take_except(max, &self.held_up)
                 } else {
                     Vec::new()
                 };
@@ -299,7 +424,7 @@ impl Handle for OutboxActor {
             }
             OutboxMessage::Cleared => {
                 self.nudge();
-                self.window = Outbox::default();
+                self.forget();
                 self.complete = true;
                 self.announce();
             }
@@ -309,3 +434,6 @@ impl Handle for OutboxActor {
 }
 
 actor!(OutboxActor);
+
+#[cfg(test)]
+mod tests;

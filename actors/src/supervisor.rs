@@ -249,6 +249,7 @@ struct Parts {
     subscription: Port<SubscriptionMessage>,
     sync: Port<SyncMessage>,
     mutation: Port<MutationMessage>,
+    settings: SyncSettings,
 }
 
 impl Supervisor {
@@ -371,8 +372,9 @@ impl Supervisor {
             Effect::ResumeOutbox if self.push_paused => {}
             Effect::ResumeOutbox => {
                 let processor = parts.mutation.clone();
+                let settings = Box::new(parts.settings.clone());
                 self.outbox
-                    .tell(OutboxMessage::Resume { processor })
+                    .tell(OutboxMessage::Resume { processor, settings })
                     .unwrap_or(());
             }
             Effect::PauseOutbox => {
@@ -478,6 +480,7 @@ impl Supervisor {
             subscription: Port::new(&subscription, self.env.clone()),
             sync: Port::new(&sync, self.env.clone()),
             mutation: Port::new(&mutation, self.env.clone()),
+            settings: context.settings,
         });
         self.told = Told::default();
     }

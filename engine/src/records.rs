@@ -135,22 +135,36 @@ impl<'a> Records<'a> {
             return Ok(Vec::new());
         }
         Ok(self
-            .write(ops)
+            .write_apart(ops)
             .await?
             .into_iter()
             .filter_map(|done| done.record)
             .collect())
     }
 
-    /// Carries out several writes in one transaction: all or none, one commit, sent in order.
+    /// Carries out several writes in one transaction: all or none, one commit, sent in order. One that the server refuses
+    /// holds back those after it.
     ///
     /// # Errors
     /// That of the first write that cannot be carried out; then none is.
     pub async fn write(&self, ops: Vec<WriteOp>) -> Result<Vec<WriteDone>, Error> {
+        self.carry_out(ops, true).await
+    }
+
+    /// Carries out several writes that have nothing to do with each other: all or none, one commit, but each is sent by itself,
+    /// so that one which the server refuses holds back only what refers to its record.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub(crate) async fn write_apart(&self, ops: Vec<WriteOp>) -> Result<Vec<WriteDone>, Error> {
+        self.carry_out(ops, false).await
+    }
+
+    async fn carry_out(&self, ops: Vec<WriteOp>, grouped: bool) -> Result<Vec<WriteDone>, Error> {
         let _place = self.place().await?;
         let storage = &self.store.inner.handles.storage;
         let done = storage
-            .ask(|reply| StorageMessage::Write { ops, reply })
+            .ask(|reply| StorageMessage::Write { ops, grouped, reply })
             .await??;
         say(&done);
         Ok(done)

@@ -374,7 +374,8 @@ impl DataStore {
         }
     }
 
-    /// Saves many models in one transaction; returns them as stored, in the same order.
+    /// Saves many models in one transaction; returns them as stored, in the same order. They are sent in that order as well, so
+    /// that one which the server refuses holds back those after it.
     ///
     /// # Errors
     /// As [`save`](Self::save) for the first that cannot be saved, and [`Error::TransactionTooLarge`]; nothing is
@@ -391,7 +392,8 @@ impl DataStore {
             .collect()
     }
 
-    /// Deletes many models and what belongs to them in one transaction; returns those that were there, as they were.
+    /// Deletes many models and what belongs to them in one transaction; returns those that were there, as they were. They are
+    /// sent in that order as well; [`delete_where`](Self::delete_where) sends each by itself.
     ///
     /// # Errors
     /// As [`delete`](Self::delete), and [`Error::TransactionTooLarge`]; nothing is deleted then.

@@ -313,7 +313,7 @@ impl<'s> Batch<'s> {
         let count = u64::try_from(ops.len()).unwrap_or(u64::MAX);
         self.store
             .records()
-            .write(ops)
+            .write_apart(ops)
             .await
             .map_err(|error| match error {
                 // Each of them fitted by itself, so it is what others did meanwhile.

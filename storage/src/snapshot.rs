@@ -206,6 +206,30 @@ impl Snapshot {
         })
     }
 
+    /// The same, for those who go on without the ones that cannot be read: each with its position, or why it cannot.
+    ///
+    /// # Errors
+    /// The disk's faults, but for damage within a mutation.
+    #[allow(clippy::type_complexity)] // Two results, one within the other: the whole, and each.
+    pub fn pending_each(
+        &self,
+        after: Seq,
+        limit: usize,
+    ) -> Result<Vec<(Seq, Result<Mutation, StorageError>)>, StorageError> {
+        self.said(|| {
+            let outbox = self.transaction.open_table(OUTBOX)?;
+            let range = (Bound::Excluded(after.0), Bound::Unbounded);
+            let each = outbox.range::<u64>(range)?.take(limit).map(|item| {
+                let (seq, bytes) = item?;
+                Ok((
+                    Seq(seq.value()),
+                    rmp_serde::from_slice(bytes.value()).map_err(StorageError::from),
+                ))
+            });
+            each.collect()
+        })
+    }
+
     /// Number of pending mutations, parked ones included.
     ///
     /// # Errors

@@ -74,6 +74,7 @@ impl Script {
             queued: true,
             parents: Vec::new(),
             group: None,
+            at_end: false,
         };
         self.append(Origin::App, None, Change::Write(write))
     }

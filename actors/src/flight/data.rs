@@ -32,7 +32,7 @@ impl fmt::Debug for Bytes {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Input {
-    /// To the storage actor: carry these writes out.
+    /// To the storage actor: carry these writes out, and send them in order.
     Write(Vec<OpInput>),
     /// To the storage actor: send a parked mutation again.
     RetryParked(Seq),
@@ -76,6 +76,8 @@ pub enum Input {
     Undo(Seq, Vec<OpInput>),
     /// Make the file anew without its free pages.
     Compact,
+    /// To the storage actor: carry these writes out together, and send each by itself.
+    WriteApart(Vec<OpInput>),
 }
 
 /// A write of the app.

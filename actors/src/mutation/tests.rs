@@ -289,7 +289,11 @@ impl Lab {
     async fn write(&self, ops: Vec<WriteOp>) -> Result<Vec<WriteDone>, WriteError> {
         self.context
             .storage
-            .ask(|reply| StorageMessage::Write { ops, reply })
+            .ask(|reply| StorageMessage::Write {
+                ops,
+                grouped: true,
+                reply,
+            })
             .await
             .expect("the store answers")
     }
@@ -333,6 +337,7 @@ impl Lab {
             .outbox
             .tell(OutboxMessage::Resume {
                 processor: self.port.clone(),
+                settings: Box::new(self.context.settings.clone()),
             })
             .unwrap();
     }
@@ -819,7 +824,10 @@ fn what_an_ended_run_left_on_its_way_is_found_out_by_the_next_one() {
         let processor = Port::new(&MutationProcessor::new(context).start(), env);
         lab.context
             .outbox
-            .tell(OutboxMessage::Resume { processor })
+            .tell(OutboxMessage::Resume {
+                processor,
+                settings: Box::default(),
+            })
             .unwrap();
         lab.drained().await;
         assert_eq!(lab.server.asked(), ["CreateTodo", "GetTodo"]);

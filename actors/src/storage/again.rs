@@ -19,8 +19,9 @@ pub(super) fn spares(commands: &mut [StorageMessage]) -> Vec<StorageMessage> {
 
 fn spare(command: &mut StorageMessage) -> Option<StorageMessage> {
     Some(match command {
-        StorageMessage::Write { ops, reply } => StorageMessage::Write {
+        StorageMessage::Write { ops, grouped, reply } => StorageMessage::Write {
             ops: ops.clone(),
+            grouped: *grouped,
             reply: reply.twin(),
         },
         StorageMessage::Undo { entry, ops, reply } => StorageMessage::Undo {

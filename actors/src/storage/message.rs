@@ -228,6 +228,9 @@ pub enum StorageMessage {
     Write {
         /// The writes, in order.
         ops: Vec<WriteOp>,
+        /// Whether they are sent in order as well, as a group: one that the server refuses holds back those after it. Otherwise
+        /// they have nothing but the commit in common.
+        grouped: bool,
         /// One result a write.
         reply: Reply<Result<Vec<WriteDone>, WriteError>>,
     },

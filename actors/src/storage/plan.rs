@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use landfall_core::{
-    Association, Base, Change, FieldName, FieldType, ModelDef, ModelName, Predicate, Record, RecordId,
+    Base, Belonging, Change, FieldName, FieldType, ModelDef, ModelName, Predicate, Record, RecordId,
     RecordKey, RecordState, Row, SaveRequest, Schema, Seq, SyncMetadata, Value, Write, WriteRefused,
     decide_delete, decide_import, decide_save, keycode, planted,
 };
@@ -50,8 +50,6 @@ pub(super) struct Plan {
     /// What the foreign keys of saved records have held, with those that held it; see [`place`]. Cascades look for children
     /// here, and a transaction may save as many records as it deletes.
     referring: BTreeMap<Vec<u8>, BTreeSet<RecordId>>,
-    /// For each model that was met the foreign keys by which its records belong to others.
-    foreign_keys: BTreeMap<ModelName, Vec<Vec<FieldName>>>,
     next: u64,
 }
 
@@ -219,7 +217,7 @@ impl Plan {
         let values: Vec<Value> = id.parts().iter().map(landfall_core::IdPart::to_value).collect();
         let mut found = Vec::new();
         for (field, association) in def.relations() {
-            let Some(fields) = belonging_by(association) else {
+            let Some(fields) = association.held_there() else {
                 continue;
             };
             let FieldType::Model(model) = &field.ty else {
@@ -254,19 +252,15 @@ impl Plan {
     /// Remembers where a saved record belongs by now.
     fn note_saved(&mut self, schema: &Schema, def: &ModelDef, key: &RecordKey) {
         self.saved.insert(key.clone());
-        let foreign_keys = self
-            .foreign_keys
-            .entry(def.name.clone())
-            .or_insert_with(|| foreign_keys(schema, def));
         let Some(row) = self.decided.get(key).and_then(|state| state.row.as_ref()) else {
             return;
         };
-        for fields in foreign_keys.iter() {
-            let values = fields
+        for Belonging { by, .. } in schema.belongings(&def.name) {
+            let values = by
                 .iter()
                 .filter_map(|field| def.slot(field))
                 .map(|slot| &row[slot.index()]);
-            let at = place(&def.name, fields, values);
+            let at = place(&def.name, by, values);
             self.referring.entry(at).or_default().insert(key.id.clone());
         }
     }
@@ -288,27 +282,6 @@ impl Plan {
         self.decided.insert(write.key.clone(), state);
         Ok(())
     }
-}
-
-/// The fields of a model that a record has to hold to belong to another by has-one or has-many.
-fn belonging_by(association: &Association) -> Option<&[FieldName]> {
-    match association {
-        Association::HasMany { associated_with } => Some(associated_with),
-        Association::HasOne {
-            associated_with,
-            targets,
-        } if targets.is_empty() => Some(associated_with),
-        Association::HasOne { .. } | Association::BelongsTo { .. } => None,
-    }
-}
-
-/// All such fields of a model, for each relation that leads to it.
-fn foreign_keys(schema: &Schema, child: &ModelDef) -> Vec<Vec<FieldName>> {
-    let relations = schema.models().flat_map(|def| def.relations());
-    let leading_here =
-        relations.filter(|(field, _)| matches!(&field.ty, FieldType::Model(model) if *model == child.name));
-    let fields = leading_here.filter_map(|(_, association)| belonging_by(association));
-    fields.map(<[FieldName]>::to_vec).collect()
 }
 
 /// What stands for certain values in certain fields of a model.

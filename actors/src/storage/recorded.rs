@@ -61,7 +61,15 @@ fn gist(batch: &RemoteBatch) -> impl std::fmt::Debug {
 /// What a message of the app says.
 pub(super) fn input(message: &StorageMessage) -> Option<Input> {
     Some(match message {
-        StorageMessage::Write { ops, .. } => Input::Write(ops.iter().map(OpInput::from).collect()),
+        StorageMessage::Write { ops, grouped, .. } => {
+            let writes = ops.iter().map(OpInput::from).collect();
+            // One by itself is no group either way.
+            if *grouped || ops.len() < 2 {
+                Input::Write(writes)
+            } else {
+                Input::WriteApart(writes)
+            }
+        }
         StorageMessage::Undo { entry, ops, .. } => {
             Input::Undo(*entry, ops.iter().map(OpInput::from).collect())
         }

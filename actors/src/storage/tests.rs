@@ -119,7 +119,14 @@ impl Lab {
             condition: None,
         };
         let ops = vec![save];
-        let written = self.port.ask(|reply| StorageMessage::Write { ops, reply }).await;
+        let written = self
+            .port
+            .ask(|reply| StorageMessage::Write {
+                ops,
+                grouped: true,
+                reply,
+            })
+            .await;
         written.expect("the actor answers").map(drop)
     }
 
@@ -132,7 +139,14 @@ impl Lab {
             guard: None,
         };
         let ops = vec![remove];
-        let written = self.port.ask(|reply| StorageMessage::Write { ops, reply }).await;
+        let written = self
+            .port
+            .ask(|reply| StorageMessage::Write {
+                ops,
+                grouped: true,
+                reply,
+            })
+            .await;
         written.expect("the actor answers").map(drop)
     }
 
@@ -515,7 +529,14 @@ fn a_save_of_what_came_from_elsewhere_meanwhile_is_answered_with_the_record() {
             seen,
             condition: None,
         }];
-        let written = lab.port.ask(|reply| StorageMessage::Write { ops, reply }).await;
+        let written = lab
+            .port
+            .ask(|reply| StorageMessage::Write {
+                ops,
+                grouped: true,
+                reply,
+            })
+            .await;
         let done = written.unwrap().unwrap().pop().and_then(|done| done.record);
         assert_eq!(
             done.as_ref().and_then(|record| record.get("title")),

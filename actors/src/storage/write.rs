@@ -133,9 +133,15 @@ impl Batch {
     ) -> Result<(), StorageError> {
         self.of_command = 0;
         match command {
-            StorageMessage::Write { ops, reply } => self.write_all(txn, rules, (None, ops), reply),
+            StorageMessage::Write { ops, grouped, reply } => {
+                self.undone = None;
+                let done = self.write(txn, rules, ops, grouped);
+                self.answer(done, reply)
+            }
             StorageMessage::Undo { entry, ops, reply } => {
-                self.write_all(txn, rules, (Some(entry), ops), reply)
+                self.undone = Some(entry);
+                let done = self.write(txn, rules, ops, true);
+                self.answer(done, reply)
             }
             StorageMessage::MarkSent {
                 epoch,
@@ -326,22 +332,16 @@ impl Batch {
         Ok(self.changes.take(applied))
     }
 
-    /// Carries out the app's writes, and what they take back, if they take something back.
-    fn write_all(
+    /// Carries out the app's writes; those that are grouped are sent in order as well.
+    fn write(
         &mut self,
         txn: &mut Txn<'_>,
         rules: &Rules,
-        (undone, ops): (Option<Seq>, Vec<WriteOp>),
-        reply: Reply<Result<Vec<WriteDone>, WriteError>>,
-    ) -> Result<(), StorageError> {
-        self.undone = undone;
-        let done = self.write(txn, rules, ops);
-        self.answer(done, reply)
-    }
-
-    fn write(&mut self, txn: &mut Txn<'_>, rules: &Rules, ops: Vec<WriteOp>) -> Result<Vec<WriteDone>, Stop> {
+        ops: Vec<WriteOp>,
+        grouped: bool,
+    ) -> Result<Vec<WriteDone>, Stop> {
         let writes = ops.iter().filter(|op| !matches!(op, WriteOp::Expect { .. }));
-        let group = (writes.count() > 1).then(|| txn.next_seq());
+        let group = (grouped && writes.count() > 1).then(|| txn.next_seq());
         let mut plan = Plan::new(group, &ops, rules.queue_changes);
         let mut steps = Vec::with_capacity(ops.len());
         for op in ops {

@@ -412,9 +412,11 @@ async fn refused(lab: &Lab, id: &str, error_type: &str) -> Seq {
         seen: None,
         condition: None,
     };
-    let written = lab
-        .storage
-        .ask(|reply| StorageMessage::Write { ops: vec![op], reply });
+    let written = lab.storage.ask(|reply| StorageMessage::Write {
+        ops: vec![op],
+        grouped: true,
+        reply,
+    });
     written.await.unwrap().expect("it is sound");
     let waiting = lab.reader.snapshot().unwrap().pending(Seq::ZERO, 9).unwrap();
     let seq = waiting.last().expect("it waits").seq;

@@ -12,8 +12,8 @@ use crate::mutation::{Mutation, MutationKind, Seq};
 use crate::names::{FieldName, ModelName};
 use crate::planted::planted;
 use crate::predicate::{Predicate, PredicateError};
-use crate::record::{FieldMap, RecordId, RecordKey, RecordVersion, RemoteRecord, SyncMetadata};
-use crate::schema::{FieldType, KeyKind, ModelDef, Schema, fill_defaults};
+use crate::record::{FieldMap, IdPart, RecordId, RecordKey, RecordVersion, RemoteRecord, SyncMetadata};
+use crate::schema::{KeyKind, ModelDef, Schema, fill_defaults};
 use crate::state::{NEVER_SEEN, RecordState, Row, is_subset};
 use crate::validate::{InvalidRecord, validate};
 
@@ -58,6 +58,17 @@ pub enum WriteRefused {
     NothingToEdit {
         /// The record.
         key: RecordKey,
+    },
+    /// The record that an edit refers to is made behind it.
+    #[error(
+        "`{key}` cannot refer to `{parent}` yet, whose create waits behind this change; edit it once that create is sent, or \
+         discard it and save `{key}` anew"
+    )]
+    ParentBehind {
+        /// The record.
+        key: RecordKey,
+        /// The record that it is to refer to.
+        parent: RecordKey,
     },
     /// The records of the model come from the server alone.
     #[error(
@@ -162,6 +173,7 @@ fn decide(
         condition: request.condition,
         queued: request.queued,
         group: request.group,
+        at_end: false,
         key,
         patch,
     }))
@@ -191,6 +203,7 @@ pub fn decide_delete(
         queued,
         parents: parents(schema, def, row),
         group,
+        at_end: true,
     }))
 }
 
@@ -217,6 +230,7 @@ fn create(
         base_version: None,
         queued: request.queued,
         group: request.group,
+        at_end: false,
     }
 }
 
@@ -316,32 +330,23 @@ fn is_being_made(state: &RecordState) -> bool {
         .any(|mutation| mutation.kind == MutationKind::Create)
 }
 
-/// Records that a row refers to through foreign keys that it holds itself.
+/// Records that a row refers to through foreign keys that it holds, whichever side's relation says so: its own belongs-to, its
+/// own has-one whose key it holds, or a has-many or has-one of the other model.
 ///
-/// That is each belongs-to, and a has-one whose foreign key is on this side: the server may refuse a reference to a
-/// record that it does not have yet, whatever the relation is called.
+/// The server may refuse a reference to a record that it does not have yet, whatever the relation is called.
 pub fn parents(schema: &Schema, def: &ModelDef, row: &Row) -> Vec<RecordKey> {
-    def.relations()
-        .filter_map(|(field, association)| {
-            let FieldType::Model(other) = &field.ty else {
-                return None;
-            };
-            // A has-many, or a has-one of which the other side holds the key, has no foreign key here.
-            if association.targets().is_empty() {
-                return None;
-            }
-            schema.model(other)?;
-            let parts = association.targets().iter().map(|target| {
-                let slot = def.slot(target)?;
-                crate::record::IdPart::from_value(&row[slot.index()])
-            });
-            let id = RecordId::new(parts.collect::<Option<Vec<_>>>()?);
-            Some(RecordKey {
-                model: other.clone(),
-                id,
-            })
+    let belongings = schema.belongings(&def.name).iter();
+    let keys = belongings.filter_map(|belonging| {
+        let parts = belonging.by.iter().map(|field| {
+            let slot = def.slot(field)?;
+            IdPart::from_value(&row[slot.index()])
+        });
+        Some(RecordKey {
+            model: belonging.to.clone(),
+            id: RecordId::new(parts.collect::<Option<Vec<_>>>()?),
         })
-        .collect()
+    });
+    keys.collect()
 }
 
 /// What became of a mutation whose answer was lost, judged by the server's record.

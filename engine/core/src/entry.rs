@@ -109,6 +109,9 @@ pub struct Write {
     pub parents: Vec<RecordKey>,
     /// First entry of the transaction that it belongs to.
     pub group: Option<Seq>,
+    /// Of a delete into which a waiting update is folded: whether it waits at the end of the queue, so that what was deleted
+    /// with it goes before it. Older entries do not say, and their deletes took the place of the update.
+    pub at_end: bool,
 }
 
 /// Names a mutation of a record.

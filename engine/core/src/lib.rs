@@ -63,10 +63,10 @@ pub use record::{
 };
 pub use scalar::Scalar;
 pub use schema::{
-    AUTH_FIELD, ApiName, Association, Computable, Compute, ComputedField, ComputedMisfit, EnumDef, FieldDef,
-    FieldType, IndexDef, KeyDef, KeyKind, ListDef, ModelApi, ModelDef, ModelParts, ModelSync, NonModelDef,
-    STORED_FIELDS_MAX, Schema, SchemaError, SchemaHash, SchemaParts, Slot, SubscriptionLevel, Timestamps,
-    fill_defaults,
+    AUTH_FIELD, ApiName, Association, Belonging, Computable, Compute, ComputedField, ComputedMisfit, EnumDef,
+    FieldDef, FieldType, IndexDef, KeyDef, KeyKind, ListDef, ModelApi, ModelDef, ModelParts, ModelSync,
+    NonModelDef, STORED_FIELDS_MAX, Schema, SchemaError, SchemaHash, SchemaParts, Slot, SubscriptionLevel,
+    Timestamps, fill_defaults,
 };
 pub use sort::{BoundSort, Direction, Page, Sort, SortKey, compare_keys};
 pub use state::{FoldError, RecordState, Row, changed_by_others, is_news, is_subset, takes_back};

@@ -3,7 +3,7 @@
 //! Owns [`Mutation`], its stages and [`coalesce`]. Does not choose which mutation is sent next (`outbox.rs`).
 //!
 //! Invariants: 1. nothing is folded into a mutation that may have reached the server; 2. a folded mutation keeps its
-//! place in the queue; 3. nothing is folded across a condition; 4. a folded mutation refers to no record that the
+//! place in the queue, but for a delete, which goes to the end (`state.rs`); 3. nothing is folded across a condition; 4. a folded mutation refers to no record that the
 //! waiting one did not refer to, and clashes with nobody that the waiting one does not clash with.
 
 use std::fmt;
@@ -75,7 +75,8 @@ pub struct Refusal {
 /// A local change that waits for the server.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Mutation {
-    /// Sequence number of the first log entry folded in: its identity and its place in the queue.
+    /// Its identity and its place in the queue: the sequence number of the first log entry folded in, or of the delete into which
+    /// an update was folded.
     pub seq: Seq,
     /// The record.
     pub key: RecordKey,
@@ -111,7 +112,7 @@ pub struct Mutation {
 pub enum Coalesced {
     /// It waits behind the others.
     Append(Mutation),
-    /// It was folded into the waiting one, which keeps its place.
+    /// It was folded into the waiting one.
     Folded,
     /// It undid a create that nobody has seen: both are gone.
     Cancelled,
@@ -226,7 +227,7 @@ impl Mutation {
 /// | create, never sent | delete | both gone |
 /// | create, sent before | delete | appended |
 /// | update | update | update with both sets of fields |
-/// | update | delete | delete |
+/// | update | delete | delete, which the caller puts at the end |
 /// | delete | any | appended |
 /// | any with a condition, or not queued | any | appended |
 /// | any | any with a condition | appended |

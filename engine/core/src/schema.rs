@@ -7,12 +7,14 @@
 //! field of its model; 3. stored fields are numbered in declaration order.
 
 mod api;
+mod belonging;
 mod build;
 mod computed;
 mod defaults;
 mod sync;
 mod topology;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -20,6 +22,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 pub use api::{ApiName, ModelApi, SubscriptionLevel};
+pub use belonging::Belonging;
 pub use build::{ModelParts, STORED_FIELDS_MAX, SchemaError, SchemaParts};
 pub use computed::{Computable, Compute, ComputedField, ComputedMisfit};
 pub use sync::ModelSync;
@@ -38,6 +41,7 @@ pub struct Schema {
     pub(crate) types: Arc<Types>,
     hash: SchemaHash,
     levels: Vec<Vec<ModelName>>,
+    belongings: BTreeMap<ModelName, Vec<Belonging>>,
 }
 
 /// The enums and non-model types that fields refer to by name.
@@ -306,9 +310,14 @@ impl Schema {
         &self.hash
     }
 
+    /// By which fields records of a model refer to others; nothing for a model that is not of this schema.
+    pub fn belongings(&self, model: &ModelName) -> &[Belonging] {
+        self.belongings.get(model).map_or(&[], Vec::as_slice)
+    }
+
     /// Syncable models in groups, parents before children; the models of one group do not depend on each other.
     ///
-    /// A model depends on those it belongs to, itself excepted. Members of a cycle come last, in one group.
+    /// A model depends on those it belongs to, whichever side says so, itself excepted. Members of a cycle come last, in one group.
     pub fn topological_levels(&self) -> &[Vec<ModelName>] {
         &self.levels
     }

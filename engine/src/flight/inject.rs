@@ -68,6 +68,12 @@ fn to_storage(input: Input) -> Option<StorageMessage> {
     Some(match input {
         Input::Write(ops) => StorageMessage::Write {
             ops: ops.into_iter().map(Into::into).collect(),
+            grouped: true,
+            reply: unheard(),
+        },
+        Input::WriteApart(ops) => StorageMessage::Write {
+            ops: ops.into_iter().map(Into::into).collect(),
+            grouped: false,
             reply: unheard(),
         },
         Input::Undo(entry, ops) => StorageMessage::Undo {

@@ -63,6 +63,8 @@ struct Batch {
     touched: BTreeSet<RecordKey>,
     /// Creates that a delete may undo: nobody has seen them.
     cancellable: BTreeSet<Seq>,
+    /// Changes that may have been folded into a delete, which goes to the end of the queue, with that delete.
+    replaced: BTreeMap<Seq, Seq>,
     /// Mutations that a discard may take along, by record.
     discarded: BTreeSet<RecordKey>,
     /// Queued writes that are to be found in the outbox, or folded into an earlier mutation of their record.
@@ -89,6 +91,14 @@ pub(crate) struct Looked {
     /// Texts that conflicts sent out again, on a version that their author has not read.
     pub(crate) retried: Vec<String>,
     pub(crate) cleared: bool,
+}
+
+impl Batch {
+    /// Whether a change was folded into a delete that waits in its place.
+    fn is_replaced(&self, seq: Seq, pending: &BTreeMap<Seq, Stage>) -> bool {
+        let delete = self.replaced.get(&seq);
+        delete.is_some_and(|delete| pending.contains_key(delete))
+    }
 }
 
 impl LogAudit {
@@ -298,6 +308,11 @@ impl LogAudit {
             batch
                 .cancellable
                 .extend(of_record.map(|(seq, _)| *seq).filter(unseen));
+            if write.at_end
+                && let Some((newest, _)) = self.expected.iter().rfind(|(_, of)| *of == key)
+            {
+                batch.replaced.insert(*newest, seq);
+            }
             if write.group.is_none() && batch.queued.last().is_some_and(|(_, other)| other != key) {
                 findings.seen("cascade");
             }
@@ -390,8 +405,11 @@ impl LogAudit {
             if self.expected.remove(&seq).is_none() {
                 continue;
             }
-            // Folded into an earlier mutation of its record, or it undid one that nobody has seen.
-            if self.expected.range(..seq).any(|(_, of)| *of == key) || batch.discarded.contains(&key) {
+            // Folded into another mutation of its record, or it undid one that nobody has seen.
+            if self.expected.range(..seq).any(|(_, of)| *of == key)
+                || batch.is_replaced(seq, pending)
+                || batch.discarded.contains(&key)
+            {
                 findings.seen("folded");
             } else {
                 let what = format!("the change {seq} of {key} is not in the outbox");
@@ -406,7 +424,9 @@ impl LogAudit {
             .collect();
         for (seq, key) in missing {
             self.expected.remove(&seq);
-            if batch.cancellable.contains(&seq) {
+            if batch.is_replaced(seq, pending) {
+                findings.seen("folded");
+            } else if batch.cancellable.contains(&seq) {
                 findings.seen("cancelled");
                 let shadow = self.records.entry(key).or_default();
                 shadow.writes.clear();

@@ -435,6 +435,7 @@ mod tests {
             queued: true,
             parents: vec![RecordKey::new("Blog", "b1")],
             group: Some(Seq(4)),
+            at_end: false,
         };
         LogEntry {
             seq: Seq(seq),

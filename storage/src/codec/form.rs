@@ -48,7 +48,7 @@ const fn form(kind: u16, version: u8, values: u32) -> Form {
 
 /// The newest form of each kind, in the order of their numbers, without a gap.
 const FORMS: [Form; 17] = [
-    form(kind::WRITE, 1, 8),
+    form(kind::WRITE, 2, 9),
     form(kind::SENT, 1, 3),
     form(kind::OUTCOME_UNKNOWN, 1, 2),
     form(kind::NOT_APPLIED, 1, 2),
@@ -97,11 +97,18 @@ struct Upcast {
 }
 
 /// Every step that there is. Together they lead from every version that was ever written to the newest.
-const UPCASTS: [Upcast; 1] = [Upcast {
-    kind: kind::CONFLICT,
-    from: 1,
-    step: conflict_1_to_2,
-}];
+const UPCASTS: [Upcast; 2] = [
+    Upcast {
+        kind: kind::WRITE,
+        from: 1,
+        step: write_1_to_2,
+    },
+    Upcast {
+        kind: kind::CONFLICT,
+        from: 1,
+        step: conflict_1_to_2,
+    },
+];
 
 /// A payload in the newest form of its kind; `None` if it has not the form of its version.
 pub(super) fn upcast(kind: u16, version: u8, payload: &[u8]) -> Option<Cow<'_, [u8]>> {
@@ -131,6 +138,15 @@ const fn list_of(values: u8) -> u8 {
 
 /// A MessagePack map with nothing in it.
 const EMPTY_MAP: u8 = 0x80;
+
+/// MessagePack's `false`.
+const FALSE: u8 = 0xc2;
+
+/// Version 2 says whether a delete waits at the end of the queue; those of version 1 took the place of what they folded into.
+fn write_1_to_2(payload: &[u8]) -> Option<Vec<u8>> {
+    let (mark, rest) = payload.split_first()?;
+    (*mark == list_of(8)).then(|| [&[list_of(9)], rest, &[FALSE]].concat())
+}
 
 /// Version 2 says which fields of the change are given up; entries of version 1 do not know. For some hours the longer form
 /// was written under the number 1, so that is read as well.

@@ -8,9 +8,9 @@
 use std::collections::BTreeSet;
 
 use landfall_core::{
-    Acknowledged, CONDITION_FAILED, Change, Conflict, Decision, FieldMap, Mutation, MutationRef, Origin,
-    Record, RecordVersion, Refusal, Refused, RemoteRecord, Sent, Seq, Stage, decide_edit, given_up, planted,
-    takes_back,
+    Acknowledged, CONDITION_FAILED, Change, Conflict, Decision, FieldMap, Mutation, MutationKind,
+    MutationRef, Origin, Record, RecordState, RecordVersion, Refusal, Refused, RemoteRecord, Sent, Seq,
+    Stage, WriteRefused, decide_edit, given_up, planted, takes_back,
 };
 use landfall_storage::{OutboxChange, StorageError, Txn};
 
@@ -84,8 +84,16 @@ impl Batch {
                 continue;
             };
             // One whose model has gone from the schema is left alone, and holds up no other.
-            if mutation.stage == Stage::Queued && txn.model(mutation.model()).is_ok() {
-                ready.push((seq, mutation));
+            if mutation.stage != Stage::Queued || txn.model(mutation.model()).is_err() {
+                continue;
+            }
+            match txn.state(&mutation.key) {
+                Ok(_) => ready.push((seq, mutation)),
+                // Something else of its record is damaged, such as a change that waits before it.
+                Err(error @ StorageError::Corrupt { .. }) => {
+                    tracing::warn!(%error, %seq, "a change of a damaged record is not sent");
+                }
+                Err(error) => return Err(error.into()),
             }
         }
         let mut sent = Vec::with_capacity(ready.len());
@@ -268,6 +276,13 @@ impl Batch {
         let def = txn.model(mutation.model())?;
         let state = txn.state(&mutation.key)?;
         let edited = decide_edit(txn.schema(), &def, &state, &mutation, patch)?;
+        // It keeps its place, so a create behind it would be sent after it. To wait for that one could go round in circles.
+        for parent in &edited.parents {
+            if !mutation.parents.contains(parent) && waits_behind(&txn.state(parent)?, seq) {
+                let (key, parent) = (mutation.key, parent.clone());
+                return Err(WriteRefused::ParentBehind { key, parent }.into());
+            }
+        }
         self.append(txn, Origin::App, Some(seq), Change::Edited(edited))?;
         Ok(())
     }
@@ -334,6 +349,15 @@ fn readable(txn: &Txn<'_>, seq: Seq) -> Result<Option<Mutation>, StorageError> {
         }
         read => read,
     }
+}
+
+/// Whether a create of the record waits behind that change.
+fn waits_behind(state: &RecordState, seq: Seq) -> bool {
+    let mut creates = state
+        .pending
+        .iter()
+        .filter(|other| other.kind == MutationKind::Create);
+    creates.any(|create| create.seq > seq)
 }
 
 fn parked(txn: &Txn<'_>, seq: Seq) -> Result<Mutation, Stop> {

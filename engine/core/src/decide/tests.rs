@@ -7,7 +7,7 @@ use crate::record::IdPart;
 use crate::schema::SchemaParts;
 use crate::test_support::lab::{From, Lab, remote, show_write};
 use crate::test_support::{
-    blog, blog_model, fields, model, mutation, names, relation, row, sdl, show_fields,
+    blog, blog_model, fields, has_many, model, mutation, names, relation, row, sdl, show_fields,
 };
 use crate::value::Value;
 
@@ -565,6 +565,56 @@ fn a_has_one_that_holds_the_key_refers_to_a_record_too() {
     let of = |text: &str| parents(&schema, def, &row(def, text));
     assert_eq!(of("id=a1 profileId=p1"), [RecordKey::new("Profile", "p1")]);
     assert_eq!(of("id=a1"), []);
+}
+
+/// As in Amplify's own examples: only the parent says that it has children.
+#[test]
+fn a_child_refers_to_its_parent_also_if_only_the_parent_says_so() {
+    let has_one = crate::schema::Association::HasOne {
+        associated_with: names(&["projectId"]),
+        targets: Vec::new(),
+    };
+    let project = [
+        sdl("id: ID!"),
+        vec![
+            has_many("tasks", "Task", &["projectId"]),
+            relation("plan", "Plan", has_one),
+        ],
+    ];
+    let schema = Schema::build(SchemaParts {
+        models: vec![
+            model("Task", sdl("id: ID!, projectId: ID")),
+            model("Plan", sdl("id: ID!, projectId: ID")),
+            model("Project", project.concat()),
+        ],
+        ..SchemaParts::default()
+    })
+    .expect("a sound schema");
+    for name in ["Task", "Plan"] {
+        let def = schema.model(name).expect("a model of the schema");
+        let of = |text: &str| parents(&schema, def, &row(def, text));
+        assert_eq!(of("id=t1 projectId=p1"), [RecordKey::new("Project", "p1")]);
+        assert_eq!(of("id=t1"), []);
+    }
+    let levels = schema.topological_levels();
+    assert_eq!(
+        levels,
+        [names_of_models(&["Project"]), names_of_models(&["Task", "Plan"])]
+    );
+}
+
+fn names_of_models(names: &[&str]) -> Vec<crate::names::ModelName> {
+    names.iter().map(|name| (*name).into()).collect()
+}
+
+#[test]
+fn a_parent_is_named_once_though_both_sides_tell_of_the_relation() {
+    let (schema, post) = (blog(), blog_model("Post"));
+    assert_eq!(
+        schema.belongings(&post.name).len(),
+        1,
+        "the blog has posts, and a post belongs to it"
+    );
 }
 
 /// A mutation on version 4 whose answer was lost.

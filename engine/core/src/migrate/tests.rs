@@ -61,6 +61,7 @@ fn write(kind: MutationKind, patch: FieldMap) -> Write {
         queued: true,
         parents: vec![RecordKey::new("Blog", "b1")],
         group: Some(Seq(3)),
+        at_end: false,
     }
 }
 

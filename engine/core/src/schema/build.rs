@@ -10,7 +10,7 @@ use indexmap::IndexMap;
 
 use super::{
     Association, EnumDef, FieldDef, FieldType, IndexDef, KeyDef, ModelApi, ModelDef, ModelSync, NonModelDef,
-    Schema, SchemaHash, Slot, Timestamps, Types, TypesAround, topology,
+    Schema, SchemaHash, Slot, Timestamps, Types, TypesAround, belonging, topology,
 };
 use crate::names::{FieldName, ModelName};
 use crate::scalar::Scalar;
@@ -175,12 +175,14 @@ impl Schema {
             types,
             hash: SchemaHash(String::new()),
             levels: Vec::new(),
+            belongings: BTreeMap::new(),
         };
         schema.check(&mut faults);
         if !faults.is_empty() {
             return Err(faults);
         }
-        schema.levels = topology::levels(&schema.models);
+        schema.belongings = belonging::of_all(&schema.models);
+        schema.levels = topology::levels(&schema.models, &schema.belongings);
         schema.hash = hash(&schema);
         Ok(schema)
     }

@@ -66,7 +66,7 @@ impl Schema {
                 def.syncable = sync != ModelSync::None;
             }
         }
-        schema.levels = topology::levels(&schema.models);
+        schema.levels = topology::levels(&schema.models, &schema.belongings);
         schema.hash = build::hash(&schema);
         Ok(schema)
     }

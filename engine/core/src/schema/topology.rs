@@ -9,15 +9,18 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
-use super::{Association, FieldType, ModelDef};
+use super::{Belonging, ModelDef};
 use crate::names::ModelName;
 
-/// Groups syncable models into levels; models in a cycle of belongs-to relations share the last one.
-pub(super) fn levels(models: &IndexMap<ModelName, Arc<ModelDef>>) -> Vec<Vec<ModelName>> {
+/// Groups syncable models into levels; models in a cycle of relations share the last one.
+pub(super) fn levels(
+    models: &IndexMap<ModelName, Arc<ModelDef>>,
+    belongings: &BTreeMap<ModelName, Vec<Belonging>>,
+) -> Vec<Vec<ModelName>> {
     let mut waiting: BTreeMap<&ModelName, BTreeSet<&ModelName>> = models
         .values()
         .filter(|model| model.syncable)
-        .map(|model| (&model.name, parents(model, models)))
+        .map(|model| (&model.name, parents(model, models, belongings)))
         .collect();
     let mut levels = Vec::new();
     while !waiting.is_empty() {
@@ -47,14 +50,12 @@ pub(super) fn levels(models: &IndexMap<ModelName, Arc<ModelDef>>) -> Vec<Vec<Mod
 fn parents<'a>(
     model: &'a ModelDef,
     models: &'a IndexMap<ModelName, Arc<ModelDef>>,
+    belongings: &BTreeMap<ModelName, Vec<Belonging>>,
 ) -> BTreeSet<&'a ModelName> {
-    model
-        .relations()
-        .filter(|(_, association)| matches!(association, Association::BelongsTo { .. }))
-        .filter_map(|(field, _)| match &field.ty {
-            FieldType::Model(parent) if *parent != model.name => models.get(parent),
-            _ => None,
-        })
+    let belongings = belongings.get(&model.name).into_iter().flatten();
+    belongings
+        .filter(|belonging| belonging.is_child && belonging.to != model.name)
+        .filter_map(|belonging| models.get(&belonging.to))
         .filter(|parent| parent.syncable)
         .map(|parent| &parent.name)
         .collect()
@@ -165,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn only_belonging_to_makes_a_child() {
+    fn who_holds_the_key_of_another_is_its_child_unless_it_has_it_as_its_one() {
         let key = || vec![field("id: ID!"), field("bId: ID")];
         let has_one = Association::HasOne {
             associated_with: names(&["id"]),
@@ -176,7 +177,7 @@ mod tests {
             ..SchemaParts::default()
         };
         assert_eq!(text(&with(relation("b", "B", has_one))), "A B");
-        assert_eq!(text(&with(has_many("b", "B", &["bId"]))), "A B");
+        assert_eq!(text(&with(has_many("b", "B", &["bId"]))), "A | B");
         assert_eq!(text(&with(belongs_to("b", "B", &["bId"]))), "B | A");
     }
 }

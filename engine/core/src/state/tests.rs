@@ -564,7 +564,7 @@ fn edit_of_a_deleted_record_is_shown_on_the_last_record_before() {
     // A delete that is folded in leaves nothing to be shown.
     check(
         "remote v1 title=a; save title=b; remote v2 deleted; delete",
-        "- | v2 deleted | - | e2 delete queued @v1",
+        "- | v2 deleted | - | e4 delete queued @v1",
     );
     // There never was a record under this one: it shows nothing, and its refusal will tell the app.
     check(
@@ -791,7 +791,7 @@ fn folded_mutation_keeps_its_place() {
     );
     check(
         "remote v1 title=a; save title=b; delete",
-        "- | v1 | {title=a} | e2 delete queued @v1",
+        "- | v1 | {title=a} | e3 delete queued @v1",
     );
 }
 
@@ -1160,4 +1160,45 @@ fn an_answer_that_is_no_newer_than_what_it_was_made_on_shows_a_server_that_went_
             "{title=b} | v4 | {title=a} | e2 update parked @v4 {title=b} tries=1",
         ),
     ]);
+}
+
+/// A delete that was made after the deletes of the record's children goes after them, though an edit waited before them.
+#[test]
+fn a_delete_goes_to_the_end_and_an_entry_that_does_not_say_so_takes_the_place_of_the_edit() {
+    check(
+        "remote v1 title=a; save title=b; delete",
+        "- | v1 | {title=a} | e3 delete queued @v1",
+    );
+    // As entries of the first form are read.
+    check(
+        "remote v1 title=a; save title=b; write delete",
+        "- | v1 | {title=a} | e2 delete queued @v1",
+    );
+    // What the edit knew goes along: that it was tried, and what others have written since.
+    let mut lab = Lab::run(
+        "remote v1 title=a rating=1; save title=b; sent e2; not-applied e2; remote v2 title=x rating=1",
+    );
+    lab.more("delete");
+    let deleted = &lab.state.pending[0];
+    assert_eq!(
+        (
+            lab.state.pending.len(),
+            deleted.seq,
+            deleted.kind,
+            deleted.attempts
+        ),
+        (1, Seq(6), MutationKind::Delete, 1)
+    );
+    assert_eq!(
+        deleted.base_version,
+        Some(RecordVersion(1)),
+        "the server notices the clash"
+    );
+    let base = deleted.base.as_ref().and_then(|base| base.get("title"));
+    assert_eq!(base, Some(&"a".into()), "what the edit was made on");
+    // A delete by itself, and one behind an edit that was sent, are as they ever were.
+    check(
+        "remote v1 title=a; save title=b; sent e2; delete",
+        "- | v1 | {title=a} | e2 update in flight @v1 {title=b} tries=1, e4 delete queued",
+    );
 }

@@ -297,6 +297,7 @@ fn write(text: &str) -> Write {
         queued,
         parents: Vec::new(),
         group: None,
+        at_end: false,
     }
 }
 

@@ -66,6 +66,7 @@ fn write() -> Write {
         queued: true,
         parents: vec![RecordKey::new("Blog", "b1")],
         group: Some(Seq(9)),
+        at_end: true,
     }
 }
 
@@ -195,6 +196,10 @@ fn samples() -> Vec<Change> {
 /// What a change is in a form that did not have all of it yet.
 fn as_told_by(version: u8, change: &Change) -> Change {
     match change {
+        Change::Write(write) if version < 2 => Change::Write(Write {
+            at_end: false,
+            ..write.clone()
+        }),
         Change::Conflict(conflict) if version < 2 => Change::Conflict(Conflict {
             given_up: [].into(),
             ..conflict.clone()

@@ -292,6 +292,7 @@ fn of_a_transaction_whose_rest_is_missing_no_failure_is_told() {
             queued: true,
             parents: Vec::new(),
             group,
+            at_end: false,
         };
         append(&mut store, Change::Write(write)).unwrap();
     }
@@ -376,6 +377,7 @@ fn nested(levels: usize) -> Change {
         queued: true,
         parents: Vec::new(),
         group: None,
+        at_end: false,
     };
     let plain = rmp_serde::to_vec(&write).unwrap();
     let at = plain.windows(ALL.len()).position(|bytes| bytes == ALL).unwrap();
@@ -385,7 +387,7 @@ fn nested(levels: usize) -> Change {
     // Kind and version of a write, which the store takes for what it does not know when it is told so.
     Change::Opaque(landfall_core::Opaque {
         kind: 1,
-        version: 1,
+        version: 2,
         payload,
     })
 }

@@ -104,8 +104,17 @@ impl Oracle {
                         into.stage.name()
                     ));
                 }
+                // A delete goes to the end with all that was folded before.
+                let mutation = if write.kind == MutationKind::Delete {
+                    seq
+                } else {
+                    into.seq
+                };
+                for edit in self.edits.iter_mut().filter(|edit| edit.mutation == into.seq) {
+                    edit.mutation = mutation;
+                }
                 self.edits.push(Edit {
-                    mutation: into.seq,
+                    mutation,
                     kind: write.kind,
                     patch: write.patch.clone(),
                 });
