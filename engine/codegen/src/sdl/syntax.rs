@@ -281,7 +281,7 @@ impl<'a> Scene<'a> {
             );
         }
         // A declaration within another one was read as a field whose name is `type`.
-        let keyword = self.before[1].filter(|before| before.is_keyword());
+        let keyword = self.before[1].filter(Token::is_keyword);
         match keyword {
             Some(keyword) if here.is_name() && open.holds_fields() => finding(
                 keyword.span(),
@@ -469,111 +469,114 @@ mod tests {
         told.join("\n")
     }
 
+    /// What is typed, and what is told: where, what is wrong, what to change.
+    const SLIPS: &[(&str, &str)] = &[
+        (
+            "",
+            "1:1 the schema is empty | a schema needs a type with @model, such as `type Post @model { title: String }`",
+        ),
+        (
+            "# nothing yet\n",
+            "1:1 the schema is empty | a schema needs a type with @model, such as `type Post @model { title: String }`",
+        ),
+        (
+            "type Post @model { title: String!! }",
+            "1:34 there is a second `!` | remove it; one says that the field is required",
+        ),
+        (
+            "type Post @model {\n  title: String\n",
+            "1:18 `{` of `type Post` is never closed | write the `}` that belongs to it",
+        ),
+        (
+            "type Post @model {\n  title: String\ntype Tag @model { name: String }",
+            "3:1 `{` of `type Post` is not closed before `type Tag` | write `}` before this",
+        ),
+        (
+            "type Post @model { title: String }}",
+            "1:35 nothing is open that this `}` could close | remove it, or see whether an earlier one is too many",
+        ),
+        (
+            "type Post @model { title String }",
+            "1:20 there is no `:` after the field `title` | write `title: ` and then its type",
+        ),
+        (
+            "type Post @model { title }",
+            "1:20 the field `title` has no type | write `title: String`, or another type",
+        ),
+        (
+            "type Post @model { title: }",
+            "1:27 the field `title` has no type | name its type before this, such as `String`",
+        ),
+        (
+            "type Post @model { tags: [String }",
+            "1:34 `[` is not closed | write `]` before this",
+        ),
+        (
+            "type Post @model { tags: String] }",
+            "1:32 nothing is open that this `]` could close | remove it, or write what it closes",
+        ),
+        (
+            "type Post @model { title = String }",
+            "1:26 `=` has no meaning here | write `:` between the name of a field and its type",
+        ),
+        (
+            "type Post @model { title: String; }",
+            "1:33 `;` has no meaning here | remove it",
+        ),
+        (
+            "type Post @model { title: String? }",
+            "1:33 `?` has no meaning here | remove it: a field without `!` may be absent anyway",
+        ),
+        (
+            "enum E { }\ntype Post @model { e: E }",
+            "1:8 `enum E` has no value | name at least one, such as `ACTIVE`",
+        ),
+        (
+            "type Post @model { }",
+            "1:18 `type Post` has no field | declare at least one, such as `title: String`",
+        ),
+        (
+            "typ Post @model { title: String }",
+            "1:1 `typ` begins no declaration | did you mean `type`?",
+        ),
+        (
+            "model Post { title: String }",
+            "1:1 `model` begins no declaration | begin a declaration with `type` or `enum`; `#` begins a remark",
+        ),
+        (
+            "type @model { title: String }",
+            "1:1 this `type` has no name | write its name after `type`",
+        ),
+        (
+            "type Post @model title: String }",
+            "1:18 this field is in no type | write `{` before the fields of the type",
+        ),
+        (
+            "type Post @model { 2nd: String }",
+            "1:20 `2nd` is no name | begin it with a letter or `_`; the rest may be letters, digits and `_`",
+        ),
+        (
+            "type Post @model { id: ID @default(value: \"a) }",
+            "1:43 this text is never closed | write the quotation mark that closes it",
+        ),
+        (
+            "type Post @model { id: ID @default(value: \"a\" }",
+            "1:47 `(` is not closed | write `)` before this",
+        ),
+        (
+            "<html><body>hi</body></html>",
+            "1:1 the text is a page of HTML or XML, not a schema | name the file that holds the schema; what was fetched instead may be an error page",
+        ),
+        (
+            "type",
+            "1:1 something is missing after `type` | write a name and what belongs to it, or remove this",
+        ),
+    ];
+
     #[test]
     fn a_slip_of_the_pen_is_told_with_what_to_change() {
-        for (source, expected) in [
-            (
-                "",
-                "1:1 the schema is empty | a schema needs a type with @model, such as `type Post @model { title: String }`",
-            ),
-            (
-                "# nothing yet\n",
-                "1:1 the schema is empty | a schema needs a type with @model, such as `type Post @model { title: String }`",
-            ),
-            (
-                "type Post @model { title: String!! }",
-                "1:34 there is a second `!` | remove it; one says that the field is required",
-            ),
-            (
-                "type Post @model {\n  title: String\n",
-                "1:18 `{` of `type Post` is never closed | write the `}` that belongs to it",
-            ),
-            (
-                "type Post @model {\n  title: String\ntype Tag @model { name: String }",
-                "3:1 `{` of `type Post` is not closed before `type Tag` | write `}` before this",
-            ),
-            (
-                "type Post @model { title: String }}",
-                "1:35 nothing is open that this `}` could close | remove it, or see whether an earlier one is too many",
-            ),
-            (
-                "type Post @model { title String }",
-                "1:20 there is no `:` after the field `title` | write `title: ` and then its type",
-            ),
-            (
-                "type Post @model { title }",
-                "1:20 the field `title` has no type | write `title: String`, or another type",
-            ),
-            (
-                "type Post @model { title: }",
-                "1:27 the field `title` has no type | name its type before this, such as `String`",
-            ),
-            (
-                "type Post @model { tags: [String }",
-                "1:34 `[` is not closed | write `]` before this",
-            ),
-            (
-                "type Post @model { tags: String] }",
-                "1:32 nothing is open that this `]` could close | remove it, or write what it closes",
-            ),
-            (
-                "type Post @model { title = String }",
-                "1:26 `=` has no meaning here | write `:` between the name of a field and its type",
-            ),
-            (
-                "type Post @model { title: String; }",
-                "1:33 `;` has no meaning here | remove it",
-            ),
-            (
-                "type Post @model { title: String? }",
-                "1:33 `?` has no meaning here | remove it: a field without `!` may be absent anyway",
-            ),
-            (
-                "enum E { }\ntype Post @model { e: E }",
-                "1:8 `enum E` has no value | name at least one, such as `ACTIVE`",
-            ),
-            (
-                "type Post @model { }",
-                "1:18 `type Post` has no field | declare at least one, such as `title: String`",
-            ),
-            (
-                "typ Post @model { title: String }",
-                "1:1 `typ` begins no declaration | did you mean `type`?",
-            ),
-            (
-                "model Post { title: String }",
-                "1:1 `model` begins no declaration | begin a declaration with `type` or `enum`; `#` begins a remark",
-            ),
-            (
-                "type @model { title: String }",
-                "1:1 this `type` has no name | write its name after `type`",
-            ),
-            (
-                "type Post @model title: String }",
-                "1:18 this field is in no type | write `{` before the fields of the type",
-            ),
-            (
-                "type Post @model { 2nd: String }",
-                "1:20 `2nd` is no name | begin it with a letter or `_`; the rest may be letters, digits and `_`",
-            ),
-            (
-                "type Post @model { id: ID @default(value: \"a) }",
-                "1:43 this text is never closed | write the quotation mark that closes it",
-            ),
-            (
-                "type Post @model { id: ID @default(value: \"a\" }",
-                "1:47 `(` is not closed | write `)` before this",
-            ),
-            (
-                "<html><body>hi</body></html>",
-                "1:1 the text is a page of HTML or XML, not a schema | name the file that holds the schema; what was fetched instead may be an error page",
-            ),
-            (
-                "type",
-                "1:1 something is missing after `type` | write a name and what belongs to it, or remove this",
-            ),
-        ] {
-            assert_eq!(told(source), expected, "{source}");
+        for (source, expected) in SLIPS {
+            assert_eq!(told(source), *expected, "{source}");
         }
     }
 
