@@ -1,7 +1,10 @@
 //! Predicates: which records a query, an observer, a condition or a sync expression means.
 //!
-//! Owns the tree, its check against a model, and its evaluation with SQL's rules for null: a comparison with null is
-//! unknown, `not` of unknown is unknown, and only true selects. `eq null` and `ne null` ask for absence and presence.
+//! Owns the tree and its evaluation with SQL's rules for null: a comparison with null is unknown, `not` of unknown is unknown,
+//! and only true selects. `eq null` and `ne null` ask for absence and presence. Whether a comparison fits a field is
+//! `predicate/check.rs`.
+
+mod check;
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
@@ -11,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::names::{FieldName, ModelName};
 use crate::record::{IdPart, RecordId};
-use crate::schema::{FieldDef, FieldType, ModelDef, Slot};
+use crate::schema::{ModelDef, Slot};
 use crate::value::{Value, ValueRef};
 
 /// Deepest nesting of groups that is accepted.
@@ -227,15 +230,6 @@ impl Op {
             }
         }
     }
-
-    fn operands(&self) -> Vec<&Value> {
-        match self {
-            Self::Eq(v) | Self::Ne(v) | Self::Lt(v) | Self::Le(v) | Self::Gt(v) | Self::Ge(v) => vec![v],
-            Self::Between(low, high) => vec![low, high],
-            Self::In(items) => items.iter().collect(),
-            Self::BeginsWith(_) | Self::Contains(_) | Self::NotContains(_) => Vec::new(),
-        }
-    }
 }
 
 fn contains(value: &ValueRef<'_>, part: &Value) -> Option<bool> {
@@ -320,7 +314,7 @@ impl Predicate {
             Self::All => BoundPredicate::All,
             Self::Field(name, op) => {
                 let slot = def.slot(name).ok_or_else(|| unknown_field(def, name))?;
-                check_op(def, def.stored_field(slot), op)?;
+                check::check_op(def, def.stored_field(slot), op)?;
                 BoundPredicate::Field(slot, op.clone())
             }
             Self::And(members) => BoundPredicate::And(group(members)?),
@@ -342,58 +336,6 @@ fn unknown_field(def: &ModelDef, field: &FieldName) -> PredicateError {
         model: def.name.clone(),
         field: field.clone(),
         known: known.join(", "),
-    }
-}
-
-fn check_op(def: &ModelDef, field: &FieldDef, op: &Op) -> Result<(), PredicateError> {
-    let textual = match &field.ty {
-        FieldType::Scalar(scalar) => {
-            use crate::scalar::Scalar::{AwsJson, AwsTimestamp, Boolean, Float, Int};
-            !matches!(scalar, Int | Float | Boolean | AwsTimestamp | AwsJson)
-        }
-        FieldType::Enum(_) => true,
-        FieldType::NonModel(_) | FieldType::Model(_) => false,
-    };
-    let fits = match op {
-        Op::Eq(_) | Op::Ne(_) => true,
-        Op::BeginsWith(_) => textual && field.list.is_none(),
-        Op::Contains(_) | Op::NotContains(_) => textual || field.list.is_some(),
-        _ => field.list.is_none() && !matches!(field.ty, FieldType::NonModel(_)),
-    };
-    if !fits {
-        return Err(PredicateError::BadOperator {
-            model: def.name.clone(),
-            field: field.name.clone(),
-            op: op.name(),
-            ty: field.to_string(),
-        });
-    }
-    if let FieldType::Scalar(scalar) = field.ty
-        && field.list.is_none()
-    {
-        for operand in op.operands() {
-            // Partial dates and the like are useful bounds, so only the kind of value must fit.
-            let fits = operand.is_null()
-                || scalar.check(operand).is_ok()
-                || (textual && matches!(operand, Value::String(_)))
-                || (matches!(operand, Value::Int(_) | Value::Float(_))
-                    && matches!(scalar, crate::scalar::Scalar::Int | crate::scalar::Scalar::Float));
-            if !fits {
-                return Err(PredicateError::BadOperand {
-                    model: def.name.clone(),
-                    field: field.name.clone(),
-                    found: format!("{} ({operand})", operand.kind()),
-                    expected: scalar.accepts().to_owned(),
-                });
-            }
-        }
-    }
-    match op {
-        Op::Between(low, high) if low.cmp_total(high).is_gt() => Err(PredicateError::BoundsReversed {
-            model: def.name.clone(),
-            field: field.name.clone(),
-        }),
-        _ => Ok(()),
     }
 }
 

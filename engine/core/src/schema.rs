@@ -33,10 +33,43 @@ use crate::scalar::Scalar;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Schema {
     models: IndexMap<ModelName, Arc<ModelDef>>,
-    enums: IndexMap<String, EnumDef>,
-    non_models: IndexMap<String, NonModelDef>,
+    pub(crate) types: Arc<Types>,
     hash: SchemaHash,
     levels: Vec<Vec<ModelName>>,
+}
+
+/// The enums and non-model types that fields refer to by name.
+#[derive(Clone, Default, PartialEq)]
+pub(crate) struct Types {
+    pub(crate) enums: IndexMap<String, EnumDef>,
+    pub(crate) non_models: IndexMap<String, NonModelDef>,
+}
+
+impl fmt::Debug for Types {
+    /// Each model has them, so only their names are worth reading.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set()
+            .entries(self.enums.keys().chain(self.non_models.keys()))
+            .finish()
+    }
+}
+
+/// The types of the schema that a model is in. They are no part of the model: it is the same whatever else the schema has.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TypesAround(Arc<Types>);
+
+impl PartialEq for TypesAround {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl std::ops::Deref for TypesAround {
+    type Target = Types;
+
+    fn deref(&self) -> &Types {
+        &self.0
+    }
 }
 
 /// Fingerprint of a schema: equal schemas have equal hashes; 16 hexadecimal digits.
@@ -87,6 +120,8 @@ pub struct ModelDef {
     pub api: ModelApi,
     pub(crate) stored: Vec<FieldName>,
     pub(crate) key_slots: Vec<Slot>,
+    /// What its fields refer to, so that values can be checked by the model alone.
+    pub(crate) types: TypesAround,
 }
 
 /// Names of the fields in which the server keeps creation and update times.
@@ -239,12 +274,12 @@ impl Schema {
 
     /// The enums in declaration order.
     pub fn enums(&self) -> impl ExactSizeIterator<Item = &EnumDef> {
-        self.enums.values()
+        self.types.enums.values()
     }
 
     /// The non-model types in declaration order.
     pub fn non_models(&self) -> impl ExactSizeIterator<Item = &NonModelDef> {
-        self.non_models.values()
+        self.types.non_models.values()
     }
 
     /// The model of that name.
@@ -254,12 +289,12 @@ impl Schema {
 
     /// The enum of that name.
     pub fn enumeration(&self, name: &str) -> Option<&EnumDef> {
-        self.enums.get(name)
+        self.types.enums.get(name)
     }
 
     /// The non-model type of that name.
     pub fn non_model(&self, name: &str) -> Option<&NonModelDef> {
-        self.non_models.get(name)
+        self.types.non_models.get(name)
     }
 
     /// Fingerprint of everything that matters to stored data and to the wire.

@@ -7,7 +7,7 @@ use std::fmt;
 
 use crate::names::{FieldName, ModelName};
 use crate::scalar::Scalar;
-use crate::schema::{FieldDef, FieldType, ModelDef, NonModelDef, Schema};
+use crate::schema::{FieldDef, FieldType, ModelDef, NonModelDef, Schema, Types};
 use crate::value::Value;
 
 /// Deepest nesting of non-model objects and JSON that is accepted.
@@ -63,7 +63,7 @@ pub fn validate(schema: &Schema, def: &ModelDef, values: &mut [Value]) -> Result
         if value.is_null() && field.read_only {
             continue;
         }
-        check_field(schema, field, value, &Path::Root(&field.name), &mut faults);
+        check_field(&schema.types, field, value, &Path::Root(&field.name), &mut faults);
     }
     for name in &def.key.fields {
         let empty = def
@@ -114,13 +114,21 @@ pub(crate) fn check_value(schema: &Schema, field: &FieldDef, value: &mut Value) 
         return Ok(());
     }
     let mut faults = Vec::new();
-    check_field(schema, field, value, &Path::Root(&field.name), &mut faults);
+    check_field(&schema.types, field, value, &Path::Root(&field.name), &mut faults);
     let words = |fault: &FieldFault| format!("`{}` {}", fault.path, fault.message);
     if faults.is_empty() {
         Ok(())
     } else {
         Err(faults.iter().map(words).collect::<Vec<_>>().join("; "))
     }
+}
+
+/// What is wrong with an object of a non-model type that somebody names to compare with; nothing if it could be stored.
+pub(crate) fn object_faults(types: &Types, field: &FieldDef, object: &Value) -> Vec<FieldFault> {
+    let mut faults = Vec::new();
+    let path = Path::Root(&field.name);
+    check_one(types, field, &mut object.clone(), &path, &mut faults);
+    faults
 }
 
 /// Where a value is, built without allocation until a fault is found.
@@ -150,7 +158,7 @@ impl fmt::Display for Path<'_> {
 }
 
 fn check_field(
-    schema: &Schema,
+    types: &Types,
     field: &FieldDef,
     value: &mut Value,
     path: &Path<'_>,
@@ -163,7 +171,7 @@ fn check_field(
         return;
     }
     let Some(list) = field.list else {
-        return check_one(schema, field, value, path, faults);
+        return check_one(types, field, value, path, faults);
     };
     let Value::List(items) = value else {
         return push(
@@ -179,13 +187,13 @@ fn check_field(
                 push(faults, &path, "must not be null");
             }
         } else {
-            check_one(schema, field, item, &path, faults);
+            check_one(types, field, item, &path, faults);
         }
     }
 }
 
 fn check_one(
-    schema: &Schema,
+    types: &Types,
     field: &FieldDef,
     value: &mut Value,
     path: &Path<'_>,
@@ -217,8 +225,9 @@ fn check_one(
             ),
         },
         FieldType::Enum(name) => {
-            let values = schema
-                .enumeration(name)
+            let values = types
+                .enums
+                .get(name)
                 .map(|def| def.values.as_slice())
                 .unwrap_or_default();
             let known = value
@@ -232,8 +241,8 @@ fn check_one(
                 );
             }
         }
-        FieldType::NonModel(name) => match (schema.non_model(name), &mut *value) {
-            (Some(def), Value::Object(members)) => check_object(schema, def, members, path, faults),
+        FieldType::NonModel(name) => match (types.non_models.get(name), &mut *value) {
+            (Some(def), Value::Object(members)) => check_object(types, def, members, path, faults),
             _ => push(
                 faults,
                 path,
@@ -245,7 +254,7 @@ fn check_one(
 }
 
 fn check_object(
-    schema: &Schema,
+    types: &Types,
     def: &NonModelDef,
     members: &mut std::collections::BTreeMap<String, Value>,
     path: &Path<'_>,
@@ -261,7 +270,7 @@ fn check_object(
     for field in def.fields.values() {
         let path = Path::Member(path, &field.name);
         match members.get_mut(field.name.as_str()) {
-            Some(value) => check_field(schema, field, value, &path, faults),
+            Some(value) => check_field(types, field, value, &path, faults),
             None if field.required => push(faults, &path, "is required"),
             None => {}
         }

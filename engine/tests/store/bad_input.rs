@@ -20,6 +20,9 @@ mod odd {
            stamp: AWSTimestamp
            text: String
          }
+         enum Shade { PALE DARK }
+         type Spot { x: Int! y: Int }
+         type Sketch @model { shade: Shade shades: [Shade] sizes: [Int] spot: Spot }
          type Egg @model { henId: ID! hen: Hen @belongsTo(fields: [\"henId\"]) }
          type Hen @model { eggId: ID! egg: Egg @belongsTo(fields: [\"eggId\"]) }
          type Place @model { x: String! @primaryKey(sortKeyFields: [\"y\"]) y: String! name: String }"
@@ -96,6 +99,55 @@ async fn a_deep_predicate_is_refused_before_it_is_looked_into() {
         store.records().query(&query),
         Err(Error::BadPredicate(_))
     ));
+    assert_sound(&store);
+}
+
+/// A slip of the pen must not pass for an empty answer, nor for a model of which nothing is to be synced.
+#[tokio::test]
+async fn an_operand_that_no_field_could_hold_is_refused_wherever_a_predicate_is_given() {
+    let store = DataStore::builder(odd::schema()).open().await.unwrap();
+    save(&store, "Sketch", &[("id", "s1".into()), ("shade", "DARK".into())])
+        .await
+        .unwrap();
+    let wrong = [
+        ("shade", Op::Eq("DEAD".into()), "one of PALE, DARK"),
+        ("shade", Op::Gt(5.into()), "one of PALE, DARK"),
+        ("shades", Op::Contains("DEAD".into()), "one of PALE, DARK"),
+        ("sizes", Op::Contains("x".into()), "an integer"),
+        ("sizes", Op::Eq(5.into()), "a list"),
+        ("spot", Op::Eq(1.into()), "a whole object of type `Spot`"),
+    ];
+    for (field, op, expected) in wrong {
+        let predicate = Predicate::field(field, op);
+        let counted = store.records().count("Sketch", &predicate).unwrap_err();
+        assert!(
+            matches!(&counted, Error::BadPredicate(PredicateError::BadOperand { expected: found, .. }) if found.starts_with(expected)),
+            "{predicate:?}: {counted}"
+        );
+        assert!(
+            store
+                .records()
+                .observe("Sketch", predicate.clone())
+                .await
+                .is_err()
+        );
+        assert!(
+            store
+                .records()
+                .delete_where("Sketch", predicate.clone())
+                .await
+                .is_err()
+        );
+        let set = store.set_sync_expression_for("Sketch", predicate.clone()).await;
+        assert!(matches!(set, Err(Error::BadPredicate(_))), "{predicate:?}");
+        let opened = DataStore::builder(odd::schema())
+            .sync_expression_for("Sketch", predicate.clone())
+            .open()
+            .await;
+        assert!(matches!(opened, Err(Error::BadPredicate(_))), "{predicate:?}");
+    }
+    let dark = Predicate::field("shade", Op::Eq("DARK".into()));
+    assert_eq!(store.records().count("Sketch", &dark).unwrap(), 1);
     assert_sound(&store);
 }
 

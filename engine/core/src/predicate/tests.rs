@@ -6,7 +6,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::schema::Schema;
+use crate::schema::{FieldType, Schema};
 use crate::test_support::{blog_model, blog_parts, field, model, row, sdl, value};
 
 /// A model with a field of each kind that operators tell apart.
@@ -456,11 +456,47 @@ fn what_does_not_fit_the_model_is_refused_with_the_way_out() {
         place gt ["a"]          | `gt` does not work on `Sample.place` of type Place
         place beginsWith ["a"]  | `beginsWith` does not work on `Sample.place` of type Place
         flag between [0, 1]     | `Sample.flag` is compared with an integer (0), but takes true or false
+        text contains [5]       | `Sample.text` is compared with an integer (5), but takes a text that is a part of it
+        status eq ["DEAD"]      | `Sample.status` is compared with a string ("DEAD"), but takes one of DRAFT, LIVE
+        status gt [5]           | `Sample.status` is compared with an integer (5), but takes one of DRAFT, LIVE
+        status in [["LIVE", "DEAD"]] | `Sample.status` is compared with a string ("DEAD"), but takes one of DRAFT, LIVE
+        status contains [5]     | `Sample.status` is compared with an integer (5), but takes a text that is a part of it
+        words eq ["a"]          | `Sample.words` is compared with a string ("a"), but takes a list; `contains` looks for one element of it
+        words eq [["a", 1]]     | `Sample.words` is compared with an integer (1), but takes a string
+        words contains [1]      | `Sample.words` is compared with an integer (1), but takes a string
+        numbers contains ["x"]  | `Sample.numbers` is compared with a string ("x"), but takes a finite number
+        numbers eq [5]          | `Sample.numbers` is compared with an integer (5), but takes a list; `contains` looks for one element of it
+        place eq [1]            | `Sample.place` is compared with an integer (1), but takes a whole object of type `Place`
+        place ne [{}]           | `Sample.place` is compared with an object ({}), but takes a whole object of type `Place`, and `place.city` is required
         text in [["a", 1]]      | `Sample.text` is compared with an integer (1), but takes a string
         int between [3, 2]      | `between` on `Sample.int` has its bounds the wrong way round
         int eq ["x"]            | `Sample.int` is compared with a string ("x"), but takes an integer between -2147483648 and 2147483647
         "#,
     );
+}
+
+#[test]
+fn what_a_field_could_hold_or_a_part_of_it_is_compared() {
+    for (name, op, operands) in [
+        ("status", "eq", r#"["LIVE"]"#),
+        ("status", "ne", "[null]"),
+        ("status", "between", r#"["DRAFT", "LIVE"]"#),
+        ("status", "beginsWith", r#"["L"]"#),
+        ("status", "contains", r#"["RAF"]"#),
+        ("words", "eq", r#"[["a", null]]"#),
+        ("words", "ne", "[null]"),
+        ("words", "contains", "[null]"),
+        ("numbers", "contains", "[5]"),
+        ("numbers", "eq", "[[]]"),
+        ("place", "eq", r#"[{"city": "Bergen"}]"#),
+        ("place", "eq", "[null]"),
+        ("day", "ge", r#"["2026-1"]"#),
+        ("json", "eq", r#"[{"any": ["thing"]}]"#),
+    ] {
+        let operands: Vec<Value> = serde_json::from_str(operands).expect("JSON");
+        let predicate = is(name, Op::from_name(op, operands).expect("an operator"));
+        assert!(predicate.bind(&sample()).is_ok(), "{predicate:?}");
+    }
 }
 
 #[test]

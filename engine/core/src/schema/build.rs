@@ -10,7 +10,7 @@ use indexmap::IndexMap;
 
 use super::{
     Association, EnumDef, FieldDef, FieldType, IndexDef, KeyDef, ModelApi, ModelDef, ModelSync, NonModelDef,
-    Schema, SchemaHash, Slot, Timestamps, topology,
+    Schema, SchemaHash, Slot, Timestamps, Types, TypesAround, topology,
 };
 use crate::names::{FieldName, ModelName};
 use crate::scalar::Scalar;
@@ -166,10 +166,13 @@ impl Schema {
             .filter(|name| taken(name, false))
             .chain(non_models.keys().filter(|name| taken(name, true)));
         faults.extend(clashes.map(|name| SchemaError::DuplicateType { name: name.clone() }));
+        let types = Arc::new(Types { enums, non_models });
+        for model in models.values_mut() {
+            Arc::make_mut(model).types = TypesAround(Arc::clone(&types));
+        }
         let mut schema = Self {
             models,
-            enums,
-            non_models,
+            types,
             hash: SchemaHash(String::new()),
             levels: Vec::new(),
         };
@@ -183,7 +186,7 @@ impl Schema {
     }
 
     fn check(&self, faults: &mut Vec<SchemaError>) {
-        for def in self.non_models.values() {
+        for def in self.types.non_models.values() {
             for field in def.fields.values() {
                 self.check_type(&def.name, field, faults);
             }
@@ -205,8 +208,8 @@ impl Schema {
     fn check_type(&self, owner: &str, field: &FieldDef, faults: &mut Vec<SchemaError>) {
         let known = match &field.ty {
             FieldType::Scalar(_) => true,
-            FieldType::Enum(name) => self.enums.contains_key(name),
-            FieldType::NonModel(name) => self.non_models.contains_key(name),
+            FieldType::Enum(name) => self.types.enums.contains_key(name),
+            FieldType::NonModel(name) => self.types.non_models.contains_key(name),
             FieldType::Model(name) => self.models.contains_key(name),
         };
         if !known {
@@ -296,6 +299,7 @@ fn assemble(parts: ModelParts, api: ModelApi, faults: &mut Vec<SchemaError>) -> 
         api,
         stored,
         key_slots: Vec::new(),
+        types: TypesAround::default(),
     };
     // A key field that is missing is reported by `check_key`.
     let key_slots: Vec<Slot> = model
