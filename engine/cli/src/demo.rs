@@ -3,6 +3,7 @@
 //! A backend on loopback and two stores on disk: edits offline on both sides, a conflict, reconnection, agreement.
 //! Ends with exit status 1 if the two and the backend do not agree.
 
+mod edits;
 mod server;
 mod story;
 
@@ -18,6 +19,7 @@ use landfall_core::FieldMap;
 
 use crate::signals::Signals;
 use crate::{schema_file, serve};
+use edits::Edits;
 use server::Server;
 use story::Story;
 
@@ -110,12 +112,17 @@ pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
             directory.display()
         ));
     }
-    if agreed {
-        story.end("Both stores and the server hold the same records. Nothing was lost.");
-        Ok(ExitCode::SUCCESS)
-    } else {
-        story.fail("The stores and the server do not agree.");
-        Ok(ExitCode::FAILURE)
+    match agreed {
+        Some(kept) => {
+            story.end(&format!(
+                "Both stores and the server hold the same records, with {kept} that were made offline."
+            ));
+            Ok(ExitCode::SUCCESS)
+        }
+        None => {
+            story.fail("The stores and the server do not agree.");
+            Ok(ExitCode::FAILURE)
+        }
     }
 }
 
@@ -139,7 +146,8 @@ impl Sea {
     }
 }
 
-async fn play(story: &mut Story, sea: &Sea) -> miette::Result<bool> {
+/// Plays the story; answers with the words for how many edits are in the records, or nothing if the ends do not agree.
+async fn play(story: &mut Story, sea: &Sea) -> miette::Result<Option<String>> {
     story.scene("Two stores open on disk, on two boats");
     let anna = Boat::launch("Anna", sea, "anna").await?;
     let berta = Boat::launch("Berta", sea, "berta").await?;
@@ -168,21 +176,13 @@ async fn play(story: &mut Story, sea: &Sea) -> miette::Result<bool> {
         ("siteBuoysId", site_id.to_string().into()),
     ];
     let second = id_of(&anna.create(story, "Buoy", &extra).await?)?;
-    anna.update(
-        story,
-        "Buoy",
-        &buoy,
-        &[("condition", "DAMAGED".into()), ("notes", "chain worn".into())],
-    )
-    .await?;
-    berta
-        .update(
-            story,
-            "Buoy",
-            &buoy,
-            &[("condition", "LOST".into()), ("depthMetres", 14.0.into())],
-        )
-        .await?;
+    let mut edits = Edits::default();
+    let hers = [("condition", "DAMAGED".into()), ("notes", "chain worn".into())];
+    anna.update(story, "Buoy", &buoy, &hers).await?;
+    edits.by(anna.name, &hers);
+    let others = [("condition", "LOST".into()), ("depthMetres", 14.0.into())];
+    berta.update(story, "Buoy", &buoy, &others).await?;
+    edits.by(berta.name, &others);
     story.tell(&format!(
         "Unsent changes wait on disk: {} on Anna, {} on Berta. Reads and writes do not notice.",
         anna.waiting()?,
@@ -206,9 +206,10 @@ async fn play(story: &mut Story, sea: &Sea) -> miette::Result<bool> {
     story.tell("Berta's change met Anna's: both had set the condition. The conflict was resolved, and this is how it ends:");
     let server = Server::new(Arc::clone(&sea.schema), &sea.url, API_KEY)?;
     let agreed = converge(story, &anna, &berta, &server, [&buoy, &second]).await?;
+    let kept = anna.get("Buoy", &buoy)?.map(|record| edits.tell(story, &record));
     anna.store.close().await;
     berta.store.close().await;
-    Ok(agreed)
+    Ok(kept.filter(|_| agreed))
 }
 
 /// Waits until both boats and the server hold the same, and shows it.
