@@ -47,6 +47,7 @@ pub use disk::{Disk, FILE_NAME, InMemoryBackend, OpenBackend, StorageBackend, da
 pub use error::StorageError;
 pub use listing::Listing;
 pub use migrate::{MigrationProgress, MigrationReport, Migrations, OnProgress};
+pub use panics::panics_become_errors;
 pub use query::{
     CURSOR_LEN_MAX, Cursor, Explanation, Followed, GROUPS_MAX, Group, Measure, Plan, Query, RecordPage,
 };

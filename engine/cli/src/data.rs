@@ -178,7 +178,7 @@ pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
             } else {
                 Extent::Everything
             };
-            tell_rebuilt(&quietly(|| landfall::rebuild(&store, extent)).map_err(cannot_rebuild)?);
+            tell_rebuilt(&landfall::rebuild(&store, extent).map_err(cannot_rebuild)?);
         }
         Action::Stats { store } => {
             let store = open_existing(&store).await?;

@@ -67,6 +67,13 @@ enum Command {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     cli.command.start_log();
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        // Of a damaged file the library panics, and the error that comes of it says all there is to say.
+        if !landfall_storage::panics_become_errors() {
+            print(panic);
+        }
+    }));
     // What is read by a program stays on one line.
     let wraps = std::io::stderr().is_terminal();
     let handler = move |_: &_| -> Box<dyn miette::ReportHandler> {
