@@ -9,7 +9,7 @@ use std::time::Duration;
 use landfall_wire::{Subject, realtime_url};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use url::Url;
+use url::{ParseError, Url};
 
 use crate::authorization::Authorization;
 use crate::error::NetsyncError;
@@ -247,12 +247,16 @@ fn region_of(host: &str) -> &str {
 /// Reads an address. Its text is not repeated in errors, since it may hold a password.
 fn parse(which: &'static str, text: &str, schemes: [&str; 2]) -> Result<Url, NetsyncError> {
     let refused = |reason: String| NetsyncError::BadUrl { which, reason };
-    let url = Url::parse(text.trim()).map_err(|error| refused(error.to_string()))?;
+    let no_scheme = || {
+        let [plain, secure] = schemes;
+        refused(format!("it must start with {plain}:// or {secure}://"))
+    };
+    let url = Url::parse(text.trim()).map_err(|error| match error {
+        ParseError::RelativeUrlWithoutBase => no_scheme(),
+        error => refused(error.to_string()),
+    })?;
     if !schemes.contains(&url.scheme()) {
-        return Err(refused(format!(
-            "it must start with {}:// or {}://",
-            schemes[0], schemes[1]
-        )));
+        return Err(no_scheme());
     }
     if !url.username().is_empty() || url.password().is_some() {
         return Err(refused(
@@ -282,7 +286,15 @@ mod tests {
         let cases = [
             (
                 "graphql",
-                "the endpoint URL cannot be used: relative URL without a base",
+                "the endpoint URL cannot be used: it must start with http:// or https://",
+            ),
+            (
+                "127.0.0.1:8080/graphql",
+                "the endpoint URL cannot be used: it must start with http:// or https://",
+            ),
+            (
+                "localhost:8080/graphql",
+                "the endpoint URL cannot be used: it must start with http:// or https://",
             ),
             (
                 "ftp://example.com",

@@ -71,7 +71,7 @@ const RENAME: [&str; 2] = ["--rename-field", "Visit.notes=remarks"];
 
 /// What waits, by record and the fields that it sets.
 fn unsent(store: &mut LineClient) -> Vec<(String, Value)> {
-    let waiting = store.ok(&json!({"op": "outbox"}));
+    let waiting = store.ok(&json!({"op": "outbox", "details": true}));
     let waiting = waiting.as_array().expect("a list").iter();
     waiting
         .map(|change| (change["id"].to_string(), change["fields"].clone()))

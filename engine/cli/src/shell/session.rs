@@ -163,7 +163,7 @@ impl Operations {
             "waitFor" => self.wait_for(command).await,
             "errors" => Ok(self.recorder.take_errors().into()),
             "conflicts" => Ok(self.recorder.take_conflicts().into()),
-            "outbox" => self.outbox(),
+            "outbox" => self.outbox(command),
             "retry" => self.retry(command).await,
             "edit" => self.edit(command).await,
             "discard" => self.discard(command).await,
@@ -290,7 +290,9 @@ impl Operations {
         Ok(explained.to_string().into())
     }
 
-    fn outbox(&self) -> Result<Json, Fault> {
+    /// What waits, and with `details` also what each change sets and why it was refused.
+    fn outbox(&self, command: &Json) -> Result<Json, Fault> {
+        let with_details = flag(command, "details")?;
         let pending = self.store.outbox().list(OUTBOX_MAX).map_err(text)?;
         let list = pending.iter().map(|mutation| {
             let (stage, refusal) = match &mutation.stage {
@@ -303,16 +305,19 @@ impl Operations {
                 Some(def) => values::id_json(def, &mutation.key.id),
                 None => values::id_json_of(&mutation.key.id),
             };
-            json!({
+            let mut change = json!({
                 "model": mutation.model(),
                 "id": id,
                 "op": mutation.kind.verb(),
                 "stage": stage,
                 "attempts": mutation.attempts,
-                "fields": mutation.patch,
-                "errorType": refusal.and_then(|refusal| refusal.error_type.as_deref()),
-                "reason": refusal.map(|refusal| refusal.message.as_str()),
-            })
+            });
+            if with_details {
+                change["fields"] = json!(mutation.patch);
+                change["errorType"] = json!(refusal.and_then(|refusal| refusal.error_type.as_deref()));
+                change["reason"] = json!(refusal.map(|refusal| refusal.message.as_str()));
+            }
+            change
         });
         Ok(list.collect())
     }

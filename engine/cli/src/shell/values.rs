@@ -3,7 +3,7 @@
 //! Owns identifiers, field values, references and predicates in their JSON form.
 
 use landfall::{Direction, FieldName, Op, Predicate, Record, RecordId, Sort, Value};
-use landfall_core::{Association, FieldDef, FieldType, IdPart, ModelDef, Scalar};
+use landfall_core::{Association, FieldDef, FieldFault, FieldType, IdPart, InvalidRecord, ModelDef, Scalar};
 use serde_json::{Map, Value as Json};
 
 /// What is wrong with a command, in words.
@@ -103,8 +103,16 @@ pub(crate) fn set_fields(
                 known.join(", ")
             )
         })?;
+        if field.read_only && !json.is_null() {
+            return Err(not_saved(
+                &def,
+                name,
+                "is read-only: the server writes it; leave it out".to_owned(),
+            ));
+        }
         if field.is_stored() {
-            record.set(name, value(field, json));
+            let value = value(field, json).map_err(|message| not_saved(&def, name, message))?;
+            record.set(name, value);
         } else {
             set_reference(record, field, json, schema)?;
         }
@@ -112,15 +120,40 @@ pub(crate) fn set_fields(
     Ok(())
 }
 
-/// `AWSJSON` given as text is taken for what the text says, as the originals do.
-fn value(field: &FieldDef, json: &Json) -> Value {
-    if let (FieldType::Scalar(Scalar::AwsJson), Json::String(text)) = (&field.ty, json)
-        && let Ok(parsed) = serde_json::from_str::<Json>(text)
-        && (parsed.is_object() || parsed.is_array())
-    {
-        return parsed.into();
+/// A fault of one field, in the words of the store.
+fn not_saved(def: &ModelDef, field: &str, message: String) -> Fault {
+    let fault = FieldFault {
+        path: field.to_owned(),
+        message,
+    };
+    let record = InvalidRecord {
+        model: def.name.clone(),
+        faults: vec![fault],
+    };
+    record.to_string()
+}
+
+/// `AWSJSON` given as text is taken for what the text says, as the originals do, and is refused if it says nothing. The
+/// text of a string or a number stays a text: JSON as well, and what people mean who type it.
+fn value(field: &FieldDef, json: &Json) -> Result<Value, String> {
+    match (&field.ty, json) {
+        (FieldType::Scalar(Scalar::AwsJson), Json::String(text)) => {
+            match serde_json::from_str::<Json>(text) {
+                Ok(parsed) if parsed.is_object() || parsed.is_array() => Ok(parsed.into()),
+                Ok(_) => Ok(json.into()),
+                Err(error) => Err(format!("takes text that is JSON: {error}")),
+            }
+        }
+        (FieldType::Scalar(Scalar::AwsJson), Json::Array(items)) if field.list.is_some() => {
+            let element = FieldDef {
+                list: None,
+                ..field.clone()
+            };
+            let items = items.iter().map(|item| value(&element, item));
+            Ok(Value::List(items.collect::<Result<_, _>>()?))
+        }
+        _ => Ok(json.into()),
     }
-    json.into()
 }
 
 fn set_reference(
@@ -280,6 +313,49 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn what_the_server_writes_cannot_be_set_and_text_for_json_is_json() {
+        let sdl = "type Note @model { meta: AWSJSON more: [AWSJSON] }";
+        let schema = landfall_codegen::parse_sdl("schema.graphql", sdl).unwrap();
+        let set = |fields: Json| {
+            let mut record = Record::new(std::sync::Arc::clone(schema.model("Note").unwrap()), Vec::new());
+            set_fields(&mut record, fields.as_object().unwrap(), &schema).map(|()| record)
+        };
+        for (fields, expected) in [
+            (
+                json!({"createdAt": "2026-01-31T10:00:00Z"}),
+                "`Note` cannot be saved: `createdAt` is read-only",
+            ),
+            (
+                json!({"meta": "{bad"}),
+                "`Note` cannot be saved: `meta` takes text that is JSON: key must be a string",
+            ),
+            (
+                json!({"more": ["{}", "no"]}),
+                "`Note` cannot be saved: `more` takes text that is JSON",
+            ),
+        ] {
+            let fault = set(fields.clone()).unwrap_err();
+            assert!(fault.starts_with(expected), "{fields}: {fault}");
+        }
+        assert!(
+            set(json!({"createdAt": null})).is_ok(),
+            "as a record answers with it"
+        );
+        for (given, held) in [
+            (json!("{\"a\": [1]}"), json!({"a": [1]})),
+            (json!({"a": 1}), json!({"a": 1})),
+            (json!("\"text\""), json!("\"text\"")),
+            (json!("42"), json!("42")),
+            (json!(null), json!(null)),
+        ] {
+            let record = set(json!({ "meta": given })).unwrap();
+            assert_eq!(Json::from(record.get("meta").unwrap()), held, "{given}");
+        }
+        let record = set(json!({"more": ["{}", [1], null]})).unwrap();
+        assert_eq!(Json::from(record.get("more").unwrap()), json!([{}, [1], null]));
+    }
 
     #[test]
     fn an_id_that_no_record_can_have_is_refused() {

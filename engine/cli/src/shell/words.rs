@@ -106,6 +106,8 @@ pub(crate) fn command(line: &str, schema: &Schema) -> Result<Option<Json>, Fault
             id.text()
         )),
         ("discard", _) => Err("discard what? discard MODEL ID yes".to_owned()),
+        // Who reads it wants to know why, too.
+        ("outbox", []) => Ok(json!({ "op": "outbox", "details": true })),
         ("quit", []) => Ok(json!({ "op": "exit" })),
         (single, []) if SINGLE.contains(&single) => Ok(json!({ "op": single })),
         (single, [word, ..]) if SINGLE.contains(&single) => {
