@@ -29,6 +29,7 @@
 //! on one thread, in virtual time, from one seed.
 
 mod config;
+mod endpoint;
 mod env;
 pub mod flight;
 mod handlers;
@@ -47,6 +48,7 @@ mod test_support;
 mod timer;
 
 pub use config::{Leaving, Listen, SyncSettings};
+pub use endpoint::EndpointTrouble;
 pub use env::{Clock, Entropy, Env, Immediate, NoTrace, Schedule, Trace};
 pub use handlers::{
     AcceptRemote, ApplyLocalChanges, ConflictHandler, DecideBy, ErrorHandler, ErrorKind, LogErrors, Process,

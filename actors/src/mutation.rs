@@ -38,6 +38,7 @@ use landfall_core::{
 use landfall_wire::{BATCH_MAX, Failure, HttpRequest, HttpResponse, MutationReply, TransportError};
 
 use crate::actor;
+use crate::endpoint::Whole;
 use crate::env::Env;
 use crate::flight::print_of;
 use crate::handlers::{ErrorKind, Process, SyncConflict, SyncError};
@@ -158,7 +159,7 @@ impl MutationProcessor {
                     .tell(HubMessage::Publish(HubEvent::OutboxPaused { reason }))
                     .unwrap_or(());
             }
-            Effect::Report(report) => self.context.settings.report(sync_error(report)),
+            Effect::Report(report) => self.complain(report),
         }
         None
     }
@@ -275,7 +276,19 @@ impl MutationProcessor {
         }
     }
 
+    /// Tells the app what became of a change, or why sending waits, unless that holds for the whole endpoint and was told.
+    fn complain(&self, report: Report) {
+        let turned_away = !report.parked && report.kind == ErrorKind::Unauthorized;
+        if turned_away && !self.context.endpoint.is_news(Whole::Credentials) {
+            return;
+        }
+        self.context.settings.report(sync_error(report));
+    }
+
     fn report(&self, result: &Result<HttpResponse, TransportError>) {
+        if matches!(result, Ok(response) if (200..300).contains(&response.status)) {
+            self.context.endpoint.was_let_in();
+        }
         let outcome = Outcome::of_result(result);
         self.context
             .reachability
@@ -408,9 +421,7 @@ fn sync_error(report: Report) -> SyncError {
             "tell the user: `local` is what was changed and `record` the record with it; save a new record if it is still \
              wanted, or delete again"
         }
-        (ErrorKind::Unauthorized, false) => {
-            "sign in again; changes wait for that and are then sent by themselves"
-        }
+        (ErrorKind::Unauthorized, false) => Whole::Credentials.suggestion(),
         (ErrorKind::ConfigError, false) => "correct the configuration; changes wait for that",
         (_, false) => "nothing needs to be done; changes wait and are sent once the server takes them",
         (ErrorKind::Unauthorized, true) => {

@@ -44,6 +44,7 @@ use landfall_core::ModelName;
 use landfall_wire::{FrameText, HttpRequest, Socket, SubscriptionId, TransportError};
 
 use crate::actor;
+use crate::endpoint::Whole;
 use crate::env::Env;
 use crate::flight;
 use crate::handlers::{ErrorKind, Process, SyncError};
@@ -346,7 +347,17 @@ impl SubscriptionProcessor {
             };
             self.context.hub.tell(HubMessage::Publish(event)).unwrap_or(());
         }
-        let suggestion = suggestion(complaint.kind, complaint.model.as_ref());
+        let whole = match complaint.model {
+            None => Whole::of_realtime(complaint.kind, complaint.error_type.as_deref()),
+            Some(_) => None,
+        };
+        if whole.is_some_and(|whole| !self.context.endpoint.is_news(whole)) {
+            return;
+        }
+        let suggestion = match whole {
+            Some(whole) => whole.suggestion().to_owned(),
+            None => suggestion(complaint.kind, complaint.model.as_ref()),
+        };
         self.context.settings.report(SyncError {
             kind: complaint.kind,
             process: Process::Subscribe,

@@ -18,6 +18,7 @@ use landfall_storage::Reader;
 
 use crate::actor;
 use crate::config::SyncSettings;
+use crate::endpoint::EndpointTrouble;
 use crate::env::Env;
 use crate::flight::Input as Said;
 use crate::hub::{HubEvent, HubMessage};
@@ -53,6 +54,8 @@ pub struct Context {
     pub supervisor: Port<SupervisorMessage>,
     /// Who is to hear whether the server answers.
     pub reachability: Port<ReachabilityMessage>,
+    /// What the app was told of the endpoint as a whole.
+    pub endpoint: EndpointTrouble,
 }
 
 /// Messages to the [`Supervisor`].
@@ -451,6 +454,7 @@ impl Supervisor {
             hub: self.hub.clone(),
             supervisor,
             reachability: reachability.clone(),
+            endpoint: EndpointTrouble::default(),
         };
         let for_actor = |actor| Context {
             env: of_run(actor),

@@ -31,6 +31,7 @@ use landfall_storage::{Query, Snapshot, StorageError};
 use landfall_wire::{Failure, HttpRequest, HttpResponse, ServerError, TransportError};
 
 use crate::actor;
+use crate::endpoint::Whole;
 use crate::env::Env;
 use crate::handlers::{ErrorKind, Process, SyncError};
 use crate::hub::{HubEvent, HubMessage};
@@ -118,6 +119,9 @@ impl SyncProcessor {
     }
 
     fn step(&mut self, input: Input, ctx: &mut Context<Self>) {
+        if matches!(input, Input::Answered { answer: Ok(_), .. }) {
+            self.context.endpoint.is_over();
+        }
         let mut inputs = VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
             let entropy = &self.context.env.entropy;
@@ -327,7 +331,7 @@ impl SyncProcessor {
                 trouble,
                 tried_again,
             } => {
-                self.report(model_error(&model, &trouble, tried_again));
+                self.complain(&model, &trouble, tried_again);
                 HubEvent::ModelSyncFailed {
                     model,
                     reason: trouble.to_string(),
@@ -343,6 +347,21 @@ impl SyncProcessor {
             | Effect::Finished => return,
         };
         self.context.hub.tell(HubMessage::Publish(event)).unwrap_or(());
+    }
+
+    /// Tells why a model is not synced, unless that holds for all of them and was told.
+    fn complain(&self, model: &ModelName, trouble: &Trouble, tried_again: bool) {
+        let mut error = model_error(model, trouble, tried_again);
+        if let Trouble::Server(failure) = trouble
+            && let Some(whole) = Whole::of_failure(failure)
+        {
+            if !self.context.endpoint.is_news(whole) {
+                return;
+            }
+            error.model = None;
+            error.suggestion = whole.suggestion().to_owned();
+        }
+        self.report(error);
     }
 
     fn report(&self, error: SyncError) {
@@ -403,19 +422,20 @@ fn model_error(model: &ModelName, trouble: &Trouble, tried_again: bool) -> SyncE
         Trouble::Store(_) => (ErrorKind::Transient, None),
         Trouble::Circle | Trouble::Endless => (ErrorKind::Unknown, None),
     };
-    let is_no_api = matches!(trouble, Trouble::Server(failure) if failure.is_no_api());
     let suggestion = match kind {
-        _ if is_no_api => {
-            "see that the address is that of the GraphQL API, which mostly ends in /graphql, and that nothing else answers \
-             there; until then everything is tried again and changes wait"
-        }
         ErrorKind::Unauthorized => {
             "give the user access to the model, or sign in again; it is tried again every so often, and with each start"
         }
         ErrorKind::BadModel if tried_again => {
             "generate the models from the schema that the server runs; the model is tried again every so often"
         }
-        _ if tried_again => "nothing needs to be done; the model is tried again until it succeeds",
+        ErrorKind::Transient if tried_again => {
+            "nothing needs to be done; the model is tried again until it succeeds"
+        }
+        _ if tried_again => {
+            "see what the server says, and what asks for it: a sync expression, the schema, the rights of the user; the \
+             model is tried again every so often"
+        }
         ErrorKind::ConfigError => "correct the configuration, then start again",
         ErrorKind::BadModel => "generate the models from the schema that the server runs",
         ErrorKind::BadRecord | ErrorKind::Transient | ErrorKind::LostUpdate | ErrorKind::Unknown => {

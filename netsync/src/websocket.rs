@@ -12,7 +12,8 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
 use landfall_wire::{
-    FRAME_BYTES_MAX, REALTIME_PROTOCOL, Socket, SocketSink, SocketStream, TransportError, subprotocols,
+    FRAME_BYTES_MAX, HTML_TITLE_BYTES_MAX, REALTIME_PROTOCOL, Socket, SocketSink, SocketStream,
+    TransportError, subprotocols, web_page,
 };
 use reqwest::header::{
     CONNECTION, HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
@@ -38,6 +39,9 @@ const READ_BUFFER_BYTES: usize = 16 * 1_024;
 
 /// Most bytes that wait to be sent: a few `start` frames of the largest size. A peer that takes nothing is cut off.
 const WRITE_BUFFER_BYTES_MAX: usize = 4 * FRAME_BYTES_MAX;
+
+/// How long is waited for the beginning of a page that came instead of a socket; it only names who answered.
+const PAGE_WAIT: Duration = Duration::from_secs(2);
 
 /// Opens a socket with those credentials: sends the upgrade request and waits for the server's agreement.
 pub(crate) async fn open(inner: &Inner, held: &Held) -> Result<Box<dyn Socket>, TransportError> {
@@ -87,7 +91,9 @@ async fn upgrade(inner: &Inner, protocols: HeaderValue) -> Result<Box<dyn Socket
             other => other,
         })?;
     inner.clock.note(reply.headers());
-    check(&reply, &key)?;
+    if let Err(error) = check(&reply, &key) {
+        return Err(named_after_page(error, reply).await);
+    }
     let stream = reply
         .upgrade()
         .await
@@ -122,6 +128,31 @@ fn may_pass(status: StatusCode) -> bool {
             status,
             StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS
         )
+}
+
+/// Says of a refusal for good that a web page came with it, and which.
+async fn named_after_page(error: TransportError, mut reply: Response) -> TransportError {
+    if !matches!(error, TransportError::Misconfigured { .. }) {
+        return error;
+    }
+    let status = reply.status().as_u16();
+    let mut head = Vec::new();
+    let reading = async {
+        while head.len() < HTML_TITLE_BYTES_MAX
+            && let Ok(Some(part)) = reply.chunk().await
+        {
+            let room = HTML_TITLE_BYTES_MAX - head.len();
+            head.extend_from_slice(&part[..part.len().min(room)]);
+        }
+    };
+    // What has not come by then, or cannot be read, has no title.
+    tokio::time::timeout(PAGE_WAIT, reading).await.unwrap_or(());
+    match web_page(status, &head) {
+        Some(page) => TransportError::Misconfigured {
+            reason: format!("{page}; check its address, and that no login page or proxy stands before it"),
+        },
+        None => error,
+    }
 }
 
 /// Whether the server agreed, by the rules of RFC 6455.

@@ -89,6 +89,8 @@ fn a_wrong_key_is_named_and_what_was_saved_waits() {
     store.ok(&note("kept"));
     store.ok(&json!({"op": "start"}));
     let errors = store.ok(&json!({"op": "errors"}));
+    // Realtime, each model and what waits meet the same cause.
+    assert_eq!(errors.as_array().map(Vec::len), Some(1), "{errors}");
     let first = &errors[0];
     assert_eq!(first["errorType"], "Unauthorized", "{errors}");
     let advice = first["recoverySuggestion"].as_str().unwrap_or_default();
@@ -149,7 +151,9 @@ fn a_login_page_in_the_way_is_named_and_what_was_saved_waits() {
     let mut store = LineClient::landfall("a guest", &npm::schema(), &args);
     store.ok(&note("kept"));
     store.ok(&json!({"op": "start"}));
-    let errors = store.ok(&json!({"op": "errors"})).to_string();
+    let errors = store.ok(&json!({"op": "errors"}));
+    assert_eq!(errors.as_array().map(Vec::len), Some(1), "one cause: {errors}");
+    let errors = errors.to_string();
     assert!(
         errors.contains("check its address, and that no login page"),
         "{errors}"

@@ -271,6 +271,7 @@ fn lab_with(mutations_per_request: usize) -> Lab {
         hub: hub_port,
         supervisor,
         reachability,
+        endpoint: crate::EndpointTrouble::default(),
         env: env.clone(),
     };
     let port = Port::new(&MutationProcessor::new(context.clone()).start(), env);
@@ -683,8 +684,8 @@ fn denied_credentials_wait_and_a_refused_record_is_parked_and_told() {
             [ErrorKind::Unauthorized; 2]
         );
         assert_eq!(
-            (errors[0].process, &errors[0].suggestion[..13]),
-            (Process::Mutate, "sign in again")
+            (errors[0].process, &errors[0].suggestion[..21]),
+            (Process::Mutate, "check the credentials")
         );
         let refused = &errors[1];
         assert_eq!(refused.key, Some(RecordKey::new("Todo", "a")));

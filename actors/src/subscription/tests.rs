@@ -250,6 +250,7 @@ impl Stage {
             hub,
             supervisor,
             reachability,
+            endpoint: crate::EndpointTrouble::default(),
         });
         Self {
             actor: Port::new(&actor.start(), env),

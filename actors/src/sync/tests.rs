@@ -183,6 +183,7 @@ fn lab() -> Lab {
         hub: hub_port,
         supervisor: supervisor_port,
         reachability: reachability_port,
+        endpoint: crate::EndpointTrouble::default(),
         env: env.clone(),
     };
     let port = Port::new(&SyncProcessor::new(context).start(), env);
@@ -484,4 +485,39 @@ fn what_was_refused_for_the_schema_is_tried_again_after_a_sync_a_few_times_and_n
             park(&lab, unknown, OUTCOME_NOT_SHOWN).await;
         }
     });
+}
+
+#[test]
+fn only_what_passes_by_itself_needs_nothing_done() {
+    use landfall_wire::{FailureCause, FailureClass, ServerError};
+    let told = |class, message: &str| {
+        let error = ServerError {
+            message: message.to_owned(),
+            ..ServerError::default()
+        };
+        let cause = FailureCause::Errors {
+            status: 200,
+            errors: vec![error],
+        };
+        let trouble = Trouble::Server(Box::new(Failure { class, cause }));
+        model_error(&"Blog".into(), &trouble, true).suggestion
+    };
+    let transient = FailureClass::Transient {
+        delivery: landfall_wire::Delivery::Unknown,
+        retry_after_ms: None,
+    };
+    let slow = ServerError::new("ThrottlingException", "slow");
+    let cause = FailureCause::Errors {
+        status: 200,
+        errors: vec![slow],
+    };
+    let trouble = Trouble::Server(Box::new(Failure {
+        class: transient,
+        cause,
+    }));
+    let advice = model_error(&"Blog".into(), &trouble, true).suggestion;
+    assert!(advice.starts_with("nothing needs to be done"), "{advice}");
+    let advice = told(FailureClass::Permanent, "the filter cannot be read");
+    assert!(advice.contains("see what the server says"), "{advice}");
+    assert!(advice.contains("a sync expression"), "{advice}");
 }

@@ -204,6 +204,11 @@ async fn a_handshake_without_agreement_is_refused() {
         let fits = matches!(&error, TransportError::Misconfigured { reason } if reason.contains("check its address"));
         assert!(fits, "{status}: {error}");
     }
+    let page = "<html><title>Welcome to the hotel</title></html>";
+    let reply = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{page}", page.len());
+    let error = answered(&reply).await;
+    let fits = matches!(&error, TransportError::Misconfigured { reason } if reason.contains("titled `Welcome to the hotel`"));
+    assert!(fits, "{error}");
     let cases = [
         (
             "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n",

@@ -45,7 +45,7 @@ pub use reply::{
     GetReply, MutationReply, SubscriptionData, SyncPage, read_get, read_mutation, read_subscription,
     read_sync_page,
 };
-pub use response::read_data;
+pub use response::{HTML_TITLE_BYTES_MAX, read_data, web_page};
 pub use selection::{NON_MODEL_REPEATS_MAX, SELECTION_FIELDS_MAX};
 pub use server_error::{ERRORS_MAX, MESSAGE_CHARS_MAX, ServerError};
 pub use session::{

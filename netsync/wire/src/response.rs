@@ -16,7 +16,7 @@ use crate::server_error::{ServerError, ServerErrors, shortened};
 use crate::transport::HttpResponse;
 
 /// How far into a web page its title is looked for.
-const HTML_TITLE_BYTES_MAX: usize = 4_096;
+pub const HTML_TITLE_BYTES_MAX: usize = 4_096;
 
 /// How much of a web page's title is repeated.
 const HTML_TITLE_CHARS_MAX: usize = 80;
@@ -149,17 +149,19 @@ fn diagnose(response: &HttpResponse, error: &serde_json::Error) -> WireError {
 
 /// The error for a body that is a web page.
 fn html(response: &HttpResponse) -> Option<WireError> {
-    let body = response
-        .body
-        .strip_prefix(b"\xef\xbb\xbf")
-        .unwrap_or(&response.body);
+    web_page(response.status, &response.body)
+}
+
+/// The error for a body that is a web page; its beginning is enough, [`HTML_TITLE_BYTES_MAX`] of it at most.
+pub fn web_page(status: u16, body: &[u8]) -> Option<WireError> {
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     let first = body.iter().find(|byte| !byte.is_ascii_whitespace())?;
     if *first != b'<' {
         return None;
     }
     let head = String::from_utf8_lossy(&body[..body.len().min(HTML_TITLE_BYTES_MAX)]);
     Some(WireError::Html {
-        status: response.status,
+        status,
         title: title(&head),
     })
 }
