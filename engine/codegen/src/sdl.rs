@@ -16,6 +16,7 @@ mod legacy;
 mod many_to_many;
 mod prelude;
 mod relations;
+mod syntax;
 mod validate;
 
 use std::collections::BTreeMap;

@@ -39,11 +39,12 @@ fn parse_json(name: &str, source: &str, json: &str) -> Result<Schema, SdlErrors>
     match serde_json::from_str::<Json>(json) {
         Err(error) => {
             let at = offset + byte_offset(json, error.line(), error.column());
-            faults.at_span(
-                at..at + 1,
-                format!("the text is not JSON: {error}"),
-                "the text cannot be read from here on",
-            );
+            let label = if error.is_eof() {
+                "something is missing at the end; copy the whole file, or write it anew with `landfall modelgen --introspection`"
+            } else {
+                "correct it, or write the file anew with `landfall modelgen --introspection`"
+            };
+            faults.at_span(at..at + 1, format!("the text is not JSON: {error}"), label);
         }
         Ok(document) => match schema_from_json(&document) {
             Ok(schema) => return Ok(schema),
@@ -51,7 +52,8 @@ fn parse_json(name: &str, source: &str, json: &str) -> Result<Schema, SdlErrors>
                 for IntrospectionError { path, message } in errors {
                     let span = locate(json, &path).unwrap_or(0..0);
                     let span = offset + span.start..offset + span.end;
-                    faults.at_span(span, format!("{path}: {message}"), "here");
+                    let label = "correct it, or write the file anew with `landfall modelgen --introspection`";
+                    faults.at_span(span, format!("{path}: {message}"), label);
                 }
             }
         },

@@ -16,6 +16,7 @@ use indexmap::IndexMap;
 use landfall_core::Scalar;
 
 use super::prelude::prelude;
+use super::syntax::{Explained, explain};
 use crate::diagnostics::Faults;
 use crate::suggest::did_you_mean;
 
@@ -113,12 +114,9 @@ pub(super) fn declarations(name: &str, source: &str, faults: &mut Faults) -> Opt
                 .errors
                 .iter()
                 .min_by_key(|error| error.error.location().map(|at| at.offset()))?;
-            let place = first.error.location();
-            faults.at(
-                place,
-                first.error.to_string(),
-                "the text cannot be read from here on",
-            );
+            let place = first.error.location().map_or(0, |place| place.offset());
+            let Explained { span, message, label } = explain(source, place, &first.error.to_string());
+            faults.at_span(span, message, label);
             return None;
         }
     };
