@@ -205,7 +205,7 @@ pub(crate) async fn resume<T>(env: Env, step: &'static str, work: impl Future<Ou
 
 /// The generation of fingerprints that this program makes. Those of another generation cannot be compared with them: it
 /// is raised whenever a message that is printed, or anything within it, says the same in another way.
-pub const PRINTS: u32 = 1;
+pub const PRINTS: u32 = 2;
 
 /// A fingerprint of what a message says, from its `Debug` output: equal in a run and in its replay by a program of the same
 /// generation ([`PRINTS`]), of no other use.

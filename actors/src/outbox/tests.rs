@@ -237,6 +237,14 @@ impl Lab {
             },
             remote: None,
         };
+        // Only what was sent can be refused.
+        let mark = |reply| StorageMessage::MarkSent {
+            epoch: Epoch::default(),
+            mutations: vec![mutation],
+            reply,
+        };
+        let marked = self.storage.ask(mark).await.expect("it answers");
+        marked.expect("it waits");
         let settle = |reply| StorageMessage::Settle {
             epoch: Epoch::default(),
             mutation,
