@@ -248,7 +248,7 @@ fn pages_commits_and_calls_name_the_entries_that_they_became() {
     for origin in ["Sync", "Subscription"] {
         let news = stored
             .iter()
-            .find(|said| said.field("origin") == origin && said.field("last") != "");
+            .find(|said| said.field("origin") == origin && !said.field("last").is_empty());
         let news = news.unwrap_or_else(|| panic!("no news by {origin}: {stored:#?}"));
         assert!(is_in_a_log(news.field("first")) && is_in_a_log(news.field("last")));
     }
@@ -271,7 +271,7 @@ fn a_request_goes_in_a_span_that_names_its_mutation() {
     let (said, run) = listening(|| simulate(a_day()));
     let spans = |target: &str| -> Vec<&Said> {
         let of_target = said.iter().filter(|said| said.target == target);
-        of_target.filter(|said| said.field(SPAN) != "").collect()
+        of_target.filter(|said| !said.field(SPAN).is_empty()).collect()
     };
     let requests = spans("landfall::mutation");
     let sent: usize = run
