@@ -21,6 +21,8 @@ use crate::error::StorageError;
 
 const ENVELOPE: u8 = 1;
 const HEADER_LEN: usize = 21;
+/// Where in the header the version of the payload is.
+const VERSION_AT: usize = 3;
 const CHECK_LEN: usize = 4;
 
 /// Encodes an entry whose predecessor has the given check. Returns the check of this one.
@@ -37,6 +39,11 @@ pub(crate) fn encode(out: &mut Vec<u8>, entry: &LogEntry, previous_check: u32) -
     out.extend_from_slice(&entry.at_ms.to_le_bytes());
     out.extend_from_slice(&entry.cause.unwrap_or(Seq::ZERO).0.to_le_bytes());
     payload(out, &entry.change);
+    if matches!(&entry.change, Change::Write(write) if !write.at_end) {
+        // All that it says was said in the first form already, in which programs of before read it too, and by which their
+        // recordings tell it.
+        out[start + VERSION_AT] = form::write_as_first(out, start + HEADER_LEN);
+    }
     let check = check_of(previous_check, entry.seq, &out[start..]);
     out.extend_from_slice(&check.to_le_bytes());
     check

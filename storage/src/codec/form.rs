@@ -148,6 +148,21 @@ fn write_1_to_2(payload: &[u8]) -> Option<Vec<u8>> {
     (*mark == list_of(8)).then(|| [&[list_of(9)], rest, &[FALSE]].concat())
 }
 
+/// Makes a write of version 2 at the end of `out`, which begins at `start` and does not wait at the end of the queue, one of
+/// version 1. Returns that version.
+///
+/// # Panics
+/// If it says that it waits at the end, which version 1 cannot say.
+pub(super) fn write_as_first(out: &mut Vec<u8>, start: usize) -> u8 {
+    let last = out.pop();
+    assert!(
+        last == Some(FALSE) && out.get(start) == Some(&list_of(9)),
+        "a write of version 2 is a list of nine, the last of which is whether it waits at the end"
+    );
+    out[start] = list_of(8);
+    1
+}
+
 /// Version 2 says which fields of the change are given up; entries of version 1 do not know. For some hours the longer form
 /// was written under the number 1, so that is read as well.
 fn conflict_1_to_2(payload: &[u8]) -> Option<Vec<u8>> {
