@@ -330,7 +330,7 @@ impl<T> QueryObserver<T> {
     /// # landfall::inline_schema!("type Post @model { title: String! }");
     /// use landfall::{DataStore, Model, ModelQuery, RecordId};
     ///
-    /// let store = DataStore::builder(schema()).in_memory().open().await?;
+    /// let store = DataStore::builder(schema()).open().await?;
     /// let mut posts = store.observe_query(ModelQuery::<Post>::all().sort(Post::title().asc())).await?;
     /// let mut shown: Vec<Post> = Vec::new();
     /// let place = |shown: &[Post], id: &RecordId| shown.iter().position(|post| post.record_id() == *id);
