@@ -5,7 +5,8 @@
 //!
 //! A stream ends when the store is cleared or closed, and only then. Only commits that change a model of interest wait for
 //! its reader. One that reads so seldom that more than `OBSERVER_BACKLOG_MAX` of them wait falls behind: an [`Observer`] says
-//! so with [`Error::FellBehind`] and goes on, a [`QueryObserver`] runs its query again.
+//! so with [`Error::FellBehind`] and goes on, a [`QueryObserver`] runs its query again. The same where the store could not be
+//! read for what has come: nobody is left with an old result and without a word.
 
 mod items;
 mod window;
@@ -82,7 +83,8 @@ type Convert<T> = fn(Record) -> Result<T, Error>;
 /// It ends when the store is cleared or closed. If 1,024 commits with changes of the model wait to be read, those that follow
 /// are left out until the reader is told by one [`Error::FellBehind`]; then it goes on. Whoever keeps a copy of the records
 /// reads them again on that error: every change that was left out is there, and every later one is told (some
-/// of these may be in what was read as well).
+/// of these may be in what was read as well). A predicate that follows relations is looked up in the store for each set of
+/// changes; where that fails, the reader is told why, then by [`Error::FellBehind`] that the set was left out.
 #[derive(Debug)]
 pub struct Observer<T> {
     receiver: mpsc::Receiver<Observed>,
@@ -90,6 +92,8 @@ pub struct Observer<T> {
     predicate: Test,
     /// Changes of the set being handed out, newest last.
     waiting: std::collections::VecDeque<VisibleChange>,
+    /// Whether a set was left out, since the store could not be read for it, and the reader was not told so yet.
+    is_behind: bool,
     convert: Convert<T>,
     marker: PhantomData<fn() -> T>,
 }
@@ -148,6 +152,7 @@ impl<T> Observer<T> {
             def,
             predicate,
             waiting: std::collections::VecDeque::new(),
+            is_behind: false,
             convert,
             marker: PhantomData,
         })
@@ -158,6 +163,9 @@ impl<T> Observer<T> {
         loop {
             if let Some(change) = self.waiting.pop_front() {
                 return Some(self.change(change));
+            }
+            if let Some(behind) = self.take_behind() {
+                return Some(Err(behind));
             }
             let message = self.receiver.recv().await?;
             if let Err(error) = self.take(&message) {
@@ -171,6 +179,9 @@ impl<T> Observer<T> {
     /// What one transaction changed is never split. What others wrote in the same commit is there as well.
     pub async fn next_set(&mut self) -> Option<Result<Vec<Change<T>>, Error>> {
         while self.waiting.is_empty() {
+            if let Some(behind) = self.take_behind() {
+                return Some(Err(behind));
+            }
             let message = self.receiver.recv().await?;
             if let Err(error) = self.take(&message) {
                 return Some(Err(error));
@@ -187,6 +198,9 @@ impl<T> Observer<T> {
             if let Some(change) = self.waiting.pop_front() {
                 return Some(self.change(change));
             }
+            if let Some(behind) = self.take_behind() {
+                return Some(Err(behind));
+            }
             let message = self.receiver.try_recv().ok()?;
             if let Err(error) = self.take(&message) {
                 return Some(Err(error));
@@ -196,16 +210,22 @@ impl<T> Observer<T> {
 
     /// Whether nothing will come any more, since the store was cleared or closed.
     pub fn has_ended(&self) -> bool {
-        self.waiting.is_empty() && self.receiver.is_empty() && self.receiver.is_closed()
+        self.waiting.is_empty() && !self.is_behind && self.receiver.is_empty() && self.receiver.is_closed()
+    }
+
+    /// Says once that something was left out.
+    fn take_behind(&mut self) -> Option<Error> {
+        std::mem::take(&mut self.is_behind).then(|| Error::FellBehind {
+            model: self.def.name.clone(),
+        })
     }
 
     fn take(&mut self, message: &Observed) -> Result<(), Error> {
         let set = match message {
             Observed::Changes(set) => set,
             Observed::FellBehind => {
-                return Err(Error::FellBehind {
-                    model: self.def.name.clone(),
-                });
+                self.is_behind = true;
+                return Ok(());
             }
         };
         let mut of_interest: Vec<VisibleChange> = set
@@ -221,8 +241,17 @@ impl<T> Observer<T> {
             && !of_interest.is_empty()
         {
             let records: Vec<Record> = of_interest.iter().map(|change| change.record.clone()).collect();
-            let selected = reader.snapshot()?.selects(&self.def.name, predicate, &records)?;
-            let mut selected = selected.into_iter();
+            let looked_up = reader
+                .snapshot()
+                .and_then(|snapshot| snapshot.selects(&self.def.name, predicate, &records));
+            let mut selected = match looked_up {
+                Ok(selected) => selected.into_iter(),
+                Err(error) => {
+                    // Whether the set is of interest will not be asked again.
+                    self.is_behind = true;
+                    return Err(error.into());
+                }
+            };
             of_interest.retain(|_| selected.next() == Some(true));
         }
         self.waiting.extend(of_interest);
@@ -242,7 +271,8 @@ impl<T> Observer<T> {
 /// The result of a query, kept up to date.
 ///
 /// It ends when the store is cleared or closed. However seldom it is asked, it answers with what there is: if 1,024 commits
-/// with changes of its models wait, it runs its query again instead of following them.
+/// with changes of its models wait, it runs its query again instead of following them. A result that could not be read is an
+/// error, and is read again by the next call, which does not wait for another change.
 #[derive(Debug)]
 pub struct QueryObserver<T> {
     changes: mpsc::Receiver<Observed>,
@@ -256,6 +286,8 @@ pub struct QueryObserver<T> {
     is_synced: bool,
     /// Whether changes were left out, so that the query has to be run again.
     is_behind: bool,
+    /// Whether a result could not be read, so that the next call reads it again instead of waiting.
+    is_owed: bool,
     /// Whether the first result is still to be handed out.
     fresh: bool,
     /// The page as it was when its changes were last handed out.
@@ -305,6 +337,7 @@ impl<T> QueryObserver<T> {
             seen,
             is_synced,
             is_behind: false,
+            is_owed: false,
             fresh: true,
             told: BTreeSet::new(),
             convert,
@@ -368,6 +401,12 @@ impl<T> QueryObserver<T> {
     /// Waits until there is something new; `None` once the stream has ended.
     async fn advance(&mut self) -> Option<()> {
         if std::mem::take(&mut self.fresh) {
+            return Some(());
+        }
+        if self.is_owed && !self.changes.is_closed() {
+            // A caller who asks again and again while the disk fails leaves the thread to others in between.
+            tokio::task::yield_now().await;
+            self.catch_up();
             return Some(());
         }
         loop {
@@ -437,7 +476,7 @@ impl<T> QueryObserver<T> {
 
     fn catch_up(&mut self) -> bool {
         // A query that could not be run again is tried again.
-        let mut changed = self.is_behind && !self.changes.is_closed();
+        let mut changed = (self.is_behind || self.is_owed) && !self.changes.is_closed();
         while let Ok(message) = self.changes.try_recv() {
             changed |= self.apply(&message);
         }
@@ -464,11 +503,14 @@ impl<T> QueryObserver<T> {
 
     /// Makes sure that the items are those of after the last change; of a page that is not wanted only their number.
     fn refresh(&mut self, page_is_wanted: bool) -> Result<(), Error> {
+        self.is_owed = true;
         if self.is_behind || (page_is_wanted && self.items.is_incomplete()) {
             (self.items, self.seen) = run(&self.def, &self.query, &self.reader)?;
             self.is_behind = false;
         }
-        self.items.refresh()
+        self.items.refresh()?;
+        self.is_owed = false;
+        Ok(())
     }
 
     fn hear(&mut self) -> bool {

@@ -6,7 +6,7 @@
 //!
 //! Invariants: 1. every entry is checked before it is taken; 2. the old file is not written to, and what has to be mended to
 //! open it is mended in memory; 3. at every moment there is one whole file of the store's name; 4. nothing is given up unless
-//! that was asked for, and then the old file is kept.
+//! that was asked for, and then the old file is kept, for as long as it holds nothing that was cleared.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -67,6 +67,8 @@ pub struct Remade {
     pub lost: Option<String>,
     /// Where the old file is, if entries were given up.
     pub kept: Option<PathBuf>,
+    /// Whether the next opening of the store removes that file, since bytes of what was cleared are still in it.
+    pub kept_until_opened: bool,
 }
 
 /// Makes the store in a directory, or a store's file, anew from its log. Nobody may have it open.
@@ -137,12 +139,14 @@ fn remake_file(path: &Path, extent: Extent) -> Result<Remade, StorageError> {
     let mut unfinished = Unfinished::begin(directory)?;
     let mut made = make(&transaction, &log, &unfinished)?;
     made.lost.clone_from(&log.damage);
-    if is_unscrubbed(&transaction)? {
-        // The new file has no mark of it, so nobody else would.
+    let is_unscrubbed = is_unscrubbed(&transaction)?;
+    if is_unscrubbed {
+        // What was kept earlier; the new file may have no mark of it, so nobody else would.
         remove_kept(directory)?;
     }
     if made.lost.is_some() {
         made.kept = Some(keep(path)?);
+        made.kept_until_opened = is_unscrubbed;
     }
     unfinished.replace_closed(path)?;
     sync_name(path).map_err(|error| StorageError::at_path(path, &error))?;
@@ -291,8 +295,11 @@ fn found(from: &ReadTransaction, log: &Sound, to: &WriteTransaction) -> Result<C
             let (name, value) = item?;
             table.insert(name.value(), value.value())?;
         }
-        // A file that is new has never held what was cleared.
-        table.remove(meta::UNSCRUBBED)?;
+        if log.damage.is_none() {
+            // A file that is new has never held what was cleared. Where the old one is kept beside it, the mark speaks of that
+            // one, which the next opening removes.
+            table.remove(meta::UNSCRUBBED)?;
+        }
     }
     // The log has the schema as well.
     let schema = match (schema_in(&kept), &log.schema) {

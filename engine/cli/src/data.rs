@@ -253,6 +253,9 @@ fn tell_rebuilt(made: &Remade) {
     }
     if let Some(kept) = &made.kept {
         println!("the damaged file is kept as {}", kept.display());
+        if made.kept_until_opened {
+            println!("it still holds what was cleared, so the next opening of the store removes it");
+        }
     }
 }
 

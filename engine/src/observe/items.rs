@@ -94,10 +94,12 @@ impl Items {
     /// Makes sure that the items are those of after the last change.
     pub(super) fn refresh(&mut self) -> Result<(), Error> {
         if let Self::Asked(asked) = self
-            && std::mem::take(&mut asked.stale)
+            && asked.stale
         {
             let snapshot = asked.reader.snapshot()?;
             asked.ask(&snapshot)?;
+            // Only now: what could not be read is asked for again.
+            asked.stale = false;
         }
         Ok(())
     }
@@ -184,13 +186,14 @@ impl Kept {
 
 impl Asked {
     fn ask(&mut self, snapshot: &Snapshot) -> Result<(), Error> {
-        self.records = snapshot.query(&self.query)?;
+        let records = snapshot.query(&self.query)?;
         self.total = if self.query.page == Page::default() {
-            self.records.len()
+            records.len()
         } else {
             let count = snapshot.count(&self.query.model, &self.query.predicate)?;
             usize::try_from(count).unwrap_or(usize::MAX)
         };
+        self.records = records;
         Ok(())
     }
 }

@@ -8,6 +8,7 @@ mod bad_input;
 mod computed;
 mod deleting;
 mod directions;
+mod failing_reads;
 mod model;
 mod moving;
 mod observing;

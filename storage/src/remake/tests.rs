@@ -165,6 +165,44 @@ fn damage_is_mended_from_the_log_and_damage_of_the_log_is_said() {
 }
 
 #[test]
+fn a_damaged_file_that_is_kept_goes_with_the_next_opening_if_it_holds_what_was_cleared() {
+    let home = tempfile::tempdir().unwrap();
+    let mut store = in_directory(home.path());
+    for number in 0..200 {
+        save(&mut store, "Post", &format!("id=p{number} title=secret-{number}"));
+    }
+    // The process ends before it scrubs, and what comes after the clear is damaged.
+    append(&mut store, Change::Cleared).unwrap();
+    fill(&mut store);
+    drop(store);
+    let file = file_in(home.path());
+    let mut bytes = fs::read(&file).unwrap();
+    for at in places(&bytes, b"number-17-of-the-posts") {
+        bytes[at + 3] = 0xFF;
+    }
+    fs::write(&file, &bytes).unwrap();
+    let files_with_secrets = || {
+        let files = fs::read_dir(home.path()).unwrap().map(|file| file.unwrap().path());
+        let holds = |path: &PathBuf| !places(&fs::read(path).unwrap(), b"secret-").is_empty();
+        files.filter(holds).collect::<Vec<_>>()
+    };
+    let refused = remake(home.path(), Extent::Everything);
+    assert!(
+        matches!(refused, Err(StorageError::LogDamaged { .. })),
+        "{refused:?}"
+    );
+    let made = remake(home.path(), Extent::UpToDamage).unwrap();
+    assert!(made.lost.is_some() && made.kept_until_opened, "{made:?}");
+    let kept = made.kept.expect("what is given up is kept until then");
+    assert_eq!(files_with_secrets(), [kept]);
+    let store = in_directory(home.path());
+    assert_eq!(store.head(), made.newest);
+    assert_sound(&store);
+    assert_eq!(files_with_secrets(), Vec::<PathBuf>::new());
+    assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1);
+}
+
+#[test]
 fn a_file_that_was_cut_off_is_made_again_as_far_as_its_log_goes() {
     let (home, before) = example();
     let file = file_in(home.path());
