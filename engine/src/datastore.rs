@@ -33,6 +33,23 @@ const CALLS_MAX: usize = 4_096;
 /// Cheap to clone, usable from any thread and any async runtime. The data is on disk when a write returns, whether or
 /// not there is a network; [`start`](Self::start) begins to sync. Dropping the last clone stops its threads;
 /// [`close`](Self::close) also waits until the files are free again.
+///
+/// ```
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// landfall::inline_schema!("type Post @model { title: String! rating: Int }");
+/// use landfall::{DataStore, ModelQuery};
+///
+/// let store = DataStore::builder(schema()).open().await?;
+/// let post = store.save(Post::builder().title("Low tide").rating(4).build()?).await?;
+/// let rated = store.save(Post::copy_of(&post, |post| post.rating = Some(5))).await?;
+///
+/// let best = store.query(ModelQuery::all().filter(Post::rating().gt(3)).sort(Post::rating().desc()))?;
+/// assert_eq!(best, [rated]);
+/// store.delete(&post).await?;
+/// assert!(store.get::<Post>(post.id.as_str())?.is_none());
+/// store.close().await;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct DataStore {
     pub(crate) inner: Arc<Inner>,
@@ -42,7 +59,7 @@ pub struct DataStore {
 pub(crate) struct Inner {
     pub(crate) handles: Handles,
     pub(crate) settings: RwLock<SyncSettings>,
-    expressions: Expressions,
+    pub(crate) expressions: Expressions,
     pub(crate) calls: Semaphore,
     /// Taken alone by a transaction that others have overtaken too often.
     pub(crate) turns: tokio::sync::RwLock<()>,
@@ -53,6 +70,15 @@ pub(crate) struct Inner {
 
 impl DataStore {
     /// Opens a store of a schema.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// landfall::inline_schema!("type Post @model { title: String! }");
+    ///
+    /// let store = landfall::DataStore::builder(schema()).open().await?;
+    /// assert_eq!(store.count(landfall::TypedPredicate::<Post>::all())?, 0);
+    /// # Ok(()) }
+    /// ```
     pub fn builder(schema: &Arc<Schema>) -> DataStoreBuilder {
         DataStoreBuilder::new(Arc::clone(schema))
     }
@@ -81,6 +107,15 @@ impl DataStore {
     }
 
     /// The schema in force.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! rating: Int }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// let models: Vec<&str> = store.schema().models().map(|def| def.name.as_str()).collect();
+    /// assert_eq!(models, ["Post"]);
+    /// # Ok(()) }
+    /// ```
     pub fn schema(&self) -> &Arc<Schema> {
         &self.inner.handles.schema
     }
@@ -89,6 +124,18 @@ impl DataStore {
     ///
     /// What is sent are the fields that were changed since the model was read.
     ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! rating: Int }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// let post = store.save(Post::builder().title("Low tide").build()?).await?;
+    /// let post = store.save(Post::copy_of(&post, |post| post.rating = Some(5))).await?;
+    /// assert_eq!(store.get::<Post>(post.id.as_str())?, Some(post));
+    /// // Two saves, one change for the server, since it has seen neither.
+    /// assert_eq!(store.outbox().len()?, 1);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Refused`] if the model is not valid, or was deleted since it was read; [`Error::Storage`].
     pub async fn save<M: Model>(&self, model: M) -> Result<M, Error> {
@@ -96,6 +143,21 @@ impl DataStore {
     }
 
     /// As [`save`](Self::save), if the stored record satisfies the condition; the server checks it as well.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! rating: Int }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// # let post = store.save(Post::builder().title("Low tide").rating(2).build()?).await?;
+    /// use landfall::Error;
+    ///
+    /// let renamed = Post::copy_of(&post, |post| post.title = "High tide".to_owned());
+    /// let refused = store.save_if(renamed.clone(), Post::rating().gt(3)).await;
+    /// assert!(matches!(refused, Err(Error::Refused(_))));
+    /// store.save_if(renamed, Post::rating().lt(3)).await?;
+    /// # assert_eq!(store.count(Post::title().eq("High tide"))?, 1);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// As [`save`](Self::save), and [`Error::Refused`] if the condition does not hold.
@@ -113,6 +175,20 @@ impl DataStore {
     ///
     /// Returns the model as it was; `None` if it was not there.
     ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! comments: [Comment] @hasMany }
+    /// #     type Comment @model { text: String! post: Post @belongsTo }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// let post = store.save(Post::builder().title("Low tide").build()?).await?;
+    /// store.save(Comment::builder().text("At six").post(&post).build()?).await?;
+    ///
+    /// assert_eq!(store.delete(&post).await?, Some(post.clone()));
+    /// assert_eq!(store.count(landfall::TypedPredicate::<Comment>::all())?, 0);
+    /// assert_eq!(store.delete(&post).await?, None);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::CascadeTooLarge`], [`Error::Storage`].
     pub async fn delete<M: Model>(&self, model: &M) -> Result<Option<M>, Error> {
@@ -120,6 +196,16 @@ impl DataStore {
     }
 
     /// As [`delete`](Self::delete), if the stored record satisfies the condition; the server checks it as well.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! rating: Int }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// let post = store.save(Post::builder().title("Low tide").rating(5).build()?).await?;
+    /// assert!(store.delete_if(&post, Post::rating().lt(3)).await.is_err());
+    /// assert_eq!(store.delete_if(&post, Post::rating().gt(3)).await?, Some(post));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// As [`delete`](Self::delete), and [`Error::Refused`] if the condition does not hold.
@@ -138,6 +224,16 @@ impl DataStore {
 
     /// Deletes the record of that identifier and what belongs to it.
     ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! rating: Int }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// let post = store.save(Post::builder().title("Low tide").build()?).await?;
+    /// assert_eq!(store.delete_by_id::<Post>(post.id.as_str()).await?, Some(post));
+    /// assert_eq!(store.delete_by_id::<Post>("nobody").await?, None);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// As [`delete`](Self::delete).
     pub async fn delete_by_id<M: Model>(&self, id: impl Into<RecordId>) -> Result<Option<M>, Error> {
@@ -146,6 +242,18 @@ impl DataStore {
     }
 
     /// Deletes every record that satisfies the predicate, and what belongs to them. Returns those that satisfied it.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! rating: Int }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// for rating in [1, 2, 5] {
+    ///     store.save(Post::builder().title("Tides").rating(rating).build()?).await?;
+    /// }
+    /// assert_eq!(store.delete_where(Post::rating().lt(3)).await?.len(), 2);
+    /// assert_eq!(store.count(landfall::TypedPredicate::<Post>::all())?, 1);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// As [`delete`](Self::delete); [`Error::BadPredicate`].
@@ -162,6 +270,22 @@ impl DataStore {
 
     /// The record of that identifier.
     ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! }
+    /// #     type Berth @model { pier: String! @primaryKey(sortKeyFields: [\"number\"]) number: Int! }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// let post = store.save(Post::builder().title("Low tide").build()?).await?;
+    /// assert_eq!(store.get::<Post>(post.id.as_str())?, Some(post));
+    /// assert_eq!(store.get::<Post>("nobody")?, None);
+    ///
+    /// // An identifier of several fields is had from a record.
+    /// use landfall::Model;
+    /// let berth = store.save(Berth::builder().pier("north").number(7).build()?).await?;
+    /// assert_eq!(store.get::<Berth>(berth.record_id())?, Some(berth));
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Storage`], [`Error::Decode`].
     pub fn get<M: Model>(&self, id: impl Into<RecordId>) -> Result<Option<M>, Error> {
@@ -170,6 +294,21 @@ impl DataStore {
     }
 
     /// The records that a predicate or a whole query selects.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! rating: Int }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// # for (title, rating) in [("Weir", 1), ("Reef", 5), ("Tide", 4)] {
+    /// #     store.save(Post::builder().title(title).rating(rating).build()?).await?;
+    /// # }
+    /// use landfall::ModelQuery;
+    ///
+    /// assert_eq!(store.query(Post::rating().gt(3))?.len(), 2);
+    /// let best = store.query(ModelQuery::all().sort(Post::rating().desc()).limit(1))?;
+    /// assert_eq!(best[0].title, "Reef");
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`Error::BadPredicate`], [`Error::Storage`], [`Error::Decode`].
@@ -183,6 +322,15 @@ impl DataStore {
 
     /// The number of records that a predicate selects.
     ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! rating: Int }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// store.save(Post::builder().title("Low tide").rating(5).build()?).await?;
+    /// assert_eq!(store.count(Post::rating().gt(3))?, 1);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::BadPredicate`], [`Error::Storage`].
     pub fn count<M: Model>(&self, predicate: TypedPredicate<M>) -> Result<u64, Error> {
@@ -191,6 +339,21 @@ impl DataStore {
 
     /// The stream of changes of a model, local and remote, from here on.
     ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! rating: Int }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// use landfall::ChangeKind;
+    ///
+    /// let mut good = store.observe(Post::rating().gt(3)).await?;
+    /// store.save(Post::builder().title("Weir").rating(1).build()?).await?;
+    /// store.save(Post::builder().title("Reef").rating(5).build()?).await?;
+    ///
+    /// let change = good.next().await.ok_or("the store was closed")??;
+    /// assert_eq!((change.kind, change.element.title.as_str()), (ChangeKind::Insert, "Reef"));
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::BadPredicate`], [`Error::Closed`].
     pub async fn observe<M: Model>(&self, predicate: TypedPredicate<M>) -> Result<Observer<M>, Error> {
@@ -198,6 +361,22 @@ impl DataStore {
     }
 
     /// The result of a query, and its result again after each change.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! rating: Int }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// use landfall::ModelQuery;
+    ///
+    /// let mut best = store.observe_query(ModelQuery::all().sort(Post::rating().desc()).limit(10)).await?;
+    /// let first = best.next().await.ok_or("the store was closed")??;
+    /// assert!(first.items.is_empty());
+    ///
+    /// store.save(Post::builder().title("Reef").rating(5).build()?).await?;
+    /// let second = best.next().await.ok_or("the store was closed")??;
+    /// assert_eq!((second.items[0].title.as_str(), second.total), ("Reef", 1));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`Error::BadPredicate`], [`Error::Storage`], [`Error::Closed`].
@@ -209,6 +388,24 @@ impl DataStore {
     }
 
     /// The stream of lifecycle events (Amplify's Hub, channel `datastore`), from here on.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// use landfall::HubEvent;
+    ///
+    /// let mut events = store.hub().await?;
+    /// store.start().await?;
+    /// store.save(Post::builder().title("Reef").build()?).await?;
+    /// while let Some(event) = events.next().await {
+    ///     if let HubEvent::OutboxMutationEnqueued { record, .. } = event {
+    ///         assert_eq!(record.get("title"), Some(&"Reef".into()));
+    ///         break;
+    ///     }
+    /// }
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`Error::Closed`].
@@ -223,57 +420,35 @@ impl DataStore {
     }
 
     /// Changes that wait for the server: list them, wait for them, retry or discard refused ones.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// let post = store.save(Post::builder().title("Reef").build()?).await?;
+    /// let waiting = store.outbox().list(100)?;
+    /// assert_eq!(waiting[0].key.id, post.id.as_str().into());
+    /// # Ok(()) }
+    /// ```
     pub fn outbox(&self) -> OutboxView<'_> {
         OutboxView::new(self)
     }
 
     /// The store for models that are known only at run time.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// use landfall::Query;
+    ///
+    /// store.save(Post::builder().title("Reef").build()?).await?;
+    /// let posts = store.records().query(&Query::all("Post"))?;
+    /// assert_eq!(posts[0].get("title"), Some(&"Reef".into()));
+    /// # Ok(()) }
+    /// ```
     pub fn records(&self) -> Records<'_> {
         Records::new(self)
-    }
-
-    /// Starts to sync. Returns once the parts run; it does not wait for the network.
-    ///
-    /// Without an endpoint nothing is synced and local changes stay queued.
-    ///
-    /// # Errors
-    /// [`Error::BadPredicate`] if a computed sync expression does not fit its model; [`Error::Closed`].
-    pub async fn start(&self) -> Result<(), Error> {
-        self.compute_expressions().await?;
-        let settings = Box::new(self.settings());
-        self.inner
-            .handles
-            .supervisor
-            .ask(|reply| SupervisorMessage::Start { settings, reply })
-            .await?;
-        Ok(())
-    }
-
-    /// Waits until the store is in sync and changes flow both ways. Returns `false` as soon as it is known that this
-    /// cannot be now, because there is no network, no endpoint, or the store is stopped.
-    ///
-    /// # Errors
-    /// [`Error::Closed`].
-    pub async fn ready(&self) -> Result<bool, Error> {
-        Ok(self
-            .inner
-            .handles
-            .supervisor
-            .ask(|reply| SupervisorMessage::AwaitReady { reply })
-            .await?)
-    }
-
-    /// Stops syncing. Local data and queued changes stay.
-    ///
-    /// # Errors
-    /// [`Error::Closed`].
-    pub async fn stop(&self) -> Result<(), Error> {
-        Ok(self
-            .inner
-            .handles
-            .supervisor
-            .ask(|reply| SupervisorMessage::Stop { reply })
-            .await?)
     }
 
     /// Stops syncing and clears all data, the log and queued changes included. Streams of changes end.
@@ -281,6 +456,17 @@ impl DataStore {
     /// No byte of it is left in the store's directory: the file is made anew, which needs room for the little that it then holds, and
     /// damaged files that [`rebuild`](crate::rebuild) has kept beside it are removed. If the process ends before that is done, the next
     /// opening does it. A read that began before and still needs the old file fails.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// store.save(Post::builder().title("Reef").build()?).await?;
+    /// store.clear().await?;
+    /// assert_eq!(store.count(landfall::TypedPredicate::<Post>::all())?, 0);
+    /// assert!(store.outbox().is_empty()?);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`Error::Storage`]; with [`Unscrubbed`](landfall_storage::StorageError::Unscrubbed) everything is cleared, but its bytes are
@@ -292,146 +478,6 @@ impl DataStore {
             .supervisor
             .ask(|reply| SupervisorMessage::Clear { reply })
             .await??)
-    }
-
-    fn settings(&self) -> SyncSettings {
-        let settings = self.inner.settings.read();
-        settings.unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Asks the app for the sync expressions that it computes. Returns whether one has changed.
-    async fn compute_expressions(&self) -> Result<bool, Error> {
-        let computed = self.inner.expressions.compute(self.schema()).await?;
-        let settings = self.inner.settings.write();
-        let mut settings = settings.unwrap_or_else(PoisonError::into_inner);
-        let mut changed = false;
-        for (model, expression) in computed {
-            let before = settings.expressions.insert(model, expression.clone());
-            changed |= before != Some(expression);
-        }
-        Ok(changed)
-    }
-
-    /// Puts changed settings in force. A store that syncs begins anew; one that does not uses them at its next start.
-    async fn reconfigure(&self) -> Result<(), Error> {
-        let settings = Box::new(self.settings());
-        let supervisor = &self.inner.handles.supervisor;
-        Ok(supervisor
-            .ask(|reply| SupervisorMessage::Reconfigure { settings, reply })
-            .await?)
-    }
-
-    /// Asks again for the sync expressions that the app computes. If one has changed, the store syncs by it: records that
-    /// it selects are fetched, those that it does not leave the store unless a change of them waits.
-    ///
-    /// # Errors
-    /// [`Error::BadPredicate`], [`Error::Closed`].
-    pub async fn refresh_expressions(&self) -> Result<(), Error> {
-        if self.compute_expressions().await? {
-            self.reconfigure().await?;
-        }
-        Ok(())
-    }
-
-    /// Syncs only the records of a model that satisfy the predicate, from here on; [`TypedPredicate::all`] syncs all.
-    /// Records that it selects are fetched, those that it does not leave the store unless a change of them waits.
-    ///
-    /// # Errors
-    /// [`Error::BadPredicate`], [`Error::Closed`].
-    pub async fn set_sync_expression<M: Model>(&self, predicate: TypedPredicate<M>) -> Result<(), Error> {
-        self.set_sync_expression_for(M::NAME, predicate.into_predicate())
-            .await
-    }
-
-    /// As [`set_sync_expression`](Self::set_sync_expression), for a model known at run time.
-    ///
-    /// # Errors
-    /// As there, and [`Error::Storage`] if there is no such model.
-    pub async fn set_sync_expression_for(&self, model: &str, predicate: Predicate) -> Result<(), Error> {
-        let def = self.records().def(model)?;
-        predicate.bind(&def)?;
-        let mut changed = false;
-        self.configure(|settings| {
-            let before = settings.expressions.insert(def.name.clone(), predicate.clone());
-            changed = before.unwrap_or(Predicate::All) != predicate;
-        });
-        if changed {
-            self.reconfigure().await?;
-        }
-        Ok(())
-    }
-
-    /// Fetches what has changed now, without waiting for subscriptions to tell. Returns whether a sync is over that began
-    /// after this call: `false` as soon as it is known that there is none, as without a network or while the pull is
-    /// paused. Models that failed are told by the error handler.
-    ///
-    /// # Errors
-    /// [`Error::Closed`].
-    pub async fn sync_now(&self) -> Result<bool, Error> {
-        let supervisor = &self.inner.handles.supervisor;
-        Ok(supervisor
-            .ask(|reply| SupervisorMessage::SyncNow { reply })
-            .await?)
-    }
-
-    /// Keeps local changes from being sent until [`resume_push`](Self::resume_push). What is on its way is still settled.
-    ///
-    /// # Errors
-    /// [`Error::Closed`].
-    pub fn pause_push(&self) -> Result<(), Error> {
-        self.tell(SupervisorMessage::PausePush { paused: true })
-    }
-
-    /// Sends local changes again.
-    ///
-    /// # Errors
-    /// [`Error::Closed`].
-    pub fn resume_push(&self) -> Result<(), Error> {
-        self.tell(SupervisorMessage::PausePush { paused: false })
-    }
-
-    /// Stops fetching and listening until [`resume_pull`](Self::resume_pull). Local changes are still sent.
-    ///
-    /// # Errors
-    /// [`Error::Closed`].
-    pub fn pause_pull(&self) -> Result<(), Error> {
-        self.tell(SupervisorMessage::PausePull { paused: true })
-    }
-
-    /// Listens again, and fetches what was missed.
-    ///
-    /// # Errors
-    /// [`Error::Closed`].
-    pub fn resume_pull(&self) -> Result<(), Error> {
-        self.tell(SupervisorMessage::PausePull { paused: false })
-    }
-
-    fn tell(&self, message: SupervisorMessage) -> Result<(), Error> {
-        Ok(self.inner.handles.supervisor.tell(message)?)
-    }
-
-    /// Changes how the next start syncs.
-    pub fn configure(&self, change: impl FnOnce(&mut SyncSettings)) {
-        change(
-            &mut self
-                .inner
-                .settings
-                .write()
-                .unwrap_or_else(PoisonError::into_inner),
-        );
-    }
-
-    /// Cuts the network as this store sees it, or restores it; for tests and demonstrations.
-    ///
-    /// # Errors
-    /// [`Error::Closed`].
-    pub fn set_online(&self, online: bool) -> Result<(), Error> {
-        self.inner.gate.set_cut(!online);
-        Ok(self
-            .inner
-            .handles
-            .supervisor
-            .tell(SupervisorMessage::ForceOffline { offline: !online })?)
     }
 
     /// Stops syncing, ends the store's threads and waits until its files are closed: the next one who opens the directory does
@@ -472,6 +518,20 @@ impl DataStore {
     }
 
     /// What the flight recorder has done so far; `None` if nothing is [recorded](DataStoreBuilder::record).
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! }");
+    /// # let home = std::env::temp_dir().join(format!("landfall-recorded-doc-{}", std::process::id()));
+    /// # std::fs::create_dir_all(&home)?;
+    /// let store = landfall::DataStore::builder(schema()).record(home.join("run.flight")).open().await?;
+    /// store.save(Post::builder().title("Reef").build()?).await?;
+    /// let report = store.recording().ok_or("it is recorded")?;
+    /// assert!(report.events > 0 && !report.stopped);
+    /// # store.close().await;
+    /// # std::fs::remove_dir_all(&home)?;
+    /// # Ok(()) }
+    /// ```
     pub fn recording(&self) -> Option<RecorderReport> {
         self.inner.recorder.as_ref().map(|recorder| recorder.report())
     }
@@ -506,6 +566,19 @@ impl DataStore {
 
     /// A view of the newest commit, for several reads that belong together and for the log.
     ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// let before = store.snapshot()?;
+    /// let post = store.save(Post::builder().title("Reef").build()?).await?;
+    /// // It goes on showing what there was when it was taken.
+    /// let id = post.id.as_str().into();
+    /// assert_eq!(before.get("Post", &id)?, None);
+    /// assert!(store.snapshot()?.get("Post", &id)?.is_some());
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Storage`].
     pub fn snapshot(&self) -> Result<Snapshot, Error> {
@@ -516,6 +589,23 @@ impl DataStore {
     ///
     /// Holds a view of the newest commit; later ones do not change it.
     ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// use landfall::{Model, Seq};
+    /// use landfall::history::Scope;
+    ///
+    /// let post = store.save(Post::builder().title("Reef").build()?).await?;
+    /// let first = store.history()?.bounds().1;
+    /// store.save(Post::copy_of(&post, |post| post.title = "Weir".to_owned())).await?;
+    ///
+    /// let then = store.history()?.as_of(first, &Scope::All)?;
+    /// let was = then.get(&post.record_key()).ok_or("it was there")?;
+    /// assert_eq!(was.get("title"), Some(&"Reef".into()));
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Storage`].
     pub fn history(&self) -> Result<History, Error> {
@@ -525,6 +615,18 @@ impl DataStore {
     /// What happened to one record, and [why](RecordHistory::why) its fields are what they are.
     ///
     /// Reads the log once; a log of a million entries takes some tenths of a second.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! rating: Int }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// let post = store.save(Post::builder().title("Reef").build()?).await?;
+    /// store.save(Post::copy_of(&post, |post| post.rating = Some(5))).await?;
+    ///
+    /// let history = store.history_of::<Post>(post.id.as_str())?;
+    /// assert_eq!(history.steps.len(), 2);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`Error::Storage`].

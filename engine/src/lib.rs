@@ -29,6 +29,7 @@ mod records;
 mod relations;
 mod runtime;
 mod streams;
+mod syncing;
 mod transaction;
 mod transfer;
 mod undo;

@@ -15,6 +15,25 @@ use crate::error::Error;
 const LOOK_AT: usize = 1_000;
 
 /// Changes that wait for the server.
+///
+/// ```
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # landfall::inline_schema!("type Post @model { title: String! rating: Int }");
+/// # let store = landfall::DataStore::builder(schema()).open().await?;
+/// use landfall::MutationKind;
+///
+/// let post = store.save(Post::builder().title("Reef").build()?).await?;
+/// let outbox = store.outbox();
+/// assert_eq!(outbox.len()?, 1);
+/// let change = &outbox.list(100)?[0];
+/// assert_eq!((change.kind, change.stage.name()), (MutationKind::Create, "queued"));
+/// assert_eq!(change.patch["title"], "Reef".into());
+///
+/// // The server has not seen it yet, so a delete leaves nothing to be told.
+/// store.delete(&post).await?;
+/// assert!(outbox.is_empty()?);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct OutboxView<'a> {
     store: &'a DataStore,
@@ -26,6 +45,19 @@ impl<'a> OutboxView<'a> {
     }
 
     /// Up to `limit` waiting changes, oldest first; refused ones are among them.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// for title in ["Reef", "Weir"] {
+    ///     store.save(Post::builder().title(title).build()?).await?;
+    /// }
+    /// let waiting = store.outbox().list(100)?;
+    /// let titles: Vec<_> = waiting.iter().map(|change| change.patch["title"].clone()).collect();
+    /// assert_eq!(titles, ["Reef".into(), "Weir".into()]);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`Error::Storage`].
@@ -53,6 +85,34 @@ impl<'a> OutboxView<'a> {
     ///
     /// Looks through everything that waits.
     ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # mod served { landfall::inline_schema!("type Post @model { title: String! }"); }
+    /// # landfall::inline_schema!("type Post @model { title: String! mood: String }");
+    /// # let kept = landfall_storage::kv::KvStore::in_memory()?;
+    /// # let (known, config) = (served::schema().clone(), landfall_backend::BackendConfig::with_api_key("da2-key"));
+    /// # let backend = landfall_backend::Backend::new(known, config, kept, landfall_backend::os_entropy())?;
+    /// # let server = landfall_backend::serve(([127, 0, 0, 1], 0).into(), std::sync::Arc::new(backend)).await?;
+    /// # let url = server.endpoint();
+    /// use landfall::{HubEvent, Stage};
+    ///
+    /// // The server does not know `mood`.
+    /// let store = landfall::DataStore::builder(schema()).endpoint(url, "da2-key").open().await?;
+    /// let mut events = store.hub().await?;
+    /// store.save(Post::builder().title("Reef").mood("calm").build()?).await?;
+    /// store.start().await?;
+    /// while let Some(event) = events.next().await {
+    ///     if matches!(event, HubEvent::OutboxMutationFailed { .. }) { break }
+    /// }
+    /// for change in store.outbox().parked(100)? {
+    ///     let Stage::Parked(refusal) = &change.stage else { continue };
+    ///     println!("{} of {} was refused: {}", change.kind.verb(), change.key, refusal.message);
+    /// #   assert_eq!(refusal.error_type.as_deref(), Some(landfall::SCHEMA_MISMATCH));
+    /// }
+    /// # assert_eq!(store.outbox().parked(100)?.len(), 1);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Storage`].
     pub fn parked(&self, limit: usize) -> Result<Vec<Mutation>, Error> {
@@ -74,6 +134,22 @@ impl<'a> OutboxView<'a> {
     ///
     /// A parked change waits for the app, so with one of them this does not return.
     ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! }");
+    /// # let kept = landfall_storage::kv::KvStore::in_memory()?;
+    /// # let (known, config) = (schema().clone(), landfall_backend::BackendConfig::with_api_key("da2-key"));
+    /// # let backend = landfall_backend::Backend::new(known, config, kept, landfall_backend::os_entropy())?;
+    /// # let server = landfall_backend::serve(([127, 0, 0, 1], 0).into(), std::sync::Arc::new(backend)).await?;
+    /// # let url = server.endpoint();
+    /// let store = landfall::DataStore::builder(schema()).endpoint(url, "da2-key").open().await?;
+    /// store.save(Post::builder().title("Reef").build()?).await?;
+    /// store.start().await?;
+    /// store.outbox().drained().await?;
+    /// assert!(store.outbox().is_empty()?);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Closed`].
     pub async fn drained(&self) -> Result<(), Error> {
@@ -82,6 +158,18 @@ impl<'a> OutboxView<'a> {
     }
 
     /// As [`drained`](Self::drained), for so long at most. Returns whether nothing waits any more.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// use std::time::Duration;
+    ///
+    /// assert!(store.outbox().drained_within(Duration::ZERO).await?);
+    /// store.save(Post::builder().title("Reef").build()?).await?;
+    /// assert!(!store.outbox().drained_within(Duration::from_millis(20)).await?, "there is no server");
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`Error::Closed`].
@@ -98,6 +186,17 @@ impl<'a> OutboxView<'a> {
 
     /// The stream of what waits: the list as it is, and again after each change.
     ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// let mut waiting = store.outbox().watch().await?;
+    /// assert_eq!(waiting.next(100).await.ok_or("the store was closed")??.len(), 0);
+    /// store.save(Post::builder().title("Reef").build()?).await?;
+    /// assert_eq!(waiting.next(100).await.ok_or("the store was closed")??.len(), 1);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Closed`].
     pub async fn watch(&self) -> Result<OutboxWatch, Error> {
@@ -111,6 +210,29 @@ impl<'a> OutboxView<'a> {
 
     /// Sends a refused change again.
     ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # mod served { landfall::inline_schema!("type Post @model { title: String! }"); }
+    /// # landfall::inline_schema!("type Post @model { title: String! mood: String }");
+    /// # let kept = landfall_storage::kv::KvStore::in_memory()?;
+    /// # let (known, config) = (served::schema().clone(), landfall_backend::BackendConfig::with_api_key("da2-key"));
+    /// # let backend = landfall_backend::Backend::new(known, config, kept, landfall_backend::os_entropy())?;
+    /// # let server = landfall_backend::serve(([127, 0, 0, 1], 0).into(), std::sync::Arc::new(backend)).await?;
+    /// # let url = server.endpoint();
+    /// # let store = landfall::DataStore::builder(schema()).endpoint(url, "da2-key").open().await?;
+    /// # let mut events = store.hub().await?;
+    /// # let post = store.save(Post::builder().title("Reef").mood("calm").build()?).await?;
+    /// # store.start().await?;
+    /// # while !matches!(events.next().await, Some(landfall::HubEvent::OutboxMutationFailed { .. })) {}
+    /// # store.stop().await?;
+    /// for refused in store.outbox().parked(100)? {
+    ///     store.outbox().retry(refused.seq).await?;
+    /// }
+    /// assert_eq!(store.outbox().parked(100)?.len(), 0);
+    /// # assert_eq!(store.outbox().len()?, 1);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::NotParked`], [`Error::Storage`], [`Error::Closed`].
     pub async fn retry(&self, mutation: Seq) -> Result<(), Error> {
@@ -120,11 +242,37 @@ impl<'a> OutboxView<'a> {
             .await??)
     }
 
-    /// Changes the fields that a refused change sets, and sends it again: those given take the place of those that it
-    /// set before. The record shows them at once.
+    /// Changes the fields that a refused change sets, and sends it again: those given take the place of all that it
+    /// set before, so begin with its [`patch`](Mutation::patch). The record shows them at once.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # mod served { landfall::inline_schema!("enum Mood { CALM } type Post @model { title: String! mood: Mood }"); }
+    /// # landfall::inline_schema!("enum Mood { CALM STORMY } type Post @model { title: String! mood: Mood }");
+    /// # let kept = landfall_storage::kv::KvStore::in_memory()?;
+    /// # let (known, config) = (served::schema().clone(), landfall_backend::BackendConfig::with_api_key("da2-key"));
+    /// # let backend = landfall_backend::Backend::new(known, config, kept, landfall_backend::os_entropy())?;
+    /// # let server = landfall_backend::serve(([127, 0, 0, 1], 0).into(), std::sync::Arc::new(backend)).await?;
+    /// # let url = server.endpoint();
+    /// # let store = landfall::DataStore::builder(schema()).endpoint(url, "da2-key").open().await?;
+    /// # let mut events = store.hub().await?;
+    /// # let post = store.save(Post::builder().title("Reef").mood(Mood::Stormy).build()?).await?;
+    /// # store.start().await?;
+    /// # while !matches!(events.next().await, Some(landfall::HubEvent::OutboxMutationFailed { .. })) {}
+    /// // The server does not know the mood `STORMY`.
+    /// for refused in store.outbox().parked(100)? {
+    ///     let mut fields = refused.patch;
+    ///     fields.insert("mood".into(), "CALM".into());
+    ///     store.outbox().edit(refused.seq, fields).await?;
+    /// }
+    /// store.outbox().drained().await?;
+    /// assert_eq!(store.count(Post::mood().eq(Mood::Calm))?, 1);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
-    /// [`Error::NotParked`]; [`Error::Refused`] if the change is a delete or the record would not fit its model;
+    /// [`Error::NotParked`]; [`Error::MayBeApplied`] if nobody knows whether the server has applied it;
+    /// [`Error::Refused`] if the change is a delete or the record would not fit its model;
     /// [`Error::Storage`], [`Error::Closed`].
     pub async fn edit(&self, mutation: Seq, fields: FieldMap) -> Result<(), Error> {
         let storage = &self.store.inner.handles.storage;
@@ -139,6 +287,29 @@ impl<'a> OutboxView<'a> {
 
     /// Gives a refused change up: the server's record is back, or the record is gone if the server has none.
     ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # mod served { landfall::inline_schema!("type Post @model { title: String! }"); }
+    /// # landfall::inline_schema!("type Post @model { title: String! mood: String }");
+    /// # let kept = landfall_storage::kv::KvStore::in_memory()?;
+    /// # let (known, config) = (served::schema().clone(), landfall_backend::BackendConfig::with_api_key("da2-key"));
+    /// # let backend = landfall_backend::Backend::new(known, config, kept, landfall_backend::os_entropy())?;
+    /// # let server = landfall_backend::serve(([127, 0, 0, 1], 0).into(), std::sync::Arc::new(backend)).await?;
+    /// # let url = server.endpoint();
+    /// # let store = landfall::DataStore::builder(schema()).endpoint(url, "da2-key").open().await?;
+    /// # let mut events = store.hub().await?;
+    /// # let post = store.save(Post::builder().title("Reef").mood("calm").build()?).await?;
+    /// # store.start().await?;
+    /// # while !matches!(events.next().await, Some(landfall::HubEvent::OutboxMutationFailed { .. })) {}
+    /// for refused in store.outbox().parked(100)? {
+    ///     store.outbox().discard(refused.seq).await?;
+    /// }
+    /// // The post was never made at the server, so now it is gone.
+    /// assert!(store.get::<Post>(post.id.as_str())?.is_none());
+    /// assert!(store.outbox().is_empty()?);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::NotParked`], [`Error::Storage`], [`Error::Closed`].
     pub async fn discard(&self, mutation: Seq) -> Result<(), Error> {
@@ -149,7 +320,7 @@ impl<'a> OutboxView<'a> {
     }
 }
 
-/// What waits for the server, again after each change.
+/// What waits for the server, again after each change; see [`OutboxView::watch`].
 #[derive(Debug)]
 pub struct OutboxWatch {
     store: DataStore,

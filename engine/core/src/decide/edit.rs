@@ -32,6 +32,9 @@ pub fn decide_edit(
             None => return Err(WriteRefused::Gone { key }),
         },
     };
+    // Whoever changes a field of what was refused and hands all of it in again says who the record is, and no more.
+    let identifier = key.id.to_fields(def);
+    patch.retain(|name, value| identifier.get(name) != Some(value));
     let faults: Vec<FieldFault> = patch
         .keys()
         .filter(|name| {
@@ -51,7 +54,7 @@ pub fn decide_edit(
         }));
     }
     if mutation.kind == MutationKind::Create {
-        patch.extend(key.id.to_fields(def));
+        patch.extend(identifier);
     }
     for (name, value) in &patch {
         if let Some(slot) = def.slot(name) {
@@ -118,6 +121,8 @@ mod tests {
         let patch = edit(MutationKind::Create, &[("title", "new".into())]).expect("it is valid");
         assert_eq!(patch.get("id"), Some(&Value::from("t1")));
         assert_eq!(patch.get("title"), Some(&Value::from("new")));
+        let with_its_identifier = [("id", "t1".into()), ("title", "new".into())];
+        assert_eq!(edit(MutationKind::Create, &with_its_identifier), Ok(patch));
     }
 
     #[test]
