@@ -93,15 +93,21 @@ pub struct Limits {
     pub written_bytes_max: usize,
     /// Most documents whose parsed form is kept.
     pub documents_cached_max: usize,
+    /// Most bytes that parsed documents take that are kept, as held in memory (ours): some hundred times their text.
+    pub documents_cached_bytes_max: usize,
     /// Rows that a page evaluates when the caller names no limit.
     pub page_default: usize,
     /// Most rows that a page evaluates.
     pub page_max: usize,
     /// Most subscriptions of one connection (AppSync: 200, earlier 100 and 50).
     pub subscriptions_max: usize,
-    /// Most bytes of requests that the subscriptions of one connection keep.
+    /// Most fields that a subscription selects after its fragments are unfolded (ours): each is looked up for every
+    /// message.
+    pub subscription_fields_max: usize,
+    /// Most bytes that the subscriptions of one connection keep, as held in memory: a document takes some hundred times its text.
     pub subscription_bytes_max: usize,
-    /// Most bytes of requests that the subscriptions of all connections keep (ours).
+    /// Most bytes that the subscriptions of all connections keep, as held in memory; what many are sent alike counts
+    /// once (ours).
     pub subscriptions_bytes_max: usize,
     /// Longest identifier of a subscription, in bytes; clients send UUIDs.
     pub subscription_id_bytes_max: usize,
@@ -153,10 +159,12 @@ impl Default for Limits {
             arguments_bytes_max: 4 * 1024 * 1024,
             written_bytes_max: 32 * 1024 * 1024,
             documents_cached_max: 512,
+            documents_cached_bytes_max: 64 * 1024 * 1024,
             page_default: 100,
             page_max: 1_000,
             subscriptions_max: 200,
-            subscription_bytes_max: 1024 * 1024,
+            subscription_fields_max: 500,
+            subscription_bytes_max: 8 * 1024 * 1024,
             subscriptions_bytes_max: 256 * 1024 * 1024,
             subscription_id_bytes_max: 256,
             frames_per_second_max: 1_000,

@@ -315,6 +315,13 @@ pub(crate) struct Subscribed {
     pub(crate) arguments: JsonMap,
 }
 
+impl Subscribed {
+    /// What its arguments take in memory, in bytes.
+    pub(crate) fn arguments_bytes(&self) -> usize {
+        meter::held_bytes(&self.arguments)
+    }
+}
+
 /// Reads a subscription operation; `None` if its root field is none of the schema's.
 pub(crate) fn subscribed(compiled: &CompiledSchema, prepared: &Prepared) -> Option<Subscribed> {
     if prepared.kind() != OperationType::Subscription {

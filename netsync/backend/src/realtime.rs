@@ -11,6 +11,7 @@ mod account;
 mod connection;
 mod frames;
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -21,13 +22,13 @@ use serde_json::json;
 use crate::auth::{AuthRefused, ModelRules};
 use crate::compile::CompiledSchema;
 use crate::config::{BackendConfig, Limits, UnknownStop};
-use crate::execute::{Documents, Event, Prepared, Subscribed, Viewer, message};
+use crate::execute::{Documents, Event, Prepared, Viewer, message};
 use crate::faults::Faults;
 use crate::http::body_of;
 
-use account::{Account, Payload};
+use account::{Account, Charge, Payload};
 pub(crate) use connection::{Candidate, Refused, candidate};
-use connection::{Connection, RenderKey};
+use connection::{Connection, RenderKey, Size, Subscription};
 pub(crate) use frames::Incoming;
 
 /// Most events held back while fan-out is paused; beyond that the oldest are lost, as on a service that was cut off.
@@ -93,8 +94,16 @@ pub(crate) struct Hub {
     tally: RealtimeTally,
     /// What waits to be sent, on all connections.
     outgoing: Account,
-    /// The requests of all subscriptions.
+    /// What all subscriptions take in memory.
     requests: Account,
+    /// The documents of subscriptions, as often as each has messages of its own.
+    documents: BTreeMap<RenderKey, SharedDocument>,
+}
+
+/// A document that subscriptions are sent the same messages by: written once for all of them, and counted once.
+struct SharedDocument {
+    subscriptions: usize,
+    _charge: Charge,
 }
 
 /// What went on since the start.
@@ -165,7 +174,7 @@ impl Hub {
     pub(crate) fn close(&mut self, id: ConnectionId) {
         if let Some(connection) = self.connections.remove(&id) {
             for (subscription, of) in &connection.subscriptions {
-                self.unlisten(id, subscription, &of.to);
+                self.unlisten(id, subscription, of);
             }
         }
     }
@@ -196,7 +205,13 @@ impl Hub {
         self.outgoing.total()
     }
 
-    /// Whether there is room for a subscription; others may take it while it is judged.
+    /// Bytes that subscriptions take in memory, on all connections.
+    #[cfg(test)]
+    pub(crate) fn subscriptions_bytes(&self) -> usize {
+        self.requests.total()
+    }
+
+    /// Whether there is room for a subscription, which takes more than its request; others may take it while it is judged.
     pub(crate) fn has_room(
         &self,
         id: ConnectionId,
@@ -204,8 +219,12 @@ impl Hub {
         data: &str,
         config: &BackendConfig,
     ) -> Result<(), Refused> {
+        let size = Size {
+            of_connection: data.len(),
+            of_all: 0,
+        };
         match self.connections.get(&id) {
-            Some(connection) => connection.has_room(subscription, data, config, &self.requests),
+            Some(connection) => connection.has_room(subscription, size, config, &self.requests),
             None => Ok(()),
         }
     }
@@ -276,27 +295,17 @@ impl Hub {
                 );
                 connection.send(frames::keep_alive(), config);
             }
-            Incoming::Start {
-                id: subscription,
-                data,
-                ..
-            } => {
+            Incoming::Start { id: subscription, .. } => {
                 let too_soon = connection.comes_too_soon(config);
-                let room = connection.has_room(&subscription, &data, config, &self.requests);
                 let candidate = candidate.expect("whoever hands a `start` on has judged it");
-                let answer = match room.and(candidate) {
-                    Ok(candidate) => {
-                        let admitted = candidate.acknowledged(self.requests.charge(data.len()));
-                        connection.known_at_ms = None;
-                        let key = (admitted.to.model.clone(), admitted.to.kind);
-                        connection.subscriptions.insert(subscription.clone(), admitted);
-                        self.listeners
-                            .entry(key)
-                            .or_default()
-                            .insert((id, subscription.clone()));
-                        frames::start_ack(&subscription)
-                    }
+                let listened =
+                    candidate.and_then(|candidate| self.listen(id, &subscription, candidate, config));
+                let answer = match listened {
+                    Ok(()) => frames::start_ack(&subscription),
                     Err(errors) => frames::error(echoed(Some(&subscription), config), &errors),
+                };
+                let Some(connection) = self.connections.get_mut(&id) else {
+                    return;
                 };
                 connection.send(answer, config);
                 if too_soon {
@@ -310,7 +319,7 @@ impl Hub {
                     connection.send(frames::complete(&subscription), config);
                 }
                 if let Some(stopped) = stopped {
-                    self.unlisten(id, &subscription, &stopped.to);
+                    self.unlisten(id, &subscription, &stopped);
                 }
             }
             Incoming::Unknown { id: subscription } => {
@@ -323,6 +332,41 @@ impl Hub {
             }
         }
         self.cut_if_slow(id, config);
+    }
+
+    /// Takes a subscription in, if there is room for it.
+    fn listen(
+        &mut self,
+        id: ConnectionId,
+        subscription: &str,
+        candidate: Candidate,
+        config: &BackendConfig,
+    ) -> Result<(), Refused> {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return Ok(());
+        };
+        let (own, document) = (candidate.own_bytes(subscription), candidate.document_bytes());
+        let is_shared = self.documents.contains_key(&candidate.render_key);
+        let size = Size {
+            of_connection: own + document,
+            of_all: if is_shared { own } else { own + document },
+        };
+        connection.has_room(subscription, size, config, &self.requests)?;
+        let requests = &self.requests;
+        self.documents
+            .entry(candidate.render_key.clone())
+            .or_insert_with(|| SharedDocument {
+                subscriptions: 0,
+                _charge: requests.charge(document),
+            })
+            .subscriptions += 1;
+        let admitted = candidate.acknowledged(requests.charge(own));
+        connection.known_at_ms = None;
+        let key = (admitted.to.model.clone(), admitted.to.kind);
+        connection.subscriptions.insert(subscription.to_owned(), admitted);
+        let listeners = self.listeners.entry(key).or_default();
+        listeners.insert((id, subscription.to_owned()));
+        Ok(())
     }
 
     /// Sends what is due: keep-alives, and the end of connections that are old.
@@ -437,8 +481,14 @@ impl Hub {
         }
     }
 
-    fn unlisten(&mut self, id: ConnectionId, subscription: &str, to: &Subscribed) {
-        let key = (to.model.clone(), to.kind);
+    fn unlisten(&mut self, id: ConnectionId, subscription: &str, of: &Subscription) {
+        if let Entry::Occupied(mut document) = self.documents.entry(of.render_key.clone()) {
+            document.get_mut().subscriptions -= 1;
+            if document.get().subscriptions == 0 {
+                document.remove();
+            }
+        }
+        let key = (of.to.model.clone(), of.to.kind);
         if let Some(listeners) = self.listeners.get_mut(&key) {
             listeners.remove(&(id, subscription.to_owned()));
             if listeners.is_empty() {
@@ -470,7 +520,7 @@ impl Hub {
         let subscriptions = std::mem::take(&mut connection.subscriptions);
         self.tally.slow += 1;
         for (subscription, of) in &subscriptions {
-            self.unlisten(id, subscription, &of.to);
+            self.unlisten(id, subscription, of);
         }
     }
 
@@ -489,7 +539,7 @@ impl Hub {
         connection.close(code, reason);
         let subscriptions = std::mem::take(&mut connection.subscriptions);
         for (subscription, of) in &subscriptions {
-            self.unlisten(id, subscription, &of.to);
+            self.unlisten(id, subscription, of);
         }
     }
 }

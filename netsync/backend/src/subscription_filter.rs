@@ -66,6 +66,11 @@ impl SubscriptionFilter {
         Ok((!blank).then_some(Self { groups }))
     }
 
+    /// How many alternatives there are; each has what it compares with for itself.
+    pub(crate) fn alternatives(&self) -> usize {
+        self.groups.len()
+    }
+
     /// Whether a message passes; `payload` is the record in it, by field name.
     pub(crate) fn matches(&self, payload: &JsonMap) -> bool {
         self.groups.iter().any(|group| {

@@ -3,20 +3,21 @@
 //! Owns [`Document`], the cache of documents and the bounds on what a document may ask. Invariant: what is in the cache
 //! is valid and within the bounds, whichever of its operations is run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use apollo_compiler::ExecutableDocument;
-use apollo_compiler::executable::{Field, Operation, OperationType, Selection, SelectionSet};
+use apollo_compiler::ast::Value;
+use apollo_compiler::executable::{DirectiveList, Field, Operation, OperationType, Selection, SelectionSet};
 use apollo_compiler::parser::Parser;
-use apollo_compiler::response::JsonMap;
+use apollo_compiler::response::{JsonMap, JsonValue};
 use apollo_compiler::validation::Valid;
 use indexmap::IndexMap;
 use landfall_core::ModelName;
 
 use super::coerce;
 use super::errors::ErrorEntry;
-use super::meter::{arguments_bytes, too_long_arguments};
+use super::meter::{arguments_bytes, held_bytes, too_long_arguments};
 use super::validation;
 use crate::compile::{CompiledSchema, RootField};
 use crate::config::Limits;
@@ -29,6 +30,10 @@ const INTROSPECTION_ALIAS_WEIGHT: usize = 20;
 
 /// Longest document that is kept, in bytes; longer ones carry data and do not come again.
 const DOCUMENT_CACHED_BYTES_MAX: usize = 32 * 1024;
+
+/// What a token of a document takes once it is parsed, in bytes, blanks counted as tokens: a field and the blank behind it
+/// were measured at some 250.
+const TOKEN_BYTES: usize = 128;
 
 /// A request that is not executed.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,6 +50,10 @@ pub(crate) enum RequestFault {
 #[derive(Debug)]
 pub(crate) struct Document {
     pub(super) executable: Valid<ExecutableDocument>,
+    /// What it takes in memory.
+    bytes: usize,
+    /// Fields of its largest operation, fragments unfolded.
+    fields: usize,
 }
 
 /// One operation of a document with its variables, ready to run.
@@ -77,9 +86,37 @@ impl Prepared {
         })
     }
 
-    /// Equal for requests whose answers over the same data are equal, as long as both are alive.
+    /// What its document takes in memory, in bytes; requests with the same text may share it.
+    pub(crate) fn document_bytes(&self) -> usize {
+        self.document.bytes
+    }
+
+    /// What its variables take in memory, in bytes.
+    pub(crate) fn variables_bytes(&self) -> usize {
+        held_bytes(&self.variables)
+    }
+
+    /// Fields that it selects, fragments unfolded.
+    pub(crate) fn fields(&self) -> usize {
+        self.document.fields
+    }
+
+    /// Equal for subscriptions whose messages about the same data are equal, as long as both are alive. What only the
+    /// arguments of the root field name decides which messages there are, and not what is in them.
     pub(crate) fn render_key(&self) -> (usize, String) {
-        let variables = serde_json::to_string(&**self.variables).expect("variables can be written to memory");
+        let mut named = Named {
+            document: &self.document.executable,
+            variables: BTreeSet::new(),
+            fragments: BTreeSet::new(),
+        };
+        named.by_set(&self.operation().selection_set, true);
+        let variables: BTreeMap<&str, &JsonValue> = self
+            .variables
+            .iter()
+            .map(|(name, value)| (name.as_str(), value))
+            .filter(|(name, _)| named.variables.contains(name))
+            .collect();
+        let variables = serde_json::to_string(&variables).expect("variables can be written to memory");
         let name = self.operation_name.as_deref().unwrap_or_default();
         (Arc::as_ptr(&self.document).addr(), format!("{name} {variables}"))
     }
@@ -106,7 +143,33 @@ impl Prepared {
 pub(crate) struct Documents {
     compiled: Arc<CompiledSchema>,
     limits: Limits,
-    cached: Mutex<IndexMap<String, Arc<Document>>>,
+    cached: Mutex<Cached>,
+}
+
+/// Documents that are kept, the one that was kept first in front.
+#[derive(Default)]
+struct Cached {
+    documents: IndexMap<String, Arc<Document>>,
+    /// What they take in memory together.
+    bytes: usize,
+}
+
+impl Cached {
+    fn keep(&mut self, text: &str, document: &Arc<Document>, limits: &Limits) {
+        if document.bytes > limits.documents_cached_bytes_max || self.documents.contains_key(text) {
+            return;
+        }
+        while self.documents.len() >= limits.documents_cached_max.max(1)
+            || self.bytes + document.bytes > limits.documents_cached_bytes_max
+        {
+            let Some((_, oldest)) = self.documents.shift_remove_index(0) else {
+                break;
+            };
+            self.bytes -= oldest.bytes;
+        }
+        self.bytes += document.bytes;
+        self.documents.insert(text.to_owned(), Arc::clone(document));
+    }
 }
 
 impl Documents {
@@ -147,7 +210,8 @@ impl Documents {
     /// How many documents are kept.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
-        self.cached.lock().unwrap_or_else(PoisonError::into_inner).len()
+        let cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
+        cached.documents.len()
     }
 
     fn document(&self, text: &str) -> Result<Arc<Document>, RequestFault> {
@@ -155,6 +219,7 @@ impl Documents {
             .cached
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+            .documents
             .get(text)
         {
             return Ok(Arc::clone(document));
@@ -165,17 +230,14 @@ impl Documents {
             return Ok(document);
         }
         let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
-        while cached.len() >= self.limits.documents_cached_max.max(1) {
-            cached.shift_remove_index(0);
-        }
-        cached.insert(text.to_owned(), Arc::clone(&document));
+        cached.keep(text, &document, &self.limits);
         Ok(document)
     }
 
     fn parse(&self, text: &str) -> Result<Document, RequestFault> {
         let schema = self.compiled.graphql();
-        let source = Parser::new()
-            .token_limit(TOKENS_MAX)
+        let mut parser = Parser::new().token_limit(TOKENS_MAX);
+        let source = parser
             .parse_ast(text, "request")
             .map_err(|_| RequestFault::Malformed)?;
         let executable = source
@@ -188,10 +250,17 @@ impl Documents {
         if !literals.is_empty() {
             return Err(RequestFault::Invalid(literals));
         }
+        let mut fields = 0;
         for operation in executable.operations.iter() {
-            check_bounds(&executable, operation, &self.limits)?;
+            fields = fields.max(check_bounds(&executable, operation, &self.limits)?);
         }
-        Ok(Document { executable })
+        // The text is kept with the document, and once more where the document is kept by it.
+        let bytes = 2 * text.len() + TOKEN_BYTES * parser.tokens_reached();
+        Ok(Document {
+            executable,
+            bytes,
+            fields,
+        })
     }
 }
 
@@ -204,11 +273,12 @@ struct Cost {
     aliases: usize,
 }
 
+/// Refuses an operation that asks for too much; otherwise tells how many fields it selects.
 fn check_bounds(
     document: &Valid<ExecutableDocument>,
     operation: &Operation,
     limits: &Limits,
-) -> Result<(), RequestFault> {
+) -> Result<usize, RequestFault> {
     let refuse = |message: String| RequestFault::Invalid(vec![ErrorEntry::of_request(message, None)]);
     let cost = cost(document, &operation.selection_set, &mut BTreeMap::new());
     if cost.depth > limits.query_depth_max {
@@ -236,7 +306,63 @@ fn check_bounds(
         )));
     }
     apollo_compiler::introspection::check_max_depth(document, operation)
-        .map_err(|fault| refuse(fault.message().to_string()))
+        .map_err(|fault| refuse(fault.message().to_string()))?;
+    Ok(cost.fields)
+}
+
+/// The variables that a selection names; each fragment is looked into once.
+struct Named<'d> {
+    document: &'d ExecutableDocument,
+    variables: BTreeSet<&'d str>,
+    fragments: BTreeSet<&'d str>,
+}
+
+impl<'d> Named<'d> {
+    /// `is_root` says whether these are the operation's own fields, whose arguments do not count.
+    fn by_set(&mut self, set: &'d SelectionSet, is_root: bool) {
+        for selection in &set.selections {
+            match selection {
+                Selection::Field(field) => {
+                    if !is_root {
+                        field
+                            .arguments
+                            .iter()
+                            .for_each(|argument| self.by_value(&argument.value));
+                    }
+                    self.by_directives(&field.directives);
+                    self.by_set(&field.selection_set, false);
+                }
+                Selection::InlineFragment(fragment) => {
+                    self.by_directives(&fragment.directives);
+                    self.by_set(&fragment.selection_set, is_root);
+                }
+                Selection::FragmentSpread(spread) => {
+                    self.by_directives(&spread.directives);
+                    if self.fragments.insert(&spread.fragment_name)
+                        && let Some(fragment) = self.document.fragments.get(&spread.fragment_name)
+                    {
+                        self.by_set(&fragment.selection_set, is_root);
+                    }
+                }
+            }
+        }
+    }
+
+    fn by_directives(&mut self, directives: &'d DirectiveList) {
+        let arguments = directives.iter().flat_map(|directive| &directive.arguments);
+        arguments.for_each(|argument| self.by_value(&argument.value));
+    }
+
+    fn by_value(&mut self, value: &'d Value) {
+        match value {
+            Value::Variable(name) => {
+                self.variables.insert(name);
+            }
+            Value::List(items) => items.iter().for_each(|item| self.by_value(item)),
+            Value::Object(members) => members.iter().for_each(|(_, member)| self.by_value(member)),
+            _ => {}
+        }
+    }
 }
 
 fn is_alias(field: &Field) -> bool {

@@ -205,6 +205,26 @@ fn argument_bytes(value: &Value, variables: &JsonMap, most: usize) -> usize {
     total
 }
 
+/// What a value among JSON takes in memory beside its text, in bytes: the value, its place in a list or a map, and the
+/// room that these keep for more.
+const HELD_NODE_BYTES: usize = 128;
+
+/// What an object takes in memory, in bytes.
+pub(super) fn held_bytes(members: &JsonMap) -> usize {
+    members.iter().fold(HELD_NODE_BYTES, |total, (name, member)| {
+        total + name.as_str().len() + held_value_bytes(member)
+    })
+}
+
+fn held_value_bytes(value: &JsonValue) -> usize {
+    match value {
+        JsonValue::Null | JsonValue::Bool(_) | JsonValue::Number(_) => HELD_NODE_BYTES,
+        JsonValue::String(text) => HELD_NODE_BYTES + text.as_str().len(),
+        JsonValue::Array(items) => HELD_NODE_BYTES + items.iter().map(held_value_bytes).sum::<usize>(),
+        JsonValue::Object(members) => held_bytes(members),
+    }
+}
+
 /// What a value is charged; it is looked at no further than what is asked about.
 fn value_bytes(value: &JsonValue, most: usize) -> usize {
     let mut total = NODE_BYTES;

@@ -106,14 +106,20 @@ pub(super) struct Subscription {
     pub(super) caller: Arc<Caller>,
     /// Of which records the rules let the caller hear.
     pub(super) verdict: Verdict,
-    /// Length of its request.
+    /// What it takes in memory, its document left out.
     bytes: Charge,
+    /// What its document takes; others may share it.
+    document_bytes: usize,
 }
+
+/// What a subscription takes in memory beside what its client sent, in bytes: the entries that lead to it, who listens, and
+/// the verdict.
+const SUBSCRIPTION_BYTES: usize = 1_024;
 
 /// A subscription that was judged and is not acknowledged yet.
 pub(crate) struct Candidate {
     prepared: Prepared,
-    render_key: RenderKey,
+    pub(super) render_key: RenderKey,
     to: Subscribed,
     filter: Option<SubscriptionFilter>,
     caller: Arc<Caller>,
@@ -257,11 +263,12 @@ impl Connection {
         config.switches.start_before_init == StartBeforeInit::Refused && self.known_at_ms.is_some()
     }
 
-    /// Whether there is room for a subscription, which is seen before it is judged and once more when it was.
+    /// Whether there is room for a subscription, which is seen before it is judged, by the length of its request, and once
+    /// more when it was, by what it takes in memory.
     pub(super) fn has_room(
         &self,
         id: &str,
-        data: &str,
+        size: Size,
         config: &BackendConfig,
         requests: &Account,
     ) -> Result<(), Refused> {
@@ -280,14 +287,15 @@ impl Connection {
         if id.len() > config.limits.subscription_id_bytes_max {
             return Err(refused("BadRequestException", "Operation id is too long"));
         }
-        let kept: usize = self.subscriptions.values().map(|kept| kept.bytes.bytes()).sum();
-        if kept.saturating_add(data.len()) > config.limits.subscription_bytes_max {
+        let kept = self.subscriptions.values();
+        let kept: usize = kept.map(|kept| kept.bytes.bytes() + kept.document_bytes).sum();
+        if kept.saturating_add(size.of_connection) > config.limits.subscription_bytes_max {
             return Err(refused(
                 "LimitExceededError",
                 "The subscriptions of this connection are too large",
             ));
         }
-        if requests.total().saturating_add(data.len()) > config.limits.subscriptions_bytes_max {
+        if requests.total().saturating_add(size.of_all) > config.limits.subscriptions_bytes_max {
             return Err(refused(
                 "LimitExceededError",
                 "The subscriptions of all connections are too large",
@@ -304,6 +312,15 @@ impl Connection {
         }
         Ok(())
     }
+}
+
+/// How much more there is to keep with a subscription, in bytes.
+#[derive(Clone, Copy)]
+pub(super) struct Size {
+    /// For its connection.
+    pub(super) of_connection: usize,
+    /// For all connections: what others have as well is there already.
+    pub(super) of_all: usize,
 }
 
 /// Judges a `start`; it takes time, so it is for nobody who holds the hub.
@@ -326,6 +343,11 @@ pub(crate) fn candidate(
     if prepared.kind() != OperationType::Subscription {
         let message = format!("{} not supported through the realtime channel", prepared.kind());
         return Err(refused("UnsupportedOperation", &message));
+    }
+    let most = judge.config.limits.subscription_fields_max;
+    if prepared.fields() > most {
+        let message = format!("Subscription selects too many fields; the most is {most}.");
+        return Err(refused("LimitExceededError", &message));
     }
     let to = subscribed(judge.compiled, &prepared).ok_or_else(|| {
         refused(
@@ -352,9 +374,25 @@ pub(crate) fn candidate(
 }
 
 impl Candidate {
-    /// The subscription that it becomes; `bytes` is the length of its request.
+    /// What it takes in memory, its document left out, in bytes.
+    pub(super) fn own_bytes(&self, id: &str) -> usize {
+        let alternatives = self.filter.as_ref().map_or(0, SubscriptionFilter::alternatives);
+        SUBSCRIPTION_BYTES
+            + 2 * id.len()
+            + self.render_key.1.len()
+            + self.prepared.variables_bytes()
+            + self.to.arguments_bytes() * (1 + alternatives)
+    }
+
+    /// What its document takes, in bytes.
+    pub(super) fn document_bytes(&self) -> usize {
+        self.prepared.document_bytes()
+    }
+
+    /// The subscription that it becomes; `bytes` is what it takes in memory, its document left out.
     pub(super) fn acknowledged(self, bytes: Charge) -> Subscription {
         Subscription {
+            document_bytes: self.prepared.document_bytes(),
             prepared: self.prepared,
             render_key: self.render_key,
             to: self.to,

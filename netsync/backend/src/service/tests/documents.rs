@@ -403,3 +403,25 @@ fn the_document_cache_is_bounded() {
     }
     assert_eq!(bench.backend.documents.len(), 2);
 }
+
+#[test]
+fn the_document_cache_is_bounded_by_what_documents_take_and_not_by_their_number_alone() {
+    let bench = bench_with_limits(Limits {
+        documents_cached_bytes_max: 300_000,
+        ..Limits::default()
+    });
+    let query =
+        |n: usize, fields: usize| format!("{{ a{n}: listPosts {{ items {{ {} }} }} }}", "id ".repeat(fields));
+    // A field of three letters takes some 250 bytes.
+    for n in 0..5 {
+        bench.data(&query(n, 400), Json::Null);
+    }
+    assert_eq!(bench.backend.documents.len(), 2);
+    // What alone is more than may be kept does not drive out the others.
+    bench.data(&query(5, 2_000), Json::Null);
+    assert_eq!(bench.backend.documents.len(), 2);
+    for n in 0..5 {
+        bench.data(&query(n, 1), Json::Null);
+    }
+    assert_eq!(bench.backend.documents.len(), 2 + 5);
+}

@@ -554,10 +554,122 @@ fn a_flood_of_messages_is_answered_with_the_rate_limit_and_passes() {
     assert_eq!((sent(0).len(), sent(500).len()), (1, 2));
 }
 
+/// What one subscription takes in memory.
+fn held_by_one() -> usize {
+    let bench = bench();
+    bench.subscribe(ON_CREATE);
+    bench.backend.hub().subscriptions_bytes()
+}
+
+#[test]
+fn what_subscriptions_keep_is_counted_as_it_is_held_and_not_as_it_was_sent() {
+    let bench = bench();
+    let held = || bench.backend.hub().subscriptions_bytes();
+    let wide = format!("subscription {{ onCreatePost {{ {} }} }}", "id ".repeat(400));
+    let first = bench.subscribe(&wide);
+    let of_document = held();
+    assert!(of_document > 400 * 200, "{of_document} bytes for 400 fields");
+    // Others with the same document add what is theirs.
+    let second = bench.subscribe(&wide);
+    let of_second = held() - of_document;
+    assert!(of_second < 4_000, "{of_second}");
+    bench.backend.close_connection(first);
+    assert!(held() > 400 * 200, "it is still held");
+    bench.backend.close_connection(second);
+    assert_eq!(held(), 0);
+    // Values of variables are held one by one, however short they are.
+    let filtered = "subscription($f: ModelSubscriptionPostFilterInput) { onCreatePost(filter: $f) { id } }";
+    let connection = bench.connect();
+    let nothing: Vec<Json> = vec![json!({}); 1_000];
+    let started = bench.start(connection, "1", filtered, json!({"f": {"or": nothing}}));
+    assert_eq!(started["type"], "start_ack");
+    assert!(held() > 1_000 * 2 * 100, "{}", held());
+    bench.send(connection, &json!({"type": "stop", "id": "1"}));
+    assert_eq!(held(), 0);
+}
+
+#[test]
+fn subscriptions_that_differ_in_their_filter_share_what_is_written_for_them() {
+    let bench = bench();
+    let held = || bench.backend.hub().subscriptions_bytes();
+    let wide = format!(
+        "subscription($f: ModelSubscriptionPostFilterInput) {{ onCreatePost(filter: $f) {{ title {} }} }}",
+        "id ".repeat(300)
+    );
+    let connection = bench.connect();
+    let start = |title: &str| {
+        let variables = json!({"f": {"title": {"eq": title}}});
+        assert_eq!(
+            bench.start(connection, title, &wide, variables)["type"],
+            "start_ack"
+        );
+    };
+    start("a");
+    let one = held();
+    start("b");
+    assert!(held() - one < 8_000, "{} after {one}", held());
+    bench.create(json!({"id": "p", "title": "b"}));
+    let heard = bench.frames(connection);
+    assert_eq!(heard.len(), 1);
+    assert_eq!(heard[0]["id"], "b");
+    // What the selection itself depends on is written for each.
+    let shown = "subscription($s: Boolean!) { onDeletePost { id title @include(if: $s) } }";
+    for (id, shows) in [("t", true), ("f", false)] {
+        assert_eq!(
+            bench.start(connection, id, shown, json!({"s": shows}))["type"],
+            "start_ack"
+        );
+    }
+    bench.data(
+        "mutation { deletePost(input: {id: \"p\", _version: 1}) { id title } }",
+        Json::Null,
+    );
+    let mut heard = bench.frames(connection);
+    heard.sort_by_key(|frame| frame["id"].to_string());
+    let records: Vec<&Json> = heard
+        .iter()
+        .map(|frame| &frame["payload"]["data"]["onDeletePost"])
+        .collect();
+    assert_eq!(records, [&json!({"id": "p"}), &json!({"id": "p", "title": "b"})]);
+}
+
+#[test]
+fn a_subscription_selects_only_so_many_fields() {
+    let bench = bench();
+    let connection = bench.connect();
+    let of = |fields: usize| {
+        format!(
+            "subscription {{ onCreatePost {{ {} }} }}",
+            "id ".repeat(fields - 1)
+        )
+    };
+    assert_eq!(
+        bench.start(connection, "1", &of(500), Json::Null)["type"],
+        "start_ack"
+    );
+    let refused = bench.start(connection, "2", &of(501), Json::Null);
+    assert_eq!(
+        error_of(&refused),
+        (
+            "LimitExceededError".to_owned(),
+            "Subscription selects too many fields; the most is 500.".to_owned()
+        )
+    );
+    // Fragments count as often as they are spread.
+    let spread = format!(
+        "subscription {{ onCreatePost {{ {} }} }} fragment F on Post {{ id id id id id }}",
+        "...F ".repeat(100)
+    );
+    assert_eq!(
+        error_of(&bench.start(connection, "3", &spread, Json::Null)).0,
+        "LimitExceededError"
+    );
+}
+
 #[test]
 fn what_subscriptions_keep_is_bounded() {
     let bench = bench_with_limits(Limits {
-        subscription_bytes_max: 200,
+        subscription_bytes_max: held_by_one() * 7 / 2,
         ..Limits::default()
     });
     let connection = bench.connect();
@@ -767,12 +879,16 @@ fn what_is_being_written_counts_until_the_next_is_taken() {
 #[test]
 fn the_subscriptions_of_all_connections_are_bounded_together() {
     let bench = bench_with_limits(Limits {
-        subscriptions_bytes_max: 200,
+        subscriptions_bytes_max: held_by_one() * 3,
         ..Limits::default()
     });
     let first = bench.subscribe(ON_CREATE);
     let (second, third) = (bench.connect(), bench.connect());
-    let start = |id| bench.start(id, "1", ON_CREATE, json!({"unused": "x".repeat(60)}));
+    // Documents of their own, so that nothing is shared.
+    let start = |id: ConnectionId| {
+        let query = format!("subscription {{ a{}: onCreatePost {{ id }} }}", id.number());
+        bench.start(id, "1", &query, Json::Null)
+    };
     assert_eq!(start(second)["type"], "start_ack");
     assert_eq!(error_of(&start(third)).0, "LimitExceededError");
     bench.backend.close_connection(first);

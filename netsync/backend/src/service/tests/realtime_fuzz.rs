@@ -51,7 +51,7 @@ fn limits() -> Limits {
         frame_bytes_max: LIMITS_FRAME,
         connections_max: LIMITS_CONNECTIONS,
         subscriptions_max: LIMITS_SUBSCRIPTIONS,
-        subscription_bytes_max: 400,
+        subscription_bytes_max: 7_000,
         frames_per_second_max: 5,
         connection_age_ms_max: 200_000,
         ..Limits::default()
