@@ -89,21 +89,22 @@ impl Causality {
             .filter_map(|(name, value)| Some((name, value.as_str()?)))
             .find(|(_, text)| mark(text).is_some())?;
         let read = self.read.get(text).filter(|_| !self.decided.contains(text))?;
-        let mut value = None;
-        for version in history? {
-            let changed = version.fields.get(field) != value;
-            value = version.fields.get(field);
-            let unread = version.version > *read && version.version <= base;
-            if unread && changed && version.by != client {
-                let what = format!(
-                    "{client} had read version {read} of {key} and wrote {field} `{text}` on version {base}, over what {} \
-                     made of it in version {}",
-                    version.by, version.version
-                );
-                return Some(Fault::new("I23", key, what));
+        // Only the newest change up to that version is overwritten: what came before it was judged when that came.
+        let mut overwritten: Option<&Version> = None;
+        for version in history?.iter().filter(|version| version.version <= base) {
+            let value = |version: &&Version| version.fields.get(field).cloned();
+            let before = overwritten.as_ref().and_then(value);
+            if value(&version) != before {
+                overwritten = Some(version);
             }
         }
-        None
+        let theirs = overwritten.filter(|version| version.version > *read && version.by != client)?;
+        let what = format!(
+            "{client} had read version {read} of {key} and wrote {field} `{text}` on version {base}, over what {} made of it \
+             in version {}",
+            theirs.by, theirs.version
+        );
+        Some(Fault::new("I23", key, what))
     }
 }
 
@@ -144,6 +145,11 @@ mod tests {
         };
         assert!(judged(&causality, "anna", 2) && judged(&causality, "anna", 3));
         assert!(!judged(&causality, "anna", 1), "the server notices");
+        let over = [history.clone(), vec![version(4, "anna", "anna#3")]].concat();
+        let input = update(4);
+        let input = input.as_object().expect("it is an object");
+        let found = causality.applied("anna", &key, input, Some(&over));
+        assert!(found.is_none(), "what berta made is gone already: {found:?}");
         assert!(!judged(&causality, "berta", 3), "it is the author's own");
         causality.decided("anna#2");
         assert!(!judged(&causality, "anna", 3), "a conflict was decided");
