@@ -8,6 +8,8 @@
 //! is refused for one record may be granted for the next. Going on in a lesser way would write records without an owner
 //! and read them without the fields that only owners see.
 //!
+//! Who was let in no way hears of what other credentials may mend, if that was the trouble with one of them.
+//!
 //! Invariants: 1. each way is tried once for a request, once more if the reply tells that our clock is wrong, and once
 //! more with renewed credentials; 2. a request whose
 //! outcome is unknown is never sent again here.
@@ -63,7 +65,7 @@ pub(crate) async fn execute(inner: &Inner, request: HttpRequest) -> Result<HttpR
         let mut held = match authorization.hold(within).await {
             Ok(held) => held,
             Err(error) => {
-                refused.get_or_insert(Err(error));
+                keep_weightiest(&mut refused, Err(error));
                 continue;
             }
         };
@@ -82,10 +84,28 @@ pub(crate) async fn execute(inner: &Inner, request: HttpRequest) -> Result<HttpR
         if !is_refused {
             return Ok(reply);
         }
-        // What the server says tells more than that a provider has nothing.
-        refused = Some(Ok(reply));
+        keep_weightiest(&mut refused, Ok(reply));
     }
     refused.expect("there is at least one way to ask")
+}
+
+/// Keeps the refusal that says most of why no way has worked; of several that say as much, that of the best way.
+///
+/// What other credentials may mend goes before a denial: who is signed out of one way and denied in the next has not been
+/// refused for good, and what is asked waits for the sign-in. That the server does not take credentials tells more than
+/// that a provider has none.
+fn keep_weightiest(
+    refused: &mut Option<Result<HttpResponse, TransportError>>,
+    next: Result<HttpResponse, TransportError>,
+) {
+    let weight = |refusal: &Result<HttpResponse, TransportError>| match refusal {
+        Ok(reply) if turned_away(reply) => 3,
+        Err(_) => 2,
+        Ok(_) => 1,
+    };
+    if weight(&next) > refused.as_ref().map_or(0, weight) {
+        *refused = Some(next);
+    }
 }
 
 /// Whether the server's reply has told that the time which was signed, so far ahead of ours, is wrong.

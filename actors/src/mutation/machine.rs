@@ -309,14 +309,12 @@ impl State {
             }
             (Stage::Sending(mutation), Input::Replied { reply, .. }) => {
                 let (verdict, health) = verdict::of_reply(self.def(&mutation), &mutation, *reply);
-                let rests = matches!(health, Health::Refuses(Closing::Transient { .. }, _));
-                self.note(seq, &place, health, is_through(&verdict), &mutation, turn);
-                match verdict {
-                    Verdict::Settle(settlement, report) if rests => {
-                        self.rest(seq, place, &mutation, settlement, report, turn);
-                    }
-                    verdict => self.rule(seq, place, verdict, Some(mutation), turn),
+                let may_pass = health.may_pass();
+                // What still has to be asked for is no success yet: it would hide that the questions fail.
+                if is_through(&verdict) {
+                    self.note(seq, &place, health, true, &mutation, turn);
                 }
+                self.conclude(seq, place, mutation, verdict, may_pass, turn);
             }
             (Stage::Fetching(mutation, purpose), Input::Fetched { fetched, .. }) => {
                 self.fetched(seq, place, mutation, purpose, fetched, turn);

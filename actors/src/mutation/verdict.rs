@@ -103,6 +103,13 @@ pub(super) enum Health {
     Refuses(Closing, Box<Failure>),
 }
 
+impl Health {
+    /// Whether it is a failure that may pass by itself, for all mutations.
+    pub(super) fn may_pass(&self) -> bool {
+        matches!(self, Self::Refuses(Closing::Transient { .. }, _))
+    }
+}
+
 /// What an answer to a mutation means.
 pub(super) fn of_reply(def: &ModelDef, mutation: &Mutation, reply: MutationReply) -> (Verdict, Health) {
     let verdict = match reply {

@@ -186,6 +186,59 @@ async fn who_signs_in_is_asked_for_at_once_though_another_mode_worked_before() {
     assert_eq!(presented, ["x-api-key: k", "authorization: t"]);
 }
 
+/// Has no token, ever.
+struct SignedOut;
+
+impl TokenProvider for SignedOut {
+    fn token(&self) -> BoxFuture<'static, TokenResult> {
+        Box::pin(async { Err("signed out".into()) })
+    }
+}
+
+/// What comes of a request for which there are two ways, the user's token before or after a key.
+async fn refused_in_two_ways(
+    tokens: Authorization,
+    modes: [AuthMode; 2],
+    replies: Vec<String>,
+) -> Result<HttpResponse, TransportError> {
+    let (url, server) = server(replies).await;
+    let strategy = move |_: &Subject| modes.to_vec();
+    let endpoint = endpoint(&url, Authorization::api_key("k"))
+        .with_authorization(AuthMode::UserPool, tokens)
+        .expect("good")
+        .with_strategy(Arc::new(strategy));
+    let transport = HttpTransport::new(endpoint).expect("a transport");
+    let answer = transport.execute(request(Access::Update)).await;
+    server.await.expect("each reply was asked for");
+    answer
+}
+
+#[tokio::test]
+async fn who_is_signed_out_of_one_way_is_not_refused_for_good_by_the_other() {
+    for modes in [
+        [AuthMode::UserPool, AuthMode::ApiKey],
+        [AuthMode::ApiKey, AuthMode::UserPool],
+    ] {
+        let tokens = Authorization::token_from(SignedOut);
+        let answer = refused_in_two_ways(tokens, modes, vec![reply("200 OK", DENIED)]).await;
+        assert!(
+            matches!(&answer, Err(TransportError::Unauthorized { reason }) if reason == "signed out"),
+            "{answer:?}"
+        );
+        // That the server does not take the key tells more.
+        let tokens = Authorization::token_from(SignedOut);
+        let answer = refused_in_two_ways(tokens, modes, vec![reply("401 Unauthorized", "{}")]).await;
+        assert_eq!(answer.expect("a reply").status, 401);
+    }
+    let replies = vec![reply("401 Unauthorized", "{}"), reply("200 OK", DENIED)];
+    let modes = [AuthMode::UserPool, AuthMode::ApiKey];
+    let answer = refused_in_two_ways(Authorization::fixed_token("old"), modes, replies).await;
+    assert_eq!(answer.expect("a reply").status, 401, "the token has run out");
+    let replies = vec![reply("200 OK", DENIED); 2];
+    let answer = refused_in_two_ways(Authorization::fixed_token("t"), modes, replies).await;
+    assert_eq!(answer.expect("a reply").body, DENIED.as_bytes());
+}
+
 #[tokio::test]
 async fn a_start_frame_is_authorized_by_one_way_after_the_other() {
     let strategy = |_: &Subject| vec![AuthMode::UserPool, AuthMode::ApiKey];

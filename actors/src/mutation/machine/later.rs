@@ -81,6 +81,24 @@ impl State {
         sent_ms.max(self.began_ms).saturating_add(LATE_MS)
     }
 
+    /// Carries a verdict out: after a failure that `may_pass` perhaps later.
+    pub(super) fn conclude(
+        &mut self,
+        seq: Seq,
+        place: Place,
+        mutation: Box<Mutation>,
+        verdict: Verdict,
+        may_pass: bool,
+        turn: &mut Turn<'_>,
+    ) {
+        match verdict {
+            Verdict::Settle(settlement, report) if may_pass => {
+                self.rest(seq, place, &mutation, settlement, report, turn);
+            }
+            verdict => self.rule(seq, place, verdict, Some(mutation), turn),
+        }
+    }
+
     /// Settles a mutation that the server failed at, now or, if that was not the first time, after a while.
     pub(super) fn rest(
         &mut self,
@@ -119,6 +137,7 @@ impl State {
     ) {
         let of_outcome = purpose == Purpose::Outcome;
         let (verdict, health) = verdict::of_fetched(self.def(&mutation), &mutation, purpose, fetched);
+        let may_pass = health.may_pass();
         let not_applied = of_outcome && matches!(verdict, Verdict::Settle(Settlement::NotApplied, _));
         // That a server answers a question does not show that it takes changes.
         if !(not_applied && health == Health::Answers) {
@@ -130,7 +149,7 @@ impl State {
             let stage = Stage::Waiting { until_ms, mutation };
             self.held.insert(seq, Held { stage, place });
         } else {
-            self.rule(seq, place, verdict, Some(mutation), turn);
+            self.conclude(seq, place, mutation, verdict, may_pass, turn);
         }
     }
 }

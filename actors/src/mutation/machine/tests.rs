@@ -489,6 +489,64 @@ fn a_server_that_answers_questions_and_takes_no_changes_is_tried_ever_less_often
     lab.check(&["e1 acknowledged v2", "send e9 update on v1"]);
 }
 
+/// The server answers the change, but not the question that has to follow; returns how long the next try has to wait.
+fn answer_and_fail_the_question(lab: &mut Lab, reply: MutationReply) -> u64 {
+    lab.reply(1, reply);
+    lab.found(1, Err(transient(PERHAPS)));
+    let mut wait_ms = 0;
+    while !lab.out.contains_key(&Seq(1)) {
+        wait_ms += lab.next_due();
+    }
+    wait_ms
+}
+
+#[test]
+fn a_server_that_answers_changes_and_no_questions_is_tried_ever_less_often_and_told() {
+    let condition = || MutationReply::ConditionFailed {
+        server: None,
+        failure: error("ConditionalCheckFailedException"),
+    };
+    let conflict = || MutationReply::Conflict {
+        server: None,
+        failure: error("ConflictUnhandled"),
+    };
+    for reply in [&condition as &dyn Fn() -> MutationReply, &conflict] {
+        let mut lab = with(4, &[(Update, "Todo/a")]);
+        let waits: Vec<u64> = (0..12)
+            .map(|_| answer_and_fail_the_question(&mut lab, reply()))
+            .collect();
+        assert_eq!(&waits[..3], [100, 200, 400]);
+        assert!(waits.is_sorted() && waits[11] >= 30_000, "{waits:?}");
+        let told = lab.trace.iter().filter(|line| line.contains("told")).count();
+        assert_eq!(told, 1, "{:?}", lab.trace);
+    }
+}
+
+#[test]
+fn a_change_whose_question_fails_rests_while_the_server_takes_the_others() {
+    let mut lab = with(4, &[(Update, "Todo/a")]);
+    let mut waits = Vec::new();
+    for round in 2..20 {
+        let begun_ms = lab.now_ms;
+        lab.conflict(1, None);
+        lab.found(1, Err(transient(PERHAPS)));
+        lab.put(mutation(round, Create, &format!("Todo/{round}")));
+        lab.feed(Input::Wake);
+        while !lab.out.contains_key(&Seq(1)) {
+            if lab.out.contains_key(&Seq(round)) {
+                lab.apply(round);
+            } else {
+                lab.next_due();
+            }
+        }
+        if lab.out.contains_key(&Seq(round)) {
+            lab.apply(round);
+        }
+        waits.push(lab.now_ms - begun_ms);
+    }
+    assert_eq!(waits.last(), Some(&30_000), "{waits:?}");
+}
+
 #[test]
 fn a_change_that_the_server_fails_at_rests_while_it_takes_the_others() {
     let mut lab = with(4, &[(Update, "Todo/a")]);
