@@ -17,7 +17,7 @@ use landfall::{DataStore, DataStoreBuilder, Disk, Env, Error, Schedule, Schema};
 use crate::clock::{WallClock, pass, within};
 use crate::disk::SimDisk;
 use crate::network::{Link, Network};
-use crate::oracle::Judge;
+use crate::oracle::{Bell, Judge};
 use crate::plan::ClientPlan;
 use crate::random::{Seed, Stream};
 use crate::trace::ClientTrace;
@@ -124,7 +124,7 @@ impl Turnstile {
 /// Notes what a client's actors handle, and has the judge look after each commit.
 struct Watching {
     trace: ClientTrace,
-    judge: Judge,
+    judge: Bell,
 }
 
 impl landfall::Trace for Watching {
@@ -304,7 +304,7 @@ impl SimClient {
         };
         let watching = Watching {
             trace: inner.network.trace.of_client(&of_this_life),
-            judge: inner.judge.clone(),
+            judge: inner.judge.bell(),
         };
         let env = Env {
             clock: Arc::new(inner.clock.clone()),
@@ -337,7 +337,7 @@ impl SimClient {
         store.start().await?;
         inner.syncs.set(true);
         *inner.store.borrow_mut() = Some(store);
-        inner.judge.ring();
+        inner.judge.bell().ring();
         Ok(())
     }
 
@@ -486,7 +486,7 @@ impl SimClient {
         }
         self.0.judge.clearing();
         if matches!(self.answered("clear", store.clear()).await, Some(Ok(()))) {
-            self.0.judge.ring();
+            self.0.judge.bell().ring();
             pass(END_MS).await;
             self.start(&store).await;
         }

@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::Serialize;
 
 pub(crate) use end::{check_indexes, check_promises, differences};
+pub(crate) use judge::Bell;
 pub use judge::Judge;
 pub(crate) use ledger::Ledger;
 pub use server::ServerWatch;

@@ -4,7 +4,7 @@
 //! an app could read (snapshots, the log, observers) and writes nothing, so that a run with it is the run without it.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use landfall::{DataStore, ErrorHandler, ErrorKind, RecordKey, Seq, SyncError, Value};
 use landfall_core::IdPart;
@@ -83,12 +83,27 @@ impl std::fmt::Debug for Judge {
     }
 }
 
+/// Rings a judge from within the store that it watches. The judge holds that store, so neither this nor what is told may
+/// hold the judge: a run would leave its stores in memory for good.
+pub(crate) struct Bell(Weak<Shared>);
+
+impl Bell {
+    /// Has the judge look as soon as whoever acts now is done.
+    pub(crate) fn ring(&self) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.bell.notify_one();
+        }
+    }
+}
+
 /// Notes what the app is told.
-struct Told(Judge);
+struct Told(Weak<Shared>);
 
 impl ErrorHandler for Told {
     fn handle(&self, error: SyncError) {
-        self.0.heard(error);
+        if let Some(shared) = self.0.upgrade() {
+            Judge(shared).heard(error);
+        }
     }
 }
 
@@ -103,9 +118,9 @@ impl Judge {
         }))
     }
 
-    /// Has the judge look as soon as whoever acts now is done.
-    pub(crate) fn ring(&self) {
-        self.0.bell.notify_one();
+    /// What has the judge look as soon as whoever acts now is done.
+    pub(crate) fn bell(&self) -> Bell {
+        Bell(Arc::downgrade(&self.0))
     }
 
     /// Looks whenever it is rung; ends never.
@@ -118,7 +133,7 @@ impl Judge {
 
     /// An error handler that notes what the app is told.
     pub(crate) fn error_handler(&self) -> impl ErrorHandler + 'static {
-        Told(self.clone())
+        Told(Arc::downgrade(&self.0))
     }
 
     /// The store was opened: what was there before must still be there, and the log must replay.

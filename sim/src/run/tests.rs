@@ -83,3 +83,20 @@ fn a_plan_runs_the_same_twice() {
         "recording changes nothing"
     );
 }
+
+#[test]
+fn a_run_leaves_nothing_in_memory() {
+    let schema = Arc::new(landfall::Schema::clone(schema()));
+    let trace = TraceLog::default();
+    in_virtual_time(&trace, async {
+        let world = World::new(&Setup::new(&schema, Seed(7), &["anna", "berta"]), &trace);
+        world.boot().await.expect("new stores open");
+        world.settle().await;
+        assert!(!world.findings().is_violated());
+    });
+    assert_eq!(
+        Arc::strong_count(&schema),
+        1,
+        "a store, an actor or the backend is still there"
+    );
+}
