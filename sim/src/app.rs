@@ -107,7 +107,8 @@ impl Exploration {
     /// The plan that the seed becomes.
     ///
     /// # Panics
-    /// If the users' names are none, too many, not different, or not made of letters and digits.
+    /// If the users' names are none, too many, not different, or not made of letters and digits; or if `busy_ms` is longer than
+    /// a plan may last, or holds more faults than a plan may have.
     pub fn plan(&self) -> Plan {
         let wanted = Some(self.users.len());
         let mut plan = generate_for(self.seed, self.profile, self.knobs, self.busy_ms, wanted);
@@ -120,7 +121,7 @@ impl Exploration {
         plan.clients.extend(more.map(|name| ClientPlan::plain(name)));
         plan.actions = self.turns();
         if let Err(error) = plan.check() {
-            panic!("an exploration of users who cannot be: {error}");
+            panic!("no plan holds this exploration: {error}");
         }
         plan
     }

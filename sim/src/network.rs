@@ -224,13 +224,12 @@ async fn travel(
     let mut reply = network.backend.handle_http(now_ms, &call);
     network.trace.mix(&reply.body);
     // Most replies are pages and records, in which nobody has to look.
-    for error in SERVICE_ERRORS.into_iter().filter(|_| reply.errors > 0) {
-        if reply
-            .body
-            .windows(error.len())
-            .any(|part| part == error.as_bytes())
-        {
-            link.met(error);
+    if reply.errors > 0 {
+        for error in SERVICE_ERRORS {
+            let mut parts = reply.body.windows(error.len());
+            if parts.any(|part| part == error.as_bytes()) {
+                link.met(error);
+            }
         }
     }
     arrow.arrived(network.clock.elapsed_ms());

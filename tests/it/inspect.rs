@@ -447,3 +447,43 @@ fn a_terminal_is_looked_through_by_keys_and_left_as_it_was() {
     terminal.shows("\u{1b}[?1049l");
     assert!(terminal.ends().success());
 }
+
+/// Whoever ends the process from outside finds a terminal that shows what is typed.
+#[cfg(unix)]
+#[test]
+fn a_terminal_is_left_as_it_was_by_a_process_that_is_asked_to_end() {
+    use crate::support::terminal::Terminal;
+
+    let mut command = landfall();
+    command.arg("inspect").arg(logs::example()).arg("--text");
+    let mut terminal = Terminal::open(command);
+    assert!(terminal.takes_lines());
+    terminal.shows("after e13");
+    while terminal.takes_lines() {
+        // The key is waited for in a thread of its own.
+        std::thread::yield_now();
+    }
+    terminal.terminates();
+    terminal.shows("\u{1b}[?1049l");
+    assert!(terminal.ends().success());
+    assert!(terminal.takes_lines());
+}
+
+/// As `head` does when it has enough: the pipe is closed before anything is written.
+#[test]
+fn whoever_stops_reading_the_text_ends_the_command_without_a_complaint() {
+    for shown in [logs::example(), recording()] {
+        let mut command = landfall();
+        command.arg("inspect").arg(shown).arg("--text");
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the command runs");
+        drop(child.stdout.take());
+        let output = child.wait_with_output().expect("it ends");
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success() && told.is_empty(),
+            "{}: {told}",
+            output.status
+        );
+    }
+}

@@ -218,31 +218,6 @@ fn restore(from: &Path, to: &Path) -> miette::Result<()> {
     Ok(())
 }
 
-/// The database library panics at some kinds of damage; what it says of it is part of the error that comes of it. Panics of
-/// anything else are told as ever.
-pub(crate) fn quietly<T>(work: impl FnOnce() -> T) -> T {
-    let told = Arc::new(std::panic::take_hook());
-    let others = Arc::clone(&told);
-    std::panic::set_hook(Box::new(move |panic| {
-        if !panic.location().is_some_and(|place| is_of_database(place.file())) {
-            others(panic);
-        }
-    }));
-    let done = work();
-    drop(std::panic::take_hook());
-    std::panic::set_hook(Box::new(move |panic| told(panic)));
-    done
-}
-
-/// Whether a source file is one of the database library's: it lies in a folder with its name and version.
-fn is_of_database(file: &str) -> bool {
-    let folders = file.split(['/', '\\']);
-    folders.into_iter().any(|folder| {
-        let version = folder.strip_prefix("redb-");
-        version.is_some_and(|version| version.starts_with(|c: char| c.is_ascii_digit()))
-    })
-}
-
 fn tell_rebuilt(made: &Remade) {
     println!(
         "made again from {} log entries up to {}: {} records, {} changes that wait for the server",
@@ -350,24 +325,6 @@ fn report(error: impl std::fmt::Display) -> miette::Report {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_what_the_database_library_says_is_kept_quiet() {
-        for (file, is_its) in [
-            (
-                "/home/ada/.cargo/registry/src/index-1/redb-4.4.0/src/tree_store/btree.rs",
-                true,
-            ),
-            (
-                r"C:\Users\ada\.cargo\registry\src\index-1\redb-4.4.0\src\db.rs",
-                true,
-            ),
-            ("engine/cli/src/log.rs", false),
-            ("/home/ada/redb-notes/engine/cli/src/log.rs", false),
-        ] {
-            assert_eq!(is_of_database(file), is_its, "{file}");
-        }
-    }
 
     #[tokio::test]
     async fn records_go_out_and_come_in_and_copies_are_made() {

@@ -54,7 +54,8 @@ const SCRIPT: &str = include_str!("inspect/page.js");
 
 pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
     let (path, entries) = (args.path.clone(), args.entries);
-    let serves = args.html.is_none();
+    // What is shown once needs nothing that follows the store.
+    let follows = args.html.is_none() && (!args.text || text::has_screen());
     let made = tokio::task::spawn_blocking(move || -> miette::Result<Shown> {
         if let Some(recording) = flight::open(&path)? {
             return Ok(Shown::Recording(flight::collect(&recording, &path, entries)));
@@ -63,7 +64,7 @@ pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
         let mut data = data::collect(&history, &path, entries).map_err(|error| miette::miette!("{error}"))?;
         // A store that is looked at could not be opened by its app.
         drop(history);
-        let live = if serves {
+        let live = if follows {
             Live::follow(path, entries, &data)
         } else {
             None
@@ -73,7 +74,7 @@ pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
     });
     let (page, live) = match made.await.map_err(|error| miette::miette!("{error}"))?? {
         Shown::Recording(data) if args.text => {
-            print!("{}", flight::summary(&data));
+            crate::stdout::print(&flight::summary(&data))?;
             return Ok(ExitCode::SUCCESS);
         }
         Shown::Log(data, live) if args.text => {

@@ -90,7 +90,7 @@ enum Command {
 
 pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
     // Reading a log is plain work on files; it must not hold up the runtime.
-    tokio::task::spawn_blocking(move || crate::data::quietly(|| look(&args)))
+    tokio::task::spawn_blocking(move || look(&args))
         .await
         .map_err(|error| miette::miette!("{error}"))?
 }

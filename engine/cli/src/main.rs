@@ -22,6 +22,7 @@ mod serve;
 mod shell;
 mod signals;
 mod sim;
+mod stdout;
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;

@@ -98,7 +98,7 @@ pub fn read_batch(reader: &RecordReader, mutations: usize, response: &HttpRespon
     for number in 0..mutations {
         let alias = alias(number);
         let answer: Result<Answer<&RawValue>, Failure> = read_answer(response, &alias);
-        replies.push(match answer {
+        let mut reply = match answer {
             Ok(answer) => {
                 has_any |= answer.has_root;
                 names_any |= answer.errors.iter().any(|error| !error.path.is_empty());
@@ -106,17 +106,16 @@ pub fn read_batch(reader: &RecordReader, mutations: usize, response: &HttpRespon
             }
             // Refused before anything was looked at, or not answered at all: the same for each.
             Err(failure) => mutation_reply(reader, response, Err(failure)),
-        });
-        if mutations > 1
-            && let Some(last) = replies.last_mut()
-        {
-            crowded(last);
+        };
+        if mutations > 1 {
+            crowded(&mut reply);
         }
-        if let Some(MutationReply::Failed(failure)) = replies.last()
+        if let MutationReply::Failed(failure) = &reply
             && failure.class == FailureClass::Permanent
         {
             refusal.get_or_insert_with(|| failure.clone());
         }
+        replies.push(reply);
     }
     match refusal {
         // An error that names a field tells that the request was carried out: without data too, since the null of a field

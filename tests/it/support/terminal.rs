@@ -8,7 +8,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::LocalModes;
 
 /// How long something may take to appear: machines that test are busy.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -70,6 +72,20 @@ impl Terminal {
         self.keys
             .write_all(keys.as_bytes())
             .expect("the terminal takes keys");
+    }
+
+    /// Whether what is typed is echoed and comes in lines, as a shell leaves it.
+    pub(crate) fn takes_lines(&self) -> bool {
+        let way = rustix::termios::tcgetattr(&self.keys).expect("it is a terminal");
+        let lines = LocalModes::ICANON | LocalModes::ECHO;
+        way.local_modes.contains(lines)
+    }
+
+    /// Asks the command to end, as a service manager does.
+    pub(crate) fn terminates(&self) {
+        let id = i32::try_from(self.child.id()).expect("it has a number");
+        let id = Pid::from_raw(id).expect("it is not zero");
+        kill_process(id, Signal::TERM).expect("it runs");
     }
 
     /// Waits until the command has ended.

@@ -34,11 +34,10 @@ impl Edits {
         let gave_way = self.0.iter().filter(|(_, field, value)| now(field) != *value);
         let lines = gave_way.map(|(who, field, value)| {
             let contested = self.0.iter().any(|(other, name, _)| other != who && name == field);
-            let why = match contested {
-                true => "",
-                false => {
-                    ", which nobody had changed: automerge keeps what the server has of each field that a late change sets"
-                }
+            let why = if contested {
+                ""
+            } else {
+                ", which nobody had changed: automerge keeps what the server has of each field that a late change sets"
             };
             format!("{who}'s {field} {value} gave way to {}{why}.", now(field))
         });

@@ -4,7 +4,7 @@
 //! sent a message, which a recording does not have. `inspect/flight.html` and `inspect/flight.js` are the page.
 //!
 //! Invariant: however long the recording and its events are, the page has at most [`EVENTS_MAX`] events and
-//! [`TEXT_BYTES_MAX`] bytes of what they say.
+//! [`TEXT_BYTES_MAX`] bytes of what they say and of what went wrong in them.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -23,7 +23,7 @@ pub(super) const EVENTS_MAX: u64 = 20_000;
 /// Longest text of what one event says, in characters: enough to know it by. `landfall replay FILE --until N` has the rest.
 const EVENT_CHARS_MAX: usize = 2_000;
 
-/// Most bytes that all events of a page say together.
+/// Most bytes that all events of a page say together, with what went wrong in them.
 const TEXT_BYTES_MAX: usize = 24 * 1024 * 1024;
 
 /// Newest events that a summary lists.
@@ -69,6 +69,17 @@ pub(super) fn collect(recording: &Recording, path: &Path, events: u64) -> Json {
     for noted in recording.events[skipped..].iter().rev() {
         let lane = seats.lane(noted.seat);
         let mut event = event_json(noted, lane, begun_ms);
+        if let Some(fault) = fault(&noted.event) {
+            let fault = cut(&fault);
+            // That something went wrong is told in any case.
+            let told = if fault.len() <= room {
+                fault
+            } else {
+                "…".to_owned()
+            };
+            room = room.saturating_sub(told.len());
+            event["fault"] = told.into();
+        }
         let says = said(&noted.event).filter(|said| said.len() <= room);
         if let Some(says) = says {
             room -= says.len();
@@ -196,7 +207,7 @@ fn event_json(noted: &Noted, lane: Option<(usize, u64)>, begun_ms: u64) -> Json 
         "call": call,
         "head": head,
         "entries": entries(&noted.event),
-        "fault": fault(&noted.event),
+        "fault": null,
     })
 }
 
@@ -206,12 +217,17 @@ fn said(event: &Event) -> Option<String> {
         Event::Draw(number) => number.to_string(),
         event => input_json(event)?.to_string(),
     };
+    Some(cut(&text))
+}
+
+/// A text of the file, cut to a bound.
+fn cut(text: &str) -> String {
     let mut chars = text.chars();
     let mut cut: String = chars.by_ref().take(EVENT_CHARS_MAX).collect();
     if chars.next().is_some() {
         cut.push('…');
     }
-    Some(cut)
+    cut
 }
 
 /// What there is to say of the recording as a whole.

@@ -3,7 +3,7 @@
 //! Owns the terminal: its alternate screen, reading keys, and asking whether the store has more. What is shown and what a key
 //! does is `text/view.rs`; where standard output or input is no terminal, `text/summary.rs` is printed once.
 //!
-//! Invariants: 1. the terminal is left as it was found, also if what is shown cannot be; 2. a key is read only when the one
+//! Invariants: 1. the terminal is left as it was found, also if what is shown cannot be, or the process is asked to end; 2. a key is read only when the one
 //! before it was dealt with, so that nobody reads on when the view has ended.
 
 mod clean;
@@ -25,14 +25,17 @@ use view::{Flow, View};
 /// Time between two questions whether the store has more.
 const ASK_EVERY: Duration = Duration::from_secs(1);
 
+/// Whether there is a terminal that can show more than lines, and somebody before it.
+pub(super) fn has_screen() -> bool {
+    std::io::stdout().is_terminal() && std::io::stdin().is_terminal() && !console::is_dumb()
+}
+
 /// Shows the data of the page.
 pub(super) async fn show(data: Json, live: Option<Live>) -> miette::Result<()> {
-    let term = Term::buffered_stdout();
-    if !(std::io::stdout().is_terminal() && std::io::stdin().is_terminal()) || console::is_dumb() {
-        print!("{}", summary::of(&data));
-        return Ok(());
+    if !has_screen() {
+        return crate::stdout::print(&summary::of(data));
     }
-    let screen = Screen::enter(term).map_err(|error| said(&error))?;
+    let screen = Screen::enter(Term::buffered_stdout()).map_err(|error| said(&error))?;
     let ended = run(&screen, View::new(data), live).await;
     drop(screen);
     ended
@@ -43,44 +46,75 @@ fn said(error: &std::io::Error) -> miette::Report {
 }
 
 /// The alternate screen of a terminal; left when it is dropped.
-struct Screen(Term);
+struct Screen {
+    term: Term,
+    _way: Way,
+}
+
+/// How the terminal treats what is typed; put back when it is dropped. Whoever reads a key has it typed through, without an echo,
+/// and may still be waiting for one when the process ends.
+struct Way {
+    #[cfg(unix)]
+    found: Option<rustix::termios::Termios>,
+}
+
+impl Way {
+    fn of_terminal() -> Self {
+        Self {
+            #[cfg(unix)]
+            found: rustix::termios::tcgetattr(std::io::stdin()).ok(),
+        }
+    }
+}
+
+#[cfg(unix)]
+impl Drop for Way {
+    fn drop(&mut self) {
+        use rustix::termios::{OptionalActions, tcsetattr};
+        if let Some(found) = &self.found {
+            // A terminal that is gone needs no tidying.
+            tcsetattr(std::io::stdin(), OptionalActions::Now, found).unwrap_or(());
+        }
+    }
+}
 
 impl Screen {
     fn enter(term: Term) -> std::io::Result<Self> {
+        let way = Way::of_terminal();
         term.write_str("\u{1b}[?1049h")?;
         term.hide_cursor()?;
         term.flush()?;
-        Ok(Self(term))
+        Ok(Self { term, _way: way })
     }
 
     fn draw(&self, view: &View) -> std::io::Result<()> {
-        let (height, width) = self.0.size();
+        let (height, width) = self.term.size();
         let frame = view.draw(usize::from(width), usize::from(height));
-        self.0.move_cursor_to(0, 0)?;
+        self.term.move_cursor_to(0, 0)?;
         let last = frame.lines.len().saturating_sub(1);
         for (row, line) in frame.lines.iter().enumerate() {
             if Some(row) == frame.chosen {
                 let (left, right) = line.split_at(frame.chosen_bytes.min(line.len()));
-                self.0
+                self.term
                     .write_str(&format!("\u{1b}[7m{left}\u{1b}[0m{right}\u{1b}[K"))?;
             } else {
-                self.0.write_str(&format!("{line}\u{1b}[K"))?;
+                self.term.write_str(&format!("{line}\u{1b}[K"))?;
             }
             if row < last {
-                self.0.write_str("\r\n")?;
+                self.term.write_str("\r\n")?;
             }
         }
-        self.0.clear_to_end_of_screen()?;
-        self.0.flush()
+        self.term.clear_to_end_of_screen()?;
+        self.term.flush()
     }
 }
 
 impl Drop for Screen {
     fn drop(&mut self) {
         // A terminal that is gone needs no tidying.
-        self.0.show_cursor().unwrap_or(());
-        self.0.write_str("\u{1b}[?1049l").unwrap_or(());
-        self.0.flush().unwrap_or(());
+        self.term.show_cursor().unwrap_or(());
+        self.term.write_str("\u{1b}[?1049l").unwrap_or(());
+        self.term.flush().unwrap_or(());
     }
 }
 

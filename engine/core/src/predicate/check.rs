@@ -9,7 +9,7 @@ use crate::schema::{FieldDef, FieldType, ModelDef};
 use crate::validate::object_faults;
 use crate::value::Value;
 
-/// Checks an operator and its operands against a stored field.
+/// Checks an operator and its operands against a field.
 pub(super) fn check_op(def: &ModelDef, field: &FieldDef, op: &Op) -> Result<(), PredicateError> {
     let is_list = field.list.is_some();
     let textual = is_textual(&field.ty);

@@ -10,7 +10,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use super::{FieldDef, ModelDef, Schema, Slot};
+use super::{FieldDef, FieldType, ModelDef, Schema, Slot};
 use crate::model::FieldValue;
 use crate::names::{FieldName, ModelName};
 use crate::predicate::{FieldSource, PredicateError, unknown_field};
@@ -88,21 +88,8 @@ impl ComputedField {
             .map(|slot| source.value_at(slot).to_value())
             .collect();
         let value = catch_unwind(AssertUnwindSafe(|| (self.compute)(values))).unwrap_or_default();
-        if self.def.accepts(&value) {
-            value
-        } else {
-            Value::Null
-        }
-    }
-}
-
-impl FieldDef {
-    /// Whether a value is one of the field's scalar.
-    fn accepts(&self, value: &Value) -> bool {
-        match &self.ty {
-            super::FieldType::Scalar(scalar) => scalar.check(value).is_ok(),
-            super::FieldType::Enum(_) | super::FieldType::NonModel(_) | super::FieldType::Model(_) => false,
-        }
+        let fits = matches!(&self.def.ty, FieldType::Scalar(scalar) if scalar.check(&value).is_ok());
+        if fits { value } else { Value::Null }
     }
 }
 

@@ -61,11 +61,9 @@ pub(super) fn is_this_machine(host: &str) -> bool {
         Ok(address) => address.to_canonical().is_loopback(),
         Err(_) => {
             let name = name.strip_suffix('.').unwrap_or(name);
-            name.rsplit('.').all(|label| !label.is_empty())
-                && name
-                    .rsplit('.')
-                    .next()
-                    .is_some_and(|last| last.eq_ignore_ascii_case("localhost"))
+            let mut labels = name.rsplit('.');
+            let is_local = |last: &str| last.eq_ignore_ascii_case("localhost");
+            labels.next().is_some_and(is_local) && labels.all(|label| !label.is_empty())
         }
     }
 }

@@ -177,3 +177,34 @@ fn what_is_no_recording_is_left_to_others() {
     std::fs::write(&broken, b"\x89LFREC\r\nSEGM").expect("there is room");
     assert!(open(&broken).is_err(), "what is wrong with it is said");
 }
+
+#[test]
+fn what_went_wrong_is_cut_like_what_is_said() {
+    let failed = |length: usize| {
+        let failed = Answer::Failed(Failed {
+            kind: FailedKind::Unreachable,
+            reason: "x".repeat(length).into(),
+        });
+        Event::Answered {
+            call: 1,
+            answer: failed,
+        }
+    };
+    let mut recording = example();
+    recording.events = vec![noted(1, 1, failed(10 * EVENT_CHARS_MAX))];
+    let data = collect(&recording, Path::new("run.flight"), 100);
+    let fault = data["events"][0]["fault"].as_str().expect("it is told");
+    assert_eq!(fault.chars().count(), EVENT_CHARS_MAX + 1);
+
+    let many = TEXT_BYTES_MAX / EVENT_CHARS_MAX + 10;
+    recording.events = (0..many as u64)
+        .map(|order| noted(order, 1, failed(EVENT_CHARS_MAX)))
+        .collect();
+    let data = collect(&recording, Path::new("run.flight"), EVENTS_MAX);
+    let events = data["events"].as_array().expect("a list");
+    let faults: usize = events
+        .iter()
+        .map(|event| event["fault"].as_str().expect("that it failed is told").len())
+        .sum();
+    assert!(faults <= TEXT_BYTES_MAX + events.len() * "…".len(), "{faults}");
+}

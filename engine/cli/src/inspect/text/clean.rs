@@ -4,14 +4,10 @@
 
 use std::borrow::Cow;
 
+use crate::stdout::is_odd;
+
 /// Longest text of one value that is shown; the rest is in the page and in `landfall log show`.
 const TEXT_CHARS_MAX: usize = 4_000;
-
-/// Whether a character does something to the terminal or to the direction of what follows, instead of being seen.
-fn is_odd(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
-}
 
 /// A text on one line in which nothing steers anything.
 pub(in crate::inspect) fn clean(text: &str) -> Cow<'_, str> {

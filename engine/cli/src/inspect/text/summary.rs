@@ -13,8 +13,8 @@ use super::view::View;
 const ENTRIES_MAX: usize = 20;
 
 /// The newest state in words.
-pub(super) fn of(data: &Json) -> String {
-    let view = View::new(data.clone());
+pub(super) fn of(data: Json) -> String {
+    let view = View::new(data);
     let mut out = String::new();
     let mut line = |text: &str| {
         // Writing into a string cannot fail.
@@ -24,7 +24,7 @@ pub(super) fn of(data: &Json) -> String {
     view.notes().iter().for_each(|note| line(note));
     line("");
     line("newest entries:");
-    let entries = data["entries"].as_array().map_or(&[][..], Vec::as_slice);
+    let entries = view.entries();
     let from = entries.len().saturating_sub(ENTRIES_MAX);
     entries[from..]
         .iter()

@@ -136,7 +136,7 @@ impl View {
         }
     }
 
-    fn entries(&self) -> &[Json] {
+    pub(super) fn entries(&self) -> &[Json] {
         self.data["entries"].as_array().map_or(&[], Vec::as_slice)
     }
 

@@ -9,6 +9,8 @@ use anstream::{AutoStream, ColorChoice};
 use rustyline::{DefaultEditor, ExternalPrinter};
 use tokio::task::JoinHandle;
 
+use crate::stdout::is_odd;
+
 type Printer = Box<dyn ExternalPrinter + Send>;
 
 /// Where lines go.
@@ -91,9 +93,9 @@ fn coloured(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// A text of somebody else, in which control characters can do nothing to the terminal.
+/// A text of somebody else, in which nothing steers the terminal or turns what follows round.
 pub(super) fn harmless(text: &str) -> Cow<'_, str> {
-    let is_odd = |c: char| c.is_control() && c != '\n';
+    let is_odd = |c: char| is_odd(c) && c != '\n';
     if !text.contains(is_odd) {
         return text.into();
     }
@@ -112,6 +114,7 @@ mod tests {
     #[test]
     fn what_others_wrote_cannot_steer_the_terminal() {
         assert_eq!(harmless("\u{dc}ber\nzwei Zeilen"), "\u{dc}ber\nzwei Zeilen");
+        assert_eq!(harmless("left\u{202e}thgir"), "left\\u{202e}thgir");
         assert_eq!(harmless("a\u{1b}[2Jb\u{9b}c\rd"), "a\\u{1b}[2Jb\\u{9b}c\\rd");
     }
 }
