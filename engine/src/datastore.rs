@@ -522,14 +522,13 @@ impl DataStore {
     /// ```
     /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # landfall::inline_schema!("type Post @model { title: String! }");
-    /// # let home = std::env::temp_dir().join(format!("landfall-recorded-doc-{}", std::process::id()));
-    /// # std::fs::create_dir_all(&home)?;
-    /// let store = landfall::DataStore::builder(schema()).record(home.join("run.flight")).open().await?;
+    /// # let home = tempfile::tempdir()?;
+    /// let file = home.path().join("run.flight");
+    /// let store = landfall::DataStore::builder(schema()).record(file).open().await?;
     /// store.save(Post::builder().title("Reef").build()?).await?;
     /// let report = store.recording().ok_or("it is recorded")?;
     /// assert!(report.events > 0 && !report.stopped);
     /// # store.close().await;
-    /// # std::fs::remove_dir_all(&home)?;
     /// # Ok(()) }
     /// ```
     pub fn recording(&self) -> Option<RecorderReport> {
