@@ -590,9 +590,10 @@ impl DataStoreBuilder {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Storage`] if the directory is locked, foreign, damaged, or does not fit the schema;
-    /// [`Error::BadEndpoint`] if the endpoint cannot work; [`Error::BadPredicate`] for a sync expression that does not
-    /// fit its model; [`Error::CannotRecord`] if the file of a recording cannot be made. Nothing is changed then.
+    /// [`Error::Storage`] if the directory is locked, foreign, damaged, or does not fit the schema, and for a setting of a
+    /// model that there is not; [`Error::BadNamespace`]; [`Error::BadEndpoint`] if the endpoint cannot work;
+    /// [`Error::BadPredicate`] for a sync expression and [`Error::BadComputedField`] for a computed field that does not fit
+    /// its model; [`Error::CannotRecord`] if the file of a recording cannot be made. Nothing is changed then.
     pub async fn open(mut self) -> Result<DataStore, Error> {
         self.settle()?;
         self.check_expressions()?;

@@ -32,7 +32,8 @@ const CALLS_MAX: usize = 4_096;
 ///
 /// Cheap to clone, usable from any thread and any async runtime. The data is on disk when a write returns, whether or
 /// not there is a network; [`start`](Self::start) begins to sync. Dropping the last clone stops its threads;
-/// [`close`](Self::close) also waits until the files are free again.
+/// [`close`](Self::close) also waits until the files are free again, and what is asked after that is answered by
+/// [`Error::Closed`].
 ///
 /// ```
 /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -355,7 +356,7 @@ impl DataStore {
     /// ```
     ///
     /// # Errors
-    /// [`Error::BadPredicate`], [`Error::Closed`].
+    /// [`Error::BadPredicate`], [`Error::Storage`], [`Error::Closed`].
     pub async fn observe<M: Model>(&self, predicate: TypedPredicate<M>) -> Result<Observer<M>, Error> {
         Observer::typed(self, predicate.into_predicate()).await
     }

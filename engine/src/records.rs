@@ -390,7 +390,7 @@ impl<'a> Records<'a> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::BadPredicate`], [`Error::Closed`].
+    /// [`Error::BadPredicate`], [`Error::Storage`] if there is no such model, [`Error::Closed`].
     pub async fn observe(&self, model: &str, predicate: Predicate) -> Result<Observer<Record>, Error> {
         Observer::untyped(self.store, self.def(model)?, predicate).await
     }

@@ -79,8 +79,7 @@ impl DataStore {
     /// returns their number. Models come before those that refer to them.
     ///
     /// Nulls are left out. Identifiers and timestamps are kept, and so they are by an import into a store that has not the
-    /// record; what only sync knows (versions, what waits for the
-    /// server) is not part of an export but of a backup.
+    /// record; what only sync knows (versions, what waits for the server) is not part of an export but of a backup.
     ///
     /// ```
     /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
