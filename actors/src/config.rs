@@ -12,7 +12,14 @@ use landfall_core::{ModelName, Predicate};
 
 use crate::handlers::{ApplyLocalChanges, ConflictHandler, ErrorHandler, LogErrors, SyncError};
 
-/// How the store syncs.
+/// How the store syncs; `DataStoreBuilder::sync_settings` and `DataStore::configure` change it.
+///
+/// ```
+/// use landfall_actors::SyncSettings;
+///
+/// let settings = SyncSettings::default();
+/// assert_eq!((settings.page_size, settings.records_max, settings.lanes), (1_000, 10_000, 32));
+/// ```
 #[derive(Clone)]
 pub struct SyncSettings {
     /// Records that a page of a sync query asks for. Amplify: `syncPageSize`, 1,000; AppSync takes no more.
@@ -56,7 +63,7 @@ pub struct SyncSettings {
     pub error_handler: Arc<dyn ErrorHandler>,
 }
 
-/// How the store hears of changes of a model. Ours.
+/// How the store hears of changes of a model, as `DataStoreBuilder::listen` has it. Ours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Listen {
     /// By subscriptions, as they happen.

@@ -40,6 +40,23 @@ pub struct SyncConflict {
 /// OPTIMISTIC_CONCURRENCY any change), and, ours, if a create finds that the server has another record with its
 /// identifier: another client was first, or has changed the record since it was made and before the answer to the create
 /// was heard.
+///
+/// ```
+/// use futures_util::future::BoxFuture;
+/// use landfall_actors::{ConflictHandler, SyncConflict};
+/// use landfall_core::Resolution;
+///
+/// struct NothingLost;
+///
+/// impl ConflictHandler for NothingLost {
+///     fn decide(&self, conflict: SyncConflict) -> BoxFuture<'static, Resolution> {
+///         // It may take its time, for instance to ask the user.
+///         Box::pin(async move {
+///             if conflict.overtaken.is_empty() { Resolution::KeepLocal } else { Resolution::AcceptRemote }
+///         })
+///     }
+/// }
+/// ```
 pub trait ConflictHandler: Send + Sync {
     /// Answers what is to be done. The change waits meanwhile, others go on.
     fn decide(&self, conflict: SyncConflict) -> BoxFuture<'static, Resolution>;
@@ -73,6 +90,20 @@ impl<F: Fn(SyncConflict) -> Resolution + Send + Sync> ConflictHandler for Decide
 }
 
 /// Hears of errors (Amplify's `errorHandler`).
+///
+/// ```
+/// use landfall_actors::{ErrorHandler, ErrorKind, SyncError};
+///
+/// struct AskToSignIn;
+///
+/// impl ErrorHandler for AskToSignIn {
+///     fn handle(&self, error: SyncError) {
+///         if error.kind == ErrorKind::Unauthorized {
+///             println!("{} {}", error.message, error.suggestion);
+///         }
+///     }
+/// }
+/// ```
 pub trait ErrorHandler: Send + Sync {
     /// Called once for each error; must not block.
     fn handle(&self, error: SyncError);

@@ -15,6 +15,22 @@ use crate::error::Error;
 use crate::model_query::ModelQuery;
 
 /// Aggregates of the records that a predicate selects, all of one moment; see [`DataStore::aggregate`].
+///
+/// ```
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # landfall::inline_schema!("type Reading @model { site: String! celsius: Float }");
+/// # let store = landfall::DataStore::builder(schema()).open().await?;
+/// # for (site, celsius) in [("reef", Some(14.5)), ("reef", Some(15.5)), ("bay", None)] {
+/// #     store.save(Reading::builder().site(site).celsius(celsius).build()?).await?;
+/// # }
+/// let readings = store.aggregate(landfall::TypedPredicate::<Reading>::all())?;
+/// assert_eq!(readings.count()?, 3);
+/// assert_eq!(readings.min(Reading::celsius())?, Some(14.5));
+/// assert_eq!(readings.max(Reading::celsius())?, Some(15.5));
+/// assert_eq!(readings.sum(Reading::celsius())?, Some(30.0));
+/// assert_eq!(readings.avg(Reading::celsius())?, Some(15.0), "what is missing takes no part");
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct Aggregate<M> {
     snapshot: Snapshot,
@@ -23,6 +39,24 @@ pub struct Aggregate<M> {
 }
 
 /// Aggregates of groups of records that have the same value in a field, in the order of these values.
+///
+/// ```
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # landfall::inline_schema!("type Reading @model { site: String! celsius: Int }");
+/// # let store = landfall::DataStore::builder(schema()).open().await?;
+/// # for (site, celsius) in [("reef", 14), ("reef", 16), ("bay", 17)] {
+/// #     store.save(Reading::builder().site(site).celsius(celsius).build()?).await?;
+/// # }
+/// let readings = store.aggregate(landfall::TypedPredicate::<Reading>::all())?;
+/// let by_site = readings.group_by(Reading::site());
+/// let (bay, reef) = (|| "bay".to_owned(), || "reef".to_owned());
+/// assert_eq!(by_site.count()?, [(bay(), 1), (reef(), 2)]);
+/// assert_eq!(by_site.sum(Reading::celsius())?, [(bay(), Some(17)), (reef(), Some(30))]);
+/// assert_eq!(by_site.max(Reading::celsius())?, [(bay(), Some(17)), (reef(), Some(16))]);
+/// assert_eq!(by_site.min(Reading::celsius())?, [(bay(), Some(17)), (reef(), Some(14))]);
+/// assert_eq!(by_site.avg(Reading::celsius())?, [(bay(), Some(17.0)), (reef(), Some(15.0))]);
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct Grouped<'a, M, G> {
     of: &'a Aggregate<M>,
@@ -61,6 +95,16 @@ impl DataStore {
 
     /// Whether there is a record that the predicate selects; stops at the first.
     ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! rating: Int }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// # store.save(Post::builder().title("Reef").rating(5).build()?).await?;
+    /// assert!(store.exists(Post::rating().gt(3))?);
+    /// assert!(!store.exists(Post::rating().gt(5))?);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::BadPredicate`], [`Error::Storage`].
     pub fn exists<M: Model>(&self, predicate: TypedPredicate<M>) -> Result<bool, Error> {
@@ -68,6 +112,21 @@ impl DataStore {
     }
 
     /// The first record of a query, in its order.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! rating: Int }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// # for (title, rating) in [("Reef", 5), ("Weir", 4)] {
+    /// #     store.save(Post::builder().title(title).rating(rating).build()?).await?;
+    /// # }
+    /// use landfall::ModelQuery;
+    ///
+    /// let best = store.first(ModelQuery::all().sort(Post::rating().desc()))?;
+    /// assert_eq!(best.map(|post| post.title), Some("Reef".to_owned()));
+    /// assert_eq!(store.first(Post::rating().gt(5))?, None);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`Error::BadPredicate`], [`Error::Storage`], [`Error::Decode`].

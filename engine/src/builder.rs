@@ -51,6 +51,31 @@ const RECORDING_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 /// | [`listen`](Self::listen) | by subscriptions |
 /// | [`leaving`](Self::leaving) | at once |
 /// | [`record`](Self::record) | nothing is recorded |
+///
+/// ```
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # landfall::inline_schema!("type Post @model { title: String! rating: Int }");
+/// # let home = tempfile::tempdir()?;
+/// use landfall::{DataStore, Leaving, Retention};
+/// use std::time::Duration;
+///
+/// let store = DataStore::builder(schema())
+///     .directory(home.path())
+///     .namespace("ada")
+///     .endpoint("https://example.com/graphql", "da2-your-key")
+///     .sync_expression(Post::rating().gt(3))
+///     .leaving(Leaving::WithNextSync)
+///     .page_size(100)
+///     .records_max(50_000)
+///     .full_sync_interval(Duration::from_secs(60 * 60))
+///     .retention(Retention::everything().days(90))
+///     .cache_bytes(16 * 1024 * 1024)
+///     .open()
+///     .await?;
+/// assert_eq!(landfall::namespaces(home.path())?, ["ada"]);
+/// # store.close().await;
+/// # Ok(()) }
+/// ```
 pub struct DataStoreBuilder {
     pub(crate) schema: Arc<Schema>,
     disk: Disk,
@@ -135,6 +160,23 @@ impl DataStoreBuilder {
     }
 
     /// Clears all data, unsent changes included, if it does not fit the schema. Without this, opening is refused then.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # mod older { landfall::inline_schema!("type Post @model { title: String! }"); }
+    /// # landfall::inline_schema!("type Post @model { title: Int! }");
+    /// # let home = tempfile::tempdir()?;
+    /// # let older = landfall::DataStore::builder(older::schema()).directory(home.path()).open().await?;
+    /// # older.save(older::Post::builder().title("Reef").build()?).await?;
+    /// # older.close().await;
+    /// // The titles that are stored there are texts; in this schema they are numbers.
+    /// let builder = || landfall::DataStore::builder(schema()).directory(home.path());
+    /// assert!(builder().open().await.is_err());
+    /// let store = builder().wipe_if_incompatible().open().await?;
+    /// assert_eq!(store.count(landfall::TypedPredicate::<Post>::all())?, 0);
+    /// # store.close().await;
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn wipe_if_incompatible(mut self) -> Self {
         self.incompatible = OnIncompatible::Wipe;
@@ -151,6 +193,15 @@ impl DataStoreBuilder {
     }
 
     /// Never queues changes for a server; for stores that will not sync.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! }");
+    /// let store = landfall::DataStore::builder(schema()).local_only().open().await?;
+    /// store.save(Post::builder().title("Reef").build()?).await?;
+    /// assert!(store.outbox().is_empty()?);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn local_only(mut self) -> Self {
         self.local_only = true;
@@ -158,6 +209,16 @@ impl DataStoreBuilder {
     }
 
     /// Keeps the records of a model local: they are neither sent nor fetched, whatever the schema says.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! } type Draft @model { title: String! }");
+    /// let store = landfall::DataStore::builder(schema()).local_only_model::<Draft>().open().await?;
+    /// store.save(Draft::builder().title("Reef").build()?).await?;
+    /// store.save(Post::builder().title("Weir").build()?).await?;
+    /// assert_eq!(store.outbox().len()?, 1);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn local_only_model<M: Model>(self) -> Self {
         self.local_only_model_named(M::NAME)
@@ -206,6 +267,21 @@ impl DataStoreBuilder {
     /// Each name has files of its own, with its own outbox: changes that one user made offline are never sent with
     /// the credentials of another. Closing the store and opening it under another name switches users without wiping
     /// anything. Needs a [`directory`](Self::directory). [`namespaces`](crate::namespaces) lists the names.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! }");
+    /// # let home = tempfile::tempdir()?;
+    /// let of = |user: &str| landfall::DataStore::builder(schema()).directory(home.path()).namespace(user);
+    /// let ada = of("ada").open().await?;
+    /// ada.save(Post::builder().title("Reef").build()?).await?;
+    /// ada.close().await;
+    ///
+    /// let max = of("max").open().await?;
+    /// assert_eq!(max.count(landfall::TypedPredicate::<Post>::all())?, 0);
+    /// # max.close().await;
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn namespace(mut self, name: impl Into<String>) -> Self {
         self.namespace = Some(name.into());
@@ -248,6 +324,20 @@ impl DataStoreBuilder {
     }
 
     /// Chooses among several ways to prove who asks, by model and operation (Amplify's `authModeStrategy`).
+    ///
+    /// ```
+    /// # landfall::inline_schema!("type Post @model { title: String! }");
+    /// use landfall::{Access, AuthMode, Authorization, DataStore, Subject};
+    ///
+    /// // Whoever is signed in writes; everybody may read.
+    /// let builder = DataStore::builder(schema())
+    ///     .endpoint_with("https://example.com/graphql", Authorization::fixed_token("eyJ..."))
+    ///     .also_authorized(AuthMode::ApiKey, Authorization::api_key("da2-your-key"))
+    ///     .auth_strategy(|subject: &Subject| match subject.access {
+    ///         Access::Read | Access::Listen => vec![AuthMode::ApiKey],
+    ///         _ => vec![AuthMode::UserPool],
+    ///     });
+    /// ```
     #[must_use]
     pub fn auth_strategy(mut self, strategy: impl AuthStrategy + 'static) -> Self {
         self.strategy = Some(Arc::new(strategy));
@@ -304,6 +394,21 @@ impl DataStoreBuilder {
     }
 
     /// Syncs only the records of a model that satisfy the predicate (Amplify's `syncExpression`).
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! rating: Int }");
+    /// use landfall::{DataStore, Error};
+    ///
+    /// let store = DataStore::builder(schema()).sync_expression(Post::rating().gt(3)).open().await?;
+    /// // The server checks it as well, so it has to be about fields that the model has.
+    /// let refused = DataStore::builder(schema())
+    ///     .sync_expression_for("Post", landfall::Predicate::field("colour", landfall::Op::Eq("red".into())))
+    ///     .open()
+    ///     .await;
+    /// assert!(matches!(refused, Err(Error::BadPredicate(_))));
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn sync_expression<M: Model>(self, predicate: TypedPredicate<M>) -> Self {
         self.sync_expression_for(M::NAME, predicate.into_predicate())
@@ -355,6 +460,16 @@ impl DataStoreBuilder {
     }
 
     /// How the store hears of changes of a model.
+    ///
+    /// ```
+    /// # landfall::inline_schema!("type Post @model { title: String! } type Country @model { name: String! }");
+    /// use landfall::{DataStore, Listen};
+    /// use std::time::Duration;
+    ///
+    /// let builder = DataStore::builder(schema())
+    ///     .listen("Post", Listen::Polling(Duration::from_secs(60)))
+    ///     .listen("Country", Listen::Off);
+    /// ```
     #[must_use]
     pub fn listen(mut self, model: impl Into<ModelName>, listen: Listen) -> Self {
         self.settings.listening.insert(model.into(), listen);
@@ -362,6 +477,14 @@ impl DataStoreBuilder {
     }
 
     /// Every other setting of sync.
+    ///
+    /// ```
+    /// # landfall::inline_schema!("type Post @model { title: String! }");
+    /// let builder = landfall::DataStore::builder(schema()).sync_settings(|settings| {
+    ///     settings.lanes = 8;
+    ///     settings.owner = Some("ada".to_owned());
+    /// });
+    /// ```
     #[must_use]
     pub fn sync_settings(mut self, change: impl FnOnce(&mut SyncSettings)) -> Self {
         change(&mut self.settings);
@@ -369,6 +492,17 @@ impl DataStoreBuilder {
     }
 
     /// Decides conflicts (Amplify's `conflictHandler`).
+    ///
+    /// ```
+    /// # landfall::inline_schema!("type Post @model { title: String! }");
+    /// use landfall::{DataStore, DecideBy, Resolution, SyncConflict};
+    ///
+    /// // What others have not touched is still ours; otherwise theirs stands.
+    /// let builder = DataStore::builder(schema()).conflict_handler(DecideBy(|conflict: SyncConflict| {
+    ///     let clash = conflict.changed.iter().any(|field| conflict.overtaken.contains(field));
+    ///     if clash { Resolution::AcceptRemote } else { Resolution::KeepLocal }
+    /// }));
+    /// ```
     #[must_use]
     pub fn conflict_handler(mut self, handler: impl ConflictHandler + 'static) -> Self {
         self.settings.conflict_handler = Arc::new(handler);
@@ -376,6 +510,21 @@ impl DataStoreBuilder {
     }
 
     /// Hears of errors during sync (Amplify's `errorHandler`).
+    ///
+    /// ```
+    /// # landfall::inline_schema!("type Post @model { title: String! }");
+    /// use landfall::{DataStore, ErrorHandler, SyncError};
+    ///
+    /// struct Tell;
+    ///
+    /// impl ErrorHandler for Tell {
+    ///     fn handle(&self, error: SyncError) {
+    ///         eprintln!("{}: {} {}", error.kind.name(), error.message, error.suggestion);
+    ///     }
+    /// }
+    ///
+    /// let builder = DataStore::builder(schema()).error_handler(Tell);
+    /// ```
     #[must_use]
     pub fn error_handler(mut self, handler: impl ErrorHandler + 'static) -> Self {
         self.settings.error_handler = Arc::new(handler);
@@ -427,10 +576,24 @@ impl DataStoreBuilder {
 
     /// Opens the store. It does not sync until [`DataStore::start`].
     ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! }");
+    /// # let home = tempfile::tempdir()?;
+    /// use landfall::{DataStore, Error};
+    ///
+    /// let store = DataStore::builder(schema()).directory(home.path()).open().await?;
+    /// let second = DataStore::builder(schema()).directory(home.path()).open().await;
+    /// assert!(matches!(second, Err(Error::Storage(_))), "the first one has it open");
+    /// # store.close().await;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
-    /// [`Error::Storage`] if the directory is locked, foreign, damaged, or does not fit the schema;
-    /// [`Error::BadEndpoint`] if the endpoint cannot work; [`Error::BadPredicate`] for a sync expression that does not
-    /// fit its model; [`Error::CannotRecord`] if the file of a recording cannot be made. Nothing is changed then.
+    /// [`Error::Storage`] if the directory is locked, foreign, damaged, or does not fit the schema, and for a setting of a
+    /// model that there is not; [`Error::BadNamespace`]; [`Error::BadEndpoint`] if the endpoint cannot work;
+    /// [`Error::BadPredicate`] for a sync expression and [`Error::BadComputedField`] for a computed field that does not fit
+    /// its model; [`Error::CannotRecord`] if the file of a recording cannot be made. Nothing is changed then.
     pub async fn open(mut self) -> Result<DataStore, Error> {
         self.settle()?;
         self.check_expressions()?;

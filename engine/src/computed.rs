@@ -83,6 +83,23 @@ impl DataStoreBuilder {
     }
 
     /// As [`computed`](Self::computed), for a model known at run time. A value that is not of the scalar counts as null.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Note @model { title: String! }");
+    /// use landfall::{DataStore, Model, Scalar, Value};
+    ///
+    /// let store = DataStore::builder(schema())
+    ///     .computed_named("Note", "length", Scalar::Int, |note| match note.get("title") {
+    ///         Some(Value::String(title)) => Value::from(title.len() as i64),
+    ///         _ => Value::Null,
+    ///     })
+    ///     .open()
+    ///     .await?;
+    /// let note = store.save(Note::builder().title("Reef").build()?).await?;
+    /// assert_eq!(store.records().computed(&note.to_record(), "length")?, 4.into());
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn computed_named(
         mut self,

@@ -32,7 +32,8 @@ const CALLS_MAX: usize = 4_096;
 ///
 /// Cheap to clone, usable from any thread and any async runtime. The data is on disk when a write returns, whether or
 /// not there is a network; [`start`](Self::start) begins to sync. Dropping the last clone stops its threads;
-/// [`close`](Self::close) also waits until the files are free again.
+/// [`close`](Self::close) also waits until the files are free again, and what is asked after that is answered by
+/// [`Error::Closed`].
 ///
 /// ```
 /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -355,7 +356,7 @@ impl DataStore {
     /// ```
     ///
     /// # Errors
-    /// [`Error::BadPredicate`], [`Error::Closed`].
+    /// [`Error::BadPredicate`], [`Error::Storage`], [`Error::Closed`].
     pub async fn observe<M: Model>(&self, predicate: TypedPredicate<M>) -> Result<Observer<M>, Error> {
         Observer::typed(self, predicate.into_predicate()).await
     }
@@ -522,14 +523,13 @@ impl DataStore {
     /// ```
     /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # landfall::inline_schema!("type Post @model { title: String! }");
-    /// # let home = std::env::temp_dir().join(format!("landfall-recorded-doc-{}", std::process::id()));
-    /// # std::fs::create_dir_all(&home)?;
-    /// let store = landfall::DataStore::builder(schema()).record(home.join("run.flight")).open().await?;
+    /// # let home = tempfile::tempdir()?;
+    /// let file = home.path().join("run.flight");
+    /// let store = landfall::DataStore::builder(schema()).record(file).open().await?;
     /// store.save(Post::builder().title("Reef").build()?).await?;
     /// let report = store.recording().ok_or("it is recorded")?;
     /// assert!(report.events > 0 && !report.stopped);
     /// # store.close().await;
-    /// # std::fs::remove_dir_all(&home)?;
     /// # Ok(()) }
     /// ```
     pub fn recording(&self) -> Option<RecorderReport> {

@@ -9,6 +9,24 @@ use landfall_core::{ComputedMisfit, DecodeError, ModelName, PredicateError, Reco
 use landfall_storage::StorageError;
 
 /// Why a call failed. Unless the variant says otherwise, nothing was changed.
+///
+/// ```
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # landfall::inline_schema!("type Post @model { title: String! rating: Int }");
+/// # let store = landfall::DataStore::builder(schema()).open().await?;
+/// use landfall::Error;
+///
+/// # let post = store.save(Post::builder().title("Reef").rating(2).build()?).await?;
+/// let renamed = Post::copy_of(&post, |post| post.title = "Weir".to_owned());
+/// match store.save_if(renamed, Post::rating().gt(3)).await {
+///     Ok(post) => println!("{} it is", post.title),
+///     Err(Error::Refused(refused)) => println!("not now: {refused}"),
+///     Err(Error::Closed) => println!("the app is about to end"),
+///     Err(error) => return Err(error.into()),
+/// }
+/// # assert_eq!(store.count(Post::title().eq("Reef"))?, 1);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

@@ -31,6 +31,19 @@ use landfall_storage::{Query, Snapshot, StorageError};
 ///
 /// Reads the whole store.
 ///
+/// ```
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # landfall::inline_schema!("type Post @model { id: ID! @primaryKey title: String! }");
+/// use landfall::{DataStore, flight::state_hash};
+///
+/// let (here, there) = (DataStore::builder(schema()).open().await?, DataStore::builder(schema()).open().await?);
+/// here.save(Post::builder().id("p1").title("Reef").build()?).await?;
+/// assert_ne!(state_hash(&here.snapshot()?)?, state_hash(&there.snapshot()?)?);
+/// there.save(Post::builder().id("p1").title("Reef").build()?).await?;
+/// assert_eq!(state_hash(&here.snapshot()?)?, state_hash(&there.snapshot()?)?);
+/// # Ok(()) }
+/// ```
+///
 /// # Errors
 /// [`StorageError`] for the disk's faults.
 pub fn state_hash(snapshot: &Snapshot) -> Result<u64, StorageError> {

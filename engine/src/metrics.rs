@@ -15,7 +15,7 @@ use crate::error::Error;
 /// than a device that was away for a long time leaves.
 pub const METRICS_OUTBOX_MAX: usize = 10_000;
 
-/// How a store fares: what waits now, and what was counted since it was opened.
+/// How a store fares: what waits now, and what was counted since it was opened; see [`DataStore::metrics`].
 ///
 /// Counts only grow, so the difference of two snapshots is what happened between them; they begin with zero at each
 /// opening. They are read one by one while the store goes on, so numbers that belong together may be apart by what

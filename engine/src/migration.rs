@@ -50,6 +50,27 @@ impl DataStoreBuilder {
     }
 
     /// Hears how far migrations have got; called from the thread that opens the store.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # mod older { landfall::inline_schema!("type Post @model { title: String! stars: String }"); }
+    /// # landfall::inline_schema!("type Post @model { title: String! rating: String }");
+    /// # let home = tempfile::tempdir()?;
+    /// use landfall::{DataStore, Migration};
+    ///
+    /// # let older = DataStore::builder(older::schema()).directory(home.path()).open().await?;
+    /// # older.save(older::Post::builder().title("Reef").stars("5").build()?).await?;
+    /// # older.close().await;
+    /// let store = DataStore::builder(schema())
+    ///     .directory(home.path())
+    ///     .migrate(Migration::named("stars become ratings").rename_field("Post", "stars", "rating"))
+    ///     .on_migration(|at| println!("{} of {}", at.done, at.total))
+    ///     .open()
+    ///     .await?;
+    /// assert_eq!(store.count(Post::rating().eq("5"))?, 1);
+    /// # store.close().await;
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn on_migration(mut self, hears: impl Fn(MigrationProgress) + Send + Sync + 'static) -> Self {
         self.migrations.on_progress(Arc::new(hears));
@@ -58,6 +79,25 @@ impl DataStoreBuilder {
 
     /// Says what opening the store with these migrations would do to its data, and changes nothing. Takes as long as
     /// the migration; nobody may have the store open meanwhile.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # mod older { landfall::inline_schema!("type Post @model { title: String! stars: String }"); }
+    /// # landfall::inline_schema!("type Post @model { title: String! }");
+    /// # let home = tempfile::tempdir()?;
+    /// use landfall::{DataStore, Migration};
+    ///
+    /// # let older = DataStore::builder(older::schema()).directory(home.path()).open().await?;
+    /// # older.save(older::Post::builder().title("Reef").stars("5").build()?).await?;
+    /// # older.close().await;
+    /// let report = DataStore::builder(schema())
+    ///     .directory(home.path())
+    ///     .migrate(Migration::named("no more stars").remove_field("Post", "stars"))
+    ///     .rehearse()?;
+    /// // The post waits for the server still, which will never hear of its stars.
+    /// assert_eq!(report.lost_values.len(), 1);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// What [`open`](Self::open) would fail with.

@@ -17,6 +17,18 @@ const FOLDER: &str = "namespaces";
 
 /// Names of the namespaces in a directory, in order; whoever opens one of them makes it.
 ///
+/// ```
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # landfall::inline_schema!("type Post @model { title: String! }");
+/// # let home = tempfile::tempdir()?;
+/// for user in ["max", "ada"] {
+///     let store = landfall::DataStore::builder(schema()).directory(home.path()).namespace(user).open().await?;
+///     store.close().await;
+/// }
+/// assert_eq!(landfall::namespaces(home.path())?, ["ada", "max"]);
+/// # Ok(()) }
+/// ```
+///
 /// # Errors
 /// [`Error::Storage`] if the directory cannot be read. One that does not exist has no namespaces.
 pub fn namespaces(directory: impl AsRef<Path>) -> Result<Vec<String>, Error> {

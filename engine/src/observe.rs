@@ -26,6 +26,21 @@ use crate::error::Error;
 use items::Items;
 
 /// A change of a record that an observer hears of.
+///
+/// ```
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # landfall::inline_schema!("type Post @model { title: String! }");
+/// # let store = landfall::DataStore::builder(schema()).open().await?;
+/// use landfall::{ChangeKind, Origin};
+///
+/// let mut changes = store.observe(landfall::TypedPredicate::<Post>::all()).await?;
+/// let post = store.save(Post::builder().title("Reef").build()?).await?;
+/// let change = changes.next().await.ok_or("the store was closed")??;
+/// assert_eq!((change.kind, change.origin), (ChangeKind::Insert, Origin::App));
+/// assert_eq!(change.element, post);
+/// assert_eq!(store.history()?.entry(change.seq)?.seq, change.seq);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Change<T> {
     /// What happened to it.
@@ -38,7 +53,7 @@ pub struct Change<T> {
     pub seq: Seq,
 }
 
-/// The result of an observed query at one time.
+/// The result of an observed query at one time; see [`QueryObserver::next`].
 #[derive(Clone, Debug)]
 pub struct QuerySnapshot<T> {
     /// The records, in the order of the query; those of its page, if it asks for one.
@@ -66,7 +81,7 @@ pub struct QueryChanges<T> {
     pub is_synced: bool,
 }
 
-/// A record and its place on the page of an observed query.
+/// A record and its place on the page of an observed query; see [`QueryObserver::next_changes`].
 #[derive(Clone, Debug)]
 pub struct Placed<T> {
     /// The record before it; `None` if it is the first.
@@ -85,6 +100,30 @@ type Convert<T> = fn(Record) -> Result<T, Error>;
 /// reads them again on that error: every change that was left out is there, and every later one is told (some
 /// of these may be in what was read as well). A predicate that follows relations is looked up in the store for each set of
 /// changes; where that fails, the reader is told why, then by [`Error::FellBehind`] that the set was left out.
+///
+/// ```
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # landfall::inline_schema!("type Post @model { title: String! }");
+/// # let store = landfall::DataStore::builder(schema()).open().await?;
+/// # let posts = store.clone();
+/// use landfall::{Error, TypedPredicate};
+///
+/// let mut changes = store.observe(TypedPredicate::<Post>::all()).await?;
+/// # posts.save(Post::builder().title("Reef").build()?).await?;
+/// # posts.close().await;
+/// # let mut heard = 0;
+/// while let Some(change) = changes.next().await {
+///     match change {
+///         Ok(change) => println!("{:?} {}", change.kind, change.element.title),
+///         // Too much came at once: whoever keeps a copy reads it again, then goes on.
+///         Err(Error::FellBehind { .. }) => drop(store.query(TypedPredicate::<Post>::all())?),
+///         Err(error) => return Err(error.into()),
+///     }
+/// #   heard += 1;
+/// }
+/// # assert_eq!(heard, 1);
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct Observer<T> {
     receiver: mpsc::Receiver<Observed>,
@@ -177,6 +216,16 @@ impl<T> Observer<T> {
     /// Waits for the next changes that were made together; `None` once the stream has ended.
     ///
     /// What one transaction changed is never split. What others wrote in the same commit is there as well.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// let mut changes = store.observe(landfall::TypedPredicate::<Post>::all()).await?;
+    /// store.save_all(vec![Post::builder().title("Reef").build()?, Post::builder().title("Weir").build()?]).await?;
+    /// assert_eq!(changes.next_set().await.ok_or("the store was closed")??.len(), 2);
+    /// # Ok(()) }
+    /// ```
     pub async fn next_set(&mut self) -> Option<Result<Vec<Change<T>>, Error>> {
         while self.waiting.is_empty() {
             if let Some(behind) = self.take_behind() {
@@ -193,6 +242,15 @@ impl<T> Observer<T> {
 
     /// The next change, if there is one already. `None` does not tell whether there will be one; see
     /// [`has_ended`](Self::has_ended).
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// let mut changes = store.observe(landfall::TypedPredicate::<Post>::all()).await?;
+    /// assert!(changes.try_next().is_none());
+    /// # Ok(()) }
+    /// ```
     pub fn try_next(&mut self) -> Option<Result<Change<T>, Error>> {
         loop {
             if let Some(change) = self.waiting.pop_front() {
@@ -273,6 +331,24 @@ impl<T> Observer<T> {
 /// It ends when the store is cleared or closed. However seldom it is asked, it answers with what there is: if 1,024 commits
 /// with changes of its models wait, it runs its query again instead of following them. A result that could not be read is an
 /// error, and is read again by the next call, which does not wait for another change.
+///
+/// ```
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # landfall::inline_schema!("type Post @model { title: String! rating: Int }");
+/// # let store = landfall::DataStore::builder(schema()).open().await?;
+/// use landfall::ModelQuery;
+///
+/// let best = ModelQuery::all().sort(Post::rating().desc()).limit(1);
+/// let mut best = store.observe_query(best).await?;
+/// assert_eq!(best.next().await.ok_or("the store was closed")??.total, 0);
+/// for rating in [4, 5, 3] {
+///     store.save(Post::builder().title("Reef").rating(rating).build()?).await?;
+/// }
+/// // However much has happened since then, it answers with what there is.
+/// let page = best.next().await.ok_or("the store was closed")??;
+/// assert_eq!((page.items[0].rating, page.total), (Some(5), 3));
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct QueryObserver<T> {
     changes: mpsc::Receiver<Observed>,
@@ -393,6 +469,17 @@ impl<T> QueryObserver<T> {
 
     /// As [`next`](Self::next), but hands out only how many records there are, which costs nothing: for those who show
     /// a count, and for those who look at the result only now and then.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// let mut posts = store.observe_query(landfall::ModelQuery::<Post>::all()).await?;
+    /// assert_eq!(posts.next_total().await.ok_or("the store was closed")??, 0);
+    /// store.save(Post::builder().title("Reef").build()?).await?;
+    /// assert_eq!(posts.next_total().await.ok_or("the store was closed")??, 1);
+    /// # Ok(()) }
+    /// ```
     pub async fn next_total(&mut self) -> Option<Result<usize, Error>> {
         self.advance().await?;
         Some(self.refresh(false).map(|()| self.items.total()))
@@ -424,6 +511,16 @@ impl<T> QueryObserver<T> {
 
     /// The next result, if there is one already. `None` does not tell whether there will be one; see
     /// [`has_ended`](Self::has_ended).
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// let mut posts = store.observe_query(landfall::ModelQuery::<Post>::all()).await?;
+    /// assert_eq!(posts.try_next().ok_or("the first result is there at once")??.total, 0);
+    /// assert!(posts.try_next().is_none());
+    /// # Ok(()) }
+    /// ```
     pub fn try_next(&mut self) -> Option<Result<QuerySnapshot<T>, Error>> {
         let fresh = std::mem::take(&mut self.fresh);
         (self.catch_up() || fresh).then(|| self.snapshot())

@@ -130,6 +130,17 @@ impl DataStore {
 
     /// What the store consists of: records of each model, what waits, how long the log is. Takes as long as a scan.
     ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// store.save(Post::builder().title("Reef").build()?).await?;
+    /// let held = store.statistics()?;
+    /// assert_eq!(held.records, [("Post".into(), 1)]);
+    /// assert_eq!(held.pending, 1);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Storage`].
     pub fn statistics(&self) -> Result<Statistics, Error> {
@@ -138,6 +149,19 @@ impl DataStore {
 }
 
 /// Puts a backup into a directory that has no store yet; returns the number of bytes copied. The backup stays.
+///
+/// ```
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # landfall::inline_schema!("type Post @model { title: String! }");
+/// # let store = landfall::DataStore::builder(schema()).open().await?;
+/// # let home = tempfile::tempdir()?;
+/// store.backup(home.path().join("monday"), |_| ())?;
+/// let bytes = landfall::restore(home.path().join("monday"), home.path().join("posts"), |_| ())?;
+/// assert!(bytes > 0);
+/// // There is a store now, and nothing takes its place.
+/// assert!(landfall::restore(home.path().join("monday"), home.path().join("posts"), |_| ()).is_err());
+/// # Ok(()) }
+/// ```
 ///
 /// # Errors
 /// [`Error::Storage`] if there is a store already, if the backup is none or is open, and for faults of the disks.
@@ -159,6 +183,21 @@ pub fn restore(
 /// With [`Extent::UpToDamage`] also if the log is damaged: the store is then as it was after the last entry before the
 /// damage, and the old file is kept beside the new one, under the name that the answer tells. What the server acknowledged
 /// after that is sent to it a second time, and meets the server's record as a conflict.
+///
+/// ```
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # landfall::inline_schema!("type Post @model { title: String! }");
+/// # let home = tempfile::tempdir()?;
+/// use landfall::{DataStore, Extent};
+///
+/// let store = DataStore::builder(schema()).directory(home.path()).open().await?;
+/// store.save(Post::builder().title("Reef").build()?).await?;
+/// store.close().await;
+///
+/// let made = landfall::rebuild(home.path(), Extent::Everything)?;
+/// assert_eq!((made.records, made.pending), (1, 1));
+/// # Ok(()) }
+/// ```
 ///
 /// # Errors
 /// [`Error::Storage`] if there is no store, if it is open, if not all of its log is whole, and for faults of the disk; nothing

@@ -14,6 +14,26 @@ use crate::error::Error;
 use crate::observe::{Observer, QueryObserver};
 
 /// The untyped calls of a store.
+///
+/// ```
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # landfall::inline_schema!("type Post @model { title: String! rating: Int }");
+/// # let store = landfall::DataStore::builder(schema()).open().await?;
+/// use landfall::{Op, Predicate, Query, Record};
+///
+/// let posts = store.records();
+/// let (def, id) = (posts.def("Post")?, posts.new_id("Post").id);
+/// let mut post = Record::from_fields(def.clone(), &id.to_fields(&def));
+/// post.set("title", "Reef".into());
+/// post.set("rating", 5.into());
+/// let saved = posts.save(post).await?;
+///
+/// let good = Predicate::field("rating", Op::Gt(3.into()));
+/// assert_eq!(posts.count("Post", &good)?, 1);
+/// let found = posts.query(&Query { predicate: good, ..Query::all("Post") })?;
+/// assert_eq!(found[0].id(), saved.id());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Records<'a> {
     store: &'a DataStore,
@@ -30,6 +50,17 @@ impl<'a> Records<'a> {
 
     /// The model of that name.
     ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// let def = store.records().def("Post")?;
+    /// assert!(def.field("title").is_some());
+    /// let unknown = store.records().def("Pots").err().ok_or("there is no such model")?;
+    /// assert!(unknown.to_string().contains("Post"));
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Storage`] with the models that there are.
     pub fn def(&self, model: &str) -> Result<Arc<ModelDef>, Error> {
@@ -44,7 +75,23 @@ impl<'a> Records<'a> {
         })
     }
 
-    /// Saves a record; see [`DataStore::save`].
+    /// Saves a record; see [`DataStore::save`]. A new one needs its identifier, such as a [`new_id`](Self::new_id).
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! rating: Int }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// use landfall::Record;
+    ///
+    /// let posts = store.records();
+    /// let (def, id) = (posts.def("Post")?, posts.new_id("Post").id);
+    /// let mut post = Record::from_fields(def.clone(), &id.to_fields(&def));
+    /// post.set("title", "Reef".into());
+    /// let mut post = posts.save(post).await?;
+    /// post.set("rating", 5.into());
+    /// assert_eq!(posts.save(post).await?.get("title"), Some(&"Reef".into()));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// As [`DataStore::save`].
@@ -53,6 +100,19 @@ impl<'a> Records<'a> {
     }
 
     /// Saves a record if the stored one satisfies the condition; see [`DataStore::save_if`].
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! rating: Int }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// use landfall::{Model, Op, Predicate};
+    ///
+    /// let mut post = store.save(Post::builder().title("Reef").rating(2).build()?).await?.to_record();
+    /// post.set("title", "Weir".into());
+    /// let good = Predicate::field("rating", Op::Gt(3.into()));
+    /// assert!(store.records().save_if(post, Some(good)).await.is_err());
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// As [`DataStore::save_if`].
@@ -77,6 +137,19 @@ impl<'a> Records<'a> {
 
     /// Deletes a record and what belongs to it; see [`DataStore::delete`].
     ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// use landfall::{Model, RecordKey};
+    ///
+    /// let post = store.save(Post::builder().title("Reef").build()?).await?;
+    /// let gone = store.records().delete(post.record_key()).await?;
+    /// assert_eq!(gone.and_then(|record| record.id()), Some(post.record_id()));
+    /// assert!(store.records().delete(RecordKey::new("Post", "nobody")).await?.is_none());
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// As [`DataStore::delete`].
     pub async fn delete(&self, key: RecordKey) -> Result<Option<Record>, Error> {
@@ -84,6 +157,18 @@ impl<'a> Records<'a> {
     }
 
     /// Deletes a record if it satisfies the condition; see [`DataStore::delete_if`].
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! rating: Int }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// use landfall::{Model, Op, Predicate};
+    ///
+    /// let post = store.save(Post::builder().title("Reef").rating(2).build()?).await?;
+    /// let good = Predicate::field("rating", Op::Gt(3.into()));
+    /// assert!(store.records().delete_if(post.record_key(), Some(good)).await.is_err());
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// As [`DataStore::delete_if`].
@@ -105,6 +190,20 @@ impl<'a> Records<'a> {
     }
 
     /// Deletes every record that satisfies the predicate; see [`DataStore::delete_where`].
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! rating: Int }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// use landfall::{Op, Predicate};
+    ///
+    /// store.save(Post::builder().title("Reef").rating(5).build()?).await?;
+    /// store.save(Post::builder().title("Weir").rating(1).build()?).await?;
+    /// let low = Predicate::field("rating", Op::Lt(3.into()));
+    /// let gone = store.records().delete_where("Post", low).await?;
+    /// assert_eq!(gone[0].get("title"), Some(&"Weir".into()));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// As [`DataStore::delete_where`].
@@ -144,6 +243,20 @@ impl<'a> Records<'a> {
 
     /// Carries out several writes in one transaction: all or none, one commit, sent in order. One that the server refuses
     /// holds back those after it.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// use landfall::{Model, WriteOp};
+    ///
+    /// let post = store.save(Post::builder().title("Reef").build()?).await?;
+    /// let delete = WriteOp::Delete { key: post.record_key(), condition: None, guard: None };
+    /// let done = store.records().write(vec![delete]).await?;
+    /// assert_eq!(done[0].record.as_ref().and_then(|was| was.id()), Some(post.record_id()));
+    /// assert!(done[0].entry.is_some());
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// That of the first write that cannot be carried out; then none is.
@@ -196,6 +309,16 @@ impl<'a> Records<'a> {
 
     /// The record of that identifier.
     ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// let post = store.save(Post::builder().title("Reef").build()?).await?;
+    /// let found = store.records().get("Post", &post.id.as_str().into())?.ok_or("it was saved")?;
+    /// assert_eq!(found.get("title"), Some(&"Reef".into()));
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Storage`].
     pub fn get(&self, model: &str, id: &RecordId) -> Result<Option<Record>, Error> {
@@ -203,6 +326,19 @@ impl<'a> Records<'a> {
     }
 
     /// The records that a query selects.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! rating: Int }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// # store.save(Post::builder().title("Reef").rating(5).build()?).await?;
+    /// # store.save(Post::builder().title("Weir").rating(1).build()?).await?;
+    /// use landfall::{Page, Query, Sort};
+    ///
+    /// let best = Query { sort: vec![Sort::descending("rating")], page: Page::first(1), ..Query::all("Post") };
+    /// assert_eq!(store.records().query(&best)?[0].get("title"), Some(&"Reef".into()));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`Error::BadPredicate`], [`Error::Storage`].
@@ -220,6 +356,20 @@ impl<'a> Records<'a> {
 
     /// Records at the other end of a relation field; `None` if there is no such relation or its keys are null.
     ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! comments: [Comment] @hasMany }
+    /// #     type Comment @model { text: String! post: Post @belongsTo }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// use landfall::Model;
+    ///
+    /// let post = store.save(Post::builder().title("Reef").build()?).await?;
+    /// store.save(Comment::builder().text("At six").post(&post).build()?).await?;
+    /// let comments = store.records().related(&post.to_record(), "comments")?.ok_or("no such relation")?;
+    /// assert_eq!(comments[0].get("text"), Some(&"At six".into()));
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Storage`].
     pub fn related(&self, record: &Record, relation: &str) -> Result<Option<Vec<Record>>, Error> {
@@ -228,13 +378,35 @@ impl<'a> Records<'a> {
 
     /// The stream of changes of a model from here on.
     ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// let mut changes = store.records().observe("Post", landfall::Predicate::All).await?;
+    /// store.save(Post::builder().title("Reef").build()?).await?;
+    /// let change = changes.next().await.ok_or("the store was closed")??;
+    /// assert_eq!(change.element.get("title"), Some(&"Reef".into()));
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
-    /// [`Error::BadPredicate`], [`Error::Closed`].
+    /// [`Error::BadPredicate`], [`Error::Storage`] if there is no such model, [`Error::Closed`].
     pub async fn observe(&self, model: &str, predicate: Predicate) -> Result<Observer<Record>, Error> {
         Observer::untyped(self.store, self.def(model)?, predicate).await
     }
 
     /// The result of a query, and its result again after each change.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// let mut posts = store.records().observe_query(landfall::Query::all("Post")).await?;
+    /// assert_eq!(posts.next().await.ok_or("the store was closed")??.total, 0);
+    /// store.save(Post::builder().title("Reef").build()?).await?;
+    /// assert_eq!(posts.next().await.ok_or("the store was closed")??.total, 1);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`Error::BadPredicate`], [`Error::Storage`], [`Error::Closed`].
@@ -243,6 +415,15 @@ impl<'a> Records<'a> {
     }
 
     /// A fresh identifier, for models whose identifiers the store makes.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// let (one, other) = (store.records().new_id("Post"), store.records().new_id("Post"));
+    /// assert_ne!(one, other);
+    /// # Ok(()) }
+    /// ```
     pub fn new_id(&self, model: impl Into<ModelName>) -> RecordKey {
         RecordKey {
             model: model.into(),

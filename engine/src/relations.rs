@@ -13,6 +13,17 @@ use crate::model_query::ModelQuery;
 impl DataStore {
     /// The record that a model belongs to; `None` if it belongs to none, or to one that is not here.
     ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! comments: [Comment] @hasMany }
+    /// #     type Comment @model { text: String! post: Post @belongsTo }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// let post = store.save(Post::builder().title("Reef").build()?).await?;
+    /// let comment = store.save(Comment::builder().text("At six").post(&post).build()?).await?;
+    /// assert_eq!(store.parent(&comment, Comment::post())?, Some(post));
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Storage`], [`Error::Decode`].
     pub fn parent<M: Model, R: Model>(
@@ -24,7 +35,18 @@ impl DataStore {
         Ok(found.into_iter().flatten().next())
     }
 
-    /// The one record that a model has.
+    /// The one record that a model has, by its own foreign key: a `@belongsTo` at the other end has another one, which has
+    /// to be set as well (as in Amplify).
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Boat @model { name: String! log: Log @hasOne } type Log @model { pages: Int! }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// let log = store.save(Log::builder().pages(40).build()?).await?;
+    /// let boat = store.save(Boat::builder().name("Ada").log(&log).build()?).await?;
+    /// assert_eq!(store.child(&boat, Boat::log())?, Some(log));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`Error::Storage`], [`Error::Decode`].
@@ -34,6 +56,17 @@ impl DataStore {
     }
 
     /// The records that a model has, in the order of their identifiers.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! comments: [Comment] @hasMany }
+    /// #     type Comment @model { text: String! post: Post @belongsTo }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// let post = store.save(Post::builder().title("Reef").build()?).await?;
+    /// let comment = store.save(Comment::builder().text("At six").post(&post).build()?).await?;
+    /// assert_eq!(store.children(&post, Post::comments())?, [comment]);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`Error::Storage`], [`Error::Decode`].
@@ -70,6 +103,16 @@ impl DataStore {
 
     /// The records of a query, each with the one that it has.
     ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Boat @model { name: String! log: Log @hasOne } type Log @model { pages: Int! }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// let log = store.save(Log::builder().pages(40).build()?).await?;
+    /// let boat = store.save(Boat::builder().name("Ada").log(&log).build()?).await?;
+    /// assert_eq!(store.query_with_child(Boat::name().eq("Ada"), Boat::log())?, [(boat, Some(log))]);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// As [`query_with_parents`](Self::query_with_parents).
     pub fn query_with_child<M: Model, R: Model>(
@@ -81,6 +124,20 @@ impl DataStore {
     }
 
     /// The records of a query, each with those that it has.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! comments: [Comment] @hasMany }
+    /// #     type Comment @model { text: String! post: Post @belongsTo }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// # let post = store.save(Post::builder().title("Reef").build()?).await?;
+    /// # store.save(Comment::builder().text("At six").post(&post).build()?).await?;
+    /// for (post, comments) in store.query_with_children(Post::title().begins_with("R"), Post::comments())? {
+    ///     println!("{} has {} comments", post.title, comments.len());
+    /// #   assert_eq!(comments.len(), 1);
+    /// }
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// As [`query_with_parents`](Self::query_with_parents).
@@ -124,6 +181,24 @@ impl DataStore {
     }
 
     /// The records of a query, each with those that it is linked to through a join model; see [`linked`](Self::linked).
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! tags: [Tag] @manyToMany(relationName: \"PostTags\") }
+    /// #     type Tag @model { label: String! posts: [Post] @manyToMany(relationName: \"PostTags\") }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// # let post = store.save(Post::builder().title("Reef").build()?).await?;
+    /// # let tag = store.save(Tag::builder().label("sea").build()?).await?;
+    /// # store.save(PostTags::builder().post(&post).tag(&tag).build()?).await?;
+    /// use landfall::ModelQuery;
+    ///
+    /// for (post, tags) in store.query_with_linked(ModelQuery::<Post>::all(), Post::tags(), PostTags::tag())? {
+    ///     let labels: Vec<&str> = tags.iter().map(|tag| tag.label.as_str()).collect();
+    ///     println!("{}: {}", post.title, labels.join(", "));
+    /// #   assert_eq!(labels, ["sea"]);
+    /// }
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// As [`query_with_parents`](Self::query_with_parents).

@@ -11,6 +11,25 @@ use tokio::sync::mpsc;
 use landfall_actors::HubEvent;
 
 /// Lifecycle events, in the order in which they happened.
+///
+/// ```
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # landfall::inline_schema!("type Post @model { title: String! }");
+/// # let store = landfall::DataStore::builder(schema()).open().await?;
+/// let mut events = store.hub().await?;
+/// store.start().await?;
+/// store.save(Post::builder().title("Reef").build()?).await?;
+/// # let mut names = Vec::new();
+/// while let Some(event) = events.next().await {
+///     println!("{} {}", event.name(), event.data());
+/// #   names.push(event.name());
+///     if event.name() == "outboxMutationEnqueued" {
+///         break;
+///     }
+/// }
+/// # assert_eq!(names[0], "localReady");
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct HubEvents {
     receiver: mpsc::Receiver<HubEvent>,
@@ -27,6 +46,15 @@ impl HubEvents {
     }
 
     /// The next event, if there is one already.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// let mut events = store.hub().await?;
+    /// assert!(events.try_next().is_none());
+    /// # Ok(()) }
+    /// ```
     pub fn try_next(&mut self) -> Option<HubEvent> {
         self.receiver.try_recv().ok()
     }

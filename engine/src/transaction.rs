@@ -35,6 +35,27 @@ const TRIES_BESIDE_OTHERS: usize = 4;
 ///
 /// A save writes what its copy changes. If the copy was read before an earlier save of the same transaction, what that one
 /// wrote stays, but for the fields that both change; a copy that changes nothing takes the record back to what was read.
+///
+/// ```
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # landfall::inline_schema!("type Shelf @model { pieces: Int! } type Booking @model { shelf: ID! pieces: Int! }");
+/// # let store = landfall::DataStore::builder(schema()).open().await?;
+/// let shelf = store.save(Shelf::builder().pieces(5).build()?).await?;
+/// let booking = Booking::builder().shelf(&shelf.id).pieces(3).build()?;
+/// let taken = store
+///     .transaction(|tx| {
+///         let Some(shelf) = tx.get::<Shelf>(shelf.id.as_str())? else { return Ok(false) };
+///         tx.save(&Shelf::copy_of(&shelf, |shelf| shelf.pieces -= booking.pieces))?;
+///         tx.save(&booking)?;
+///         // It sees what it has written; nobody else does before it is over.
+///         assert_eq!(tx.query(Shelf::pieces().eq(2))?.len(), 1);
+///         Ok(true)
+///     })
+///     .await?;
+/// assert!(taken);
+/// assert_eq!(store.get::<Shelf>(shelf.id.as_str())?.map(|shelf| shelf.pieces), Some(2));
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct Transaction<'s> {
     store: &'s DataStore,
@@ -58,6 +79,21 @@ impl<'s> Transaction<'s> {
     }
 
     /// The record of that identifier.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! rating: Int }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// # let post = store.save(Post::builder().title("Reef").rating(4).build()?).await?;
+    /// store
+    ///     .transaction(|tx| match tx.get::<Post>(post.id.as_str())? {
+    ///         Some(post) => tx.save(&Post::copy_of(&post, |post| post.rating = post.rating.map(|rating| rating + 1))),
+    ///         None => Ok(()),
+    ///     })
+    ///     .await?;
+    /// assert_eq!(store.count(Post::rating().eq(5))?, 1);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`Error::Storage`], [`Error::Decode`].
@@ -88,6 +124,24 @@ impl<'s> Transaction<'s> {
     ///
     /// Each of them counts as read. A record that another writer makes meanwhile, and that the query would have found,
     /// is not noticed; read a record that both would change if that matters.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! rating: Int }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// # for rating in [4, 5] { store.save(Post::builder().title("Reef").rating(rating).build()?).await?; }
+    /// let raised = store
+    ///     .transaction(|tx| {
+    ///         let good = tx.query(Post::rating().gt(3))?;
+    ///         for post in &good {
+    ///             tx.save(&Post::copy_of(post, |post| post.rating = Some(9)))?;
+    ///         }
+    ///         Ok(good.len())
+    ///     })
+    ///     .await?;
+    /// assert_eq!((raised, store.count(Post::rating().eq(9))?), (2, 2));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`Error::BadPredicate`], [`Error::Storage`], [`Error::Decode`]; [`Error::QueryAfterWrite`] for a query that follows
@@ -128,6 +182,24 @@ impl<'s> Transaction<'s> {
 
     /// Saves a model.
     ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// use landfall::Error;
+    ///
+    /// let post = Post::builder().title("Reef").build()?;
+    /// let given_up: Result<(), Error> = store
+    ///     .transaction(|tx| {
+    ///         tx.save(&post)?;
+    ///         Err(Error::Closed)
+    ///     })
+    ///     .await;
+    /// assert!(given_up.is_err());
+    /// assert!(store.get::<Post>(post.id.as_str())?.is_none(), "all or nothing");
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::TransactionTooLarge`]. Whether the model is valid shows when the transaction is carried out.
     pub fn save<M: Model>(&mut self, model: &M) -> Result<(), Error> {
@@ -136,6 +208,17 @@ impl<'s> Transaction<'s> {
 
     /// Saves a model if the stored record satisfies the condition, which the server checks as well; if it does not,
     /// nothing of the transaction happens.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! rating: Int }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// # let post = store.save(Post::builder().title("Reef").rating(4).build()?).await?;
+    /// let renamed = Post::copy_of(&post, |post| post.title = "Weir".to_owned());
+    /// let refused = store.transaction(|tx| tx.save_if(&renamed, Post::rating().gt(4))).await;
+    /// assert!(matches!(refused, Err(landfall::Error::Refused(_))));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// As [`save`](Self::save).
@@ -211,6 +294,22 @@ impl<'s> Transaction<'s> {
 
     /// Deletes a model and what belongs to it, children first.
     ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// # let post = store.save(Post::builder().title("Reef").build()?).await?;
+    /// let new = Post::builder().title("Weir").build()?;
+    /// store
+    ///     .transaction(|tx| {
+    ///         tx.delete(&post)?;
+    ///         tx.save(&new)
+    ///     })
+    ///     .await?;
+    /// assert_eq!(store.count(Post::title().eq("Reef"))?, 0);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::TransactionTooLarge`].
     pub fn delete<M: Model>(&mut self, model: &M) -> Result<(), Error> {
@@ -219,6 +318,16 @@ impl<'s> Transaction<'s> {
 
     /// Deletes a model and what belongs to it if the stored record satisfies the condition, which the server checks as
     /// well; if it does not, nothing of the transaction happens.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! rating: Int }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// let post = store.save(Post::builder().title("Reef").rating(2).build()?).await?;
+    /// let refused = store.transaction(|tx| tx.delete_if(&post, Post::rating().gt(3))).await;
+    /// assert!(matches!(refused, Err(landfall::Error::Refused(_))));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// As [`delete`](Self::delete).
@@ -377,6 +486,16 @@ impl DataStore {
     /// Saves many models in one transaction; returns them as stored, in the same order. They are sent in that order as well, so
     /// that one which the server refuses holds back those after it.
     ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// let posts = vec![Post::builder().title("Reef").build()?, Post::builder().title("Weir").build()?];
+    /// let saved = store.save_all(posts).await?;
+    /// assert_eq!(saved[1].title, "Weir");
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// As [`save`](Self::save) for the first that cannot be saved, and [`Error::TransactionTooLarge`]; nothing is
     /// saved then.
@@ -394,6 +513,17 @@ impl DataStore {
 
     /// Deletes many models and what belongs to them in one transaction; returns those that were there, as they were. They are
     /// sent in that order as well; [`delete_where`](Self::delete_where) sends each by itself.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// # let posts = vec![Post::builder().title("Reef").build()?, Post::builder().title("Weir").build()?];
+    /// let posts = store.save_all(posts).await?;
+    /// assert_eq!(store.delete_all(&posts).await?, posts);
+    /// assert!(store.delete_all(&posts).await?.is_empty());
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// As [`delete`](Self::delete), and [`Error::TransactionTooLarge`]; nothing is deleted then.
@@ -413,6 +543,18 @@ impl DataStore {
 
 impl crate::records::Records<'_> {
     /// Saves many records in one transaction; see [`DataStore::save_all`].
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// use landfall::Model;
+    ///
+    /// let posts = vec![Post::builder().title("Reef").build()?.to_record()];
+    /// let saved = store.records().save_all(posts).await?;
+    /// assert_eq!(saved[0].get("title"), Some(&"Reef".into()));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// As [`DataStore::save_all`].

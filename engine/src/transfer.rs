@@ -30,7 +30,7 @@ const BATCH_LEN: usize = 500;
 /// six where it has to be escaped, and a number takes less than three times its size; the rest is for the names of fields.
 pub const IMPORT_LINE_LEN_MAX: usize = 6 * RECORD_BYTES_MAX + (1 << 20);
 
-/// How far an export or import has got.
+/// How far an export or import has got; see [`DataStore::export_json_lines`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TransferProgress {
     /// Records that are done.
@@ -40,6 +40,15 @@ pub struct TransferProgress {
 }
 
 /// Why data could not be imported or exported.
+///
+/// ```
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # landfall::inline_schema!("type Post @model { title: String! }");
+/// # let store = landfall::DataStore::builder(schema()).open().await?;
+/// let error = store.import_csv("Post", "titel\nReef\n".as_bytes(), |_| ()).await.err().ok_or("refused")?;
+/// assert_eq!(error.to_string(), "line 1: `Post` has no field `titel`");
+/// # Ok(()) }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TransferError {
@@ -70,8 +79,19 @@ impl DataStore {
     /// returns their number. Models come before those that refer to them.
     ///
     /// Nulls are left out. Identifiers and timestamps are kept, and so they are by an import into a store that has not the
-    /// record; what only sync knows (versions, what waits for the
-    /// server) is not part of an export but of a backup.
+    /// record; what only sync knows (versions, what waits for the server) is not part of an export but of a backup.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { id: ID! @primaryKey title: String! rating: Int }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// store.save(Post::builder().id("p1").title("Reef").build()?).await?;
+    /// let mut text = Vec::new();
+    /// store.export_json_lines(&mut text, |at| println!("{} records", at.records))?;
+    /// let line = r#"{"model":"Post","fields":{"id":"p1","title":"Reef"}}"#;
+    /// assert_eq!(String::from_utf8(text)?.trim_end(), line);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`TransferError::Io`], [`TransferError::Store`].
@@ -117,6 +137,23 @@ impl DataStore {
     /// Saves the records of JSON lines as [`export_json_lines`](Self::export_json_lines) writes them; returns their
     /// number. A record that exists gets the values of the line, and those fields that the line has not become null. A new
     /// record keeps its timestamps until a server gives it others.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { id: ID! @primaryKey title: String! rating: Int }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// use landfall::TransferError;
+    ///
+    /// let text = r#"{"model":"Post","fields":{"id":"p1","title":"Reef"}}
+    ///               {"model":"Post","fields":{"id":"p2"}}"#;
+    /// let stopped = store.import_json_lines(text.as_bytes(), |_| ()).await;
+    /// assert!(matches!(stopped, Err(TransferError::BadLine { line: 2, .. })), "a post needs a title");
+    ///
+    /// let first = text.lines().next().unwrap_or_default();
+    /// assert_eq!(store.import_json_lines(first.as_bytes(), |_| ()).await?, 1);
+    /// assert!(store.get::<Post>("p1")?.is_some());
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`TransferError::BadLine`] for the first line that does not fit; what comes before it in whole batches is saved.
@@ -165,6 +202,18 @@ impl DataStore {
     ///
     /// A null is an empty cell, an empty text is `""`. Lists, objects and JSON are JSON text.
     ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { id: ID! @primaryKey title: String! rating: Int }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// store.save(Post::builder().id("p1").title("Reef, low").build()?).await?;
+    /// let mut text = Vec::new();
+    /// store.export_csv("Post", &mut text, |_| ())?;
+    /// let text = String::from_utf8(text)?;
+    /// assert!(text.starts_with("id,title,rating") && text.contains("p1,\"Reef, low\","));
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`TransferError::Io`], [`TransferError::Store`].
     pub fn export_csv(
@@ -200,6 +249,16 @@ impl DataStore {
 
     /// Saves the records of a CSV text whose first line names fields of the model; returns their number. Fields that
     /// are not named are null; a record without an identifier gets one if the store makes those of the model.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { id: ID! @primaryKey title: String! rating: Int }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// let text = "title,rating\nReef,5\nWeir,\n";
+    /// assert_eq!(store.import_csv("Post", text.as_bytes(), |_| ()).await?, 2);
+    /// assert_eq!(store.count(Post::rating().is_null())?, 1);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`TransferError::BadLine`] for the first line that does not fit; what comes before it in whole batches is saved.

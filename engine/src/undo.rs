@@ -30,6 +30,20 @@ impl DataStore {
     /// the position of one of the writes, from [`DataStore::history`]. The entries that take it back name it as their
     /// cause; of a transaction they name the first entry.
     ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// let post = store.save(Post::builder().title("Reef").build()?).await?;
+    /// store.delete(&post).await?;
+    ///
+    /// let (_, newest) = store.history()?.bounds();
+    /// let back = store.undo(newest).await?;
+    /// assert_eq!(back[0].get("title"), Some(&"Reef".into()));
+    /// assert!(store.get::<Post>(post.id.as_str())?.is_some());
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::CannotUndo`] if the entry is no write, or something that it wrote was changed since: by the app, or by
     /// the server. As [`DataStore::save`] and [`DataStore::delete`].

@@ -31,7 +31,7 @@ use crate::unfinished::Unfinished;
 /// Page cache of the copy that is being made, in bytes: it is written once from front to back.
 const CACHE_BYTES: usize = 8 * 1024 * 1024;
 
-/// How far a copy has got.
+/// How far a copy has got; `DataStore::backup` and `restore` tell it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CopyProgress {
     /// Rows of tables, or bytes of a file, that are done.
@@ -43,7 +43,7 @@ pub struct CopyProgress {
 /// Rows between two reports of progress.
 const REPORT_EVERY: u64 = 4_096;
 
-/// What a store consists of.
+/// What a store consists of; `DataStore::statistics` counts it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Statistics {
     /// Number of records of each model that the app sees, in the order of the schema.

@@ -64,6 +64,12 @@ const MENDED_CACHE_BYTES: usize = 16 * 1024 * 1024;
 pub type OpenBackend = Arc<dyn Fn() -> io::Result<Box<dyn StorageBackend>> + Send + Sync>;
 
 /// Where a store's bytes live.
+///
+/// ```
+/// use landfall_storage::Disk;
+///
+/// assert_eq!(format!("{:?}", Disk::Directory("posts".into())), "Directory(posts)");
+/// ```
 #[derive(Clone)]
 pub enum Disk {
     /// In the file `landfall.store` of this directory, which is made if missing.

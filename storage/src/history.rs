@@ -54,6 +54,24 @@ pub use redact::{REDACTION_KEY_BYTES, Redaction};
 pub use tell::{Line, Why};
 
 /// A log to be read; see the module's documentation.
+///
+/// ```
+/// # let log = concat!(env!("CARGO_MANIFEST_DIR"), "/../engine/examples/clash.lflog");
+/// # let log = std::path::Path::new(log);
+/// use landfall_core::{RecordKey, Seq};
+/// use landfall_storage::history::{Scope, open_for_inspection};
+///
+/// let history = open_for_inspection(log)?;
+/// assert_eq!(history.bounds(), (Seq(1), Seq(13)));
+///
+/// // Why a field is what it is, and what the record was before.
+/// let post = RecordKey::new("Post", "p1");
+/// let why = history.record(&post)?.why(Some("title"));
+/// assert_eq!(why.subject, "Post/p1.title is \"Landfall at last\"");
+/// let then = history.as_of(Seq(4), &Scope::All)?;
+/// assert_eq!(then.get(&post).and_then(|was| was.get("title").cloned()), Some("Landfall".into()));
+/// # Ok::<(), landfall_storage::StorageError>(())
+/// ```
 #[derive(Debug)]
 pub struct History {
     source: Source,
@@ -189,6 +207,15 @@ impl History {
     }
 
     /// The first and the newest entry; the newest is before the first if there are none.
+    ///
+    /// ```
+    /// # let log = concat!(env!("CARGO_MANIFEST_DIR"), "/../engine/examples/clash.lflog");
+    /// # let log = std::path::Path::new(log);
+    /// # let history = landfall_storage::history::open_for_inspection(log)?;
+    /// let (first, newest) = history.bounds();
+    /// assert_eq!(history.len(), newest.0 - first.0 + 1);
+    /// # Ok::<(), landfall_storage::StorageError>(())
+    /// ```
     pub fn bounds(&self) -> (Seq, Seq) {
         (self.start, self.end)
     }
@@ -238,6 +265,17 @@ impl History {
 
     /// One entry.
     ///
+    /// ```
+    /// # let log = concat!(env!("CARGO_MANIFEST_DIR"), "/../engine/examples/clash.lflog");
+    /// # let log = std::path::Path::new(log);
+    /// # let history = landfall_storage::history::open_for_inspection(log)?;
+    /// use landfall_core::{Origin, Seq};
+    ///
+    /// let conflict = history.entry(Seq(7))?;
+    /// assert_eq!((conflict.change.name(), conflict.origin), ("conflict", Origin::Response));
+    /// # Ok::<(), landfall_storage::StorageError>(())
+    /// ```
+    ///
     /// # Errors
     /// [`StorageError::Trimmed`], [`StorageError::NoEntry`], [`StorageError::Corrupt`] and the disk's faults.
     pub fn entry(&self, seq: Seq) -> Result<LogEntry, StorageError> {
@@ -251,6 +289,17 @@ impl History {
     }
 
     /// The entries that led to an entry, nearest first.
+    ///
+    /// ```
+    /// # let log = concat!(env!("CARGO_MANIFEST_DIR"), "/../engine/examples/clash.lflog");
+    /// # let log = std::path::Path::new(log);
+    /// # let history = landfall_storage::history::open_for_inspection(log)?;
+    /// use landfall_core::Seq;
+    ///
+    /// let led_to_it = history.causes(&history.entry(Seq(7))?)?;
+    /// assert_eq!(led_to_it[0].seq, Seq(5), "the write that met another version");
+    /// # Ok::<(), landfall_storage::StorageError>(())
+    /// ```
     ///
     /// # Errors
     /// As [`History::entry`].
@@ -275,6 +324,16 @@ impl History {
     /// The entries that name an entry as their cause, oldest first, at most [`CHAIN_MAX`].
     ///
     /// Reads the log from the entry on.
+    ///
+    /// ```
+    /// # let log = concat!(env!("CARGO_MANIFEST_DIR"), "/../engine/examples/clash.lflog");
+    /// # let log = std::path::Path::new(log);
+    /// # let history = landfall_storage::history::open_for_inspection(log)?;
+    /// use landfall_core::Seq;
+    ///
+    /// assert!(history.led_to(Seq(5))?.iter().any(|entry| entry.seq == Seq(7)));
+    /// # Ok::<(), landfall_storage::StorageError>(())
+    /// ```
     ///
     /// # Errors
     /// As [`History::entry`].

@@ -48,7 +48,7 @@ pub struct Migrations {
     progress: Option<OnProgress>,
 }
 
-/// How far a migration has got, or the building of indexes, which comes after it and begins at zero again.
+/// How far a migration has got, which `DataStoreBuilder::on_migration` hears, or the building of indexes, which comes after it and begins at zero again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MigrationProgress {
     /// Records, mutations and entries that are done.
@@ -57,7 +57,7 @@ pub struct MigrationProgress {
     pub total: u64,
 }
 
-/// What a migration did, or would do.
+/// What a migration did, or would do: the answer of `DataStoreBuilder::rehearse`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MigrationReport {
     /// What the new schema cannot keep without a migration; empty if none is needed.

@@ -39,6 +39,19 @@ use seek::Way;
 use top::Top;
 
 /// Which records are wanted, in which order, and how many.
+///
+/// ```
+/// use landfall_core::{Op, Page, Predicate, Sort};
+/// use landfall_storage::Query;
+///
+/// let best = Query {
+///     predicate: Predicate::field("rating", Op::Gt(3.into())),
+///     sort: vec![Sort::descending("rating")],
+///     page: Page::first(10),
+///     ..Query::all("Post")
+/// };
+/// assert_eq!(best.page.offset(), 0);
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Query {
     /// The model.

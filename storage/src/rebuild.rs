@@ -23,7 +23,7 @@ use crate::snapshot::Snapshot;
 use crate::store::CACHE_BYTES_DEFAULT;
 use crate::tables::{BASE, CURSORS, IN_FLIGHT, INDEX, LOG, META, OUTBOX, RECORDS, meta};
 
-/// What [`verify`] found.
+/// What [`verify`], and so `DataStore::snapshot()?.verify()`, found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verification {
     /// Entries replayed.

@@ -42,7 +42,7 @@ const KEPT_MAX: u32 = 100;
 /// What the name of a damaged file that is kept goes on with, before a number.
 const KEPT_SUFFIX: &str = ".damaged-";
 
-/// How much of a damaged log a store is made from.
+/// How much of a damaged log a store is made from; `landfall::rebuild` takes it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Extent {
     /// All of it; if a part is damaged, nothing is changed.
@@ -52,7 +52,7 @@ pub enum Extent {
     UpToDamage,
 }
 
-/// What a store was made of.
+/// What a store was made of: the answer of `DataStore::rebuild`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Remade {
     /// Entries in its log.

@@ -21,7 +21,7 @@ use crate::rebuild::chain_start;
 use crate::row_cache::{CacheView, Kept};
 use crate::tables::{CURSORS, LOG, META, OUTBOX, RECORDS, record_key, record_key_of};
 
-/// A consistent view of the newest commit at the time it was taken.
+/// A consistent view of the newest commit at the time it was taken; `DataStore::snapshot` takes one.
 pub struct Snapshot {
     transaction: ReadTransaction,
     catalog: Arc<Catalog>,

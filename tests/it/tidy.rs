@@ -4,6 +4,7 @@
 //! that its test can feed it a bad sample.
 
 mod arrows;
+mod examples;
 mod links;
 mod manifests;
 mod parity;
@@ -162,6 +163,11 @@ fn every_crate_takes_the_lints_of_the_workspace() {
 #[test]
 fn every_source_file_opens_with_what_it_owns() {
     check(|file| file.is("rs"), source::check_module_doc);
+}
+
+#[test]
+fn what_apps_call_is_shown_by_examples() {
+    report(&examples::check_engine(&files()));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 
 use landfall_core::{FieldMap, ModelName, MutationKind, Record, RecordKey, RecordVersion};
 
-/// A lifecycle event (channel `datastore` of Amplify's Hub).
+/// A lifecycle event (channel `datastore` of Amplify's Hub); `DataStore::hub` is the stream of them.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum HubEvent {

@@ -65,7 +65,7 @@ pub enum WriteOp {
     },
 }
 
-/// What a write of the app did.
+/// What a write of the app did: the answer of `Records::write`.
 #[derive(Clone, Debug, Default)]
 pub struct WriteDone {
     /// The record after a save, or as it was before a delete; `None` if there was nothing to delete.

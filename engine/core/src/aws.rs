@@ -16,6 +16,14 @@ use crate::scalar::Scalar;
 use crate::value::Value;
 
 /// A text that is not of the scalar type it was given for.
+///
+/// ```
+/// use landfall_core::AwsEmail;
+///
+/// let error = AwsEmail::try_from("nobody").err().ok_or("it is no address")?;
+/// assert_eq!(error.text, "nobody");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("takes {}, not {text:?}", .scalar.accepts())]
 pub struct InvalidScalar {

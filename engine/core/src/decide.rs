@@ -38,6 +38,13 @@ pub struct SaveRequest {
 }
 
 /// Why a write was not carried out; nothing was changed.
+///
+/// ```
+/// use landfall_core::{RecordKey, WriteRefused};
+///
+/// let refused = WriteRefused::ConditionFailed { key: RecordKey::new("Post", "p1") };
+/// assert!(refused.to_string().contains("Post/p1"));
+/// ```
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WriteRefused {

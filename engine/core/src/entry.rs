@@ -49,6 +49,13 @@ pub enum Origin {
 }
 
 /// What happened. Changes of one record name it in `key`.
+///
+/// ```
+/// use landfall_core::Change;
+///
+/// // What an entry is about, whatever happened.
+/// assert_eq!((Change::Cleared.name(), Change::Cleared.key()), ("cleared", None));
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Change {

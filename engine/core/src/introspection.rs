@@ -55,6 +55,22 @@ impl From<SchemaError> for IntrospectionError {
 /// Writes the schema as model-introspection JSON.
 ///
 /// Beside Amplify's own members a field has `default` if the schema says `@default`; Amplify's tools ignore it.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let json = serde_json::json!({ "version": 1, "models": { "Post": { "name": "Post", "pluralName": "Posts", "fields": {
+/// #     "id": { "name": "id", "type": "ID", "isRequired": true },
+/// #     "title": { "name": "title", "type": "String", "isRequired": true },
+/// #     "rating": { "name": "rating", "type": "Int", "isRequired": false },
+/// # } } } });
+/// # let schema = landfall_core::schema_from_json(&json).map_err(|faults| format!("{faults:?}"))?;
+/// use landfall_core::{schema_from_json, schema_to_json};
+///
+/// let json = schema_to_json(&schema);
+/// assert_eq!(json["models"]["Post"]["fields"]["title"]["type"], "String");
+/// assert_eq!(schema_from_json(&json).map(|again| again.hash().clone()), Ok(schema.hash().clone()));
+/// # Ok(()) }
+/// ```
 pub fn to_json(schema: &Schema) -> Json {
     let models: Map<String, Json> = schema
         .models()

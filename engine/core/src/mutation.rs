@@ -33,11 +33,26 @@ pub const OUTCOME_UNKNOWN: &str = "OutcomeUnknown";
 pub const CONDITION_FAILED: &str = "ConditionalCheckFailedException";
 
 /// Position in the event log, from 1; the only order there is.
+///
+/// ```
+/// use landfall_core::Seq;
+///
+/// let newest = Seq(41);
+/// assert_eq!(newest.next(), Seq(42));
+/// assert_eq!(newest.to_string(), "e41");
+/// assert!(Seq::ZERO < newest);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Seq(pub u64);
 
 /// What a mutation does to its record.
+///
+/// ```
+/// use landfall_core::MutationKind;
+///
+/// assert_eq!((MutationKind::Create.verb(), MutationKind::Create.op_type()), ("create", "INSERT"));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum MutationKind {
     /// Makes the record.
@@ -49,6 +64,13 @@ pub enum MutationKind {
 }
 
 /// Where a mutation is on its way to the server.
+///
+/// ```
+/// use landfall_core::{Refusal, Stage};
+///
+/// let refused = Stage::Parked(Refusal { error_type: None, message: "not yours".into() });
+/// assert_eq!((Stage::Queued.name(), refused.name()), ("queued", "parked"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stage {
     /// Certainly not applied by the server; may be sent, changed or dropped.

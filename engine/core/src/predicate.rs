@@ -21,6 +21,15 @@ use crate::value::{Value, ValueRef};
 pub const PREDICATE_DEPTH_MAX: usize = 64;
 
 /// A condition on the fields of one model.
+///
+/// ```
+/// use landfall_core::{Op, Predicate};
+///
+/// let good = Predicate::field("rating", Op::Gt(3.into()));
+/// let by_ada = Predicate::related("author", Predicate::field("name", Op::Eq("Ada".into())));
+/// assert!(!good.follows_relations());
+/// assert!(good.and(by_ada).follows_relations());
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Predicate {
     /// Every record (Amplify's `Predicates.ALL`).
@@ -41,6 +50,15 @@ pub enum Predicate {
 }
 
 /// Comparison of a field (Amplify's operators).
+///
+/// ```
+/// use landfall_core::{Op, Value};
+///
+/// let good = Op::Gt(3.into());
+/// assert_eq!(good.test(&Value::from(4).as_ref()), Some(true));
+/// assert_eq!(good.test(&Value::Null.as_ref()), None, "nobody knows");
+/// assert_eq!(Op::from_name("gt", vec![3.into()]), Some(good));
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Op {
     /// Equal; with null: absent.
@@ -68,6 +86,22 @@ pub enum Op {
 }
 
 /// Why a predicate does not fit a model.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let json = serde_json::json!({ "version": 1, "models": { "Post": { "name": "Post", "pluralName": "Posts", "fields": {
+/// #     "id": { "name": "id", "type": "ID", "isRequired": true },
+/// #     "title": { "name": "title", "type": "String", "isRequired": true },
+/// #     "rating": { "name": "rating", "type": "Int", "isRequired": false },
+/// # } } } });
+/// # let schema = landfall_core::schema_from_json(&json).map_err(|faults| format!("{faults:?}"))?;
+/// use landfall_core::{Op, Predicate, PredicateError};
+///
+/// let post = schema.model("Post").ok_or("the schema has it")?;
+/// let refused = Predicate::field("colour", Op::Eq("red".into())).bind(post);
+/// assert!(matches!(refused, Err(PredicateError::UnknownField { .. })));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PredicateError {
@@ -256,6 +290,12 @@ fn contains(value: &ValueRef<'_>, part: &Value) -> Option<bool> {
 
 impl Predicate {
     /// One field compared.
+    ///
+    /// ```
+    /// use landfall_core::{Op, Predicate};
+    ///
+    /// assert_eq!(Predicate::field("rating", Op::Gt(3.into())), Predicate::Field("rating".into(), Op::Gt(3.into())));
+    /// ```
     pub fn field(name: &str, op: Op) -> Self {
         Self::Field(name.into(), op)
     }
@@ -291,6 +331,13 @@ impl Predicate {
     }
 
     /// Some record at the other end of the relation satisfies the predicate.
+    ///
+    /// ```
+    /// use landfall_core::{Op, Predicate};
+    ///
+    /// let by_ada = Predicate::related("author", Predicate::field("name", Op::Eq("Ada".into())));
+    /// assert!(by_ada.follows_relations());
+    /// ```
     pub fn related(relation: &str, other: Self) -> Self {
         Self::Related(relation.into(), Box::new(other))
     }

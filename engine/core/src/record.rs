@@ -30,11 +30,27 @@ pub enum IdPart {
 }
 
 /// Identifier of a record within its model: the values of the primary-key fields, in key order.
+///
+/// ```
+/// use landfall_core::{IdPart, RecordId};
+///
+/// let post = RecordId::from("p1");
+/// assert_eq!(post, RecordId::text("p1"));
+/// let berth = RecordId::new(vec![IdPart::Text("north".into()), IdPart::Int(7)]);
+/// assert_eq!(berth.to_string(), "north#7");
+/// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RecordId(Vec<IdPart>);
 
 /// Identifier of a record across models.
+///
+/// ```
+/// use landfall_core::RecordKey;
+///
+/// let key = RecordKey::new("Post", "p1");
+/// assert_eq!((key.model.as_str(), key.to_string().as_str()), ("Post", "Post/p1"));
+/// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RecordKey {
     /// The model.
@@ -85,6 +101,26 @@ struct SharedRow {
 }
 
 /// One instance of a model, with its values in slot order.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let json = serde_json::json!({ "version": 1, "models": { "Post": { "name": "Post", "pluralName": "Posts", "fields": {
+/// #     "id": { "name": "id", "type": "ID", "isRequired": true },
+/// #     "title": { "name": "title", "type": "String", "isRequired": true },
+/// #     "rating": { "name": "rating", "type": "Int", "isRequired": false },
+/// # } } } });
+/// # let schema = landfall_core::schema_from_json(&json).map_err(|faults| format!("{faults:?}"))?;
+/// use landfall_core::Record;
+///
+/// let post = schema.model("Post").ok_or("the schema has it")?;
+/// let mut record = Record::new(post.clone(), vec!["p1".into()]);
+/// assert!(record.set("title", "Reef".into()));
+/// assert!(!record.set("colour", "red".into()), "it has no such field");
+/// assert_eq!(record.get("title"), Some(&"Reef".into()));
+/// assert_eq!(record.id(), Some("p1".into()));
+/// assert!(record.sync().is_none(), "no server knows it");
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Record {
     def: Arc<ModelDef>,
@@ -320,6 +356,20 @@ impl fmt::Debug for Base {
 impl Record {
     /// A record of the given values in slot order; missing values at the end are null.
     ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let json = serde_json::json!({ "version": 1, "models": { "Post": { "name": "Post", "pluralName": "Posts", "fields": {
+    /// #     "id": { "name": "id", "type": "ID", "isRequired": true },
+    /// #     "title": { "name": "title", "type": "String", "isRequired": true },
+    /// #     "rating": { "name": "rating", "type": "Int", "isRequired": false },
+    /// # } } } });
+    /// # let schema = landfall_core::schema_from_json(&json).map_err(|faults| format!("{faults:?}"))?;
+    /// let post = schema.model("Post").ok_or("the schema has it")?;
+    /// let record = landfall_core::Record::new(post.clone(), vec!["p1".into(), "Reef".into()]);
+    /// assert_eq!(record.get("rating"), Some(&landfall_core::Value::Null));
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Panics
     /// If there are more values than the model has stored fields: our own bug, since callers take both from one schema.
     pub fn new(def: Arc<ModelDef>, mut values: Vec<Value>) -> Self {
@@ -338,6 +388,22 @@ impl Record {
     }
 
     /// A record of named values; names that the model does not store are ignored.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let json = serde_json::json!({ "version": 1, "models": { "Post": { "name": "Post", "pluralName": "Posts", "fields": {
+    /// #     "id": { "name": "id", "type": "ID", "isRequired": true },
+    /// #     "title": { "name": "title", "type": "String", "isRequired": true },
+    /// #     "rating": { "name": "rating", "type": "Int", "isRequired": false },
+    /// # } } } });
+    /// # let schema = landfall_core::schema_from_json(&json).map_err(|faults| format!("{faults:?}"))?;
+    /// use landfall_core::{FieldMap, Record};
+    ///
+    /// let post = schema.model("Post").ok_or("the schema has it")?;
+    /// let fields = FieldMap::from([("id".into(), "p1".into()), ("title".into(), "Reef".into())]);
+    /// assert_eq!(Record::from_fields(post.clone(), &fields).get("title"), Some(&"Reef".into()));
+    /// # Ok(()) }
+    /// ```
     pub fn from_fields(def: Arc<ModelDef>, fields: &FieldMap) -> Self {
         let values = def
             .stored_fields()

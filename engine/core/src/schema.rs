@@ -35,6 +35,21 @@ use crate::scalar::Scalar;
 /// All models, enums and non-model types of an application.
 ///
 /// Cheap to clone through `Arc`; immutable once built with [`Schema::build`].
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let json = serde_json::json!({ "version": 1, "models": { "Post": { "name": "Post", "pluralName": "Posts", "fields": {
+/// #     "id": { "name": "id", "type": "ID", "isRequired": true },
+/// #     "title": { "name": "title", "type": "String", "isRequired": true },
+/// #     "rating": { "name": "rating", "type": "Int", "isRequired": false },
+/// # } } } });
+/// # let schema = landfall_core::schema_from_json(&json).map_err(|faults| format!("{faults:?}"))?;
+/// let post = schema.model("Post").ok_or("the schema has it")?;
+/// let names: Vec<&str> = post.stored_fields().map(|field| field.name.as_str()).collect();
+/// assert_eq!(names, ["id", "title", "rating"]);
+/// assert_eq!(schema.models().count(), 1);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Schema {
     models: IndexMap<ModelName, Arc<ModelDef>>,
@@ -98,6 +113,21 @@ impl Slot {
 pub const AUTH_FIELD: &str = "field";
 
 /// One model.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let json = serde_json::json!({ "version": 1, "models": { "Post": { "name": "Post", "pluralName": "Posts", "fields": {
+/// #     "id": { "name": "id", "type": "ID", "isRequired": true },
+/// #     "title": { "name": "title", "type": "String", "isRequired": true },
+/// #     "rating": { "name": "rating", "type": "Int", "isRequired": false },
+/// # } } } });
+/// # let schema = landfall_core::schema_from_json(&json).map_err(|faults| format!("{faults:?}"))?;
+/// let post = schema.model("Post").ok_or("the schema has it")?;
+/// assert_eq!(post.key.fields, ["id"]);
+/// assert!(post.field("title").is_some_and(|field| field.required));
+/// assert!(post.relations().next().is_none());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelDef {
     /// Its name, such as `Post`.

@@ -43,6 +43,13 @@ pub fn compare_keys(a: &[(Value, Direction)], b: &[(Value, Direction)]) -> Order
 }
 
 /// One sort key.
+///
+/// ```
+/// use landfall_core::{Direction, Sort};
+///
+/// let best_first = Sort::descending("rating");
+/// assert_eq!((best_first.field.as_str(), best_first.direction), ("rating", Direction::Descending));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sort {
     /// The stored field, or a computed one; in a query also one of a related record, such as `blog.name`.
@@ -52,6 +59,13 @@ pub struct Sort {
 }
 
 /// A page: `limit` records starting at record `page * limit`.
+///
+/// ```
+/// use landfall_core::Page;
+///
+/// assert_eq!(Page::first(10).offset(), 0);
+/// assert_eq!(Page { limit: Some(10), page: 2 }.offset(), 20);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Page {
     /// Most records to return; `None` for all.

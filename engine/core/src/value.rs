@@ -16,6 +16,17 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// A value of a field: a scalar, a list, or an object of a non-model type or of `AWSJSON`.
 ///
 /// Strings hold every textual scalar (`ID`, `AWSDate`, `AWSEmail`, ...) and enum values. `AWSJSON` is held parsed.
+///
+/// ```
+/// use landfall_core::Value;
+///
+/// assert_eq!(Value::from("Reef").as_str(), Some("Reef"));
+/// assert_eq!(Value::from(5).as_int(), Some(5));
+/// assert!(Value::default().is_null());
+/// assert!(Value::Null.cmp_total(&Value::Bool(false)).is_lt());
+/// let tags = Value::List(vec!["sea".into(), "tide".into()]);
+/// assert_eq!(tags.to_string(), r#"["sea","tide"]"#);
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Value {
     /// Absent.

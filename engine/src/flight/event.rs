@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use landfall_actors::flight::{Answer, Commit, Failed, Input};
 use landfall_core::Seq;
 
-/// An actor of a recording.
+/// An actor of a recording; see [`Event`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SeatName {
     /// Its name.
@@ -20,7 +20,7 @@ pub struct SeatName {
     pub run: u64,
 }
 
-/// An event with its place.
+/// An event with its place; see [`Recording`](super::Recording).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Noted {
     /// Its order number, from 1; each event has its own.
@@ -33,7 +33,7 @@ pub struct Noted {
     pub event: Event,
 }
 
-/// What happens at the border of an actor.
+/// What happens at the border of an actor; see [`Recording`](super::Recording).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Event {

@@ -48,7 +48,7 @@ pub(super) enum Kind {
     Events = 3,
 }
 
-/// How the recorded store was set up.
+/// How the recorded store was set up; see [`Recording`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Head {
@@ -74,7 +74,7 @@ pub struct Head {
     pub prints: u32,
 }
 
-/// A model, and which way its changes travelled.
+/// A model, and which way its changes travelled; see [`Head::directions`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Directed {
     /// The model.
@@ -103,7 +103,7 @@ enum Direction {
     Both,
 }
 
-/// Where a recording ends without having been closed.
+/// Where a recording ends without having been closed; see [`Recording::cut`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cut {
     /// Bytes that could be read.
@@ -113,6 +113,26 @@ pub struct Cut {
 }
 
 /// A recording that was read.
+///
+/// ```
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # landfall::inline_schema!("type Post @model { title: String! }");
+/// # let home = tempfile::tempdir()?;
+/// use landfall::{DataStore, flight::Recording};
+///
+/// let file = home.path().join("run.flight");
+/// let store = DataStore::builder(schema()).record(&file).open().await?;
+/// store.save(Post::builder().title("Reef").build()?).await?;
+/// store.close().await;
+///
+/// let recording = Recording::open(&file)?;
+/// assert!(recording.is_closed());
+/// assert_eq!((recording.gap(), recording.dropped()), (None, 0));
+/// for noted in recording.events.iter().filter(|noted| noted.event.is_input()) {
+///     println!("{} {}", noted.order, noted.event.name());
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Recording {
     /// How the store was set up.
@@ -125,7 +145,7 @@ pub struct Recording {
     pub cut: Option<Cut>,
 }
 
-/// Why a recording cannot be read.
+/// Why a recording cannot be read; see [`Recording::open`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecordingError {

@@ -44,7 +44,7 @@ pub const RECORDER_QUEUE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// How long the writer keeps an event in memory, whatever else happens, so that a crash loses little.
 const FLUSH_AFTER: Duration = Duration::from_millis(100);
 
-/// What a recorder has done so far.
+/// What a recorder has done so far; see [`DataStore::recording`](crate::DataStore::recording).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RecorderReport {

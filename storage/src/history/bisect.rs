@@ -64,6 +64,23 @@ impl History {
     /// The writes of one transaction are taken together: what is put right within it is no failure. Folds the log once
     /// and holds the records of the models in memory, encoded.
     ///
+    /// ```
+    /// # let log = concat!(env!("CARGO_MANIFEST_DIR"), "/../engine/examples/clash.lflog");
+    /// # let log = std::path::Path::new(log);
+    /// # let history = landfall_storage::history::open_for_inspection(log)?;
+    /// use landfall_core::{Op, Predicate, Seq};
+    /// use landfall_storage::history::{Invariant, Rule};
+    ///
+    /// let five_at_most = Invariant {
+    ///     name: "ratings end at five".to_owned(),
+    ///     model: "Post".into(),
+    ///     rule: Rule::Every(Predicate::field("rating", Op::Le(5.into()))),
+    /// };
+    /// let failure = history.first_failure(&[five_at_most], Seq(1))?;
+    /// assert_eq!(failure.map(|failure| failure.entry.seq), Some(Seq(10)));
+    /// # Ok::<(), landfall_storage::StorageError>(())
+    /// ```
+    ///
     /// # Errors
     /// [`StorageError::UnknownModel`], [`StorageError::BadQuery`] if an invariant does not fit its model by the schema in
     /// force at the end; [`StorageError::LogBroken`] and [`StorageError::EntryTooNew`] if none fails before the log is

@@ -101,6 +101,16 @@ impl History {
     /// Checks that every entry is there, readable, and follows the one before it; for a store also that its projections
     /// are those of its log, for which they are held in memory twice.
     ///
+    /// ```
+    /// # let log = concat!(env!("CARGO_MANIFEST_DIR"), "/../engine/examples/clash.lflog");
+    /// # let log = std::path::Path::new(log);
+    /// # let history = landfall_storage::history::open_for_inspection(log)?;
+    /// let check = history.check()?;
+    /// assert!(check.is_sound());
+    /// assert_eq!(check.entries, 13);
+    /// # Ok::<(), landfall_storage::StorageError>(())
+    /// ```
+    ///
     /// # Errors
     /// The disk's faults. Damage is no error here: it is what is reported.
     pub fn check(&self) -> Result<Check, StorageError> {
@@ -204,6 +214,14 @@ impl History {
     }
 
     /// Counts what is in the log.
+    ///
+    /// ```
+    /// # let log = concat!(env!("CARGO_MANIFEST_DIR"), "/../engine/examples/clash.lflog");
+    /// # let log = std::path::Path::new(log);
+    /// # let history = landfall_storage::history::open_for_inspection(log)?;
+    /// assert_eq!(history.stats()?.total.entries, 13);
+    /// # Ok::<(), landfall_storage::StorageError>(())
+    /// ```
     ///
     /// # Errors
     /// The disk's faults.

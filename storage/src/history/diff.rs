@@ -57,6 +57,18 @@ pub struct CursorDifference {
 impl History {
     /// What differs between the states after two entries; the earlier one may be the one before the first.
     ///
+    /// ```
+    /// # let log = concat!(env!("CARGO_MANIFEST_DIR"), "/../engine/examples/clash.lflog");
+    /// # let log = std::path::Path::new(log);
+    /// # let history = landfall_storage::history::open_for_inspection(log)?;
+    /// use landfall_core::Seq;
+    ///
+    /// let difference = history.diff(Seq(5), Seq(9))?;
+    /// assert_eq!(difference.records[0].fields[0].field, "rating");
+    /// assert_eq!(difference.records[0].fields[0].after, Some(5.into()));
+    /// # Ok::<(), landfall_storage::StorageError>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`History::as_of`].
     pub fn diff(&self, from: Seq, to: Seq) -> Result<Difference, StorageError> {

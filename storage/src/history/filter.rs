@@ -13,6 +13,23 @@ use crate::codec::{self};
 use crate::error::StorageError;
 
 /// Which entries are wanted; those that satisfy everything that is set.
+///
+/// ```
+/// # let log = concat!(env!("CARGO_MANIFEST_DIR"), "/../engine/examples/clash.lflog");
+/// # let log = std::path::Path::new(log);
+/// # let history = landfall_storage::history::open_for_inspection(log)?;
+/// use landfall_core::RecordKey;
+/// use landfall_storage::history::Filter;
+///
+/// let of_post = Filter {
+///     record: Some(RecordKey::new("Post", "p1")),
+///     kinds: vec!["conflict".to_owned(), "acknowledged".to_owned()],
+///     ..Filter::default()
+/// };
+/// let newest = history.list(&of_post, 2)?;
+/// assert_eq!((newest.entries.len(), newest.matched), (2, 3));
+/// # Ok::<(), landfall_storage::StorageError>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Filter {
     /// About this model or one of its records.
@@ -92,6 +109,22 @@ impl Marks {
 
 impl History {
     /// Hands over the entries that a filter wants, oldest first, until `each` says to stop.
+    ///
+    /// ```
+    /// # let log = concat!(env!("CARGO_MANIFEST_DIR"), "/../engine/examples/clash.lflog");
+    /// # let log = std::path::Path::new(log);
+    /// # let history = landfall_storage::history::open_for_inspection(log)?;
+    /// use landfall_storage::history::Filter;
+    /// use std::ops::ControlFlow;
+    ///
+    /// let mut writes = 0;
+    /// history.entries(&Filter { kinds: vec!["write".to_owned()], ..Filter::default() }, |_, _| {
+    ///     writes += 1;
+    ///     ControlFlow::Continue(())
+    /// })?;
+    /// assert_eq!(writes, 3);
+    /// # Ok::<(), landfall_storage::StorageError>(())
+    /// ```
     ///
     /// # Errors
     /// The disk's faults. An entry that cannot be read is handed over as what is wrong with it.

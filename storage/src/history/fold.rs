@@ -30,6 +30,19 @@ pub enum Scope {
 }
 
 /// What a store held after an entry.
+///
+/// ```
+/// # let log = concat!(env!("CARGO_MANIFEST_DIR"), "/../engine/examples/clash.lflog");
+/// # let log = std::path::Path::new(log);
+/// # let history = landfall_storage::history::open_for_inspection(log)?;
+/// use landfall_core::Seq;
+/// use landfall_storage::{Query, history::Scope};
+///
+/// let then = history.as_of(Seq(6), &Scope::All)?;
+/// assert_eq!(then.query(&Query::all("Post"))?.len(), 1);
+/// assert_eq!(then.pending()[0].seq, Seq(5));
+/// # Ok::<(), landfall_storage::StorageError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct PastState {
     /// The entry.
@@ -216,6 +229,19 @@ impl History {
     ///
     /// Reads the log up to the entry, and decodes what the scope needs of it: about a microsecond an entry. The records
     /// of the scope are held in memory.
+    ///
+    /// ```
+    /// # let log = concat!(env!("CARGO_MANIFEST_DIR"), "/../engine/examples/clash.lflog");
+    /// # let log = std::path::Path::new(log);
+    /// # let history = landfall_storage::history::open_for_inspection(log)?;
+    /// use landfall_core::{RecordKey, Seq};
+    /// use landfall_storage::history::Scope;
+    ///
+    /// let then = history.as_of(Seq(5), &Scope::Model("Post".into()))?;
+    /// let post = then.get(&RecordKey::new("Post", "p1"));
+    /// assert_eq!(post.and_then(|post| post.get("rating").cloned()), Some(3.into()));
+    /// # Ok::<(), landfall_storage::StorageError>(())
+    /// ```
     ///
     /// # Errors
     /// [`StorageError::Trimmed`], [`StorageError::NoEntry`]; [`StorageError::Corrupt`] if the log is damaged before the

@@ -26,6 +26,20 @@ impl History {
     /// Changes that waited for the server then wait in the new store as well: whoever connects it to the server sends
     /// them a second time.
     ///
+    /// ```
+    /// # let log = concat!(env!("CARGO_MANIFEST_DIR"), "/../engine/examples/clash.lflog");
+    /// # let log = std::path::Path::new(log);
+    /// # let history = landfall_storage::history::open_for_inspection(log)?;
+    /// # let folder = tempfile::tempdir()?;
+    /// # let directory = folder.path().join("as-of-6");
+    /// use landfall_core::Seq;
+    ///
+    /// history.fork(Seq(6), &directory)?;
+    /// let fork = landfall_storage::history::open_for_inspection(&directory)?;
+    /// assert_eq!(fork.entry(Seq(6))?.change.name(), "sent");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// [`StorageError::Exists`]; [`StorageError::NoBase`] for an exported file of a trimmed log;
     /// [`StorageError::Corrupt`] if the log is damaged before the entry; as [`History::as_of`] and [`Store::open`].

@@ -12,6 +12,15 @@ use super::origin_name;
 
 /// An entry as JSON: `seq`, `atMs`, `origin`, `cause`, `kind`, for changes of records `model` and `id`, and what the
 /// kind has beside these.
+///
+/// ```
+/// # let log = concat!(env!("CARGO_MANIFEST_DIR"), "/../engine/examples/clash.lflog");
+/// # let log = std::path::Path::new(log);
+/// # let history = landfall_storage::history::open_for_inspection(log)?;
+/// let json = landfall_storage::history::entry_json(&history.entry(landfall_core::Seq(10))?);
+/// assert_eq!((json["kind"].as_str(), json["id"].as_str()), (Some("write"), Some("p2")));
+/// # Ok::<(), landfall_storage::StorageError>(())
+/// ```
 pub fn entry_json(entry: &LogEntry) -> Json {
     let own = [
         ("seq", json!(entry.seq)),

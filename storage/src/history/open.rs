@@ -30,6 +30,14 @@ const OPENED_AT_MS: i64 = i64::MIN;
 /// store cannot be opened for writing. Of a store that a process has open the log is copied as it is now, beside that
 /// process ([`LiveLog`]); its rows are not compared with it then.
 ///
+/// ```
+/// # let log = concat!(env!("CARGO_MANIFEST_DIR"), "/../engine/examples/clash.lflog");
+/// # let log = std::path::Path::new(log);
+/// let history = landfall_storage::history::open_for_inspection(log)?;
+/// assert_eq!(history.len(), 13);
+/// # Ok::<(), landfall_storage::StorageError>(())
+/// ```
+///
 /// # Errors
 /// [`StorageError::NoStore`], [`StorageError::Busy`] if a process writes it too fast, [`StorageError::Foreign`],
 /// [`StorageError::TooNew`], [`StorageError::Corrupt`], [`StorageError::BadLogFile`] and the disk's faults.

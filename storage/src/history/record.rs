@@ -14,6 +14,20 @@ use crate::codec::entry::{decode, key_bytes, peek};
 use crate::error::StorageError;
 
 /// Everything that happened to a record, as far as the log goes back.
+///
+/// ```
+/// # let log = concat!(env!("CARGO_MANIFEST_DIR"), "/../engine/examples/clash.lflog");
+/// # let log = std::path::Path::new(log);
+/// # let history = landfall_storage::history::open_for_inspection(log)?;
+/// use landfall_core::RecordKey;
+///
+/// let post = history.record(&RecordKey::new("Post", "p1"))?;
+/// for step in &post.steps {
+///     println!("{} {}", step.entry.seq, step.sentence(&post.def));
+/// }
+/// assert_eq!(post.steps.len(), 8);
+/// # Ok::<(), landfall_storage::StorageError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct RecordHistory {
     /// The record.
@@ -60,6 +74,17 @@ impl History {
     ///
     /// Reads the log once, on as many threads as the machine has cores, eight at most, and decodes only what is about the
     /// record: about 0.1 microseconds for each other entry.
+    ///
+    /// ```
+    /// # let log = concat!(env!("CARGO_MANIFEST_DIR"), "/../engine/examples/clash.lflog");
+    /// # let log = std::path::Path::new(log);
+    /// # let history = landfall_storage::history::open_for_inspection(log)?;
+    /// use landfall_core::{RecordKey, Seq};
+    ///
+    /// let post = history.record(&RecordKey::new("Post", "p2"))?;
+    /// assert_eq!(post.steps[0].entry.seq, Seq(10));
+    /// # Ok::<(), landfall_storage::StorageError>(())
+    /// ```
     ///
     /// # Errors
     /// [`StorageError::UnknownModel`]; as [`History::as_of`].

@@ -49,6 +49,17 @@ impl RecordHistory {
     /// Tells why the record, or one of its fields, is what it is.
     ///
     /// A field that the model does not have has no story.
+    ///
+    /// ```
+    /// # let log = concat!(env!("CARGO_MANIFEST_DIR"), "/../engine/examples/clash.lflog");
+    /// # let log = std::path::Path::new(log);
+    /// # let history = landfall_storage::history::open_for_inspection(log)?;
+    /// use landfall_core::RecordKey;
+    ///
+    /// let why = history.record(&RecordKey::new("Post", "p1"))?.why(Some("rating"));
+    /// assert!(why.verdict[0].starts_with("The server won this field"));
+    /// # Ok::<(), landfall_storage::StorageError>(())
+    /// ```
     pub fn why(&self, field: Option<&str>) -> Why {
         let told = |step: &&Step| field.is_none_or(|field| step.concerns(field));
         let steps: Vec<&Step> = self.steps.iter().filter(told).collect();

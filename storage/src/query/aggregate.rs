@@ -20,7 +20,7 @@ use crate::snapshot::Snapshot;
 /// Groups that one aggregate may have; each is held in memory.
 pub const GROUPS_MAX: usize = 1_000_000;
 
-/// What is computed over the records of a group.
+/// What is computed over the records of a group; `DataStore::aggregate` does so with types.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Measure {
     /// Number of records.

@@ -45,7 +45,7 @@ pub struct Cursor {
     id: Vec<u8>,
 }
 
-/// A page of a query's result.
+/// A page of a query's result, as [`Snapshot::page_after`] gives it; of typed records it is `DataStore::page`.
 #[derive(Clone, Debug)]
 pub struct RecordPage {
     /// The records, in order.
@@ -54,7 +54,7 @@ pub struct RecordPage {
     pub next: Option<Cursor>,
 }
 
-/// How a query is carried out.
+/// How a query is carried out: the answer of `DataStore::explain`. Written out, it is one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
     /// The relations that are followed first, innermost first.

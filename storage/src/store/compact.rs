@@ -6,7 +6,7 @@ use super::{Shared, Store};
 use crate::disk::Disk;
 use crate::error::StorageError;
 
-/// What compaction did.
+/// What compaction did: the answer of `DataStore::compact`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Compacted {
     /// Bytes of the file before; 0 for a store that is in no file.

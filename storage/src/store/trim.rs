@@ -15,7 +15,7 @@ use crate::error::StorageError;
 use crate::panics::caught;
 use crate::retention::Retention;
 
-/// What trimming the log has done.
+/// What trimming the log has done: the answer of `DataStore::trim`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Trimmed {
     /// Entries that went.

@@ -36,6 +36,13 @@ const VERSION_MAX: u64 = 1;
 /// The older form leaves foreign keys out of the fields; they are added as stored fields after the others.
 /// A list without `isArrayNullable`, as the oldest documents have it, may be null.
 ///
+/// ```
+/// use landfall_core::schema_from_json;
+///
+/// let faults = schema_from_json(&serde_json::json!({ "version": 1, "models": {} })).err().unwrap_or_default();
+/// assert!(!faults.is_empty(), "a schema without models");
+/// ```
+///
 /// # Errors
 /// Every fault found, up to a hundred.
 pub fn from_json(json: &Json) -> Result<Schema, Vec<IntrospectionError>> {

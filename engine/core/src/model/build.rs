@@ -15,6 +15,16 @@ use crate::schema::{FieldDef, Schema};
 ///
 /// An optional field takes a value with or without `Some`; textual scalars take text, which is checked; floats take
 /// whole numbers; lists take arrays.
+///
+/// ```
+/// use landfall_core::{AwsDate, IntoField};
+///
+/// let day: Option<AwsDate> = "2026-11-21".into_field()?;
+/// assert_eq!(day.map(|day| day.to_string()), Some("2026-11-21".to_owned()));
+/// let bad: Result<AwsDate, _> = "soon".into_field();
+/// assert!(bad.is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait IntoField<T> {
     /// Makes the field's value.
     ///

@@ -17,6 +17,14 @@ use crate::aws::{
 use crate::value::Value;
 
 /// A Rust type that a field can have.
+///
+/// ```
+/// use landfall_core::{FieldValue, Value};
+///
+/// assert_eq!(Some(5).to_value(), Value::Int(5));
+/// assert_eq!(Option::<i32>::from_value(Value::Null), Ok(None));
+/// assert!(i32::from_value("five".into()).is_err());
+/// ```
 pub trait FieldValue: Sized {
     /// The type without `Option` and `Box`: what the field is compared with.
     type Base: FieldValue;
@@ -32,6 +40,13 @@ pub trait FieldValue: Sized {
 }
 
 /// A value that does not fit a Rust type.
+///
+/// ```
+/// use landfall_core::{FieldValue, ValueFault};
+///
+/// let fault = i32::from_value("five".into()).err().map(|fault: ValueFault| fault.in_member("rating"));
+/// assert!(fault.is_some_and(|fault| fault.to_string().starts_with("`rating` takes")));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ValueFault {
     /// Where, such as `address.city` or `tags[2]`; empty for the value itself.

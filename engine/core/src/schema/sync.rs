@@ -8,6 +8,13 @@ use super::{ModelDef, Schema, build, topology};
 use crate::names::ModelName;
 
 /// Which way the changes of a model travel. Ours; Amplify syncs every model both ways.
+///
+/// ```
+/// use landfall_core::ModelSync;
+///
+/// assert_eq!(ModelSync::default(), ModelSync::Both);
+/// assert!(ModelSync::Pull.pulls() && !ModelSync::Pull.pushes());
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ModelSync {
     /// Neither way: its records stay where they were made. What waited for the server before this was said is sent.
