@@ -151,7 +151,9 @@ impl Tally {
     pub(crate) fn remote(&mut self, origin: Origin, records: usize) {
         let (batches, of_them) = match origin {
             Origin::Subscription => (Count::SubscriptionBatches, Count::SubscriptionRecords),
-            _ => (Count::SyncPages, Count::SyncRecords),
+            Origin::Sync => (Count::SyncPages, Count::SyncRecords),
+            // What the server tells in other ways comes alone, and is counted as what it is.
+            Origin::App | Origin::Outbox | Origin::Response | Origin::Recovery => return,
         };
         self.add(batches, 1);
         self.add(of_them, records);

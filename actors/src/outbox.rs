@@ -337,6 +337,9 @@ impl OutboxActor {
                     self.window.put(&mutation);
                 } else {
                     self.complete = false;
+                    if self.is_crowded() {
+                        self.tell_crowded();
+                    }
                 }
             }
         }

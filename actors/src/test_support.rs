@@ -3,11 +3,13 @@
 //! Owns the pretence that a test is alone in the world: time passes only when every actor waits for it.
 
 use std::future::Future;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use actix::prelude::*;
+use landfall_storage::{Disk, InMemoryBackend, OpenBackend, StorageBackend};
 use landfall_wire::Transport;
 use tokio::sync::mpsc;
 
@@ -114,4 +116,46 @@ pub(crate) fn ear<M: Message + Unpin>(env: &Env) -> (Port<M>, mpsc::UnboundedRec
         ),
         told,
     )
+}
+
+/// A disk whose bytes outlive its databases.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Platter(Arc<InMemoryBackend>);
+
+impl StorageBackend for Platter {
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        StorageBackend::read(&*self.0, offset, out)
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        Ok(())
+    }
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        StorageBackend::write(&*self.0, offset, data)
+    }
+}
+
+impl Platter {
+    pub(crate) fn disk(&self) -> Disk {
+        let opened = self.clone();
+        let open: OpenBackend = Arc::new(move || Ok(Box::new(opened.clone())));
+        Disk::Custom(open)
+    }
+
+    /// Damages every place that holds these bytes.
+    pub(crate) fn damage(&self, bytes: &[u8]) {
+        let length = usize::try_from(self.len().expect("it has a length")).expect("small");
+        let mut all = vec![0; length];
+        StorageBackend::read(self, 0, &mut all).expect("it can be read");
+        let places: Vec<usize> = (0..length).filter(|at| all[*at..].starts_with(bytes)).collect();
+        assert!(!places.is_empty(), "it was written");
+        for at in places {
+            StorageBackend::write(self, at as u64, b"\xff").expect("it can be written");
+        }
+    }
 }

@@ -26,7 +26,7 @@ pub const METRICS_OUTBOX_MAX: usize = 10_000;
 pub struct Metrics {
     /// The newest entry of the log.
     pub newest: Seq,
-    /// Changes in the outbox now, whatever their stage.
+    /// Changes in the outbox now, whatever their stage. One that cannot be read is counted here alone.
     pub waiting: u64,
     /// Those that may be sent, among the oldest [`METRICS_OUTBOX_MAX`].
     pub queued: u64,
@@ -169,7 +169,8 @@ impl DataStore {
         let snapshot = self.snapshot()?;
         metrics.newest = snapshot.log_bounds()?.1;
         metrics.waiting = snapshot.pending_len()?;
-        for mutation in snapshot.pending(Seq::ZERO, METRICS_OUTBOX_MAX)? {
+        for (_, read) in snapshot.pending_each(Seq::ZERO, METRICS_OUTBOX_MAX)? {
+            let Ok(mutation) = read else { continue };
             let stage = match mutation.stage {
                 Stage::Queued => &mut metrics.queued,
                 Stage::InFlight => &mut metrics.in_flight,

@@ -60,7 +60,7 @@ impl<'a> OutboxView<'a> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Storage`].
+    /// [`Error::Storage`], also if one of them is damaged: see [`parked`](Self::parked), which goes on without it.
     pub fn list(&self, limit: usize) -> Result<Vec<Mutation>, Error> {
         Ok(self.store.snapshot()?.pending(Seq::ZERO, limit)?)
     }
@@ -83,7 +83,8 @@ impl<'a> OutboxView<'a> {
 
     /// The parked changes: those that the server refused for good, oldest first, at most `limit`.
     ///
-    /// Looks through everything that waits.
+    /// Looks through everything that waits. A change that cannot be read keeps the app from no other, and is left out; the
+    /// error handler is told of it when sync starts.
     ///
     /// ```
     /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -119,12 +120,12 @@ impl<'a> OutboxView<'a> {
         let snapshot = self.store.snapshot()?;
         let (mut found, mut after) = (Vec::new(), Seq::ZERO);
         while found.len() < limit {
-            let page = snapshot.pending(after, LOOK_AT)?;
-            let Some(last) = page.last() else { break };
-            after = last.seq;
-            let parked = page
-                .into_iter()
-                .filter(|mutation| matches!(mutation.stage, landfall_core::Stage::Parked(_)));
+            let page = snapshot.pending_each(after, LOOK_AT)?;
+            let Some((last, _)) = page.last() else { break };
+            after = *last;
+            let readable = page.into_iter().filter_map(|(_, read)| read.ok());
+            let parked =
+                readable.filter(|mutation| matches!(mutation.stage, landfall_core::Stage::Parked(_)));
             found.extend(parked.take(limit - found.len()));
         }
         Ok(found)

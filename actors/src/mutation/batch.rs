@@ -134,12 +134,19 @@ impl MutationProcessor {
                 tracing::warn!(%failure, "the server does not take several mutations in one request");
                 self.per_request = 1;
                 for mutation in mutations {
-                    if let Some(input) = self.send(mutation, ctx) {
+                    if let Some(input) = self.send_alone(mutation, ctx) {
                         hear(ctx, input);
                     }
                 }
             }
         }
+    }
+
+    /// Sends again what has gone out with others.
+    fn send_alone(&mut self, mutation: Mutation, ctx: &mut Context<Self>) -> Option<Input> {
+        let now_ms = self.context.env.clock.now_ms();
+        self.state.sent_again(&mutation, now_ms);
+        self.send(mutation, ctx)
     }
 
     /// Lets fewer share a request from now on, if so many were too many.
@@ -157,14 +164,14 @@ impl MutationProcessor {
 
     /// What one of several has heard; nothing yet if it is sent again, because the server did not come to it.
     fn answered_among(
-        &self,
+        &mut self,
         mutation: Mutation,
         reply: MutationReply,
         ctx: &mut Context<Self>,
     ) -> Option<Input> {
         match reply {
             MutationReply::Crowded(failure) if failure.delivery() == Delivery::NotDelivered => {
-                self.send(mutation, ctx)
+                self.send_alone(mutation, ctx)
             }
             reply => Some(Input::Replied {
                 seq: mutation.seq,

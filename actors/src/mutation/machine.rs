@@ -9,7 +9,7 @@
 //! | loading | loaded | fetching; settled meanwhile: given back |
 //! | sending | replied, unsendable | settling, fetching, deciding |
 //! | fetching | fetched, unsendable | settling, deciding, waiting, given back |
-//! | waiting | deadline | fetching; paused: given back |
+//! | waiting | deadline | given back, to be asked about again |
 //! | deciding | decided | settling |
 //! | settling | settled | done; not stored: resting |
 //! | resting | deadline | settling |
@@ -22,9 +22,9 @@
 //! with each commit. What a former run left on its way is of unknown outcome since this run began
 //! (`StorageMessage::BeginEpoch`).
 //!
-//! Invariants: 1. a mutation is in one lane at most, whatever the outbox says; 2. at most `lanes` are in hand; 3. what is in
-//! hand leaves it settled or given back; 4. one take is open at a time, and no wake is forgotten; 5. what was marked
-//! sent but not handed to the transport before a pause is settled as not applied.
+//! Invariants: 1. a mutation is in one lane at most, whatever the outbox says; 2. at most `lanes` are in hand, beside
+//! [`WAITING_MAX`] that wait; 3. what is in hand leaves it settled or given back; 4. one take is open at a time, and no wake is
+//! forgotten; 5. what was marked sent but not handed to the transport before a pause is settled as not applied.
 
 mod held;
 mod later;
@@ -44,10 +44,16 @@ use crate::endpoint::Whole;
 use crate::storage::Settlement;
 use crate::sync::error_kind;
 use held::{Held, Place, Stage};
+#[cfg(test)]
+pub(super) use later::LATE_MS;
 pub(super) use step::{Effect, Input, Undecided};
 
 /// How long a settlement waits that the store did not take. It cannot be given up: the server has spoken.
 pub(super) const SETTLE_AGAIN_MS: u64 = 1_000;
+
+/// Mutations that wait without taking a lane. Their records are held back as long, but not the others; four times as many as
+/// there usually are lanes, so that even several outages within half a minute stop nothing else. More take lanes.
+const WAITING_MAX: usize = 128;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
@@ -104,7 +110,7 @@ impl State {
     /// When the machine wants to hear `TimerDue`.
     pub(super) fn due_ms(&self) -> Option<u64> {
         let resting = self.held.values().filter_map(|held| match held.stage {
-            Stage::Resting { until_ms, .. } | Stage::Waiting { until_ms, .. } => Some(until_ms),
+            Stage::Resting { until_ms, .. } | Stage::Waiting { until_ms } => Some(until_ms),
             Stage::Marking
             | Stage::Loading
             | Stage::Sending(_)
@@ -183,14 +189,21 @@ impl State {
     }
 
     fn free(&self) -> usize {
-        self.lanes.saturating_sub(self.held.len())
+        self.lanes.saturating_sub(self.in_lanes())
+    }
+
+    /// How many take a lane. What waits is not with the server and needs none.
+    fn in_lanes(&self) -> usize {
+        let waiting = self.held.values().filter(|held| held.waits()).count();
+        self.held.len() - waiting.min(WAITING_MAX)
     }
 
     fn room(&self) -> usize {
         let out = self
             .held
             .values()
-            .filter(|held| held.place.round == self.gate.round())
+            // What waits is not with the server, and tells nothing of it.
+            .filter(|held| held.place.round == self.gate.round() && !held.waits())
             .count();
         self.gate.room(out, self.free())
     }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use landfall_core::{
-    Decision, Errand, FieldDef, FieldMap, KeyDef, KeyKind, ModelParts, Mutation, MutationKind, Predicate,
-    RecordId, RecordKey, RecordVersion, Refusal, RemoteRecord, Resolution, Scalar, Schema, SchemaParts, Seq,
-    Stage, SyncMetadata, Timestamps, Topic, Value,
+    Decision, Errand, FieldDef, FieldMap, KeyDef, KeyKind, ListDef, ModelParts, Mutation, MutationKind,
+    Predicate, RecordId, RecordKey, RecordVersion, Refusal, RemoteRecord, Resolution, Scalar, Schema,
+    SchemaParts, Seq, Stage, SyncMetadata, Timestamps, Topic, Value,
 };
 use landfall_wire::{
     BadRecord, BadRecordFault, Delivery, Failure, FailureCause, FailureClass, MutationReply, PathFragment,
@@ -31,6 +31,12 @@ pub(super) fn schema() -> Arc<Schema> {
                 ..FieldDef::scalar("id", Scalar::Id)
             },
             FieldDef::scalar("title", Scalar::String),
+            FieldDef {
+                list: Some(ListDef {
+                    elements_required: false,
+                }),
+                ..FieldDef::scalar("tags", Scalar::String)
+            },
         ],
         key: KeyDef {
             kind,
@@ -221,6 +227,7 @@ pub(super) fn verdict_text(verdict: &Verdict) -> String {
             settlement_text(settlement)
         }
         Verdict::Ask(Purpose::Outcome) => "ask outcome".to_owned(),
+        Verdict::Ask(Purpose::Crowded) => "ask crowded".to_owned(),
         Verdict::Ask(Purpose::Conflict(_)) => "ask conflict".to_owned(),
         Verdict::Ask(Purpose::Condition(_)) => "ask condition".to_owned(),
         Verdict::Ask(Purpose::Reread(_)) => "ask reread".to_owned(),

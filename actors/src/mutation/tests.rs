@@ -11,6 +11,7 @@ use landfall_wire::{Credentials, Socket, Transport};
 use serde_json::{Value as Json, json};
 use tokio::sync::mpsc::UnboundedReceiver;
 
+use super::machine::LATE_MS;
 use super::testing::schema;
 use super::*;
 use crate::config::SyncSettings;
@@ -34,6 +35,8 @@ enum Fault {
     Refuse,
     /// The server does not take several mutations in one request.
     RefuseSeveral,
+    /// The request is lost, and nothing is done.
+    LoseRequest,
     /// The answer is about another record.
     MixUp,
 }
@@ -151,6 +154,7 @@ impl Transport for Server {
                 self.answer(&operation, &body["variables"]);
                 Err(TransportError::Interrupted { reason: "cut".into() })
             }
+            Some(Fault::LoseRequest) => Err(TransportError::Interrupted { reason: "cut".into() }),
             Some(Fault::RefuseSeveral) => {
                 let errors = json!([{ "errorType": "ValidationError", "message": "one at a time" }]);
                 let body = json!({ "data": null, "errors": errors });
@@ -308,11 +312,15 @@ impl Lab {
 
     /// Saves a to-do, on top of what is stored of it.
     async fn save(&self, id: &str, title: &str) {
+        self.save_tagged(id, title, Value::Null).await;
+    }
+
+    async fn save_tagged(&self, id: &str, title: &str, tags: Value) {
         let (base, seen) = match self.stored(id) {
             Some(record) => (record.base().clone(), record.sync()),
             None => (Base::NONE, None),
         };
-        let values = vec![Value::from(id), Value::from(title)];
+        let values = vec![Value::from(id), Value::from(title), tags];
         let save = WriteOp::Save {
             model: "Todo".into(),
             values,
@@ -500,6 +508,36 @@ fn a_server_that_takes_one_at_a_time_gets_one_at_a_time() {
         }
         lab.drained().await;
         assert_eq!(lab.server.asked(), ["CreateTodo"; 4], "and so it stays");
+    });
+}
+
+#[test]
+fn a_list_that_went_out_again_alone_may_be_carried_out_late_from_then_on() {
+    on_paused_time(async {
+        let lab = lab_with(2);
+        lab.resume();
+        for id in ["a", "b"] {
+            lab.save(id, "old").await;
+        }
+        lab.drained().await;
+        SimTime::pass(LATE_MS).await;
+        lab.server.asked();
+        lab.context.outbox.tell(OutboxMessage::Pause).unwrap();
+        for id in ["a", "b"] {
+            let tags = Value::List(vec![Value::from("x")]);
+            lab.save_tagged(id, "old", tags).await;
+        }
+        let faults = [Fault::LoseRequest, Fault::LoseRequest, Fault::RefuseSeveral];
+        lab.server.faults.lock().unwrap().extend(faults);
+        let start_ms = lab.now_ms();
+        lab.resume();
+        lab.drained().await;
+        let asked = lab.server.asked();
+        let questions = asked.iter().filter(|operation| *operation == "GetTodo").count();
+        assert_eq!((asked.len(), questions), (9, 4), "{asked:?}");
+        // The refusal of both; then each alone, until nothing more can come of them; then, while only one may be tried, the
+        // question and the update of the one, and those of the other.
+        assert_eq!(lab.now_ms() - start_ms, LATE_MS + 5 * ROUND_TRIP_MS);
     });
 }
 

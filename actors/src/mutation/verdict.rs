@@ -21,6 +21,7 @@
 //! | asked because | found or missing | unreadable or not shown | may pass, credentials |
 //! |---|---|---|---|
 //! | the outcome is unknown | as [`settle`] says | refused | given back |
+//! | it was too much, together with others | as [`settle`] says | refused | unknown |
 //! | of a conflict | as [`settle`] says of an update; conflict handler; a deleted record means a delete is through; missing: refused | refused | not applied: the next try meets the conflict again |
 //! | a condition failed | acknowledged if [`settle`] says so of a create or delete; conflict handler if it says so of a create; else refused | refused | create: unknown; else not applied |
 //! | it was too much alone | as [`settle`] says, but refused if it was not applied | refused | unknown |
@@ -42,8 +43,11 @@ use crate::sync::error_kind;
 /// Why the server is asked for a record.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Purpose {
-    /// The answer to the mutation was lost.
+    /// The answer to the mutation was lost: its request may still be carried out.
     Outcome,
+    /// Together with others it was more than the server does for one request, and may have been applied before the server
+    /// found that. That request has ended.
+    Crowded,
     /// The server's version is another, and the record did not come along.
     Conflict(Box<Failure>),
     /// The condition failed, or the record exists already, or not at all.
@@ -138,7 +142,7 @@ pub(super) fn of_reply(def: &ModelDef, mutation: &Mutation, reply: MutationReply
         MutationReply::Crowded(failure) if failure.delivery() == Delivery::NotDelivered => {
             Verdict::Settle(Settlement::NotApplied, None)
         }
-        MutationReply::Crowded(_) => Verdict::Ask(Purpose::Outcome),
+        MutationReply::Crowded(_) => Verdict::Ask(Purpose::Crowded),
         MutationReply::Failed(failure) => return of_failure(mutation, failure),
     };
     (verdict, Health::Answers)
@@ -203,7 +207,7 @@ pub(super) fn of_fetched(
         }
     };
     let verdict = match purpose {
-        Purpose::Outcome => outcome(def, mutation, remote, known, None),
+        Purpose::Outcome | Purpose::Crowded => outcome(def, mutation, remote, known, None),
         Purpose::TooMuch(failure) => outcome(def, mutation, remote, known, Some(&failure)),
         Purpose::Conflict(failure) => match remote {
             Some(remote) => conflict(def, mutation, remote, &failure),
@@ -330,7 +334,7 @@ fn not_asked(mutation: &Mutation, purpose: &Purpose) -> Verdict {
         Purpose::Condition(_) if mutation.kind != MutationKind::Create => {
             Verdict::Settle(Settlement::NotApplied, None)
         }
-        Purpose::Condition(_) | Purpose::Reread(_) | Purpose::TooMuch(_) => {
+        Purpose::Crowded | Purpose::Condition(_) | Purpose::Reread(_) | Purpose::TooMuch(_) => {
             Verdict::Settle(Settlement::Unknown, None)
         }
     }
@@ -341,7 +345,7 @@ fn not_asked(mutation: &Mutation, purpose: &Purpose) -> Verdict {
 fn not_shown(mutation: &Mutation, purpose: Purpose, why: &str, kind: ErrorKind, of_form: bool) -> Verdict {
     let (message, error_type) = match purpose {
         Purpose::Conflict(failure) | Purpose::Condition(failure) => return refused(mutation, &failure, None),
-        Purpose::Outcome | Purpose::TooMuch(_) => (
+        Purpose::Outcome | Purpose::Crowded | Purpose::TooMuch(_) => (
             format!("whether it was applied is not known, and the server does not show the record: {why}"),
             if of_form {
                 OUTCOME_NOT_SHOWN

@@ -46,18 +46,21 @@ impl Mismatched {
     /// What is to be tried again now, oldest first.
     ///
     /// # Errors
-    /// The disk's faults; then the reason to look stands.
+    /// The disk's faults, but for damage within a change; then the reason to look stands.
     pub(super) fn take(&mut self, snapshot: &Snapshot) -> Result<Vec<Seq>, StorageError> {
         let (mut parked, mut after, mut seen) = (Vec::new(), Seq::ZERO, 0);
         while seen < LOOKED_THROUGH_MAX {
-            let page = snapshot.pending(after, PAGE)?;
-            let Some(last) = page.last() else { break };
-            (after, seen) = (last.seq, seen + page.len());
-            let waits = page.iter().filter(|mutation| {
+            let page = snapshot.pending_each(after, PAGE)?;
+            let Some((last, _)) = page.last() else { break };
+            let is_last = page.len() < PAGE;
+            (after, seen) = (*last, seen + page.len());
+            // One that cannot be read holds up no other; the outbox has told of it.
+            let readable = page.into_iter().filter_map(|(_, read)| read.ok());
+            let waits = readable.filter(|mutation| {
                 mutation.awaits_schema().is_some() && self.fitting.contains(mutation.model())
             });
             parked.extend(waits.map(|mutation| mutation.seq));
-            if page.len() < PAGE {
+            if is_last {
                 break;
             }
         }

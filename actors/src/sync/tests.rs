@@ -18,7 +18,7 @@ use crate::config::SyncSettings;
 use crate::handlers::ErrorHandler;
 use crate::port::Port;
 use crate::storage::{Epoch, Settlement, StorageActor, WriteOp};
-use crate::test_support::{SimTime, ear, on_paused_time, paused_env};
+use crate::test_support::{Platter, SimTime, ear, on_paused_time, paused_env};
 
 /// How long a request takes.
 const ROUND_TRIP_MS: u64 = 50;
@@ -151,11 +151,15 @@ struct Lab {
 }
 
 fn lab() -> Lab {
+    lab_on(Disk::Memory)
+}
+
+fn lab_on(disk: Disk) -> Lab {
     let server = Arc::new(Server::default());
     let env = paused_env(Some(Arc::clone(&server) as Arc<dyn Transport>));
     let schema = schema();
     let options = StoreOptions {
-        disk: Disk::Memory,
+        disk,
         schema: Arc::clone(&schema),
         cache_bytes: CACHE_BYTES_DEFAULT,
         incompatible: OnIncompatible::Refuse,
@@ -425,10 +429,14 @@ async fn refused(lab: &Lab, id: &str, error_type: &str) -> Seq {
 }
 
 async fn park(lab: &Lab, seq: Seq, error_type: &str) {
+    park_saying(lab, seq, error_type, "no").await;
+}
+
+async fn park_saying(lab: &Lab, seq: Seq, error_type: &str, message: &str) {
     let settlement = Settlement::Refused {
         refusal: Refusal {
             error_type: Some(error_type.to_owned()),
-            message: "no".to_owned(),
+            message: message.to_owned(),
         },
         remote: None,
     };
@@ -447,6 +455,13 @@ async fn park(lab: &Lab, seq: Seq, error_type: &str) {
         reply,
     });
     settled.await.unwrap().expect("it is stored");
+}
+
+async fn retry(lab: &Lab, mutation: Seq) {
+    let retried = lab
+        .storage
+        .ask(|reply| StorageMessage::RetryParked { mutation, reply });
+    retried.await.unwrap().expect("it is parked");
 }
 
 #[test]
@@ -493,6 +508,32 @@ fn what_was_refused_for_the_schema_is_tried_again_after_a_sync_a_few_times_and_n
             park(&lab, form, SCHEMA_MISMATCH).await;
             park(&lab, unknown, OUTCOME_NOT_SHOWN).await;
         }
+    });
+}
+
+#[test]
+fn a_change_that_cannot_be_read_keeps_no_other_from_being_tried_again() {
+    on_paused_time(async {
+        let disk = Platter::default();
+        let before = lab_on(disk.disk());
+        let damaged = refused(&before, "a", SCHEMA_MISMATCH).await;
+        retry(&before, damaged).await;
+        // Nothing but the change says this.
+        park_saying(&before, damaged, SCHEMA_MISMATCH, "fragile").await;
+        let sound = refused(&before, "b", SCHEMA_MISMATCH).await;
+        before.storage.tell(StorageMessage::Halt).expect("it runs");
+        while before.reader.snapshot().is_ok() {
+            tokio::task::yield_now().await;
+        }
+        disk.damage(b"fragile");
+        let lab = lab_on(disk.disk());
+        assert!(lab.reader.snapshot().unwrap().mutation(damaged).is_err());
+        lab.server.answer("SyncBlogs", Ok(page("syncBlogs", &[], None)));
+        lab.server.answer("SyncPosts", Ok(page("syncPosts", &[], None)));
+        lab.port.tell(SyncMessage::Start).unwrap();
+        SimTime::pass(1_000).await;
+        let tried = lab.reader.snapshot().unwrap().mutation(sound).unwrap();
+        assert_eq!(tried.expect("it waits").stage, Stage::Queued);
     });
 }
 

@@ -6,6 +6,7 @@
 
 mod bad_input;
 mod computed;
+mod damaged;
 mod deleting;
 mod directions;
 mod failing_reads;

@@ -16,6 +16,12 @@ pub(super) struct Held {
     pub(super) place: Place,
 }
 
+impl Held {
+    pub(super) fn waits(&self) -> bool {
+        matches!(self.stage, Stage::Waiting { .. })
+    }
+}
+
 /// What a mutation in hand is about, and when it went out.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
@@ -33,7 +39,6 @@ pub(super) enum Stage {
     /// The server shows no effect of it yet.
     Waiting {
         until_ms: u64,
-        mutation: Box<Mutation>,
     },
     Deciding(Box<Mutation>, Box<RemoteRecord>),
     Settling(Settlement, Option<Report>),

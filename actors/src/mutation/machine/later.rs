@@ -11,7 +11,7 @@ use super::super::gate::rest_ms;
 use super::super::verdict::{self, Fetched, Health, Purpose, Report, Verdict};
 use super::held::{Held, Place, Stage};
 use super::step::Effect;
-use super::{Mode, State, Turn, is_through};
+use super::{State, Turn, is_through};
 use crate::storage::Settlement;
 
 /// How long after it was sent a request may still be carried out, in milliseconds: AppSync's own limit for one.
@@ -30,7 +30,7 @@ impl State {
     pub(super) fn timer(&mut self, turn: &mut Turn<'_>) {
         self.hungry |= self.gate.wake(turn.now_ms);
         self.hungry |= self.pauses.wake(turn.now_ms);
-        let mut asked_again = Vec::new();
+        let mut back = Vec::new();
         for (seq, held) in &mut self.held {
             match &mut held.stage {
                 Stage::Resting {
@@ -44,9 +44,7 @@ impl State {
                     });
                     held.stage = Stage::Settling(settlement.clone(), report.take());
                 }
-                Stage::Waiting { until_ms, mutation } if *until_ms <= turn.now_ms => {
-                    asked_again.push((*seq, held.place.clone(), mutation.clone()));
-                }
+                Stage::Waiting { until_ms } if *until_ms <= turn.now_ms => back.push(*seq),
                 Stage::Resting { .. }
                 | Stage::Waiting { .. }
                 | Stage::Marking
@@ -57,12 +55,18 @@ impl State {
                 | Stage::Settling(..) => {}
             }
         }
-        for (seq, place, mutation) in asked_again {
-            let verdict = match self.mode {
-                Mode::Awake => Verdict::Ask(Purpose::Outcome),
-                Mode::Fresh | Mode::Paused => Verdict::GiveBack,
-            };
-            self.rule(seq, place, verdict, Some(mutation), turn);
+        if !back.is_empty() {
+            // The outbox hands them out again, to be asked about as soon as a lane is free and the server takes questions.
+            self.held.retain(|seq, _| !back.contains(seq));
+            self.hungry = true;
+            turn.effects.push(Effect::GiveBack(back));
+        }
+    }
+
+    /// Of several in one request this one has gone out again, alone.
+    pub(in crate::mutation) fn sent_again(&mut self, mutation: &Mutation, now_ms: u64) {
+        if mutation.writes_list() {
+            self.note_sent(vec![mutation.seq], now_ms);
         }
     }
 
@@ -135,18 +139,21 @@ impl State {
         fetched: Result<Fetched, Box<Failure>>,
         turn: &mut Turn<'_>,
     ) {
-        let of_outcome = purpose == Purpose::Outcome;
+        let (asks, is_over) = (
+            matches!(purpose, Purpose::Outcome | Purpose::Crowded),
+            purpose != Purpose::Outcome,
+        );
         let (verdict, health) = verdict::of_fetched(self.def(&mutation), &mutation, purpose, fetched);
-        let may_pass = health.may_pass();
-        let not_applied = of_outcome && matches!(verdict, Verdict::Settle(Settlement::NotApplied, _));
+let may_pass = health.may_pass();
+        let not_applied = asks && matches!(verdict, Verdict::Settle(Settlement::NotApplied, _));
         // That a server answers a question does not show that it takes changes.
         if !(not_applied && health == Health::Answers) {
             self.note(seq, &place, health, is_through(&verdict), &mutation, turn);
         }
         let until_ms = self.late_until_ms(seq);
         let may_come = mutation.kind == MutationKind::Update && mutation.writes_list();
-        if not_applied && may_come && turn.now_ms < until_ms {
-            let stage = Stage::Waiting { until_ms, mutation };
+        if not_applied && may_come && !is_over && turn.now_ms < until_ms {
+            let stage = Stage::Waiting { until_ms };
             self.held.insert(seq, Held { stage, place });
         } else {
             self.conclude(seq, place, mutation, verdict, may_pass, turn);

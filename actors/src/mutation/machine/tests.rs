@@ -76,7 +76,7 @@ impl Lab {
                 self.perform(effect);
             }
             assert!(
-                self.state.held.len() <= self.state.lanes,
+                self.state.in_lanes() <= self.state.lanes,
                 "more in hand than there are lanes"
             );
         }
@@ -606,7 +606,11 @@ fn what_rests_goes_again_at_once_when_the_server_is_back() {
 
 /// A lab that is awake long enough that nothing of a former run can come, with an update on its way that writes a list.
 fn with_list() -> Lab {
-    let mut lab = lab(4);
+    with_list_in(4)
+}
+
+fn with_list_in(lanes: usize) -> Lab {
+    let mut lab = lab(lanes);
     lab.feed(Input::Wake);
     lab.now_ms = 100_000;
     let mut update = mutation(1, Update, "Todo/a");
@@ -645,6 +649,69 @@ fn a_list_whose_request_was_carried_out_late_is_not_sent_twice() {
     late.fields = lab.asked[&Seq(1)].patch.clone();
     lab.found(1, Ok(Fetched::Found(late)));
     lab.check(&["e1 acknowledged v2"]);
+}
+
+#[test]
+fn a_list_that_waits_keeps_nothing_else_from_being_sent() {
+    for lanes in [1, 4] {
+        let mut lab = with_list_in(lanes);
+        lab.fail(1, transient(PERHAPS));
+        lab.next_due();
+        lab.found(1, Ok(Fetched::Found(remote(1, "old"))));
+        lab.trace.clear();
+        lab.put(mutation(2, Update, "Todo/b"));
+        lab.put(mutation(3, Update, "Todo/a"));
+        lab.feed(Input::Wake);
+        lab.check(&["send e2 update on v1"]);
+        // Its lane may be taken when its time has come.
+        lab.until(100_000 + LATE_MS);
+        if lanes == 1 {
+            lab.check(&[]);
+        }
+        lab.apply(2);
+        assert!(lab.trace.contains(&"ask e1".to_owned()), "{:?}", lab.trace);
+    }
+}
+
+#[test]
+fn so_many_lists_wait_beside_the_lanes_and_more_in_them() {
+    let mut lab = lab(2);
+    lab.feed(Input::Wake);
+    let of_lists = mutation(1, Update, "Todo/a");
+    let topic = Topic {
+        model: of_lists.key.model.clone(),
+        kind: Update,
+    };
+    for seq in 0..=WAITING_MAX as u64 {
+        let held = Held {
+            stage: Stage::Waiting { until_ms: u64::MAX },
+            place: lab.state.place(topic.clone()),
+        };
+        lab.state.held.insert(Seq(1_000 + seq), held);
+    }
+    lab.put(mutation(1, Update, "Todo/a"));
+    lab.put(mutation(2, Update, "Todo/b"));
+    lab.feed(Input::Wake);
+    lab.check(&["send e1 update on v1"]);
+}
+
+#[test]
+fn a_list_that_was_too_much_with_others_does_not_wait() {
+    let mut lab = with_list();
+    lab.trace.clear();
+    lab.reply(1, MutationReply::Crowded(error("ResponseSizeExceeded")));
+    lab.found(1, Ok(Fetched::Found(remote(1, "old"))));
+    lab.check(&["ask e1", "e1 not applied", "send e1 update on v1"]);
+}
+
+#[test]
+fn what_was_too_much_with_others_is_asked_about_until_the_server_tells() {
+    let mut lab = with(4, &[(Update, "Todo/a")]);
+    lab.reply(1, MutationReply::Crowded(error("ResponseSizeExceeded")));
+    lab.trace.clear();
+    lab.found(1, Err(transient(PERHAPS)));
+    lab.next_due();
+    lab.check(&["e1 unknown", "ask e1"]);
 }
 
 #[test]

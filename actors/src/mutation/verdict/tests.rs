@@ -133,7 +133,7 @@ fn what_was_too_much_is_asked_about_and_refused_only_alone() {
         "ResolverLimitExceeded",
     ] {
         let crowded = MutationReply::Crowded(error(error_type));
-        assert_eq!(replied(Update, crowded), "ask outcome; answers", "{error_type}");
+        assert_eq!(replied(Update, crowded), "ask crowded; answers", "{error_type}");
         assert_eq!(failed(error(error_type)), "ask too much; answers", "{error_type}");
     }
     let crowded = MutationReply::Crowded(error("WriteSizeExceeded"));
@@ -141,6 +141,19 @@ fn what_was_too_much_is_asked_about_and_refused_only_alone() {
     assert_eq!(
         failed(error("WriteSizeExceeded")),
         "refused WriteSizeExceeded; answers"
+    );
+
+    let crowded = |answer| fetched(&mutation(1, Update, "Tag/a"), Purpose::Crowded, answer);
+    assert_eq!(crowded(found(1, "before")), "not applied; answers");
+    assert_eq!(crowded(found(2, "mine")), "acknowledged v2; answers");
+    assert_eq!(
+        crowded(Err(transient(PERHAPS))),
+        "unknown; waits",
+        "it is in flight on disk, where nobody would hand it out again"
+    );
+    assert_eq!(
+        crowded(Err(error("Unauthorized"))),
+        "refused OutcomeUnknown; answers"
     );
 
     let too_much = || Purpose::TooMuch(Box::new(error("ResponseSizeExceeded")));

@@ -78,7 +78,7 @@ impl Batch {
     }
 
     pub(super) fn mark_sent(&mut self, txn: &mut Txn<'_>, mutations: &[Seq]) -> Result<Vec<Mutation>, Stop> {
-        let mut ready = Vec::with_capacity(mutations.len());
+        let mut sent = Vec::with_capacity(mutations.len());
         for seq in mutations {
             let Some(mutation) = txn.mutation(*seq)? else {
                 continue;
@@ -87,17 +87,15 @@ impl Batch {
             if mutation.stage != Stage::Queued || txn.model(mutation.model()).is_err() {
                 continue;
             }
-            match txn.state(&mutation.key) {
-                Ok(_) => ready.push((seq, mutation)),
+            let state = match txn.state(&mutation.key) {
+                Ok(state) => state,
                 // Something else of its record is damaged, such as a change that waits before it.
                 Err(error @ StorageError::Corrupt { .. }) => {
                     tracing::warn!(%error, %seq, "a change of a damaged record is not sent");
+                    continue;
                 }
                 Err(error) => return Err(error.into()),
-            }
-        }
-        let mut sent = Vec::with_capacity(ready.len());
-        for (seq, mutation) in ready {
+            };
             let of = Sent {
                 key: mutation.key,
                 mutation: *seq,
@@ -107,7 +105,7 @@ impl Batch {
                 sent.extend(txn.mutation(*seq)?);
                 continue;
             }
-            let told = self.append(txn, Origin::Outbox, Some(*seq), Change::Sent(of))?;
+            let told = self.append_to(txn, Some(state), Origin::Outbox, Some(*seq), Change::Sent(of))?;
             sent.extend(told.outbox.iter().find_map(|change| match change {
                 OutboxChange::Put(mutation) if mutation.seq == *seq => Some(mutation.clone()),
                 OutboxChange::Put(_) | OutboxChange::Removed(_) => None,
