@@ -49,6 +49,7 @@ impl Whole {
             (ErrorKind::Unauthorized, _) => Some(Self::Credentials),
             // With a type it is an answer of the realtime endpoint, about realtime.
             (ErrorKind::ConfigError, None) => Some(Self::NoApi),
+            (ErrorKind::Transient, None) => Some(Self::Failing),
             _ => None,
         }
     }
@@ -79,6 +80,11 @@ impl EndpointTrouble {
     /// Takes note of trouble. Returns whether the app is to be told: it was not, since the endpoint last answered.
     pub(crate) fn is_news(&self, whole: Whole) -> bool {
         self.told().insert(whole)
+    }
+
+    /// Whether the app was told of such trouble, since the endpoint last answered.
+    pub(crate) fn is_told(&self, whole: Whole) -> bool {
+        self.told().contains(&whole)
     }
 
     /// The endpoint has answered as it should.
@@ -151,6 +157,10 @@ mod tests {
             Whole::of_realtime(ErrorKind::ConfigError, Some("BadRequestException")),
             None
         );
+        assert_eq!(
+            Whole::of_realtime(ErrorKind::Transient, None),
+            Some(Whole::Failing)
+        );
     }
 
     #[test]
@@ -159,6 +169,7 @@ mod tests {
         let other_part = trouble.clone();
         assert!(trouble.is_news(Whole::Credentials) && !other_part.is_news(Whole::Credentials));
         assert!(other_part.is_news(Whole::NoApi));
+        assert!(trouble.is_told(Whole::NoApi) && !trouble.is_told(Whole::Failing));
         trouble.was_let_in();
         assert!(trouble.is_news(Whole::Credentials) && !trouble.is_news(Whole::NoApi));
         other_part.is_over();

@@ -293,11 +293,18 @@ impl MutationProcessor {
 
     /// Tells the app what became of a change, or why sending waits, unless that holds for the whole endpoint and was told.
     fn complain(&self, report: Report) {
-        let turned_away = !report.parked && report.kind == ErrorKind::Unauthorized;
-        if turned_away && !self.context.endpoint.is_news(Whole::Credentials) {
-            return;
+        let endpoint = &self.context.endpoint;
+        let is_news = match report.whole {
+            _ if report.parked => true,
+            _ if report.kind == ErrorKind::Unauthorized => endpoint.is_news(Whole::Credentials),
+            Some(Whole::NoApi) => endpoint.is_news(Whole::NoApi),
+            // A server that fails at changes alone is told of by each change that it goes on failing at.
+            Some(Whole::Failing) => !endpoint.is_told(Whole::Failing),
+            _ => true,
+        };
+        if is_news {
+            self.context.settings.report(sync_error(report));
         }
-        self.context.settings.report(sync_error(report));
     }
 
     fn report(&self, result: &Result<HttpResponse, TransportError>) {
@@ -432,6 +439,7 @@ fn to_fields(def: &ModelDef, row: Row) -> FieldMap {
 /// A report in Amplify's shape.
 fn sync_error(report: Report) -> SyncError {
     let suggestion = match (report.kind, report.parked) {
+        (_, false) if report.whole == Some(Whole::NoApi) => Whole::NoApi.suggestion(),
         (ErrorKind::LostUpdate, _) => {
             "tell the user: `local` is what was changed and `record` the record with it; save a new record if it is still \
              wanted, or delete again"

@@ -65,6 +65,10 @@ use socket::Opened;
 /// whoever stops a store waits for no network.
 const CLOSE_MS_MAX: u64 = 1_000;
 
+/// What the app can do where realtime fails by itself or with everything else.
+const NO_CONNECTION: &str = "nothing needs to be done here, unless a proxy stands before the server that lets no WebSocket through; \
+     realtime is tried again, and delta syncs stand in for it as far as the server answers those";
+
 /// Messages to the [`SubscriptionProcessor`].
 #[derive(Debug)]
 pub enum SubscriptionMessage {
@@ -356,6 +360,8 @@ impl SubscriptionProcessor {
             return;
         }
         let suggestion = match whole {
+            // Plain requests may fare better.
+            Some(Whole::Failing) => NO_CONNECTION.to_owned(),
             Some(whole) => whole.suggestion().to_owned(),
             None => suggestion(complaint.kind, complaint.model.as_ref()),
         };

@@ -130,9 +130,10 @@ fn may_pass(status: StatusCode) -> bool {
         )
 }
 
-/// Says of a refusal for good that a web page came with it, and which.
+/// Says of a refusal that a web page came with it, and which.
 async fn named_after_page(error: TransportError, mut reply: Response) -> TransportError {
-    if !matches!(error, TransportError::Misconfigured { .. }) {
+    let is_for_good = matches!(error, TransportError::Misconfigured { .. });
+    if !is_for_good && !may_pass(reply.status()) {
         return error;
     }
     let status = reply.status().as_u16();
@@ -148,6 +149,7 @@ async fn named_after_page(error: TransportError, mut reply: Response) -> Transpo
     // What has not come by then, or cannot be read, has no title.
     tokio::time::timeout(PAGE_WAIT, reading).await.unwrap_or(());
     match web_page(status, &head) {
+        Some(page) if !is_for_good => unreachable(format!("the realtime endpoint: {page}")),
         Some(page) => TransportError::Misconfigured {
             reason: format!("{page}; check its address, and that no login page or proxy stands before it"),
         },

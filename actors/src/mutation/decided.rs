@@ -76,6 +76,7 @@ fn lost(mutation: &Mutation, remote: &RemoteRecord, decision: &Decision, known: 
         message,
         error_type: None,
         parked: false,
+        whole: None,
         mutation: Box::new(mutation.clone()),
         remote: Some(Box::new(remote.clone())),
         known: Box::new(known),

@@ -40,6 +40,7 @@ use super::decided::of_resolution;
 use super::gate::{Closing, FAILURES_BEFORE_REPORT, Gate, is_told};
 use super::pauses::Pauses;
 use super::verdict::{self, Health, Purpose, Report, Verdict};
+use crate::endpoint::Whole;
 use crate::storage::Settlement;
 use crate::sync::error_kind;
 use held::{Held, Place, Stage};
@@ -496,6 +497,7 @@ impl State {
             message: failure.to_string(),
             error_type: failure.error_type().map(str::to_owned),
             parked: false,
+            whole: Whole::of_failure(&failure),
             mutation: Box::new(mutation.clone()),
             remote: None,
             known: Box::default(),

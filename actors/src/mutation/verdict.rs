@@ -35,6 +35,7 @@ use landfall_wire::{BadRecord, Delivery, Failure, FailureCause, FailureClass, Mu
 
 use super::decided::Known;
 use super::gate::Closing;
+use crate::endpoint::Whole;
 use crate::handlers::ErrorKind;
 use crate::storage::Settlement;
 use crate::sync::error_kind;
@@ -79,6 +80,8 @@ pub(super) struct Report {
     pub(super) error_type: Option<String>,
     /// Whether the mutation is refused; otherwise it waits and is sent again.
     pub(super) parked: bool,
+    /// What its failure says of the whole endpoint.
+    pub(super) whole: Option<Whole>,
     pub(super) mutation: Box<Mutation>,
     pub(super) remote: Option<Box<RemoteRecord>>,
     /// What the store knew of the record, where that was looked up.
@@ -412,6 +415,7 @@ pub(super) fn refuse_knowing(
         message: refusal.message.clone(),
         error_type: refusal.error_type.clone(),
         parked: true,
+        whole: None,
         mutation: Box::new(mutation.clone()),
         remote: remote.clone().map(Box::new),
         known: Box::new(known),

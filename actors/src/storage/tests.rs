@@ -448,7 +448,7 @@ fn a_server_that_went_back_is_followed_by_a_full_sync_and_reported() {
 fn a_tombstone_with_an_earlier_time_ends_a_record_once_a_full_sync_shows_it() {
     on_paused_time(async {
         let lab = lab();
-        let mut tombstone = remote("gone", 8, 1);
+        let mut tombstone = remote("gone", 9, 1);
         tombstone.sync.deleted = true;
         tombstone.sync.last_changed_at_ms = 5;
         let heard = |as_of_ms| RemoteBatch {

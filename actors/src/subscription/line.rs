@@ -13,7 +13,8 @@
 //! Disconnecting leads to idle from everywhere. Each opening has a new [`SocketId`]; what still comes from an older one
 //! is stale (`-`), what cannot come is unexpected (`?`).
 //!
-//! A connection is opened again with jittered backoff, slowly if the server or the settings refuse it. A connection that
+//! A connection is opened again with jittered backoff, slowly if the server or the settings refuse it. One that cannot be had
+//! [`OPENINGS_AWAITED_MAX`] times in a row is told of and not waited for any more. A connection that
 //! has lived for [`STABLE_MS`], as one that the server cuts after 24 hours, starts anew from the shortest wait.
 //!
 //! Invariants: 1. at most [`STARTS_MAX`] subscriptions are being started; 2. with a new connection every subscription is
@@ -35,6 +36,10 @@ use crate::reachability::Outcome;
 /// Subscriptions that are being started at the same time on one connection: enough to hide the round trip, and well
 /// below the rate at which a server refuses.
 pub(super) const STARTS_MAX: usize = 32;
+
+/// Connections in a row that cannot be had before sync goes on without, one or two seconds: a proxy that knows no WebSocket, or
+/// a server that fails, must hold up neither what plain requests bring nor the news of it.
+pub(super) const OPENINGS_AWAITED_MAX: u32 = 3;
 
 /// When a lost connection is opened again.
 pub(super) const RECONNECT_BACKOFF: BackoffPolicy = BackoffPolicy {
@@ -107,8 +112,8 @@ enum Link {
     },
     Waiting {
         due_ms: u64,
-        /// The server or the settings refuse any connection.
-        refused: bool,
+        /// Whether sync waits for it: not if the server or the settings refuse any connection, or none came for so long.
+        awaited: bool,
     },
 }
 
@@ -124,6 +129,8 @@ pub(super) struct Line {
     /// Positions in `feeds` of those that are starting or live.
     by_id: BTreeMap<SubscriptionId, usize>,
     backoff: Backoff,
+    /// Openings in a row of which no connection came.
+    failures: u32,
     complained: Option<ErrorKind>,
     /// What earlier sessions did not expect.
     unexpected: BTreeMap<(&'static str, &'static str), u64>,
@@ -151,6 +158,7 @@ impl Line {
                 .collect(),
             by_id: BTreeMap::new(),
             backoff: Backoff::new(RECONNECT_BACKOFF),
+            failures: 0,
             complained: None,
             unexpected: BTreeMap::new(),
         }
@@ -158,7 +166,7 @@ impl Line {
 
     /// Whether there is nothing left to wait for: each subscription is live, left out, or known never to come.
     pub(super) fn is_settled(&self) -> bool {
-        matches!(self.link, Link::Waiting { refused: true, .. })
+        matches!(self.link, Link::Waiting { awaited: false, .. })
             || self.feeds.iter().all(Subscribed::is_settled)
     }
 
@@ -223,6 +231,8 @@ impl Line {
             step.effects.push(Effect::Close(self.socket()));
         }
         self.leave(Link::Idle, step.now_ms);
+        // The way there may be another the next time.
+        self.failures = 0;
     }
 
     fn open(&mut self, step: &mut Step<'_>) {
@@ -342,6 +352,7 @@ impl Line {
                     self.link = Link::Open {
                         live_since_ms: Some(step.now_ms),
                     };
+                    self.failures = 0;
                     self.complained = None;
                     step.effects.push(Effect::Report(Outcome::Reached));
                 }
@@ -457,14 +468,23 @@ impl Line {
             .next(at_least_ms, step.random)
             .unwrap_or(RECONNECT_BACKOFF.longest_ms);
         step.effects.push(Effect::Close(self.socket()));
+        let was_live = matches!(
+            self.link,
+            Link::Open {
+                live_since_ms: Some(_)
+            }
+        );
+        self.failures = self.failures.saturating_add(u32::from(!was_live));
+        let given_up = (self.failures >= OPENINGS_AWAITED_MAX).then_some(ErrorKind::Transient);
+        let trouble = refusal.or(given_up);
         let link = Link::Waiting {
             due_ms: step.now_ms.saturating_add(wait_ms),
-            refused: refusal.is_some(),
+            awaited: trouble.is_none(),
         };
         if self.leave(link, step.now_ms) {
             step.news.push(News::Lost);
         }
-        if let Some(kind) = refusal
+        if let Some(kind) = trouble
             && self.complained.replace(kind) != Some(kind)
         {
             let message = format!("no realtime connection: {reason}");

@@ -21,6 +21,9 @@ use crate::record::{FieldMap, RecordVersion, RemoteRecord, SyncMetadata};
 use crate::schema::ModelDef;
 use crate::value::Value;
 
+/// How far the clocks of a server's machines may be apart, in milliseconds. Far below the time that a tombstone lives.
+const CLOCKS_APART_MS: u64 = 60_000;
+
 /// The version that a create makes.
 const FIRST: RecordVersion = RecordVersion(1);
 
@@ -186,7 +189,7 @@ impl RecordState {
             self.learn(def, &ack.remote, certain);
         }
         let alone = certain || (fits && self.is_own(ack.remote.sync));
-        if !alone || self.sync != Some(ack.remote.sync) {
+        if !alone || !self.has(ack.remote.sync) {
             self.meet(def, ack.mutation);
         }
         planted("ack-removes-two").then(|| (self.pending.len() > 1).then(|| self.pending.pop()));
@@ -194,7 +197,7 @@ impl RecordState {
             self.hand_over_applied(&applied, &ack.remote, alone);
         }
         self.replay(def);
-        if !certain || self.sync != Some(ack.remote.sync) {
+        if !certain || !self.has(ack.remote.sync) {
             self.note_overtaken(def, &views);
         }
     }
@@ -319,7 +322,7 @@ impl RecordState {
             answers,
         };
         let own = self.take_note(def, &arrival);
-        self.sync = Some(remote.sync);
+        self.sync = Some(not_before(self.sync, remote.sync));
         planted("version-not-noted").then(|| self.sync.as_mut().map(|sync| sync.version.0 += 1));
         if self.pending.is_empty() {
             self.row = now;
@@ -337,6 +340,12 @@ impl RecordState {
     pub fn accepts(&self, remote: SyncMetadata) -> bool {
         let has_left = self.row.is_none() && self.pending.is_empty() && !remote.deleted;
         is_news(self.sync, remote) || (has_left && self.sync == Some(remote))
+    }
+
+    /// Whether this is what is known of the server's record; for the time of a tombstone see [`not_before`].
+    fn has(&self, sync: SyncMetadata) -> bool {
+        self.sync
+            .is_some_and(|known| known == sync || known == not_before(Some(known), sync))
     }
 
     /// The server's record as far as it is known; `None` if it has none or a tombstone.
@@ -401,12 +410,40 @@ pub fn is_news(known: Option<SyncMetadata>, remote: SyncMetadata) -> bool {
     let later = remote.last_changed_at_ms > known.last_changed_at_ms;
     if remote.version > known.version {
         // A tombstone from before the newest change is of an earlier life: it must not end this one.
-        return !remote.deleted || remote.last_changed_at_ms >= known.last_changed_at_ms;
+        return !remote.deleted
+            || remote.last_changed_at_ms >= known.last_changed_at_ms
+            || is_deleted_by(known, remote);
+    }
+    // The last version before the end, which a machine whose clock is ahead has made. Only a create may be of a new life.
+    if known.deleted && remote.version > FIRST && is_deleted_by(remote, known) {
+        return false;
     }
     // After a tombstone the new life may already be over when it is first heard of, so any later change is news. If
     // the tombstone was missed, only version 1 is sure to be a new life: the first create repeated has an earlier time.
     let starts = remote.version == FIRST && !remote.deleted && known.version > FIRST;
     later && (known.deleted || starts)
+}
+
+/// Whether a tombstone ends this very version, although its time may be earlier: each machine of the server has a clock of its
+/// own. A tombstone of an earlier life is older by as long as the server keeps one.
+fn is_deleted_by(live: SyncMetadata, tombstone: SyncMetadata) -> bool {
+    let apart_ms = tombstone.last_changed_at_ms.abs_diff(live.last_changed_at_ms);
+    tombstone.deleted
+        && !live.deleted
+        && live.version.0.checked_add(1) == Some(tombstone.version.0)
+        && apart_ms <= CLOCKS_APART_MS
+}
+
+/// What is remembered of a server record: a tombstone ends what is known, and so is of no earlier time, lest what it ended
+/// looks like a new life when it is heard once more.
+fn not_before(known: Option<SyncMetadata>, remote: SyncMetadata) -> SyncMetadata {
+    let ended_ms = known
+        .filter(|known| remote.deleted && known.version <= remote.version)
+        .map(|known| known.last_changed_at_ms);
+    SyncMetadata {
+        last_changed_at_ms: remote.last_changed_at_ms.max(ended_ms.unwrap_or(i64::MIN)),
+        ..remote
+    }
 }
 
 /// Whether a version that answers a mutation shows that the server went back, as after a restored backup: it is older than

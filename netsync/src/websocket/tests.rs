@@ -215,6 +215,10 @@ async fn a_handshake_without_agreement_is_refused() {
             "status 503",
         ),
         (
+            "HTTP/1.1 502 Bad Gateway\r\ncontent-length: 31\r\n\r\n<html><title>Down</title></html",
+            "titled `Down`",
+        ),
+        (
             "HTTP/1.1 429 Too Many Requests\r\ncontent-length: 0\r\n\r\n",
             "status 429",
         ),

@@ -189,6 +189,7 @@ fn a_refusal_tells_the_app_everything() {
         message: "no".into(),
         error_type: Some("Unauthorized".into()),
         parked: true,
+        whole: None,
         mutation: Box::new(sent),
         remote: None,
         known: Box::default(),

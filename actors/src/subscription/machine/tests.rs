@@ -299,16 +299,54 @@ fn a_subscription_that_nobody_acknowledges_is_waited_for_so_often_and_the_lateco
 }
 
 #[test]
-fn past_the_deadline_sync_goes_on_without_a_connection() {
+fn a_connection_that_cannot_be_had_is_told_of_and_not_waited_for_after_some_tries() {
     let mut lab = Lab::new(&["Post"], &SyncSettings::default());
-    lab.opening
-        .extend(std::iter::repeat_with(unreachable).take(1_000));
+    lab.opening.extend(std::iter::repeat_with(unreachable).take(6));
     lab.step(Input::Connect);
-    lab.pass_to(establish_max_ms(1) - 1);
+    lab.pass_to(749);
     let log = lab.log();
     assert!(!log.contains(&"established".to_owned()), "{log:?}");
-    lab.pass_to(establish_max_ms(1));
-    assert!(lab.log().contains(&"established".to_owned()));
+    lab.pass_to(750);
+    assert_eq!(
+        lab.log(),
+        [
+            "750 open 0.3",
+            "close 0.3",
+            "Transient  no realtime connection: the server cannot be reached: no route",
+            "established",
+        ]
+    );
+    lab.step(Input::Drain);
+    // It is tried on as before, and told of once.
+    lab.pass_to(40_000);
+    let log = lab.log();
+    let opened: Vec<&String> = log.iter().filter(|line| line.contains("open")).collect();
+    assert_eq!(
+        opened,
+        [
+            "1750 open 0.4",
+            "3750 open 0.5",
+            "7750 open 0.6",
+            "15750 open 0.7"
+        ]
+    );
+    assert!(!log.iter().any(|line| line.contains("Transient")), "{log:?}");
+    assert_eq!(log.last().unwrap(), "gap", "a sync fetches what it has missed");
+}
+
+#[test]
+fn past_the_deadline_sync_goes_on_without_a_connection() {
+    let mut lab = Lab::new(&["Post"], &SyncSettings::default());
+    // Nobody answers.
+    let mut at = |now_ms, input| lab.machine.step(now_ms, &mut || 0, input);
+    let established = |effects: &[Effect]| {
+        effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Tell(Notice::Established)))
+    };
+    assert!(!established(&at(0, Input::Connect)));
+    assert!(!established(&at(establish_max_ms(1) - 1, Input::TimerDue)));
+    assert!(established(&at(establish_max_ms(1), Input::TimerDue)));
 }
 
 #[test]

@@ -430,6 +430,14 @@ fn newness_goes_by_version_and_a_tombstone_ends_a_life() {
         (Some(live(9)), live(1), false),
         (Some(live(9)), at(live(2), 999), false),
         (Some(live(1)), at(live(1), 999), false),
+        // Machines of the server whose clocks differ a little: the end of this very version, and that version once more.
+        (Some(at(live(3), 90_000)), at(dead(4), 30_000), true),
+        (Some(at(live(3), 90_001)), at(dead(4), 30_000), false),
+        (Some(at(live(3), 90_000)), at(dead(5), 89_000), false),
+        (Some(at(dead(4), 30_000)), at(live(3), 90_000), false),
+        (Some(at(dead(4), 30_000)), at(live(3), 90_001), true),
+        // A server that forgets what is deleted at once makes the first version of a new life soon.
+        (Some(at(dead(2), 30_000)), at(live(1), 30_001), true),
         // A tombstone of an earlier life does not end the new one.
         (Some(at(live(1), 500)), dead(9), false),
         (Some(at(live(1), 500)), at(dead(2), 501), true),
@@ -1131,16 +1139,35 @@ fn the_server_row_is_kept_aside_exactly_while_something_waits() {
 }
 
 #[test]
-fn a_delete_that_was_answered_stays_whatever_the_servers_clock_says() {
+fn a_deletion_stays_whatever_the_servers_clocks_say() {
     check_all(&[
         // Another machine of the server took the delete, and its clock is behind.
         (
             "remote v1@5000 title=a; delete; sent e2; ack e2 v2@4997 deleted",
             "- | v2 deleted own | - | -",
         ),
-        // Those who only hear of it cannot tell it from the end of an earlier life, until a full sync says what there is now.
+        // Its answer was lost, and the server was asked.
         (
-            "remote v2@5000 title=a; remote v3@4997 deleted",
+            "remote v1@5000 title=a; delete; sent e2; lost e2; ack e2 v2@4997 deleted",
+            "- | v2 deleted own | - | -",
+        ),
+        // Who only hears of it, and of what it ended once more.
+        (
+            "remote v2@5000 title=a; remote v3@4997 deleted; remote v2@5000 title=a",
+            "- | v3 deleted | - | -",
+        ),
+        (
+            "remote v1@5000 title=a; remote v2@4997 deleted; remote v1@5000 title=a",
+            "- | v2 deleted | - | -",
+        ),
+        // A new life all the same.
+        (
+            "remote v1@5000 title=a; remote v2@4997 deleted; remote v1@5001 title=b",
+            "{title=b} | v1 | - | -",
+        ),
+        // That of an earlier life says nothing, until a full sync tells what there is now.
+        (
+            "remote v2@500000 title=a; remote v3@4997 deleted",
             "{title=a} | v2 | - | -",
         ),
     ]);

@@ -123,7 +123,7 @@ impl RecordState {
                 old
             });
         }
-        if alone && self.sync == Some(remote.sync) {
+        if alone && self.has(remote.sync) {
             // The subscription may have brought the same version before the answer did.
             let known = self.own_since.filter(|since| *since <= remote.sync.version);
             self.own_since = known.or(applied.base_version).or(Some(NEVER_SEEN));
@@ -168,7 +168,7 @@ impl RecordState {
 
     /// Whether this version is known, and known to be made by this store.
     pub(super) fn is_own(&self, sync: SyncMetadata) -> bool {
-        self.sync == Some(sync) && self.own_since.is_some_and(|since| since < sync.version)
+        self.has(sync) && self.own_since.is_some_and(|since| since < sync.version)
     }
 
     /// Whether what arrives is the effect of the oldest mutation, whose answer is still on its way: the next version,

@@ -13,6 +13,9 @@ use crate::record::{FieldMap, RecordVersion, RemoteRecord, SyncMetadata};
 use crate::schema::ModelDef;
 use crate::value::Value;
 
+/// How long a tombstone is kept: longer than the clocks of a server's machines are apart.
+const TOMBSTONE_LIFE_MS: i64 = 120_000;
+
 /// What the server does with an update on an old version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Strategy {
@@ -170,6 +173,7 @@ impl Server {
     /// The tombstone's time is over. It outlives every frame of its life but those of tombstones, which may come again.
     pub(super) fn purge(&mut self) {
         self.item = None;
+        self.clock_ms += TOMBSTONE_LIFE_MS;
         self.foreign.clear();
         self.frames.retain(|frame| frame.sync.deleted);
     }
