@@ -258,6 +258,38 @@ impl DataStore {
             .await?)
     }
 
+    /// Says that there are other credentials than before, as after a sign-in: what waits for that goes on at once.
+    ///
+    /// Credentials are asked for with each request, so everything that was refused for lack of them goes on by itself; but it is
+    /// tried ever less often, changes down to every five minutes. This has the store begin anew, as [`stop`](Self::stop) and
+    /// [`start`](Self::start) would: realtime connections are those of whoever is signed in now, computed sync expressions are asked
+    /// for again, then it syncs and sends. A store that does not sync uses the new ones at its next start.
+    ///
+    /// Whoever hands the store to another user calls [`clear`](Self::clear) first: what waits would go out in the new user's name.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! }");
+    /// # let kept = landfall_storage::kv::KvStore::in_memory()?;
+    /// # let (known, config) = (schema().clone(), landfall_backend::BackendConfig::with_api_key("da2-key"));
+    /// # let backend = landfall_backend::Backend::new(known, config, kept, landfall_backend::os_entropy())?;
+    /// # let server = landfall_backend::serve(([127, 0, 0, 1], 0).into(), std::sync::Arc::new(backend)).await?;
+    /// # let url = server.endpoint();
+    /// let store = landfall::DataStore::builder(schema()).endpoint(url, "da2-key").open().await?;
+    /// store.start().await?;
+    /// // The user has signed in again.
+    /// store.credentials_changed().await?;
+    /// assert!(store.ready().await?);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::BadPredicate`] if a computed sync expression does not fit its model; [`Error::Closed`].
+    pub async fn credentials_changed(&self) -> Result<(), Error> {
+        self.compute_expressions().await?;
+        self.reconfigure().await
+    }
+
     /// Keeps local changes from being sent until [`resume_push`](Self::resume_push). What is on its way is still settled.
     ///
     /// ```

@@ -158,6 +158,10 @@ knobs! {
     "N22" hangs = 5;
     /// So little passes in a second that replies wait for each other.
     "N10" narrow = 6;
+    /// Mutations are refused with 503 before the server acts, and everything else is answered.
+    "S19" writes_fail = 6;
+    /// Mutations are answered, and everything else is refused with 503.
+    "S20" reads_fail = 6;
 }
 
 impl Knobs {

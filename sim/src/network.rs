@@ -209,7 +209,7 @@ async fn travel(
         network.note(link, &format!("{} lost", request.operation));
         return Err(interrupted(link).await);
     }
-    if let Some(refusal) = link.refusal() {
+    if let Some(refusal) = link.refusal(request.operation.as_str()) {
         network.note(
             link,
             &format!("{} refused with {}", request.operation, refusal.status),

@@ -231,6 +231,7 @@ impl Findings {
 }
 
 /// What a check found: the invariant, the record, and what is wrong with it.
+#[derive(Debug)]
 pub(crate) struct Fault {
     pub(crate) invariant: &'static str,
     pub(crate) key: Option<landfall::RecordKey>,

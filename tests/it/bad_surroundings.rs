@@ -106,12 +106,17 @@ fn a_wrong_key_is_named_and_what_was_saved_waits() {
 
 /// Answers every request with a web page, as the login page of a network does. Ends with the test's process.
 fn login_page() -> String {
+    page("200 OK")
+}
+
+/// Answers every request with a web page of that status.
+fn page(status: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let address = listener.local_addr().expect("a listener has an address");
     let serve = move || {
         for stream in listener.incoming().flatten() {
             // Whoever asked may be gone.
-            welcome(stream).unwrap_or(());
+            welcome(stream, status).unwrap_or(());
         }
     };
     #[expect(
@@ -123,7 +128,7 @@ fn login_page() -> String {
 }
 
 /// Reads a request and answers it.
-fn welcome(stream: TcpStream) -> std::io::Result<()> {
+fn welcome(stream: TcpStream, status: &str) -> std::io::Result<()> {
     const PAGE: &str = "<html><head><title>Welcome to the hotel</title></head></html>";
     let mut request = BufReader::new(stream);
     let mut body = 0;
@@ -139,7 +144,7 @@ fn welcome(stream: TcpStream) -> std::io::Result<()> {
     }
     request.read_exact(&mut vec![0; body])?;
     let head = format!(
-        "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+        "HTTP/1.1 {status}\r\ncontent-type: text/html\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
         PAGE.len()
     );
     request.get_mut().write_all(format!("{head}{PAGE}").as_bytes())
@@ -160,6 +165,27 @@ fn a_login_page_in_the_way_is_named_and_what_was_saved_waits() {
     );
     assert!(
         errors.contains("Welcome to the hotel"),
+        "the page is named: {errors}"
+    );
+    let waiting = store.ok(&json!({"op": "outbox"}));
+    assert_eq!(waiting.as_array().map(Vec::len), Some(1), "{waiting}");
+    assert!(store.exit().success());
+}
+
+#[test]
+fn an_error_page_in_the_way_is_told_and_holds_up_nothing() {
+    let args = ["--endpoint", &page("502 Bad Gateway"), "--api-key", "k"];
+    let mut store = LineClient::landfall("behind a proxy", &npm::schema(), &args);
+    store.ok(&note("kept"));
+    store.ok(&json!({"op": "start"}));
+    // Sync goes on without realtime, though it brings nothing here.
+    store.wait_hub_with("syncQueriesStarted", &json!({}));
+    let errors = store.ok(&json!({"op": "errors"}));
+    assert_eq!(errors.as_array().map(Vec::len), Some(1), "one cause: {errors}");
+    let errors = errors.to_string();
+    assert!(errors.contains("no realtime connection"), "{errors}");
+    assert!(
+        errors.contains("Welcome to the hotel") && errors.contains("502"),
         "the page is named: {errors}"
     );
     let waiting = store.ok(&json!({"op": "outbox"}));

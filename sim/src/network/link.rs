@@ -82,6 +82,10 @@ pub enum Trouble {
         /// The time to wait that the server names, in milliseconds.
         retry_after_ms: Option<u64>,
     },
+    /// Mutations are refused with 503 before the server acts, with this probability, per mille; it answers everything else.
+    WritesRefused(u32),
+    /// Everything but mutations is refused with 503, with this probability, per mille.
+    ReadsRefused(u32),
     /// Requests are answered with 500 after the server acted, with this probability, per mille.
     FailsAfter(u32),
     /// So many bytes pass in a second, one reply after the other.
@@ -114,6 +118,8 @@ impl Trouble {
             Self::Garbled(_) => "garbled",
             Self::CaptivePortal => "captive portal",
             Self::Refused { .. } => "refused",
+            Self::WritesRefused(_) => "writes refused",
+            Self::ReadsRefused(_) => "reads refused",
             Self::FailsAfter(_) => "fails after",
             Self::Narrow(_) => "narrow",
             Self::RequestsDoubled { .. } => "requests doubled",
@@ -449,7 +455,8 @@ impl Link {
     }
 
     /// What a request is answered with instead of reaching the server.
-    pub(super) fn refusal(&self) -> Option<HttpResponse> {
+    pub(super) fn refusal(&self, operation: &str) -> Option<HttpResponse> {
+        let writes = is_write(operation);
         for trouble in self.troubles().clone() {
             match trouble {
                 Trouble::CaptivePortal => {
@@ -466,6 +473,14 @@ impl Link {
                         retry_after_ms,
                         ..HttpResponse::new(status, "{}")
                     });
+                }
+                Trouble::WritesRefused(per_mille) if writes && self.happens(per_mille) => {
+                    self.met("writes refused");
+                    return Some(HttpResponse::new(503, "{}"));
+                }
+                Trouble::ReadsRefused(per_mille) if !writes && self.happens(per_mille) => {
+                    self.met("reads refused");
+                    return Some(HttpResponse::new(503, "{}"));
                 }
                 _ => {}
             }
@@ -504,4 +519,11 @@ impl Link {
     fn troubles(&self) -> MutexGuard<'_, Vec<Trouble>> {
         self.troubles.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether an operation of that name changes records.
+fn is_write(operation: &str) -> bool {
+    ["Create", "Update", "Delete"]
+        .iter()
+        .any(|verb| operation.starts_with(verb))
 }

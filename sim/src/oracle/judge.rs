@@ -3,7 +3,7 @@
 //! Owns [`Judge`]: it looks after every commit of its client's store, and when the store is opened again. It reads what
 //! an app could read (snapshots, the log, observers) and writes nothing, so that a run with it is the run without it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use landfall::{DataStore, ErrorHandler, ErrorKind, RecordKey, Seq, SyncError, Value};
@@ -217,6 +217,14 @@ impl Judge {
         let state = self.state();
         let ids = state.log.told_of().filter_map(|key| key.id.parts().first());
         ids.map(IdPart::to_value).collect()
+    }
+
+    /// The client has deleted a record, and with it these, which belong to it.
+    pub(crate) fn cascaded(&self, parent: &RecordKey, children: BTreeSet<RecordKey>) {
+        let client = &self.0.name;
+        self.0
+            .network
+            .watch(|server| server.cascaded(client, parent.clone(), children));
     }
 
     /// Two records are written together from here on.

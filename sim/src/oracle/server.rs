@@ -80,6 +80,8 @@ pub struct ServerWatch {
     exclusive: Vec<String>,
     /// Records that their client writes in transactions with another one, which comes first.
     seconds: BTreeMap<RecordKey, RecordKey>,
+    /// Records that a client has deleted along with the one to which they belong, and not yet called about.
+    cascades: BTreeMap<(String, RecordKey), BTreeSet<RecordKey>>,
     /// Records that a client has called about, whatever came of it.
     asked: BTreeSet<(String, RecordKey)>,
     /// Records that were made while the server did not have this one, to which they refer.
@@ -113,6 +115,7 @@ impl ServerWatch {
             applied: BTreeMap::new(),
             exclusive: Vec::new(),
             seconds: BTreeMap::new(),
+            cascades: BTreeMap::new(),
             asked: BTreeSet::new(),
             dangling: BTreeMap::new(),
             causality: Causality::default(),
@@ -131,6 +134,11 @@ impl ServerWatch {
     /// Says that a client makes two records in one transaction, in this order.
     pub(crate) fn pair(&mut self, one: RecordKey, other: RecordKey) {
         self.seconds.insert(other, one);
+    }
+
+    /// Says that a client has deleted a record, and with it these, which belong to it: their deletes have to come first.
+    pub(crate) fn cascaded(&mut self, client: &str, parent: RecordKey, children: BTreeSet<RecordKey>) {
+        self.cascades.insert((client.to_owned(), parent), children);
     }
 
     /// The server answered a call that the network has doubled: no client has sent it twice, but what came of it is a version
@@ -259,6 +267,7 @@ impl ServerWatch {
         let key = |fields: &Map<String, Json>| Some(RecordKey::new(call.model, id_of(call.def, fields)?));
         if let Some(key) = key(input) {
             self.check_group(client, call.verb, &key);
+            self.check_children(client, call.verb, &key);
             self.asked.insert((client.to_owned(), key));
         }
         match record {
@@ -342,6 +351,25 @@ impl ServerWatch {
         if !self.asked.contains(&(client.to_owned(), one.clone())) {
             let what = format!("{client} sent {key} before {one}, which comes first in their transaction");
             self.faults.push(Fault::new("I4", key, what));
+        }
+    }
+
+    /// What belongs to a record is deleted before it. What the server does not have needs no delete.
+    fn check_children(&mut self, client: &str, verb: &str, key: &RecordKey) {
+        if verb != "Delete" {
+            return;
+        }
+        for ((by, _), children) in &mut self.cascades {
+            if by == client {
+                children.remove(key);
+            }
+        }
+        let children = self.cascades.remove(&(client.to_owned(), key.clone()));
+        let is_there = |child: &RecordKey| self.newest(child).is_some_and(|newest| !newest.deleted);
+        if let Some(child) = children.into_iter().flatten().find(is_there) {
+            let what =
+                format!("{client} sent the delete of {key} before that of {child}, which belongs to it");
+            self.faults.push(Fault::new("I4", &child, what));
         }
     }
 

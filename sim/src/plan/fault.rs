@@ -133,6 +133,14 @@ faults! {
     /// Requests are refused with 401.
     "S4" Unauthorized { client, /// How long.
         ms: u64 }
+    /// Mutations are refused with 503 before the server acts, and everything else is answered.
+    "S19" WritesFail { client, /// How long.
+        ms: u64, /// How probable.
+        per_mille: u32 }
+    /// Mutations are answered, and everything else is refused with 503.
+    "S20" ReadsFail { client, /// How long.
+        ms: u64, /// How probable.
+        per_mille: u32 }
     /// The power goes.
     "C1" Crash { client, /// How long it stays off.
         off_ms: u64 }

@@ -333,6 +333,16 @@ fn server_fault(knob: &str, chance: &Stream, client: usize, ms: u64, per_mille: 
             status: *chance.pick(&[500, 502, 503]),
             per_mille,
         },
+        "writes_fail" => Fault::WritesFail {
+            client,
+            ms,
+            per_mille: sure(chance, per_mille),
+        },
+        "reads_fail" => Fault::ReadsFail {
+            client,
+            ms,
+            per_mille: sure(chance, per_mille),
+        },
         "fails_after" => Fault::FailsAfter {
             client,
             ms,
@@ -357,6 +367,11 @@ fn server_fault(knob: &str, chance: &Stream, client: usize, ms: u64, per_mille: 
         "server_restart" => Fault::ServerRestart {},
         other => return client_fault(other, chance, client, ms),
     })
+}
+
+/// As often as a service of which one half is down fails: half of the time at everything.
+fn sure(chance: &Stream, per_mille: u32) -> u32 {
+    if chance.happens(500) { 1_000 } else { per_mille }
 }
 
 fn client_fault(knob: &str, chance: &Stream, client: usize, ms: u64) -> Option<Fault> {

@@ -4,6 +4,7 @@
 //! unknown outcome, as for an app.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use landfall::{DataStore, Error, Op, Predicate, Query, Record, RecordId, RecordKey, Stage, Value, WriteOp};
@@ -374,6 +375,15 @@ impl User {
             let what = format!("list {list} was deleted, and its item {item} is still there");
             self.client.judge().violated("I20", &what);
         }
+        // What somebody else has moved to another list meanwhile stays.
+        let mut gone = BTreeSet::new();
+        for item in before.into_iter().filter(|_| there) {
+            if store.records().get("Item", &item)?.is_none() {
+                gone.insert(RecordKey::new("Item", item));
+            }
+        }
+        let list = RecordKey::new("List", list_id(list));
+        self.client.judge().cascaded(&list, gone);
         Ok(())
     }
 

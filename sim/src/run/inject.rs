@@ -245,6 +245,8 @@ fn trouble_of(fault: &Fault) -> Option<(Trouble, u64)> {
             per_mille,
             ..
         } => (refused(status, per_mille, None), ms),
+        Fault::WritesFail { ms, per_mille, .. } => (Trouble::WritesRefused(per_mille), ms),
+        Fault::ReadsFail { ms, per_mille, .. } => (Trouble::ReadsRefused(per_mille), ms),
         Fault::FailsAfter { ms, per_mille, .. } => (Trouble::FailsAfter(per_mille), ms),
         Fault::Throttled {
             ms, retry_after_ms, ..

@@ -87,6 +87,8 @@ faults! {
     s11_messages_that_come_late_put_nothing_back, "fan_out_paused";
     s12_messages_that_never_come_are_made_up_for, "messages_dropped";
     s13_a_server_that_forgets_connections_is_noticed, "server_restart";
+    s19_a_server_that_takes_no_changes_drops_none, "writes_fail";
+    s20_a_server_that_answers_no_questions_doubles_nothing, "reads_fail";
 }
 
 /// What disks and processes suffer, each alone.
@@ -97,6 +99,31 @@ fn every_fault_of_clients_and_users_meets_something() {
         .iter()
         .filter(|knob| knob.id.starts_with(['C', 'U']) && knob.name != "disk_full");
     of_clients.for_each(|knob| suffer(knob.name));
+}
+
+#[test]
+fn who_says_that_there_are_new_credentials_does_not_wait() {
+    simulate(async {
+        let world = World::new(config());
+        let anna = world.client("anna");
+        anna.boot().await.unwrap();
+        pass(MINUTE_MS).await;
+        let signed_out = Trouble::Refused {
+            status: 401,
+            per_mille: 1_000,
+            retry_after_ms: None,
+        };
+        anna.link().put(signed_out.clone());
+        create(&anna, "waits", 1).await;
+        pass(30 * MINUTE_MS).await;
+        anna.link().take_off(&signed_out);
+        pass(5_000).await;
+        let waits = || !anna.store().outbox().is_empty().unwrap();
+        assert!(waits(), "it is tried every few minutes");
+        anna.store().credentials_changed().await.unwrap();
+        pass(5_000).await;
+        assert!(!waits());
+    });
 }
 
 /// Everything that networks and servers do, in one run after another.

@@ -144,15 +144,21 @@ impl State {
             purpose != Purpose::Outcome,
         );
         let (verdict, health) = verdict::of_fetched(self.def(&mutation), &mutation, purpose, fetched);
-let may_pass = health.may_pass();
+        let may_pass = health.may_pass();
         let not_applied = asks && matches!(verdict, Verdict::Settle(Settlement::NotApplied, _));
-        // That a server answers a question does not show that it takes changes.
-        if !(not_applied && health == Health::Answers) {
-            self.note(seq, &place, health, is_through(&verdict), &mutation, turn);
-        }
         let until_ms = self.late_until_ms(seq);
         let may_come = mutation.kind == MutationKind::Update && mutation.writes_list();
-        if not_applied && may_come && !is_over && turn.now_ms < until_ms {
+        // What others have changed meanwhile says nothing of whether it still comes: it would be merged into that, and so would
+        // what is decided now.
+        let waits = (not_applied || matches!(verdict, Verdict::Decide(_)))
+            && may_come
+            && !is_over
+            && turn.now_ms < until_ms;
+        // That a server answers a question does not show that it takes changes.
+        if !((not_applied || waits) && health == Health::Answers) {
+            self.note(seq, &place, health, is_through(&verdict), &mutation, turn);
+        }
+        if waits {
             let stage = Stage::Waiting { until_ms };
             self.held.insert(seq, Held { stage, place });
         } else {

@@ -715,6 +715,30 @@ fn what_was_too_much_with_others_is_asked_about_until_the_server_tells() {
 }
 
 #[test]
+fn a_list_that_others_have_changed_is_decided_about_once_the_request_can_come_no_more() {
+    let mut lab = with_list();
+    lab.fail(1, transient(PERHAPS));
+    lab.next_due();
+    lab.trace.clear();
+    lab.found(1, Ok(Fetched::Found(remote(2, "theirs"))));
+    lab.check(&[]);
+    lab.until(100_000 + LATE_MS);
+    // It came late, and was merged into what they had changed.
+    let mut merged = remote(3, "theirs");
+    merged.fields.extend(lab.asked[&Seq(1)].patch.clone());
+    lab.found(1, Ok(Fetched::Found(merged)));
+    lab.check(&["ask e1", "e1 acknowledged v3"]);
+    let mut lab = with_list();
+    lab.fail(1, transient(PERHAPS));
+    lab.next_due();
+    lab.found(1, Ok(Fetched::Found(remote(2, "theirs"))));
+    lab.until(100_000 + LATE_MS);
+    lab.trace.clear();
+    lab.found(1, Ok(Fetched::Found(remote(2, "theirs"))));
+    lab.check(&["decide e1 v2"]);
+}
+
+#[test]
 fn a_list_that_waits_is_given_back_where_sending_was_paused() {
     let mut lab = with_list();
     lab.fail(1, transient(PERHAPS));
