@@ -293,8 +293,10 @@ impl MutationProcessor {
 
     /// Tells the app what became of a change, or why sending waits, unless that holds for the whole endpoint and was told.
     fn complain(&self, report: Report) {
-        let turned_away = !report.parked && report.kind == ErrorKind::Unauthorized;
-        if turned_away && !self.context.endpoint.is_news(Whole::Credentials) {
+        if report
+            .whole
+            .is_some_and(|whole| !self.context.endpoint.is_news(whole))
+        {
             return;
         }
         self.context.settings.report(sync_error(report));
@@ -429,14 +431,13 @@ fn to_fields(def: &ModelDef, row: Row) -> FieldMap {
         .collect()
 }
 
-/// A report in Amplify's shape.
-fn sync_error(report: Report) -> SyncError {
-    let suggestion = match (report.kind, report.parked) {
+/// What the app can do about what it is told.
+fn suggestion(report: &Report) -> &'static str {
+    match (report.kind, report.parked) {
         (ErrorKind::LostUpdate, _) => {
             "tell the user: `local` is what was changed and `record` the record with it; save a new record if it is still \
              wanted, or delete again"
         }
-        (ErrorKind::Unauthorized, false) => Whole::Credentials.suggestion(),
         (ErrorKind::ConfigError, false) => "correct the configuration; changes wait for that",
         (_, false) => "nothing needs to be done; changes wait and are sent once the server takes them",
         (ErrorKind::Unauthorized, true) => {
@@ -457,7 +458,14 @@ fn sync_error(report: Report) -> SyncError {
             "the change is parked: `retry` asks the server again what became of it, `discard` leaves it at that"
         }
         (_, true) => "the change is parked: retry it once what the server says is dealt with, or discard it",
-    };
+    }
+}
+
+/// A report in Amplify's shape.
+fn sync_error(report: Report) -> SyncError {
+    let suggestion = report
+        .whole
+        .map_or_else(|| suggestion(&report), Whole::suggestion);
     let mutation = report.mutation;
     SyncError {
         kind: report.kind,

@@ -75,6 +75,7 @@ fn lost(mutation: &Mutation, remote: &RemoteRecord, decision: &Decision, known: 
         kind: ErrorKind::LostUpdate,
         message,
         error_type: None,
+        whole: None,
         parked: false,
         mutation: Box::new(mutation.clone()),
         remote: Some(Box::new(remote.clone())),

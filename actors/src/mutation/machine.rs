@@ -40,6 +40,7 @@ use super::decided::of_resolution;
 use super::gate::{Closing, FAILURES_BEFORE_REPORT, Gate, is_told};
 use super::pauses::Pauses;
 use super::verdict::{self, Health, Purpose, Report, Verdict};
+use crate::endpoint::Whole;
 use crate::storage::Settlement;
 use crate::sync::error_kind;
 use held::{Held, Place, Stage};
@@ -484,6 +485,7 @@ impl State {
             kind: error_kind(&failure),
             message: failure.to_string(),
             error_type: failure.error_type().map(str::to_owned),
+            whole: whole(closing, &failure),
             parked: false,
             mutation: Box::new(mutation.clone()),
             remote: None,
@@ -494,6 +496,14 @@ impl State {
 
 fn is_through(verdict: &Verdict) -> bool {
     !matches!(verdict, Verdict::Ask(_))
+}
+
+/// What a failure for which changes wait says of the whole endpoint.
+fn whole(closing: Closing, failure: &Failure) -> Option<Whole> {
+    match closing {
+        Closing::Credentials => Some(Whole::Credentials),
+        Closing::Transient { .. } => Whole::of_failure(failure),
+    }
 }
 
 fn is_misconfigured(failure: &Failure) -> bool {

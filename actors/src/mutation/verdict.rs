@@ -34,6 +34,7 @@ use landfall_wire::{BadRecord, Delivery, Failure, FailureCause, FailureClass, Mu
 
 use super::decided::Known;
 use super::gate::Closing;
+use crate::endpoint::Whole;
 use crate::handlers::ErrorKind;
 use crate::storage::Settlement;
 use crate::sync::error_kind;
@@ -73,6 +74,8 @@ pub(super) struct Report {
     pub(super) kind: ErrorKind,
     pub(super) message: String,
     pub(super) error_type: Option<String>,
+    /// What holds for the whole endpoint, if that is why it waits.
+    pub(super) whole: Option<Whole>,
     /// Whether the mutation is refused; otherwise it waits and is sent again.
     pub(super) parked: bool,
     pub(super) mutation: Box<Mutation>,
@@ -400,6 +403,7 @@ pub(super) fn refuse_knowing(
         kind,
         message: refusal.message.clone(),
         error_type: refusal.error_type.clone(),
+        whole: None,
         parked: true,
         mutation: Box::new(mutation.clone()),
         remote: remote.clone().map(Box::new),

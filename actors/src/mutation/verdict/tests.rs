@@ -175,6 +175,7 @@ fn a_refusal_tells_the_app_everything() {
         kind: ErrorKind::Unauthorized,
         message: "no".into(),
         error_type: Some("Unauthorized".into()),
+        whole: None,
         parked: true,
         mutation: Box::new(sent),
         remote: None,
