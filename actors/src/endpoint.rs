@@ -1,13 +1,15 @@
-//! Trouble with the endpoint as a whole, which every part of a run meets by itself and the app is told of once.
+//! Trouble that every part of a run meets by itself and the app is told of once: with the endpoint as a whole, or with a model
+//! that the server knows in another form.
 //!
 //! Owns [`EndpointTrouble`], which the parts of a run share, and the advice for each kind of it. Who meets it first tells it.
 //! It says nothing about what is tried again and when; each part goes on as if it were alone.
 //!
-//! Invariant: of each kind the app is told once, until the server has answered as it should.
+//! Invariant: of each kind, and of each model, the app is told once, until the server has answered as it should.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use landfall_core::ModelName;
 use landfall_wire::{Failure, FailureCause, WireError};
 
 use crate::handlers::ErrorKind;
@@ -74,30 +76,57 @@ impl Whole {
 
 /// What the app was told of the endpoint in a run; clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct EndpointTrouble(Arc<Mutex<BTreeSet<Whole>>>);
+pub struct EndpointTrouble(Arc<Mutex<Told>>);
+
+/// What the app was told.
+#[derive(Debug, Default)]
+struct Told {
+    of_whole: BTreeSet<Whole>,
+    /// Models that do not fit the server's schema.
+    of_models: BTreeSet<ModelName>,
+}
+
+/// What the app can do about a model that does not fit the server's schema.
+pub(crate) fn mismatch_suggestion(model: &ModelName) -> String {
+    format!(
+        "update the server, or ship models that are generated from the schema that it runs; until then `{model}` gets what \
+         others change late or not at all, and is tried again every so often"
+    )
+}
 
 impl EndpointTrouble {
     /// Takes note of trouble. Returns whether the app is to be told: it was not, since the endpoint last answered.
     pub(crate) fn is_news(&self, whole: Whole) -> bool {
-        self.told().insert(whole)
+        self.told().of_whole.insert(whole)
+    }
+
+    /// Takes note of a model that does not fit the server's schema. Returns whether the app is to be told: it was not, since
+    /// the model was last synced.
+    pub(crate) fn is_news_of(&self, model: &ModelName) -> bool {
+        self.told().of_models.insert(model.clone())
+    }
+
+    /// The model was synced.
+    pub(crate) fn was_synced(&self, model: &ModelName) {
+        self.told().of_models.remove(model);
     }
 
     /// Whether the app was told of such trouble, since the endpoint last answered.
     pub(crate) fn is_told(&self, whole: Whole) -> bool {
-        self.told().contains(&whole)
+        self.told().of_whole.contains(&whole)
     }
 
     /// The endpoint has answered as it should.
     pub(crate) fn is_over(&self) {
-        self.told().clear();
+        self.told().of_whole.clear();
     }
 
     /// The endpoint has let a request in.
     pub(crate) fn was_let_in(&self) {
-        self.told().remove(&Whole::Credentials);
+        self.told().of_whole.remove(&Whole::Credentials);
     }
 
-    fn told(&self) -> std::sync::MutexGuard<'_, BTreeSet<Whole>> {
+    fn told(&self) -> std::sync::MutexGuard<'_, Told> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -174,5 +203,17 @@ mod tests {
         assert!(trouble.is_news(Whole::Credentials) && !trouble.is_news(Whole::NoApi));
         other_part.is_over();
         assert!(trouble.is_news(Whole::Credentials) && trouble.is_news(Whole::NoApi));
+    }
+
+    #[test]
+    fn a_model_that_does_not_fit_is_news_once_until_it_is_synced() {
+        let (trouble, blog, post) = (EndpointTrouble::default(), "Blog".into(), "Post".into());
+        let other_part = trouble.clone();
+        assert!(trouble.is_news_of(&blog) && !other_part.is_news_of(&blog));
+        assert!(other_part.is_news_of(&post), "each by itself");
+        // That the endpoint answers says nothing of its schema.
+        trouble.is_over();
+        trouble.was_synced(&post);
+        assert!(!trouble.is_news_of(&blog) && trouble.is_news_of(&post));
     }
 }

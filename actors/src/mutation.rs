@@ -295,12 +295,10 @@ impl MutationProcessor {
     fn complain(&self, report: Report) {
         let endpoint = &self.context.endpoint;
         let is_news = match report.whole {
-            _ if report.parked => true,
-            _ if report.kind == ErrorKind::Unauthorized => endpoint.is_news(Whole::Credentials),
-            Some(Whole::NoApi) => endpoint.is_news(Whole::NoApi),
+            None => true,
             // A server that fails at changes alone is told of by each change that it goes on failing at.
             Some(Whole::Failing) => !endpoint.is_told(Whole::Failing),
-            _ => true,
+            Some(whole) => endpoint.is_news(whole),
         };
         if is_news {
             self.context.settings.report(sync_error(report));
@@ -436,15 +434,13 @@ fn to_fields(def: &ModelDef, row: Row) -> FieldMap {
         .collect()
 }
 
-/// A report in Amplify's shape.
-fn sync_error(report: Report) -> SyncError {
-    let suggestion = match (report.kind, report.parked) {
-        (_, false) if report.whole == Some(Whole::NoApi) => Whole::NoApi.suggestion(),
+/// What the app can do about what it is told.
+fn suggestion(report: &Report) -> &'static str {
+    match (report.kind, report.parked) {
         (ErrorKind::LostUpdate, _) => {
             "tell the user: `local` is what was changed and `record` the record with it; save a new record if it is still \
              wanted, or delete again"
         }
-        (ErrorKind::Unauthorized, false) => Whole::Credentials.suggestion(),
         (ErrorKind::ConfigError, false) => "correct the configuration; changes wait for that",
         (_, false) => "nothing needs to be done; changes wait and are sent once the server takes them",
         (ErrorKind::Unauthorized, true) => {
@@ -465,7 +461,14 @@ fn sync_error(report: Report) -> SyncError {
             "the change is parked: `retry` asks the server again what became of it, `discard` leaves it at that"
         }
         (_, true) => "the change is parked: retry it once what the server says is dealt with, or discard it",
-    };
+    }
+}
+
+/// A report in Amplify's shape.
+fn sync_error(report: Report) -> SyncError {
+    let suggestion = report
+        .whole
+        .map_or_else(|| suggestion(&report), Whole::suggestion);
     let mutation = report.mutation;
     SyncError {
         kind: report.kind,

@@ -44,7 +44,7 @@ use landfall_core::ModelName;
 use landfall_wire::{FrameText, HttpRequest, Socket, SubscriptionId, TransportError};
 
 use crate::actor;
-use crate::endpoint::Whole;
+use crate::endpoint::{Whole, mismatch_suggestion};
 use crate::env::Env;
 use crate::flight;
 use crate::handlers::{ErrorKind, Process, SyncError};
@@ -359,6 +359,13 @@ impl SubscriptionProcessor {
         if whole.is_some_and(|whole| !self.context.endpoint.is_news(whole)) {
             return;
         }
+        let mismatched = complaint
+            .model
+            .as_ref()
+            .filter(|_| complaint.kind == ErrorKind::BadModel);
+        if mismatched.is_some_and(|model| !self.context.endpoint.is_news_of(model)) {
+            return;
+        }
         let suggestion = match whole {
             // Plain requests may fare better.
             Some(Whole::Failing) => NO_CONNECTION.to_owned(),
@@ -415,22 +422,20 @@ impl SubscriptionProcessor {
 /// What the app may do about an error.
 fn suggestion(kind: ErrorKind, model: Option<&ModelName>) -> String {
     let what = model.map_or_else(|| "realtime".to_owned(), |model| format!("`{model}`"));
-    match kind {
-        ErrorKind::Unauthorized => {
+    match (kind, model) {
+        (ErrorKind::BadModel, Some(model)) => mismatch_suggestion(model),
+        (ErrorKind::Unauthorized, _) => {
             format!(
                 "check the credentials and what they may read; {what} is tried again with the next connection"
             )
         }
-        ErrorKind::BadModel => {
-            format!(
-                "compare the local schema with the server's; until then {what} is kept up to date by delta syncs"
-            )
+        (ErrorKind::ConfigError | ErrorKind::BadModel, _) => {
+            format!("correct the configuration of {what} and start again")
         }
-        ErrorKind::ConfigError => format!("correct the configuration of {what} and start again"),
-        ErrorKind::Transient => {
+        (ErrorKind::Transient, _) => {
             format!("nothing; {what} is subscribed again, and delta syncs stand in until then")
         }
-        ErrorKind::BadRecord | ErrorKind::LostUpdate | ErrorKind::Unknown => {
+        (ErrorKind::BadRecord | ErrorKind::LostUpdate | ErrorKind::Unknown, _) => {
             "report what the message says to the server's operator".to_owned()
         }
     }

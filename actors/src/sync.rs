@@ -32,7 +32,7 @@ use landfall_wire::{Failure, HttpRequest, HttpResponse, ServerError, TransportEr
 use tracing::{Instrument, Span};
 
 use crate::actor;
-use crate::endpoint::Whole;
+use crate::endpoint::{Whole, mismatch_suggestion};
 use crate::env::Env;
 use crate::handlers::{ErrorKind, Process, SyncError};
 use crate::hub::{HubEvent, HubMessage};
@@ -146,6 +146,7 @@ impl SyncProcessor {
                     announcement => {
                         if let Effect::Synced { model, .. } = &announcement {
                             self.mismatched.fits(model.clone());
+                            self.context.endpoint.was_synced(model);
                         }
                         self.announce(announcement);
                     }
@@ -353,7 +354,7 @@ impl SyncProcessor {
         self.context.hub.tell(HubMessage::Publish(event)).unwrap_or(());
     }
 
-    /// Tells why a model is not synced, unless that holds for all of them and was told.
+    /// Tells why a model is not synced, unless that holds for all of them, or for its subscriptions as well, and was told.
     fn complain(&self, model: &ModelName, trouble: &Trouble, tried_again: bool) {
         let mut error = model_error(model, trouble, tried_again);
         if let Trouble::Server(failure) = trouble
@@ -364,6 +365,8 @@ impl SyncProcessor {
             }
             error.model = None;
             error.suggestion = whole.suggestion().to_owned();
+        } else if error.kind == ErrorKind::BadModel && !self.context.endpoint.is_news_of(model) {
+            return;
         }
         self.report(error);
     }
@@ -427,11 +430,21 @@ fn model_error(model: &ModelName, trouble: &Trouble, tried_again: bool) -> SyncE
         Trouble::Circle | Trouble::Endless => (ErrorKind::Unknown, None),
     };
     let suggestion = match kind {
+        ErrorKind::BadModel => mismatch_suggestion(model),
+        _ => suggestion(kind, tried_again).to_owned(),
+    };
+    SyncError {
+        error_type,
+        suggestion,
+        ..sync_error(kind, model, trouble.to_string())
+    }
+}
+
+/// What the app may do about an error that is no matter of schemas.
+fn suggestion(kind: ErrorKind, tried_again: bool) -> &'static str {
+    match kind {
         ErrorKind::Unauthorized => {
             "give the user access to the model, or sign in again; it is tried again every so often, and with each start"
-        }
-        ErrorKind::BadModel if tried_again => {
-            "generate the models from the schema that the server runs; the model is tried again every so often"
         }
         ErrorKind::Transient if tried_again => {
             "nothing needs to be done; the model is tried again until it succeeds"
@@ -441,15 +454,11 @@ fn model_error(model: &ModelName, trouble: &Trouble, tried_again: bool) -> SyncE
              model is tried again every so often"
         }
         ErrorKind::ConfigError => "correct the configuration, then start again",
-        ErrorKind::BadModel => "generate the models from the schema that the server runs",
-        ErrorKind::BadRecord | ErrorKind::Transient | ErrorKind::LostUpdate | ErrorKind::Unknown => {
-            "see what the server says; the model is tried again with the next sync"
-        }
-    };
-    SyncError {
-        error_type,
-        suggestion: suggestion.to_owned(),
-        ..sync_error(kind, model, trouble.to_string())
+        ErrorKind::BadModel
+        | ErrorKind::BadRecord
+        | ErrorKind::Transient
+        | ErrorKind::LostUpdate
+        | ErrorKind::Unknown => "see what the server says; the model is tried again with the next sync",
     }
 }
 

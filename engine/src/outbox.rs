@@ -62,7 +62,15 @@ impl<'a> OutboxView<'a> {
     /// # Errors
     /// [`Error::Storage`], also if one of them is damaged: see [`parked`](Self::parked), which goes on without it.
     pub fn list(&self, limit: usize) -> Result<Vec<Mutation>, Error> {
-        Ok(self.store.snapshot()?.pending(Seq::ZERO, limit)?)
+        self.list_after(Seq::ZERO, limit)
+    }
+
+    /// Up to `limit` of those that were made after `after`, oldest first: the next page of a list that is long.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    pub fn list_after(&self, after: Seq, limit: usize) -> Result<Vec<Mutation>, Error> {
+        Ok(self.store.snapshot()?.pending(after, limit)?)
     }
 
     /// Number of waiting changes.

@@ -100,6 +100,10 @@ fn run(
             .expect("the system gives a thread its event queue")
     });
     let storage_thread = runner.block_on(async {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "this is the runtime of the real world; a simulation does without it"
+        )]
         let storage_thread = Arbiter::new();
         // Opening may take long after a crash, and belongs to the thread that will write.
         let (sender, receiver) = oneshot::channel();

@@ -126,7 +126,8 @@ impl Disk {
             Self::Directory(directory) => {
                 let names = Names::of(directory);
                 let fresh = fresh(JOURNAL_BYTES, Some(&names));
-                open_named(directory, &path, |file| {
+                open_named(directory, &path, |file, was_there| {
+                    let fresh = Fresh { was_there, ..fresh };
                     open_backend(file_backend(file, &path)?, &path, cache_bytes, faults, fresh)
                 })
             }
@@ -149,7 +150,7 @@ impl Disk {
     pub(crate) fn open_without_writing(&self, cache_bytes: usize) -> Result<Opened, StorageError> {
         let path = self.place();
         match self {
-            Self::Directory(directory) => open_named(directory, &path, |file| {
+            Self::Directory(directory) => open_named(directory, &path, |file, _| {
                 open_backend_without_writing(file_backend(file, &path)?, &path, cache_bytes)
             }),
             Self::Memory => {
@@ -201,6 +202,8 @@ struct Fresh<'a> {
     names: Option<&'a Names>,
     /// Whether a file may be a database alone although one that is made anew has a journal.
     takes_plain: bool,
+    /// Whether a file was there, so that somebody may believe that there is a store in it.
+    was_there: bool,
 }
 
 impl<'a> Fresh<'a> {
@@ -209,6 +212,7 @@ impl<'a> Fresh<'a> {
             layout,
             names,
             takes_plain: false,
+            was_there: false,
         }
     }
 }
@@ -218,14 +222,14 @@ impl<'a> Fresh<'a> {
 fn open_named(
     directory: &Path,
     path: &Path,
-    open: impl Fn(File) -> Result<Opened, StorageError>,
+    open: impl Fn(File, bool) -> Result<Opened, StorageError>,
 ) -> Result<Opened, StorageError> {
     for _ in 0..OPEN_TRIES {
-        let file = open_file(directory, path)?;
+        let (file, was_there) = open_file(directory, path)?;
         let same = file
             .try_clone()
             .map_err(|error| StorageError::at_path(path, &error))?;
-        let opened = open(file)?;
+        let opened = open(file, was_there)?;
         if has_name(&same, path) {
             return Ok(opened);
         }
@@ -254,6 +258,15 @@ fn open_backend(
         None => alone(&*backend, path, || match layout_of(&*backend, path)? {
             Some(layout) => Ok(layout),
             None => {
+                let bytes = backend.len()?;
+                if fresh.was_there || bytes > 0 {
+                    tracing::warn!(
+                        path = %path.display(),
+                        bytes,
+                        "the store's file was there and holds nothing, so a new store begins in it; if there was one, restore a \
+                         backup"
+                    );
+                }
                 fresh.layout.create(&*backend)?;
                 fresh.names.map_or(Ok(()), Names::sync)?;
                 Ok(fresh.layout)
@@ -409,20 +422,21 @@ pub(crate) fn locked(tried: Result<bool, redb::BackendError>, path: &Path) -> Re
     }
 }
 
-/// Opens the file, or makes it and its directory.
-fn open_file(directory: &Path, path: &Path) -> Result<File, StorageError> {
+/// Opens the file, or makes it and its directory. Says as well whether it was there.
+fn open_file(directory: &Path, path: &Path) -> Result<(File, bool), StorageError> {
     let mut options = OpenOptions::new();
     options.read(true).write(true);
-    let said = |error: io::Error| StorageError::at_path(path, &error);
+    let said = |error: io::Error| StorageError::at_place(path, &error);
     match std::fs::metadata(path) {
         // Opening a pipe or a directory blocks, or fails in words that help nobody.
         Ok(metadata) if !metadata.is_file() => Err(StorageError::Foreign {
             path: path.to_owned(),
         }),
-        Ok(_) => options.open(path).map_err(said),
+        Ok(_) => options.open(path).map(|file| (file, true)).map_err(said),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             std::fs::create_dir_all(directory).map_err(said)?;
-            options.create(true).truncate(false).open(path).map_err(said)
+            let made = options.create(true).truncate(false).open(path);
+            made.map(|file| (file, false)).map_err(said)
         }
         Err(error) => Err(said(error)),
     }

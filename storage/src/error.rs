@@ -229,6 +229,24 @@ impl StorageError {
         }
     }
 
+    /// The same where the fault may lie in the choice of the place.
+    pub(crate) fn at_place(path: &Path, error: &std::io::Error) -> Self {
+        use std::io::ErrorKind;
+        let advice = match error.kind() {
+            ErrorKind::NotADirectory | ErrorKind::AlreadyExists => {
+                "name a directory, or one that can be made"
+            }
+            ErrorKind::NotFound => "name a directory that is there or can be made",
+            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+                "name a directory that may be written to, or give this user the right to"
+            }
+            _ => return Self::at_path(path, error),
+        };
+        Self::Io {
+            cause: format!("{}: {error}; {advice}", path.display()),
+        }
+    }
+
     fn io(error: &std::io::Error) -> Self {
         use std::io::ErrorKind;
         match error.kind() {

@@ -5,13 +5,18 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 
 use crate::support::landfall::landfall;
 use crate::support::line_client::LineClient;
 use crate::support::npm;
-use crate::support::serve::ServeProcess;
+use crate::support::serve::{API_KEY, ServeProcess};
+
+/// Looks, ten milliseconds apart, until a change must have been tried again.
+const LOOKS_MAX: usize = 3_000;
 
 fn note(title: &str) -> Value {
     json!({"op": "save", "model": "Post", "fields": {"title": title}})
@@ -104,19 +109,22 @@ fn a_wrong_key_is_named_and_what_was_saved_waits() {
     assert!(store.exit().success());
 }
 
-/// Answers every request with a web page, as the login page of a network does. Ends with the test's process.
-fn login_page() -> String {
+/// Answers every request with a web page, as the login page of a network does, and counts those about a change of a post. Ends
+/// with the test's process.
+fn login_page() -> (String, Arc<AtomicUsize>) {
     page("200 OK")
 }
 
-/// Answers every request with a web page of that status.
-fn page(status: &'static str) -> String {
+/// As [`login_page`], with a page of that status.
+fn page(status: &'static str) -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let address = listener.local_addr().expect("a listener has an address");
+    let changes = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&changes);
     let serve = move || {
         for stream in listener.incoming().flatten() {
             // Whoever asked may be gone.
-            welcome(stream, status).unwrap_or(());
+            welcome(stream, status, &counted).unwrap_or(());
         }
     };
     #[expect(
@@ -124,11 +132,11 @@ fn page(status: &'static str) -> String {
         reason = "a server of the test's own, which has no runtime"
     )]
     std::thread::spawn(serve);
-    format!("http://{address}/graphql")
+    (format!("http://{address}/graphql"), changes)
 }
 
 /// Reads a request and answers it.
-fn welcome(stream: TcpStream, status: &str) -> std::io::Result<()> {
+fn welcome(stream: TcpStream, status: &str, changes: &AtomicUsize) -> std::io::Result<()> {
     const PAGE: &str = "<html><head><title>Welcome to the hotel</title></head></html>";
     let mut request = BufReader::new(stream);
     let mut body = 0;
@@ -142,7 +150,13 @@ fn welcome(stream: TcpStream, status: &str) -> std::io::Result<()> {
             break;
         }
     }
-    request.read_exact(&mut vec![0; body])?;
+    let mut body = vec![0; body];
+    request.read_exact(&mut body)?;
+    // Once the answer to a create cannot be read, what became of it is asked for.
+    let body = String::from_utf8_lossy(&body);
+    if body.contains("createPost") || body.contains("getPost") {
+        changes.fetch_add(1, Ordering::SeqCst);
+    }
     let head = format!(
         "HTTP/1.1 {status}\r\ncontent-type: text/html\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
         PAGE.len()
@@ -150,12 +164,31 @@ fn welcome(stream: TcpStream, status: &str) -> std::io::Result<()> {
     request.get_mut().write_all(format!("{head}{PAGE}").as_bytes())
 }
 
+/// Waits until the third try of a change has failed, of which an app is told: by then the fourth is on its way.
+fn await_fourth_try(store: &mut LineClient, changes: &AtomicUsize) {
+    for _ in 0..LOOKS_MAX {
+        if changes.load(Ordering::SeqCst) >= 4 {
+            return;
+        }
+        pause(store);
+    }
+    panic!("what was saved is not tried often enough");
+}
+
+/// Waits for ten milliseconds, by an event that never comes.
+fn pause(store: &mut LineClient) {
+    let never = json!({"op": "waitHub", "event": "noSuchEvent", "ms": 10});
+    store.send(&never).expect_err("there is no such event");
+}
+
 #[test]
 fn a_login_page_in_the_way_is_named_and_what_was_saved_waits() {
-    let args = ["--endpoint", &login_page(), "--api-key", "k"];
+    let (url, changes) = login_page();
+    let args = ["--endpoint", &url, "--api-key", "k"];
     let mut store = LineClient::landfall("a guest", &npm::schema(), &args);
     store.ok(&note("kept"));
     store.ok(&json!({"op": "start"}));
+    await_fourth_try(&mut store, &changes);
     let errors = store.ok(&json!({"op": "errors"}));
     assert_eq!(errors.as_array().map(Vec::len), Some(1), "one cause: {errors}");
     let errors = errors.to_string();
@@ -174,7 +207,7 @@ fn a_login_page_in_the_way_is_named_and_what_was_saved_waits() {
 
 #[test]
 fn an_error_page_in_the_way_is_told_and_holds_up_nothing() {
-    let args = ["--endpoint", &page("502 Bad Gateway"), "--api-key", "k"];
+    let args = ["--endpoint", &page("502 Bad Gateway").0, "--api-key", "k"];
     let mut store = LineClient::landfall("behind a proxy", &npm::schema(), &args);
     store.ok(&note("kept"));
     store.ok(&json!({"op": "start"}));
@@ -190,5 +223,46 @@ fn an_error_page_in_the_way_is_told_and_holds_up_nothing() {
     );
     let waiting = store.ok(&json!({"op": "outbox"}));
     assert_eq!(waiting.as_array().map(Vec::len), Some(1), "{waiting}");
+    assert!(store.exit().success());
+}
+
+#[test]
+fn a_model_that_an_older_server_knows_in_another_form_is_told_once() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let schema = |name: &str, fields: &str| {
+        let path = folder.path().join(name);
+        let sdl = format!("type Visit @model {{ id: ID! @primaryKey title: String {fields} }}");
+        std::fs::write(&path, sdl).expect("it can be written");
+        path
+    };
+    let server = ServeProcess::start(&schema("old.graphql", ""), &[]);
+    let args = ["--endpoint", &server.url, "--api-key", API_KEY];
+    let mut store = LineClient::landfall("a newer app", &schema("new.graphql", "weather: String"), &args);
+    store.ok(&json!({"op": "save", "model": "Visit", "fields": {"id": "v1", "title": "first"}}));
+    store.ok(&json!({"op": "start"}));
+    // By then the subscriptions have been refused, the sync has failed, and so has the change.
+    store.wait_hub("modelSyncFailed");
+    for _ in 0..LOOKS_MAX {
+        let waiting = store.ok(&json!({"op": "outbox"}));
+        if waiting[0]["stage"] == "parked" {
+            break;
+        }
+        pause(&mut store);
+    }
+    let errors = store.ok(&json!({"op": "errors"}));
+    let of = |process: &[&str]| -> Vec<&Value> {
+        let errors = errors.as_array().into_iter().flatten();
+        errors
+            .filter(|error| process.iter().any(|process| error["process"] == *process))
+            .collect()
+    };
+    let of_model = of(&["subscribe", "sync"]);
+    assert_eq!(of_model.len(), 1, "one cause: {errors}");
+    let advice = of_model[0]["recoverySuggestion"].as_str().unwrap_or_default();
+    assert!(
+        advice.starts_with("update the server") && !advice.contains("kept up to date"),
+        "{errors}"
+    );
+    assert_eq!(of(&["mutate"]).len(), 1, "what became of the change: {errors}");
     assert!(store.exit().success());
 }

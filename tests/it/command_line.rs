@@ -331,6 +331,44 @@ fn a_directory_without_a_store_is_named_and_nothing_is_made() {
     assert!(errors.contains("there is no copy of a store"), "{errors}");
 }
 
+#[test]
+fn a_place_where_no_store_can_be_is_told_with_what_to_name_instead() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let file = folder.path().join("file");
+    std::fs::write(&file, "hello").expect("the file can be written");
+    let mut places = vec![(file, "name a directory, or one that can be made")];
+    if cfg!(target_os = "linux") {
+        places.push((
+            "/proc/store".into(),
+            "name a directory that is there or can be made",
+        ));
+    }
+    for (place, advice) in places {
+        let (output, _, errors) = shell_on(&place, "");
+        assert_eq!(output.status.code(), Some(1), "{errors}");
+        assert!(errors.contains(advice), "{}: {errors}", place.display());
+    }
+}
+
+/// Half-made files of a crash look the same, so that the store opens; but somebody may have had records there.
+#[test]
+fn a_file_that_holds_nothing_is_taken_for_a_new_store_and_that_is_said() {
+    for (what, bytes) in [("no bytes", 0), ("zeros", 3 * 1024 * 1024)] {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let saved = "{\"op\":\"save\",\"model\":\"Blog\",\"fields\":{\"name\":\"x\"}}\n";
+        let (_, _, quiet) = shell_on(folder.path(), saved);
+        assert!(!quiet.contains("holds nothing"), "{quiet}");
+        let path = folder.path().join(landfall_storage::FILE_NAME);
+        std::fs::write(&path, vec![0; bytes]).expect("the file can be written");
+        let (_, answer, said) = shell_on(folder.path(), "{\"op\":\"count\",\"model\":\"Blog\"}\n");
+        assert_eq!(answer.trim(), "{\"ok\":0}", "{what}: {said}");
+        assert!(
+            said.contains("WARN") && said.contains("was there and holds nothing"),
+            "{what}: {said}"
+        );
+    }
+}
+
 /// The demonstration offers only what it can show.
 #[test]
 fn the_demo_knows_no_conflict_handler_of_the_server() {

@@ -28,6 +28,8 @@ fn converse(mut client: LineClient) {
     single_records(&mut client);
     conditions(&mut client);
     queries(&mut client);
+    numbers(&mut client);
+    relations(&mut client);
     observers(&mut client);
     waits(&mut client);
     refusals(&mut client);
@@ -136,6 +138,58 @@ fn queries(client: &mut LineClient) {
     let deleted = client.ok(&json!({"op": "delete", "model": "Post", "all": true}));
     assert_eq!(deleted[0]["title"], "bee");
     assert_eq!(client.ok(&json!({"op": "count", "model": "Post"})), 0);
+}
+
+/// JSON has one kind of number: a script in JavaScript cannot write 4.0, and one in Python writes it without being asked.
+fn numbers(client: &mut LineClient) {
+    let reading = client.save("Reading", &json!({"code": "n1", "value": 4}))["code"].clone();
+    for value in [json!(4), json!(4.0)] {
+        client.wait_for("Reading", &reading, &json!({"value": value}));
+    }
+    let post = client.save("Post", &json!({"title": "numbers", "rating": 3.0}));
+    assert_eq!(post["rating"].as_f64(), Some(3.0));
+    for rating in [json!(3), json!(3.0)] {
+        client.wait_for("Post", &post["id"], &json!({"rating": rating}));
+    }
+    let near =
+        json!({"op": "waitFor", "model": "Post", "id": post["id"], "fields": {"rating": 3.5}, "ms": 50});
+    client.send(&near).expect_err("3 is not 3.5");
+    client.delete("Reading", &reading);
+    client.delete("Post", &post["id"]);
+}
+
+/// What a record of a model with relations answers with, and nothing beside it.
+fn relations(client: &mut LineClient) {
+    let blog = client.save("Blog", &json!({"name": "b"}))["id"].clone();
+    client.save("Device", &json!({"org": "o", "serial": 1}));
+    let device = json!({"org": "o", "serial": 1});
+    let post = client.save("Post", &json!({"title": "t", "blog": {"$ref": ["Blog", blog]}}));
+    let reading = client.save(
+        "Reading",
+        &json!({"code": "r1", "device": {"$ref": ["Device", device]}}),
+    );
+    assert_eq!((&post["blog"], &reading["device"]), (&blog, &device));
+    for (record, names) in [
+        (&post, "blog createdAt id rating title updatedAt"),
+        (&reading, "code createdAt device updatedAt value"),
+    ] {
+        let mut keys: Vec<&str> = record
+            .as_object()
+            .expect("a record")
+            .keys()
+            .map(String::as_str)
+            .collect();
+        keys.sort_unstable();
+        assert_eq!(keys.join(" "), names, "{record}");
+    }
+    for (model, id) in [
+        ("Post", &post["id"]),
+        ("Reading", &json!("r1")),
+        ("Device", &device),
+        ("Blog", &blog),
+    ] {
+        client.delete(model, id);
+    }
 }
 
 fn observers(client: &mut LineClient) {

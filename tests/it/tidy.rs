@@ -189,6 +189,11 @@ fn no_test_is_switched_off_or_waits_by_the_clock() {
 }
 
 #[test]
+fn no_choice_is_left_to_chance() {
+    check(source::is_deterministic, source::check_selects);
+}
+
+#[test]
 fn sources_are_in_plain_characters() {
     check(
         |file| file.is("rs") || file.is("toml") || file.is("js"),

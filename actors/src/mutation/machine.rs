@@ -496,8 +496,8 @@ impl State {
             kind: error_kind(&failure),
             message: failure.to_string(),
             error_type: failure.error_type().map(str::to_owned),
+            whole: whole(closing, &failure),
             parked: false,
-            whole: Whole::of_failure(&failure),
             mutation: Box::new(mutation.clone()),
             remote: None,
             known: Box::default(),
@@ -507,6 +507,14 @@ impl State {
 
 fn is_through(verdict: &Verdict) -> bool {
     !matches!(verdict, Verdict::Ask(_))
+}
+
+/// What a failure for which changes wait says of the whole endpoint.
+fn whole(closing: Closing, failure: &Failure) -> Option<Whole> {
+    match closing {
+        Closing::Credentials => Some(Whole::Credentials),
+        Closing::Transient { .. } => Whole::of_failure(failure),
+    }
 }
 
 fn is_misconfigured(failure: &Failure) -> bool {

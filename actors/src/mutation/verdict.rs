@@ -78,10 +78,10 @@ pub(super) struct Report {
     pub(super) kind: ErrorKind,
     pub(super) message: String,
     pub(super) error_type: Option<String>,
+    /// What holds for the whole endpoint, if that is why it waits.
+    pub(super) whole: Option<Whole>,
     /// Whether the mutation is refused; otherwise it waits and is sent again.
     pub(super) parked: bool,
-    /// What its failure says of the whole endpoint.
-    pub(super) whole: Option<Whole>,
     pub(super) mutation: Box<Mutation>,
     pub(super) remote: Option<Box<RemoteRecord>>,
     /// What the store knew of the record, where that was looked up.
@@ -414,8 +414,8 @@ pub(super) fn refuse_knowing(
         kind,
         message: refusal.message.clone(),
         error_type: refusal.error_type.clone(),
-        parked: true,
         whole: None,
+        parked: true,
         mutation: Box::new(mutation.clone()),
         remote: remote.clone().map(Box::new),
         known: Box::new(known),

@@ -4,6 +4,7 @@
 //! `shell/protocol.rs`, the form for people `shell/interactive.rs`.
 
 mod interactive;
+mod kept;
 mod protocol;
 mod recorder;
 mod session;
@@ -24,6 +25,7 @@ use crate::signals::Signals;
 use interactive::Surroundings;
 use recorder::Recorder;
 use session::Session;
+use values::Form;
 
 /// Opens a store, and syncs it if there is an endpoint; type `help` for what can be typed.
 ///
@@ -46,6 +48,10 @@ pub(crate) struct Args {
     #[command(flatten)]
     credentials: CredentialArgs,
     /// Read one JSON command a line and answer with one JSON line each; then `start` has to be said.
+    ///
+    /// What happens is kept until it is asked for: 100,000 changes, records of snapshots and Hub events each, 10,000 errors and
+    /// 10,000 conflicts. Beyond that the oldest give way, and the next answer is an error that says how many (of Hub
+    /// events an event says it); those that were kept come with the one after it. `outbox` lists a million changes, and says if there are more.
     #[arg(long)]
     json: bool,
 }
@@ -56,7 +62,8 @@ pub(crate) fn condition(text: &str) -> Result<landfall::Predicate, String> {
 }
 
 pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
-    let schema = Arc::new(schema_file::read(&args.schema)?);
+    let (schema, implied) = schema_file::read_with_implied(&args.schema)?;
+    let schema = Arc::new(schema);
     let temporary = match &args.data {
         Some(_) => None,
         None => {
@@ -77,7 +84,7 @@ pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
         builder = args.credentials.attach(builder, endpoint)?;
     }
     let store = opening::open(builder, &directory, &schema).await?;
-    let session = Session::open(store.clone(), recorder)
+    let session = Session::open(store.clone(), recorder, Form::new(&schema, implied))
         .await
         .map_err(|error| miette::miette!("{error}"))?;
     let mut signals = Signals::new()?;

@@ -4,6 +4,7 @@
 //! [`generate`] writes the typed models that `include_schema!` and `landfall modelgen` give to an app.
 
 mod diagnostics;
+mod implied;
 mod naming;
 mod rust;
 mod sdl;
@@ -11,6 +12,7 @@ mod source;
 mod suggest;
 
 pub use diagnostics::{SdlError, SdlErrors};
+pub use implied::implied_keys;
 pub use rust::{GenerateOptions, generate, generate_tokens};
 pub use sdl::parse_sdl;
 pub use source::parse_schema;

@@ -31,6 +31,7 @@ use landfall_core::{
 
 use crate::diagnostics::{Faults, SdlErrors};
 use crate::naming;
+pub(crate) use document::parser;
 use document::{Declarations, TypeNode};
 
 /// Directives that make a field a relation.

@@ -21,20 +21,35 @@ const MODULE_PREFIX: &str = "export const schema =";
 /// # Errors
 /// Every fault found, with its place in the source and what to change.
 pub fn parse_schema(name: &str, text: &str) -> Result<Schema, SdlErrors> {
+    match form(text) {
+        Form::Sdl(sdl) => parse_sdl(name, sdl),
+        Form::Json(json) => parse_json(name, text, json),
+    }
+}
+
+/// A source by its form.
+pub(crate) enum Form<'t> {
+    /// GraphQL SDL.
+    Sdl(&'t str),
+    /// Introspection JSON, without what stands around it.
+    Json(&'t str),
+}
+
+/// Tells the form of a source by its beginning.
+pub(crate) fn form(text: &str) -> Form<'_> {
     let begins = text.trim_start_matches('\u{feff}').trim_start();
     if begins.starts_with('{') {
-        return parse_json(name, text, text);
+        return Form::Json(text.trim_start_matches('\u{feff}'));
     }
-    if let Some(module) = begins.strip_prefix(MODULE_PREFIX) {
-        return parse_json(name, text, module.trim_end().trim_end_matches(';'));
+    match begins.strip_prefix(MODULE_PREFIX) {
+        Some(module) => Form::Json(module.trim_end().trim_end_matches(';')),
+        None => Form::Sdl(text),
     }
-    parse_sdl(name, text)
 }
 
 /// Reads JSON that is a part of the source.
 fn parse_json(name: &str, source: &str, json: &str) -> Result<Schema, SdlErrors> {
     let mut faults = Faults::new(name, source);
-    let json = json.trim_start_matches('\u{feff}');
     let offset = json.as_ptr() as usize - source.as_ptr() as usize;
     match serde_json::from_str::<Json>(json) {
         Err(error) => {

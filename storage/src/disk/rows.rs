@@ -50,6 +50,7 @@ impl RowsDisk {
             layout,
             names: names.as_ref(),
             takes_plain: true,
+            was_there: false,
         };
         open_backend(self.backend(path)?, path, cache_bytes, faults, fresh)
     }
@@ -77,7 +78,7 @@ impl RowsDisk {
     fn backend(&self, path: &Path) -> Result<Box<dyn StorageBackend>, StorageError> {
         Ok(match self {
             Self::File(_) => {
-                let file = open_file(path.parent().unwrap_or(Path::new("")), path)?;
+                let (file, _) = open_file(path.parent().unwrap_or(Path::new("")), path)?;
                 Box::new(FileBackend::new(file).map_err(|error| translate(error, path))?)
             }
             Self::Memory => Box::new(InMemoryBackend::new()),

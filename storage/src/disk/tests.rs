@@ -441,7 +441,7 @@ fn a_file_that_lost_its_name_before_it_was_locked_is_not_the_one_that_is_opened(
     drop(newer);
     let path = home.path().join(FILE_NAME);
     let tries = std::cell::Cell::new(0);
-    let opened = open_named(home.path(), &path, |file| {
+    let opened = open_named(home.path(), &path, |file, _| {
         if tries.replace(tries.get() + 1) == 0 {
             // Somebody makes the store anew, and closes it.
             std::fs::rename(other.path().join(FILE_NAME), &path).unwrap();

@@ -63,6 +63,44 @@ pub(super) fn check_tests(file: &File) -> Vec<String> {
     violations
 }
 
+/// Folders whose code is the same in simulation: nothing there may be left to chance.
+const DETERMINISTIC: [&str; 6] = [
+    "actors/src/",
+    "engine/core/src/",
+    "engine/src/",
+    "netsync/wire/src/",
+    "sim/src/",
+    "storage/src/",
+];
+
+/// Whether the file is one of those that run the same in simulation.
+pub(super) fn is_deterministic(file: &File) -> bool {
+    file.is("rs") && DETERMINISTIC.iter().any(|folder| file.path.starts_with(folder))
+}
+
+/// Every `select!` begins with `biased;`: without it chance says which branch is looked at first, and no seed decides about it.
+pub(super) fn check_selects(file: &File) -> Vec<String> {
+    let select = concat!("sel", "ect!");
+    let mut violations = Vec::new();
+    for (line, content) in file.text.lines().enumerate() {
+        let code = content.split("//").next().unwrap_or_default();
+        if !contains_word(code, select) {
+            continue;
+        }
+        let at: usize = file.text.lines().take(line).map(|line| line.len() + 1).sum();
+        let behind = file.text.get(at..).unwrap_or_default();
+        let inside = behind.split_once('{').map_or("", |(_, inside)| inside);
+        if !inside.trim_start().starts_with("biased;") {
+            violations.push(format!(
+                "{}:{}: `{select}` does not begin with `biased;`",
+                file.path,
+                line + 1
+            ));
+        }
+    }
+    violations
+}
+
 /// Where one of the words is in `text`, which begins after line `line` of its file.
 fn find(path: &str, line: usize, text: &str, words: &[&str]) -> Vec<String> {
     let mut found = Vec::new();
@@ -166,6 +204,34 @@ fn every_loose_end_is_caught() {
         [""; 0],
         "a part of a word is no word"
     );
+}
+
+#[test]
+fn a_choice_that_is_left_to_chance_is_caught() {
+    let select = concat!("sel", "ect!");
+    let caught = |text: &str| check_selects(&File::new("actors/src/b.rs", text));
+    let unbiased = format!("//! b\n    let x = tokio::{select} {{\n        a = b => a,\n    }};\n");
+    assert_eq!(
+        caught(&unbiased),
+        [format!(
+            "actors/src/b.rs:2: `{select}` does not begin with `biased;`"
+        )]
+    );
+    for fine in [
+        format!("tokio::{select} {{\n        biased;\n        a = b => a,\n    }}"),
+        format!("tokio::{select} {{ biased; a = b => a }}"),
+        format!("// {select} is used with care"),
+        format!("futures_util::{}_biased! {{ a = b => a }}", "select"),
+    ] {
+        assert_eq!(caught(&fine), [""; 0], "{fine}");
+    }
+    for (path, expected) in [
+        ("actors/src/hub.rs", true),
+        ("engine/cli/src/shell.rs", false),
+        ("netsync/backend/src/serve/work.rs", false),
+    ] {
+        assert_eq!(is_deterministic(&File::new(path, "")), expected, "{path}");
+    }
 }
 
 #[test]

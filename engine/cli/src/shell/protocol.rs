@@ -93,6 +93,7 @@ mod tests {
     use tokio::io::{DuplexStream, ReadHalf, WriteHalf, split};
 
     use super::super::recorder::Recorder;
+    use super::super::values::Form;
     use super::*;
 
     /// A script at the other end of the protocol.
@@ -115,7 +116,9 @@ mod tests {
         let sdl = "type Post @model { title: String }";
         let schema = Arc::new(landfall_codegen::parse_sdl("s.graphql", sdl).unwrap());
         let store = DataStore::builder(&schema).open().await.unwrap();
-        let session = Session::open(store.clone(), Recorder::default()).await.unwrap();
+        let form = Form::new(&schema, std::collections::BTreeMap::new());
+        let opening = Session::open(store.clone(), Recorder::default(), form);
+        let session = opening.await.unwrap();
         let (ours, theirs) = tokio::io::duplex(1 << 20);
         let (commands, answers) = split(ours);
         tokio::spawn(async move { converse(session, commands, answers).await });

@@ -1,8 +1,8 @@
 //! What the conflict and error handlers were given, kept for whoever asks.
 //!
-//! Owns [`Recorder`]. Keeps the newest [`RECORDS_MAX`] of each, and tells errors to whoever listens.
+//! Owns [`Recorder`]. Keeps the newest [`RECORDS_MAX`] of each and says how many gave way to them, and tells errors to whoever
+//! listens.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,7 +11,10 @@ use landfall::{ConflictHandler, ErrorHandler, Resolution, SyncConflict, SyncErro
 use serde_json::{Value as Json, json};
 use tokio::sync::mpsc;
 
-/// Handler calls that are kept; more than anybody reads.
+use super::kept::Kept;
+use super::values::Fault;
+
+/// Handler calls of a kind that are kept; a script that leaves more of them unread has lost track of it.
 const RECORDS_MAX: usize = 10_000;
 
 /// Errors that wait for a listener; those beyond are kept, and not told.
@@ -21,12 +24,23 @@ const TOLD_MAX: usize = 1_000;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Recorder(Arc<State>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     keep_local: AtomicBool,
-    errors: Mutex<VecDeque<Json>>,
-    conflicts: Mutex<VecDeque<Json>>,
+    errors: Mutex<Kept<Json>>,
+    conflicts: Mutex<Kept<Json>>,
     listener: Option<mpsc::Sender<SyncError>>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            keep_local: AtomicBool::default(),
+            errors: Mutex::new(Kept::new(RECORDS_MAX)),
+            conflicts: Mutex::new(Kept::new(RECORDS_MAX)),
+            listener: None,
+        }
+    }
 }
 
 impl Recorder {
@@ -52,32 +66,31 @@ impl Recorder {
     }
 
     /// Errors since the last call.
-    pub(crate) fn take_errors(&self) -> Vec<Json> {
-        self.0
-            .errors
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .drain(..)
-            .collect()
+    ///
+    /// # Errors
+    /// How many are missing before them. It is told once, and they are there the next time.
+    pub(crate) fn take_errors(&self) -> Result<Vec<Json>, Fault> {
+        take(&self.0.errors, "errors")
     }
 
     /// Conflicts since the last call.
-    pub(crate) fn take_conflicts(&self) -> Vec<Json> {
-        self.0
-            .conflicts
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .drain(..)
-            .collect()
+    ///
+    /// # Errors
+    /// As for [`take_errors`](Self::take_errors).
+    pub(crate) fn take_conflicts(&self) -> Result<Vec<Json>, Fault> {
+        take(&self.0.conflicts, "conflicts")
     }
 }
 
-fn keep(list: &Mutex<VecDeque<Json>>, item: Json) {
-    let mut list = list.lock().unwrap_or_else(PoisonError::into_inner);
-    if list.len() == RECORDS_MAX {
-        list.pop_front();
-    }
-    list.push_back(item);
+/// What was kept; `op` is also what it is called.
+fn take(kept: &Mutex<Kept<Json>>, op: &str) -> Result<Vec<Json>, Fault> {
+    let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+    kept.complete(op, op)?;
+    Ok(kept.take())
+}
+
+fn keep(kept: &Mutex<Kept<Json>>, item: Json) {
+    kept.lock().unwrap_or_else(PoisonError::into_inner).push(item, 1);
 }
 
 impl ConflictHandler for Recorder {
@@ -141,4 +154,35 @@ fn remote_json(remote: &landfall_core::RemoteRecord) -> Json {
         Json::Null
     };
     json
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_gave_way_is_told_before_what_was_kept() {
+        let recorder = Recorder::default();
+        assert_eq!(recorder.take_errors(), Ok(Vec::new()));
+        for (kept, op) in [
+            (&recorder.0.errors, "errors"),
+            (&recorder.0.conflicts, "conflicts"),
+        ] {
+            for index in 0..RECORDS_MAX + 5 {
+                keep(kept, index.into());
+            }
+            let fault = take(kept, op).unwrap_err();
+            assert_eq!(
+                fault,
+                format!(
+                    "the 5 oldest {op} gave way to newer ones, as they were not asked for; ask more often. Those that were \
+                     kept come with the next `{op}`"
+                )
+            );
+        }
+        for list in [recorder.take_errors(), recorder.take_conflicts()] {
+            let list = list.expect("what is missing is told once");
+            assert_eq!((list.len(), &list[0]), (RECORDS_MAX, &json!(5)));
+        }
+    }
 }

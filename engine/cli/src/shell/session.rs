@@ -1,9 +1,11 @@
 //! The operations of the shell, each a function of a JSON command.
 //!
 //! Owns [`Session`]: the store, and what was heard of it since the last question. Both shells run the same ones.
-//! What is set is in `session/settings.rs`, what waits in `session/waiting.rs`, what is heard in `session/ears.rs`.
+//! What is set is in `session/settings.rs`, what is waited for in `session/waiting.rs`, what is heard in `session/ears.rs`, what
+//! waits for the server in `session/outbox.rs`.
 
 mod ears;
+mod outbox;
 mod refused;
 mod settings;
 mod waiting;
@@ -11,16 +13,13 @@ mod waiting;
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
-use landfall::{Change, DataStore, Error, HubEvent, Page, Query, Record, RecordKey, Stage};
+use landfall::{Change, DataStore, Error, HubEvent, Page, Query, Record, RecordKey};
 use landfall_core::KeyKind;
 use serde_json::{Map, Value as Json, json};
 
 use super::recorder::Recorder;
-use super::values::{self, Fault};
+use super::values::{self, Fault, Form};
 use ears::Ears;
-
-/// Waiting mutations that `outbox` lists.
-const OUTBOX_MAX: usize = 10_000;
 
 /// How long `start` waits for the store to be ready before it answers all the same.
 const START_WAIT: Duration = Duration::from_secs(60);
@@ -35,6 +34,7 @@ pub(crate) struct Session {
 struct Operations {
     store: DataStore,
     recorder: Recorder,
+    form: Form,
     started: Instant,
 }
 
@@ -47,12 +47,17 @@ pub(crate) enum Reply {
 }
 
 impl Session {
-    pub(crate) async fn open(store: DataStore, recorder: Recorder) -> Result<Self, Error> {
+    /// Opens a session that answers of records in that form.
+    ///
+    /// # Errors
+    /// Whatever keeps it from listening to the store.
+    pub(crate) async fn open(store: DataStore, recorder: Recorder, form: Form) -> Result<Self, Error> {
         let hub = store.hub().await?;
         Ok(Self {
             operations: Operations {
                 store,
                 recorder,
+                form,
                 started: Instant::now(),
             },
             ears: Ears::new(hub),
@@ -140,8 +145,9 @@ impl Session {
 
     fn hub(&mut self) -> Json {
         self.ears.catch_up();
-        let events = std::iter::from_fn(|| self.ears.next_event());
-        events.map(|event| event_json(&event)).collect()
+        let Self { operations, ears } = self;
+        let events = std::iter::from_fn(|| ears.next_event());
+        events.map(|event| operations.event(&event)).collect()
     }
 }
 
@@ -161,8 +167,8 @@ impl Operations {
             "count" => self.count(command),
             "explain" => self.explain(command),
             "waitFor" => self.wait_for(command).await,
-            "errors" => Ok(self.recorder.take_errors().into()),
-            "conflicts" => Ok(self.recorder.take_conflicts().into()),
+            "errors" => self.recorder.take_errors().map(Json::from),
+            "conflicts" => self.recorder.take_conflicts().map(Json::from),
             "outbox" => self.outbox(command),
             "metrics" => self.metrics(),
             "retry" => self.retry(command).await,
@@ -214,7 +220,7 @@ impl Operations {
             .records()
             .save_if(record, where_of(command)?)
             .await
-            .map_err(text)?;
+            .map_err(|error| self.form.refused(&def, error))?;
         Ok(self.json(&saved))
     }
 
@@ -222,6 +228,7 @@ impl Operations {
         let key = self.key(command)?;
         let found = self.store.records().get(&key.model, &key.id).map_err(text)?;
         let mut record = found.ok_or_else(|| format!("there is no record {key}"))?;
+        let def = std::sync::Arc::clone(record.def());
         values::set_fields(&mut record, fields(command)?, self.store.schema())?;
         if record.id().as_ref() != Some(&key.id) {
             return Err("the identifier of a record cannot be changed".to_owned());
@@ -231,7 +238,7 @@ impl Operations {
             .records()
             .save_if(record, where_of(command)?)
             .await
-            .map_err(text)?;
+            .map_err(|error| self.form.refused(&def, error))?;
         Ok(self.json(&saved))
     }
 
@@ -296,38 +303,6 @@ impl Operations {
         Ok(explained.to_string().into())
     }
 
-    /// What waits, and with `details` also what each change sets and why it was refused.
-    fn outbox(&self, command: &Json) -> Result<Json, Fault> {
-        let with_details = flag(command, "details")?;
-        let pending = self.store.outbox().list(OUTBOX_MAX).map_err(text)?;
-        let list = pending.iter().map(|mutation| {
-            let (stage, refusal) = match &mutation.stage {
-                Stage::Queued => ("queued", None),
-                Stage::InFlight => ("inFlight", None),
-                Stage::Unknown => ("unknown", None),
-                Stage::Parked(refusal) => ("parked", Some(refusal)),
-            };
-            let id = match self.store.schema().model(mutation.model()) {
-                Some(def) => values::id_json(def, &mutation.key.id),
-                None => values::id_json_of(&mutation.key.id),
-            };
-            let mut change = json!({
-                "model": mutation.model(),
-                "id": id,
-                "op": mutation.kind.verb(),
-                "stage": stage,
-                "attempts": mutation.attempts,
-            });
-            if with_details {
-                change["fields"] = json!(mutation.patch);
-                change["errorType"] = json!(refusal.and_then(|refusal| refusal.error_type.as_deref()));
-                change["reason"] = json!(refusal.map(|refusal| refusal.message.as_str()));
-            }
-            change
-        });
-        Ok(list.collect())
-    }
-
     fn online(&self, command: &Json) -> Result<Json, Fault> {
         let online = command
             .get("value")
@@ -364,7 +339,19 @@ impl Operations {
     }
 
     fn json(&self, record: &Record) -> Json {
-        values::record_json(self.store.schema(), record)
+        self.form.record(record)
+    }
+
+    /// A Hub event, in which a record is as everywhere else.
+    fn event(&self, event: &HubEvent) -> Json {
+        let mut data = event.data();
+        if let HubEvent::OutboxMutationEnqueued { record, .. }
+        | HubEvent::OutboxMutationProcessed { record, .. }
+        | HubEvent::SubscriptionDataProcessed { record } = event
+        {
+            data["element"] = self.json(record);
+        }
+        json!({ "event": event.name(), "data": data })
     }
 
     fn query_of(&self, command: &Json) -> Result<Query, Fault> {
@@ -390,10 +377,6 @@ impl Operations {
             page: Page { limit, page },
         })
     }
-}
-
-fn event_json(event: &HubEvent) -> Json {
-    json!({ "event": event.name(), "data": event.data() })
 }
 
 fn text(error: impl std::fmt::Display) -> Fault {

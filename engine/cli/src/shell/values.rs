@@ -1,10 +1,17 @@
 //! JSON of the shell to the values of the store, and back.
 //!
-//! Owns identifiers, field values, references and predicates in their JSON form.
+//! Owns identifiers, field values, references and predicates in their JSON form. Records are in `values/answer.rs`, numbers in
+//! `values/numbers.rs`.
+
+mod answer;
+mod numbers;
 
 use landfall::{Direction, FieldName, Op, Predicate, Record, RecordId, Sort, Value};
 use landfall_core::{Association, FieldDef, FieldFault, FieldType, IdPart, InvalidRecord, ModelDef, Scalar};
 use serde_json::{Map, Value as Json};
+
+pub(crate) use answer::Form;
+pub(crate) use numbers::same;
 
 /// What is wrong with a command, in words.
 pub(crate) type Fault = String;
@@ -45,6 +52,13 @@ pub(crate) fn id(def: &ModelDef, json: &Json) -> Result<RecordId, Fault> {
     }
 }
 
+/// The whole number, if it is spelled with a point or an exponent.
+fn whole(json: &Json) -> Option<i64> {
+    json.as_f64()
+        .filter(|_| json.is_f64())
+        .and_then(numbers::integral)
+}
+
 /// One part of an identifier, which has to fit its field: another could never be found. An `ID` takes whole numbers for
 /// their text, as GraphQL does.
 fn id_part(def: &ModelDef, field: &FieldName, json: &Json) -> Result<IdPart, Fault> {
@@ -53,7 +67,14 @@ fn id_part(def: &ModelDef, field: &FieldName, json: &Json) -> Result<IdPart, Fau
         _ => Scalar::String,
     };
     let value = match (scalar, json) {
-        (Scalar::Id, Json::Number(number)) if !number.is_f64() => number.to_string().into(),
+        (Scalar::Id, Json::Number(number)) => match (number.is_f64(), whole(json)) {
+            (false, _) => number.to_string().into(),
+            (true, Some(integer)) => integer.to_string().into(),
+            (true, None) => Value::from(json),
+        },
+        (Scalar::Int | Scalar::AwsTimestamp, Json::Number(_)) => {
+            whole(json).map_or_else(|| json.into(), Value::Int)
+        }
         (Scalar::Float, Json::Number(number)) => number.as_f64().map_or(Value::Null, Value::Float),
         _ => Value::from(json),
     };
@@ -111,7 +132,8 @@ pub(crate) fn set_fields(
             ));
         }
         if field.is_stored() {
-            let value = value(field, json).map_err(|message| not_saved(&def, name, message))?;
+            let mut value = value(field, json).map_err(|message| not_saved(&def, name, message))?;
+            numbers::spell(schema, &field.ty, &mut value);
             record.set(name, value);
         } else {
             set_reference(record, field, json, schema)?;
@@ -200,39 +222,6 @@ fn set_reference(
         record.set(target, value);
     }
     Ok(())
-}
-
-/// A record: its own fields, related records as their id under the relation's name, and the server's metadata.
-pub(crate) fn record_json(schema: &landfall::Schema, record: &Record) -> Json {
-    let mut json = landfall::record_json(record);
-    let def = record.def();
-    for (field, association) in def.relations() {
-        let targets = association.targets();
-        let FieldType::Model(other) = &field.ty else {
-            continue;
-        };
-        let Some(other) = schema.model(other).filter(|_| !targets.is_empty()) else {
-            continue;
-        };
-        let values: Vec<Json> = targets
-            .iter()
-            .map(|target| record.get(target).map_or(Json::Null, Json::from))
-            .collect();
-        json[field.name.as_str()] = match values.as_slice() {
-            [only] => only.clone(),
-            many if many.iter().any(Json::is_null) => Json::Null,
-            many => {
-                let members = other
-                    .key
-                    .fields
-                    .iter()
-                    .map(ToString::to_string)
-                    .zip(many.iter().cloned());
-                Json::Object(members.collect())
-            }
-        };
-    }
-    json
 }
 
 /// A predicate: `[field, op, operand...]`, where the field may be one of a related record such as `blog.name`,
@@ -366,6 +355,12 @@ mod tests {
         let of = |model: &str, json: &Json| id(schema.model(model).unwrap(), json);
         assert_eq!(of("Note", &json!("n1")), Ok(RecordId::text("n1")));
         assert_eq!(of("Note", &json!(42)), Ok(RecordId::text("42")));
+        assert_eq!(of("Note", &json!(42.0)), Ok(RecordId::text("42")));
+        assert_eq!(
+            of("Seat", &json!(42.0)),
+            Ok(RecordId::new(vec![IdPart::Int(42)])),
+            "one number, however it is spelled"
+        );
         assert_eq!(of("Note", &json!({"id": "n1"})), Ok(RecordId::text("n1")));
         assert_eq!(of("Seat", &json!(42)), Ok(RecordId::new(vec![IdPart::Int(42)])));
         for (model, json, expected) in [
@@ -379,6 +374,7 @@ mod tests {
                 "`text` is no part of the id",
             ),
             ("Seat", json!("42"), "takes an integer"),
+            ("Seat", json!(4.5), "takes an integer"),
             ("Visit", json!("x"), "an object with day, place"),
             ("Visit", json!({"day": "2026-01-31"}), "needs `place`"),
             ("Visit", json!({"day": "soon", "place": "x"}), "takes a date"),

@@ -103,10 +103,14 @@ pub(super) fn text_argument<'a>(
     Some((value.as_str()?, value.location()))
 }
 
+/// A parser with the bounds of a schema.
+pub(crate) fn parser() -> Parser {
+    Parser::new().token_limit(TOKENS_MAX).recursion_limit(NESTING_MAX)
+}
+
 /// Parses the text and collects what it declares; `None` after reporting that it is not GraphQL.
 pub(super) fn declarations(name: &str, source: &str, faults: &mut Faults) -> Option<Declarations> {
-    let mut parser = Parser::new().token_limit(TOKENS_MAX).recursion_limit(NESTING_MAX);
-    let document = match parser.parse_ast(source, name) {
+    let document = match parser().parse_ast(source, name) {
         Ok(document) => document,
         Err(partial) => {
             // The first fault is the one to mend; what comes after it is read in the wrong state.

@@ -214,6 +214,13 @@ impl<'a> Scene<'a> {
                 "this text is never closed",
                 "write the quotation mark that closes it",
             ),
+            '"' if self.before[1].is_some_and(|before| matches!(before.text, ":" | "[")) => {
+                quoted(here, "this type", "String")
+            }
+            ':' => {
+                let before = self.before[1].filter(|before| before.text.starts_with('"'))?;
+                quoted(before, "this name", "title")
+            }
             '\'' | '`' => finding(
                 here.span(),
                 message(),
@@ -388,6 +395,23 @@ impl<'a> Scene<'a> {
     }
 }
 
+/// Something in quotation marks that is no text.
+fn quoted(token: Token<'_>, what: &str, example: &str) -> Finding {
+    let inner = token.text.trim_matches('"');
+    let is_name = inner.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && inner.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    let inner = if is_name && inner.len() <= WORD_MAX {
+        inner
+    } else {
+        example
+    };
+    finding(
+        token.span(),
+        format!("{what} stands in quotation marks"),
+        format!("write it without them, such as `{inner}`"),
+    )
+}
+
 fn is_closed(text: &str) -> bool {
     match text.strip_prefix("\"\"\"") {
         Some(rest) => rest.ends_with("\"\"\""),
@@ -506,6 +530,26 @@ mod tests {
         (
             "type Post @model { title: }",
             "1:27 the field `title` has no type | name its type before this, such as `String`",
+        ),
+        (
+            "type Post @model { title: \"String\"! }",
+            "1:27 this type stands in quotation marks | write it without them, such as `String`",
+        ),
+        (
+            "type Post @model { tags: [\"Tag of all\"] }",
+            "1:27 this type stands in quotation marks | write it without them, such as `String`",
+        ),
+        (
+            "type Post @model { \"title\": String }",
+            "1:20 this name stands in quotation marks | write it without them, such as `title`",
+        ),
+        (
+            "type Post @model\ntype Tag @model { name: String }",
+            "1:1 `Post` has no fields | write them in braces after it, such as `{ title: String }`",
+        ),
+        (
+            "enum E\ntype Post @model { e: E }",
+            "1:1 `E` has no enum values | write them in braces after it, such as `{ ACTIVE }`",
         ),
         (
             "type Post @model { tags: [String }",

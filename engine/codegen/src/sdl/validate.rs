@@ -39,11 +39,21 @@ pub(super) fn check(declarations: &Declarations, faults: &mut Faults) {
         Err(invalid) => invalid.errors,
     };
     for error in errors.iter() {
-        faults.at(
-            error.error.location(),
-            error.error.to_string(),
-            "GraphQL does not allow this",
-        );
+        let message = error.error.to_string();
+        let label = label_of_graphql(&message);
+        faults.at(error.error.location(), message, label);
+    }
+}
+
+/// What to change about an error of GraphQL's own rules, as far as those of the steps before leave some.
+fn label_of_graphql(message: &str) -> &'static str {
+    // Without braces; empty ones are a slip that the parser meets.
+    if message.ends_with("has no fields") {
+        "write them in braces after it, such as `{ title: String }`"
+    } else if message.ends_with("has no enum values") {
+        "write them in braces after it, such as `{ ACTIVE }`"
+    } else {
+        "GraphQL does not allow this"
     }
 }
 

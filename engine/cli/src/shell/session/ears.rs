@@ -7,20 +7,17 @@
 //! 2. what is missing is told, with its number where that is known, before anything that came after it; 3. a commit that a
 //! command waited for is a result of its own of each observed query that it changes.
 
-use std::collections::VecDeque;
 use std::convert::Infallible;
 
 use futures_util::future::{pending, select_all};
 use landfall::{Change, Error, HubEvent, HubEvents, Observer, QueryObserver, QuerySnapshot, Record};
 
+use super::super::kept::Kept;
 use super::super::values::Fault;
 
 /// Items of each kind that are kept for later questions: a script that leaves more of them unread has lost track of it. Of
 /// results of queries the records are counted, since each result has all of them.
 const KEPT_MAX: usize = 100_000;
-
-/// Errors of observers that are kept until they are told; each says that something is missing, and one says enough.
-const ERRORS_MAX: usize = 100;
 
 /// What is heard of a store, until it is asked for.
 pub(super) struct Ears {
@@ -111,20 +108,20 @@ impl Ears {
             Heard::Event(Some(event)) => self.events.push(event, 1),
             Heard::Event(None) => self.is_open = false,
             Heard::Change(_, Some(Ok(change))) => self.changes.push(change, 1),
-            Heard::Change(_, Some(Err(error))) => self.changes.miss(&error),
+            Heard::Change(_, Some(Err(error))) => self.changes.miss(error.to_string()),
             Heard::Change(index, None) => drop(self.observers.swap_remove(index)),
             Heard::Result(_, Some(Ok(result))) => {
                 let weight = result.items.len().max(1);
                 self.results.push(result, weight);
             }
-            Heard::Result(_, Some(Err(error))) => self.results.miss(&error),
+            Heard::Result(_, Some(Err(error))) => self.results.miss(error.to_string()),
             Heard::Result(index, None) => drop(self.queries.swap_remove(index)),
         }
     }
 
     /// The next event that was heard; if some before it had to give way, how many.
     pub(super) fn next_event(&mut self) -> Option<HubEvent> {
-        let lost = std::mem::take(&mut self.events.missed);
+        let lost = self.events.take_missed();
         if lost > 0 {
             return Some(HubEvent::Lagged { lost });
         }
@@ -165,68 +162,6 @@ async fn first<F: Future + Unpin>(futures: impl ExactSizeIterator<Item = F>) -> 
     }
     let (output, index, _) = select_all(futures).await;
     (index, output)
-}
-
-/// Items that wait to be asked for, the oldest first.
-struct Kept<T> {
-    items: VecDeque<(T, usize)>,
-    /// What all of them weigh.
-    weight: usize,
-    /// What they may weigh together; the newest is kept whatever it weighs.
-    weight_max: usize,
-    /// Items that gave way since that was told.
-    missed: u64,
-    /// What went wrong since that was told.
-    errors: VecDeque<Fault>,
-}
-
-impl<T> Kept<T> {
-    fn new(weight_max: usize) -> Self {
-        Self {
-            items: VecDeque::new(),
-            weight: 0,
-            weight_max,
-            missed: 0,
-            errors: VecDeque::new(),
-        }
-    }
-
-    fn push(&mut self, item: T, weight: usize) {
-        while self.weight + weight > self.weight_max && self.pop().is_some() {
-            self.missed += 1;
-        }
-        self.items.push_back((item, weight));
-        self.weight += weight;
-    }
-
-    fn miss(&mut self, error: &Error) {
-        if self.errors.len() < ERRORS_MAX {
-            self.errors.push_back(error.to_string());
-        }
-    }
-
-    fn pop(&mut self) -> Option<T> {
-        let (item, weight) = self.items.pop_front()?;
-        self.weight -= weight;
-        Some(item)
-    }
-
-    fn take(&mut self) -> Vec<T> {
-        self.weight = 0;
-        self.items.drain(..).map(|(item, _)| item).collect()
-    }
-
-    /// Tells what is missing, once.
-    fn complete(&mut self, what: &str, op: &str) -> Result<(), Fault> {
-        let missed = std::mem::take(&mut self.missed);
-        if missed > 0 {
-            return Err(format!(
-                "the {missed} oldest {what} gave way to newer ones, as they were not asked for; ask more often. Those \
-                 that were kept come with the next `{op}`"
-            ));
-        }
-        self.errors.pop_front().map_or(Ok(()), Err)
-    }
 }
 
 #[cfg(test)]

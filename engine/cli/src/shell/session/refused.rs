@@ -35,6 +35,7 @@ impl Operations {
         if flag(command, "all")? {
             return Err("`edit` is about one record; name it by `model` and `id`".to_owned());
         }
+        let def = self.model(command)?;
         let refused = self.refused(command)?;
         let mutation = refused.first().ok_or("there is no refused change")?;
         let patch = self.edited(mutation, command)?;
@@ -42,7 +43,7 @@ impl Operations {
             .outbox()
             .edit(mutation.seq, patch)
             .await
-            .map_err(text)?;
+            .map_err(|error| self.form.refused(&def, error))?;
         Ok(refused.len().into())
     }
 

@@ -73,17 +73,17 @@ mod tests {
     use serde_json::json;
 
     use super::super::super::recorder::Recorder;
+    use super::super::super::values::Form;
     use super::super::Session;
 
     #[tokio::test]
     async fn a_configuration_with_a_fault_changes_nothing() {
         let schema = landfall_codegen::parse_sdl("s.graphql", "type Post @model { title: String }").unwrap();
-        let store = landfall::DataStore::builder(&std::sync::Arc::new(schema))
-            .open()
-            .await
-            .unwrap();
+        let schema = std::sync::Arc::new(schema);
+        let store = landfall::DataStore::builder(&schema).open().await.unwrap();
         let recorder = Recorder::default();
-        let mut session = Session::open(store, recorder.clone()).await.unwrap();
+        let form = Form::new(&schema, std::collections::BTreeMap::new());
+        let mut session = Session::open(store, recorder.clone(), form).await.unwrap();
         for fault in [
             json!({"syncPageSize": 0}),
             json!({"maxRecordsToSync": "10"}),

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value as Json};
 
-use super::super::values::Fault;
-use super::{Operations, Session, event_json, flag, text};
+use super::super::values::{self, Fault};
+use super::{Operations, Session, flag, text};
 
 /// How long is waited by default, in milliseconds.
 const WAIT_MS_DEFAULT: u64 = 10_000;
@@ -25,8 +25,8 @@ impl Session {
         loop {
             self.ears.catch_up();
             while let Some(event) = self.ears.next_event() {
-                let event = event_json(&event);
-                if event["event"] == name && data.is_none_or(|data| event["data"] == *data) {
+                let event = self.operations.event(&event);
+                if event["event"] == name && data.is_none_or(|data| values::same(&event["data"], data)) {
                     return Ok(event);
                 }
                 note(&mut seen, event["event"].as_str().unwrap_or_default());
@@ -105,7 +105,7 @@ fn listed(seen: &[(String, usize)]) -> String {
 fn holds(record: &Json, wanted: &Map<String, Json>) -> bool {
     wanted
         .iter()
-        .all(|(name, value)| record.get(name).unwrap_or(&Json::Null) == value)
+        .all(|(name, value)| values::same(record.get(name).unwrap_or(&Json::Null), value))
 }
 
 fn deadline(command: &Json) -> Result<tokio::time::Instant, Fault> {

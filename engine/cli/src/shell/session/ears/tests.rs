@@ -4,6 +4,7 @@ use landfall::DataStore;
 use serde_json::{Value as Json, json};
 
 use super::super::super::recorder::Recorder;
+use super::super::super::values::Form;
 use super::super::{Reply, Session};
 use super::*;
 
@@ -11,7 +12,8 @@ async fn session() -> Session {
     let sdl = "type Post @model { title: String } type Tag @model { name: String }";
     let schema = Arc::new(landfall_codegen::parse_sdl("s.graphql", sdl).unwrap());
     let store = DataStore::builder(&schema).open().await.unwrap();
-    Session::open(store, Recorder::default()).await.unwrap()
+    let form = Form::new(&schema, std::collections::BTreeMap::new());
+    Session::open(store, Recorder::default(), form).await.unwrap()
 }
 
 async fn answer(session: &mut Session, command: Json) -> Result<Json, Fault> {
