@@ -31,6 +31,7 @@ mod runtime;
 mod streams;
 mod transaction;
 mod transfer;
+mod trimming;
 mod undo;
 
 pub use aggregate::{Aggregate, Grouped};
