@@ -13,8 +13,7 @@ use landfall_actors::{
 use landfall_core::{Model, ModelName, ModelSync, Predicate, Schema, TypedPredicate};
 use landfall_netsync::{AuthMode, AuthStrategy, Authorization, Endpoint, HttpTransport, MultiAuth};
 use landfall_storage::{
-    CACHE_BYTES_DEFAULT, Disk, Migrations, OnIncompatible, Retention, Snapshot, StorageError, Store,
-    StoreOptions,
+    CACHE_BYTES_DEFAULT, Disk, Migrations, OnIncompatible, Retention, Store, StoreOptions,
 };
 use landfall_wire::Transport;
 
@@ -27,6 +26,7 @@ use crate::flight::{Flight, recorder::Recorder};
 use crate::gate::{GatedTransport, NetworkGate};
 use crate::os_env::{OsClock, OsEntropy};
 use crate::runtime::Runtime;
+use crate::trimming::is_due;
 
 /// Longest recording if nothing else is said: a day of a busy client.
 const RECORDING_BYTES_MAX: u64 = 1024 * 1024 * 1024;
@@ -183,9 +183,10 @@ impl DataStoreBuilder {
         self
     }
 
-    /// Which entries the log keeps. The others are [trimmed](DataStore::trim) when the store is opened, as soon as they
-    /// are a quarter of the log: the log is verified each time, which takes as long as reading it. Without a policy the
-    /// log keeps everything.
+    /// Which entries the log keeps. The others are [trimmed](DataStore::trim) after the store was opened, as soon as they
+    /// are a quarter of the log. The log is verified first, which takes as long as reading it and, for a while, as much room on
+    /// the disk as the records; the store is in use meanwhile, and going on is tried at the next opening where it is closed before.
+    /// Without a policy the log keeps everything.
     #[must_use]
     pub fn retention(mut self, retention: Retention) -> Self {
         self.retention = retention;
@@ -618,7 +619,8 @@ impl DataStoreBuilder {
             // The next attempt may have the same name.
             recorder.give_up();
         }
-        let (runtime, handles) = opened?;
+        let (mut runtime, handles) = opened?;
+        runtime.trim_meanwhile(&handles, self.retention);
         let store = DataStore::new(
             handles,
             self.settings,
@@ -627,21 +629,10 @@ impl DataStoreBuilder {
             gate,
             recorder,
         );
-        let due = store
-            .snapshot()
-            .and_then(|snapshot| Ok(is_due(&snapshot, &self.retention, now_ms)?));
-        let trimmed = match due {
-            Ok(true) => store.trim(self.retention).await.map(drop),
-            other => other.map(drop),
-        };
-        if let Err(error) = trimmed {
-            // The app can do without it, and is told the same by the next call that meets what is wrong.
-            tracing::warn!(%error, "the log was not trimmed");
-        }
         Ok(store)
     }
 
-    /// Opens the store on the current actix system, in the given world; for simulators.
+    /// Opens the store on the current actix system, in the given world; for simulators. Its log is trimmed by then.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -739,17 +730,6 @@ impl DataStoreBuilder {
             .map(Arc::as_ref)
             .ok_or_else(|| unknown(&self.schema, model))
     }
-}
-
-/// The log is trimmed when a store is opened once the entries that go are one in so many, or more.
-const TRIMMED_SHARE: u64 = 4;
-
-/// Whether so much of the log goes that it is worth verifying all of it.
-fn is_due(snapshot: &Snapshot, retention: &Retention, now_ms: i64) -> Result<bool, StorageError> {
-    let going = snapshot.trimmable(retention, now_ms)?;
-    let (start, end) = snapshot.log_bounds()?;
-    let all = end.0 + 1 - start.0;
-    Ok(going > 0 && going.saturating_mul(TRIMMED_SHARE) >= all)
 }
 
 fn unknown(schema: &Schema, model: &ModelName) -> Error {

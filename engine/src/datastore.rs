@@ -242,7 +242,8 @@ impl DataStore {
         deleted.map(M::from_record).transpose().map_err(Error::from)
     }
 
-    /// Deletes every record that satisfies the predicate, and what belongs to them. Returns those that satisfied it.
+    /// Deletes every record that satisfies the predicate, and what belongs to them, in one transaction. Returns those that
+    /// satisfied it.
     ///
     /// ```
     /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -257,7 +258,9 @@ impl DataStore {
     /// ```
     ///
     /// # Errors
-    /// As [`delete`](Self::delete); [`Error::BadPredicate`].
+    /// As [`delete`](Self::delete); [`Error::BadPredicate`]; [`Error::TooManyToDelete`] if there are more of them than
+    /// [`TRANSACTION_WRITES_MAX`](crate::TRANSACTION_WRITES_MAX), or they take along more than 100,000 others
+    /// ([`Error::CascadeTooLarge`]). Nothing is deleted then.
     pub async fn delete_where<M: Model>(&self, predicate: TypedPredicate<M>) -> Result<Vec<M>, Error> {
         let deleted = self
             .records()

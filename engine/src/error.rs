@@ -48,9 +48,10 @@ pub enum Error {
         /// The record.
         key: RecordKey,
     },
-    /// A delete would take along too many records; delete those that belong to it in parts first.
+    /// The deletes of one call or transaction would take along too many records; delete those that belong to them in parts first.
     #[error(
-        "deleting `{key}` would delete more than {max} records that belong to it; delete those in parts first"
+        "deleting `{key}`, with what is deleted beside it, would take along more than {max} records that belong to them; delete \
+         those in parts first, nothing was deleted"
     )]
     CascadeTooLarge {
         /// The record.
@@ -65,6 +66,17 @@ pub enum Error {
     Changed {
         /// The record.
         key: RecordKey,
+    },
+    /// More records satisfy a predicate than one transaction may delete. Nothing was deleted.
+    #[error(
+        "more than {max} records of `{model}` satisfy the predicate, and they are deleted together; delete them in parts, each by a \
+         narrower predicate, nothing was deleted"
+    )]
+    TooManyToDelete {
+        /// The model.
+        model: ModelName,
+        /// The bound.
+        max: usize,
     },
     /// A transaction or batch holds too many writes; do it in parts.
     #[error("a transaction takes at most {max} writes; write the rest in another one")]

@@ -32,6 +32,7 @@ mod streams;
 mod syncing;
 mod transaction;
 mod transfer;
+mod trimming;
 mod undo;
 
 pub use aggregate::{Aggregate, Grouped};

@@ -5,13 +5,14 @@
 use std::sync::Arc;
 
 use landfall_actors::{Count, StorageMessage, WriteDone, WriteOp};
-use landfall_core::{ModelDef, ModelName, Predicate, Record, RecordId, RecordKey, Seq};
+use landfall_core::{ModelDef, ModelName, Page, Predicate, Record, RecordId, RecordKey, Seq};
 use landfall_storage::{Query, StorageError};
 use tokio::sync::{SemaphorePermit, TryAcquireError};
 
 use crate::datastore::DataStore;
 use crate::error::Error;
 use crate::observe::{Observer, QueryObserver};
+use crate::transaction::TRANSACTION_WRITES_MAX;
 
 /// The untyped calls of a store.
 ///
@@ -208,13 +209,30 @@ impl<'a> Records<'a> {
     /// # Errors
     /// As [`DataStore::delete_where`].
     pub async fn delete_where(&self, model: &str, predicate: Predicate) -> Result<Vec<Record>, Error> {
+        self.delete_at_most(TRANSACTION_WRITES_MAX, model, predicate)
+            .await
+    }
+
+    /// The same for so many records: they are in memory together, and keep the only writer for themselves.
+    async fn delete_at_most(
+        &self,
+        max: usize,
+        model: &str,
+        predicate: Predicate,
+    ) -> Result<Vec<Record>, Error> {
         let def = self.def(model)?;
         // The writer tests it once more, and it knows neither relations nor what is computed; said whether records are found or not.
         predicate.bind(&def)?;
         let found = self.store.snapshot()?.query(&Query {
             predicate: predicate.clone(),
+            // One more than may go, so that it is known whether there are more.
+            page: Page::first(max + 1),
             ..Query::all(def.name.clone())
         })?;
+        if found.len() > max {
+            let model = def.name.clone();
+            return Err(Error::TooManyToDelete { model, max });
+        }
         let ops = found
             .into_iter()
             .filter_map(|record| {
@@ -450,3 +468,6 @@ fn say(done: &[WriteDone]) {
         );
     }
 }
+
+#[cfg(test)]
+mod tests;

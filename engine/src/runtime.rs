@@ -10,17 +10,19 @@ use actix::prelude::*;
 use tokio::sync::oneshot;
 
 use landfall_actors::Env;
-use landfall_storage::{Migrations, Store, StoreOptions};
+use landfall_storage::{Migrations, Retention, Store, StoreOptions};
 
 use crate::assembly::{Handles, assemble};
 use crate::error::Error;
 use crate::flight::recorder::Recorder;
+use crate::trimming::Trimming;
 
 /// The threads of a store; ends with it.
 #[derive(Debug)]
 pub(crate) struct Runtime {
     system: System,
     thread: Option<JoinHandle<()>>,
+    trimming: Option<Trimming>,
 }
 
 impl Runtime {
@@ -53,13 +55,23 @@ impl Runtime {
             Self {
                 system,
                 thread: Some(thread),
+                trimming: None,
             },
             handles,
         ))
     }
 
+    /// Has the log trimmed by its policy while the store is in use.
+    pub(crate) fn trim_meanwhile(&mut self, handles: &Handles, retention: Retention) {
+        self.trimming = Trimming::begin(handles, retention);
+    }
+
     /// Ends the threads and waits until the files are closed.
     pub(crate) async fn close(mut self) {
+        let trimming = self.trimming.take();
+        if let Some(trimming) = &trimming {
+            trimming.end();
+        }
         self.system.stop();
         let Some(thread) = self.thread.take() else { return };
         let (sender, receiver) = oneshot::channel();
@@ -69,6 +81,9 @@ impl Runtime {
             .spawn(move || {
                 // A thread that panicked is gone as well, and its files with it.
                 thread.join().unwrap_or(());
+                if let Some(trimming) = trimming {
+                    trimming.join();
+                }
                 sender.send(()).unwrap_or(());
             });
         if joining.is_ok() {
@@ -79,6 +94,9 @@ impl Runtime {
 
 impl Drop for Runtime {
     fn drop(&mut self) {
+        if let Some(trimming) = &self.trimming {
+            trimming.end();
+        }
         self.system.stop();
     }
 }

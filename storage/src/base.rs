@@ -27,6 +27,9 @@ use crate::tables::{BASE, LOG, META, meta, record_key};
 /// Entries that are folded before the base is written: each holds one record in memory.
 const BATCH_LEN: usize = 10_000;
 
+/// Bytes of entries that are folded before the base is written, and one entry more.
+const BATCH_BYTES: usize = 8 * 1024 * 1024;
+
 /// Begins the keys of sync cursors; no model's name does.
 const CURSOR_MARK: u8 = 0;
 
@@ -73,14 +76,7 @@ pub(crate) fn advance(
     let mut base = transaction.open_table(BASE)?;
     let mut next = start;
     while next <= cut {
-        let batch = log
-            .range(next.0..=cut.0)?
-            .take(BATCH_LEN)
-            .map(|item| {
-                let (seq, bytes) = item?;
-                Ok((Seq(seq.value()), bytes.value().to_vec()))
-            })
-            .collect::<Result<Vec<(Seq, Vec<u8>)>, StorageError>>()?;
+        let batch = batch_of(&log, next, cut)?;
         let mut folded = Folded::new();
         for (seq, bytes) in &batch {
             if *seq != next {
@@ -107,6 +103,25 @@ pub(crate) fn advance(
         .open_table(META)?
         .insert(meta::LOG_START, value.as_slice())?;
     Ok(next)
+}
+
+/// The next entries up to one, as many as are folded at once.
+fn batch_of(
+    log: &impl ReadableTable<u64, &'static [u8]>,
+    next: Seq,
+    cut: Seq,
+) -> Result<Vec<(Seq, Vec<u8>)>, StorageError> {
+    let mut batch = Vec::new();
+    let mut bytes_len = 0;
+    for item in log.range(next.0..=cut.0)? {
+        let (seq, bytes) = item?;
+        bytes_len += bytes.value().len();
+        batch.push((Seq(seq.value()), bytes.value().to_vec()));
+        if batch.len() == BATCH_LEN || bytes_len >= BATCH_BYTES {
+            break;
+        }
+    }
+    Ok(batch)
 }
 
 /// Records that a batch has changed, by their encoded keys, each with the entry that changed it last.

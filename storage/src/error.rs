@@ -15,6 +15,16 @@ pub enum StorageError {
     /// The disk is full, or the file may not grow any more. Nothing was lost; free some space, the store goes on by itself.
     #[error("the disk is full; free some space and try again")]
     Full,
+    /// A second copy of the records is made to verify a store, and there is no room for it. The store itself goes on.
+    #[error(
+        "there is no room in {path} to verify the store, which takes as much as its records for as long as that lasts; free \
+         some space and try again, nothing was changed",
+        path = path.display()
+    )]
+    NoRoomToVerify {
+        /// The directory in which there is no room.
+        path: PathBuf,
+    },
     /// Another process, or another store in this one, has the directory open.
     #[error("{path} is in use by another process; close it there, or use another directory", path = path.display())]
     Locked {

@@ -31,6 +31,7 @@ mod remake;
 mod retention;
 mod row_cache;
 mod schema_diff;
+mod scratch;
 mod snapshot;
 mod store;
 mod sync;
@@ -56,6 +57,6 @@ pub use retention::Retention;
 pub use schema_diff::{LossKind, SchemaLoss, schema_losses};
 pub use snapshot::Snapshot;
 pub use store::{
-    CACHE_BYTES_DEFAULT, Compacted, OnIncompatible, Reader, Store, StoreOptions, Trimmed, Written,
+    CACHE_BYTES_DEFAULT, Compacted, OnIncompatible, Proof, Reader, Store, StoreOptions, Trimmed, Written,
 };
 pub use txn::{Applied, ChangeKind, OutboxChange, Txn, VisibleChange};

@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use redb::{Database, Key, ReadOnlyTable, ReadableDatabase, ReadableTable, WriteTransaction};
+use redb::{Database, Durability, Key, ReadOnlyTable, ReadableDatabase, ReadableTable, WriteTransaction};
 use serde::de::DeserializeOwned;
 
 use landfall_core::{Mutation, Seq, SyncCursor};
@@ -19,8 +19,8 @@ use crate::codec;
 use crate::error::StorageError;
 use crate::panics::unless_it_panics;
 use crate::projections::Projections;
+use crate::scratch::Scratch;
 use crate::snapshot::Snapshot;
-use crate::store::CACHE_BYTES_DEFAULT;
 use crate::tables::{BASE, CURSORS, IN_FLIGHT, INDEX, LOG, META, OUTBOX, RECORDS, meta};
 
 /// What [`verify`], and so `DataStore::snapshot()?.verify()`, found.
@@ -55,26 +55,57 @@ pub(crate) fn rebuild(transaction: &WriteTransaction, catalog: &Arc<Catalog>) ->
     replay(&log, start, |seq, bytes| project(seq, bytes).map(drop))
 }
 
-/// Replays the log of a snapshot into a scratch store in memory and compares.
+/// Replays the log of a snapshot into a scratch store and compares.
 ///
-/// Needs memory for a second copy of the projections.
+/// Beside a store in a directory that is a file without a name, which takes as much room as the records and what goes with them for as
+/// long as this lasts, and some megabytes of memory. Beside other stores it is in memory.
 ///
 /// # Errors
-/// [`StorageError::Corrupt`] if the log itself is damaged.
+/// [`StorageError::Corrupt`] if the log itself is damaged; [`StorageError::NoRoomToVerify`].
 pub fn verify(snapshot: &Snapshot) -> Result<Verification, StorageError> {
-    let catalog = snapshot.catalog();
-    let scratch = Database::builder()
-        .set_cache_size(CACHE_BYTES_DEFAULT)
-        .create_with_backend(redb::backends::InMemoryBackend::new())
-        .map_err(|error| StorageError::Io {
-            cause: error.to_string(),
-        })?;
-    let transaction = scratch.begin_write()?;
+    verify_while(snapshot, &|| true)
+}
+
+/// The same for as long as it may go on; [`StorageError::Closed`] then.
+pub(crate) fn verify_while(
+    snapshot: &Snapshot,
+    goes_on: &dyn Fn() -> bool,
+) -> Result<Verification, StorageError> {
+    verify_in(&Scratch::beside(snapshot.place())?, snapshot, goes_on)
+}
+
+/// The same in a database that is empty.
+pub(crate) fn verify_in(
+    scratch: &Scratch,
+    snapshot: &Snapshot,
+    goes_on: &dyn Fn() -> bool,
+) -> Result<Verification, StorageError> {
     let mut found = Verification::default();
+    scratch.within(|database| fill(database, snapshot, goes_on, &mut found))?;
+    let replayed = Snapshot::new(
+        scratch.database().begin_read()?,
+        Arc::clone(snapshot.catalog()),
+        None,
+    )?;
+    compare_all(snapshot, &replayed, goes_on, &mut found)?;
+    Ok(found)
+}
+
+/// Makes the projections that the log of a snapshot makes.
+fn fill(
+    scratch: &Database,
+    snapshot: &Snapshot,
+    goes_on: &dyn Fn() -> bool,
+    found: &mut Verification,
+) -> Result<(), StorageError> {
+    let catalog = snapshot.catalog();
+    let mut transaction = scratch.begin_write()?;
+    transaction.set_durability(Durability::None)?;
     {
         let mut projections = Projections::make(&transaction, &Rc::default())?;
         let start = chain_start(&snapshot.transaction().open_table(META)?)?;
         let mut project = |seq: Seq, bytes: &[u8]| -> Result<ControlFlow<()>, StorageError> {
+            unless_over(goes_on)?;
             projections.project(catalog, &codec::entry::decode_known(seq, bytes)?)?;
             Ok(ControlFlow::Continue(()))
         };
@@ -85,12 +116,23 @@ pub fn verify(snapshot: &Snapshot) -> Result<Verification, StorageError> {
         found.entries = replay(&log, start, |seq, bytes| project(seq, bytes).map(drop))?;
     }
     transaction.commit()?;
-    let replayed = Snapshot::new(scratch.begin_read()?, Arc::clone(catalog), None)?;
-    compare_all(snapshot, &replayed, &mut found)?;
-    Ok(found)
+    Ok(())
 }
 
-fn compare_all(ours: &Snapshot, theirs: &Snapshot, found: &mut Verification) -> Result<(), StorageError> {
+fn unless_over(goes_on: &dyn Fn() -> bool) -> Result<(), StorageError> {
+    if goes_on() {
+        Ok(())
+    } else {
+        Err(StorageError::Closed)
+    }
+}
+
+fn compare_all(
+    ours: &Snapshot,
+    theirs: &Snapshot,
+    goes_on: &dyn Fn() -> bool,
+    found: &mut Verification,
+) -> Result<(), StorageError> {
     let (our, their) = (ours.transaction(), theirs.transaction());
     let mut records = 0;
     // Rows are compared by value, since their layouts may differ.
@@ -99,6 +141,7 @@ fn compare_all(ours: &Snapshot, theirs: &Snapshot, found: &mut Verification) -> 
             &our.open_table(RECORDS)?,
             &their.open_table(RECORDS)?,
             |key, side, _| {
+                unless_over(goes_on)?;
                 last.replace(text(key));
                 records += 1;
                 let name = || format!("record {}", text(key));
@@ -116,6 +159,7 @@ fn compare_all(ours: &Snapshot, theirs: &Snapshot, found: &mut Verification) -> 
             &our.open_table(INDEX)?,
             &their.open_table(INDEX)?,
             |key, side, _| {
+                unless_over(goes_on)?;
                 last.replace(text(key));
                 if side != Side::Both {
                     note(found, || side.tell(&format!("index entry {}", text(key))));

@@ -30,6 +30,7 @@ pub struct Retention {
     entries: Option<u64>,
     age_ms: Option<i64>,
     bytes: Option<u64>,
+    through: Option<Seq>,
 }
 
 impl Retention {
@@ -39,6 +40,7 @@ impl Retention {
             entries: None,
             age_ms: None,
             bytes: None,
+            through: None,
         }
     }
 
@@ -63,6 +65,14 @@ impl Retention {
         self
     }
 
+    /// Whatever the limits, everything after this entry stays: for whoever takes away a part at a time, as
+    /// `Retention::everything().entries(0).through(seq)` does.
+    #[must_use]
+    pub const fn through(mut self, seq: Seq) -> Self {
+        self.through = Some(seq);
+        self
+    }
+
     /// The last entry that goes; `None` if all stay.
     pub(crate) fn cut(&self, snapshot: &Snapshot, now_ms: i64) -> Result<Option<Seq>, StorageError> {
         let (start, end) = snapshot.log_bounds()?;
@@ -77,6 +87,9 @@ impl Retention {
             cut = cut.max(beyond(snapshot, bytes)?);
         }
         cut = cut.min(end.0.saturating_sub(1));
+        if let Some(through) = self.through {
+            cut = cut.min(through.0);
+        }
         if let Some(oldest) = snapshot.pending(Seq::ZERO, 1)?.first() {
             cut = cut.min(oldest.seq.0.saturating_sub(1));
         }

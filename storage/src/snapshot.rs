@@ -4,6 +4,7 @@
 //! but pages that it still sees are not reused, so it should not be kept for long.
 
 use std::ops::{Bound, ControlFlow, RangeBounds};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use redb::{AccessGuard, ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata};
@@ -28,6 +29,8 @@ pub struct Snapshot {
     records: ReadOnlyTable<&'static [u8], &'static [u8]>,
     /// Absent where the cache is not that of the snapshot's database.
     cache: Option<CacheView>,
+    /// The file that it is of where the store itself knows none, since it was opened to be looked at.
+    looked_at: Option<PathBuf>,
 }
 
 /// The head of a record, in memory or in a page.
@@ -71,7 +74,19 @@ impl Snapshot {
             catalog,
             records,
             cache,
+            looked_at: None,
         })
+    }
+
+    /// Says which file it is of; for a store that was opened to be looked at.
+    pub(crate) fn of_file(mut self, file: &Path) -> Self {
+        self.looked_at = Some(file.to_owned());
+        self
+    }
+
+    /// The file that it is of; `None` if it is of none.
+    pub(crate) fn place(&self) -> Option<&Path> {
+        self.looked_at.as_deref().or(self.catalog.file.as_deref())
     }
 
     /// Reads something; if the store is damaged there, the error says which file it is, also where the database panics.
@@ -333,7 +348,7 @@ impl Snapshot {
     /// Replays the log beside the store and compares; see [`crate::verify`].
     ///
     /// # Errors
-    /// [`StorageError::Corrupt`] if the log itself is damaged.
+    /// [`StorageError::Corrupt`] if the log itself is damaged; [`StorageError::NoRoomToVerify`].
     pub fn verify(&self) -> Result<crate::Verification, StorageError> {
         self.said(|| crate::rebuild::verify(self))
     }

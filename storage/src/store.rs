@@ -10,6 +10,7 @@
 //! nothing can be written proves at most that a commit is absent; 6. nothing is acknowledged in a file whose name may not be on disk.
 
 mod compact;
+mod prove;
 mod remake;
 mod scrub;
 mod shared;
@@ -38,6 +39,7 @@ use crate::txn::Txn;
 use crate::{open, rebuild};
 
 pub use compact::Compacted;
+pub use prove::Proof;
 use shared::{Shared, closed};
 pub use trim::Trimmed;
 
@@ -177,6 +179,7 @@ impl Store {
             // Whoever gave the file its name may have been killed before it was on disk.
             name_unsynced: AtomicBool::new(true),
             closed: AtomicBool::new(false),
+            proven: AtomicU64::new(0),
         };
         let mut store = Self {
             shared: Arc::new(shared),
@@ -488,4 +491,4 @@ pub(crate) fn read_head(database: &Database) -> Result<LogHead, StorageError> {
 #[cfg(test)]
 mod damaged;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -86,9 +86,10 @@ pub enum WriteError {
     /// The store failed.
     #[error(transparent)]
     Storage(Arc<StorageError>),
-    /// A delete would take along more records than one transaction may hold.
+    /// The deletes of one transaction would take along more records than it may hold.
     #[error(
-        "deleting `{key}` would delete more than {max} records that belong to it; delete those in parts first"
+        "deleting `{key}`, with what is deleted beside it, would take along more than {max} records that belong to them; delete \
+         those in parts first, nothing was deleted"
     )]
     CascadeTooLarge {
         /// The record.

@@ -16,7 +16,7 @@ use landfall_storage::{StorageError, Txn};
 use super::write::Stop;
 use super::{WriteError, WriteOp};
 
-/// Records that one delete may take along; their mutations and entries are one transaction.
+/// Records that the deletes of one command may take along; their mutations and entries are one transaction, all of it in memory.
 const CASCADE_MAX: usize = 100_000;
 
 /// What one operation of the app comes to.
@@ -51,6 +51,9 @@ pub(super) struct Plan {
     /// here, and a transaction may save as many records as it deletes.
     referring: BTreeMap<Vec<u8>, BTreeSet<RecordId>>,
     next: u64,
+    /// Records that deletes have taken along so far, and how many they may.
+    taken_along: usize,
+    taken_along_max: usize,
 }
 
 impl Plan {
@@ -61,6 +64,7 @@ impl Plan {
             is_alone: ops.len() == 1,
             deletes: ops.iter().any(|op| matches!(op, WriteOp::Delete { .. })),
             queue_changes,
+            taken_along_max: CASCADE_MAX,
             ..Self::default()
         }
     }
@@ -173,7 +177,7 @@ impl Plan {
         key: RecordKey,
         condition: Option<landfall_core::Predicate>,
     ) -> Result<Vec<Write>, Stop> {
-        let (mut writes, mut decided) = (Vec::new(), 0);
+        let mut writes = Vec::new();
         let mut todo = vec![Visit::Enter(def, key.clone(), condition)];
         while let Some(visit) = todo.pop() {
             let (def, met, condition) = match visit {
@@ -192,11 +196,13 @@ impl Plan {
                 continue;
             };
             refuse_if_pulled(&def, &met)?;
-            if decided >= CASCADE_MAX {
-                let max = CASCADE_MAX;
-                return Err(Stop::Refused(WriteError::CascadeTooLarge { key, max }));
+            if met != key {
+                let max = self.taken_along_max;
+                if self.taken_along >= max {
+                    return Err(Stop::Refused(WriteError::CascadeTooLarge { key, max }));
+                }
+                self.taken_along += 1;
             }
-            decided += 1;
             // Noted before its children, so that records that refer to each other do not go round in circles.
             self.note(&def, state, &write)?;
             todo.push(Visit::Leave(write));
@@ -225,7 +231,7 @@ impl Plan {
             };
             let names: Vec<&str> = fields.iter().map(FieldName::as_str).collect();
             // Enough to find that there are too many, whatever earlier operations have decided of them.
-            let most = CASCADE_MAX + 1 + self.decided.len();
+            let most = self.taken_along_max + 1 + self.decided.len();
             let stored = txn.referring(model, &names, &values, most)?.into_iter();
             let key_of = |id: RecordId| RecordKey {
                 model: model.clone(),
@@ -322,3 +328,6 @@ enum Visit {
     /// What belongs to the record is decided; now it goes itself.
     Leave(Write),
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
 //! Settings of a store: who uses it, what stays local, what new records start with.
 
+use std::time::Duration;
+
 use landfall::{DataStore, Error, Record, Retention, TypedPredicate, namespaces};
 
 use crate::{Account, Blog, account, schema};
@@ -183,7 +185,16 @@ async fn the_log_is_trimmed_by_policy_when_opened_and_when_asked() {
     let first = store.query(TypedPredicate::<Blog>::all()).unwrap().remove(0);
     store.close().await;
 
+    // It is in use before its log is trimmed, and meanwhile.
     let store = open(Retention::everything().entries(5)).await.unwrap();
+    assert_eq!(store.count(TypedPredicate::<Blog>::all()).unwrap(), 20);
+    let trimmed = async {
+        while store.statistics().unwrap().log_entries > 5 {
+            tokio::task::yield_now().await;
+        }
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(60), trimmed).await;
+    waited.expect("the log is trimmed some time after opening");
     assert_eq!(store.statistics().unwrap().log_entries, 5);
     assert_eq!(store.count(TypedPredicate::<Blog>::all()).unwrap(), 20);
     let sound = store.snapshot().unwrap().verify().unwrap();

@@ -147,7 +147,7 @@ pub(crate) struct Region {
 
 impl Region {
     /// The part that begins at `start`.
-    pub(super) fn new(file: Arc<dyn StorageBackend>, start: u64) -> Self {
+    pub(crate) fn new(file: Arc<dyn StorageBackend>, start: u64) -> Self {
         Self { file, start }
     }
 }

@@ -107,7 +107,7 @@ fn open_store(file: &Path) -> Result<History, StorageError> {
         now_ms: OPENED_AT_MS,
     };
     let store = Store::open(options).map_err(|error| of_file(error, file))?;
-    let snapshot = store.reader().snapshot()?;
+    let snapshot = store.reader().snapshot()?.of_file(file);
     let end = snapshot.said(|| newest_before_opening(&snapshot))?;
     History::of_store(snapshot, Some(store), end)
 }

@@ -90,6 +90,16 @@ impl KeyRange {
         matches!((&self.start, &self.end), (Some(start), Some(end)) if start >= end)
     }
 
+    /// Whether all keys that begin with certain values are in it, and no others.
+    pub(super) fn is_prefix(&self) -> bool {
+        self.start.is_none() && self.end.is_none()
+    }
+
+    /// Whether the keys of both begin with what those of the other begin with.
+    pub(super) fn begins_with(&self, other: &Self) -> bool {
+        self.prefix.starts_with(&other.prefix)
+    }
+
     fn narrow(&mut self, start: Option<Vec<u8>>, end: Option<Vec<u8>>) {
         // No start sorts before every start, but no end sorts before every end as well.
         self.start = self.start.take().max(start);

@@ -97,8 +97,8 @@ fn seeks(model: &ModelEntry, predicate: &BoundPredicate) -> Option<Way> {
     }
 }
 
-/// The seeks of all members, if none of them finds what another finds: by identifiers, or by values that all fields of
-/// one index must have.
+/// The seeks of all members, if none of them finds what another finds: by identifiers, by the first fields of them, or by values
+/// that all fields of one index must have.
 fn alternatives(model: &ModelEntry, members: &[BoundPredicate]) -> Option<Way> {
     let mut found: Vec<Plan> = Vec::new();
     for member in members {
@@ -113,6 +113,7 @@ fn alternatives(model: &ModelEntry, members: &[BoundPredicate]) -> Option<Way> {
     };
     let fits = |plan: &Plan| match (first, plan) {
         (Plan::Key(_), Plan::Key(_)) => true,
+        (Plan::Keys(first), Plan::Keys(range)) => first.is_prefix() && range.is_prefix(),
         (
             Plan::Index {
                 name, exact: true, ..
@@ -135,6 +136,14 @@ fn alternatives(model: &ModelEntry, members: &[BoundPredicate]) -> Option<Way> {
     };
     found.sort_by_cached_key(place);
     found.dedup();
+    // What begins with certain values is a part of what begins with fewer of them, which comes right before it.
+    let is_part = |pair: &[Plan]| match pair {
+        [Plan::Keys(wide), Plan::Keys(narrow)] => narrow.begins_with(wide),
+        _ => false,
+    };
+    if found.windows(2).any(is_part) {
+        return None;
+    }
     Some(Way(found))
 }
 

@@ -418,12 +418,69 @@ fn a_composite_identifier_is_an_index_of_its_own() {
         ),
         (
             "Order",
+            eq("customer", "c").or(b()).or(eq("customer", "c")),
+            "by 2 ranges of identifiers",
+            "b#-1 b#0 b#1 b#2 c#-1 c#0 c#1 c#2",
+        ),
+        (
+            "Order",
+            b().or(eq("customer", "a")).and(eq("number", 1)),
+            "by 2 ranges of identifiers",
+            "a#1 b#1",
+        ),
+        (
+            "Order",
+            b().or(field("customer", Op::Gt("b".into()))),
+            "by a scan of all records",
+            "b#-1 b#0 b#1 b#2 c#-1 c#0 c#1 c#2",
+        ),
+        (
+            "Order",
             b().or(eq("number", 1)),
             "by a scan of all records",
             "a#1 b#-1 b#0 b#1 b#2 c#1",
         ),
     ] {
         check_found(&store, model, predicate, plan, found);
+    }
+}
+
+#[test]
+fn no_record_is_found_twice_where_one_beginning_of_identifiers_is_a_part_of_another() {
+    let mut parts = crate::test_support::shop_parts();
+    let fields = ["line: ID!", "stop: ID!", "run: Int!"];
+    let mut call = crate::test_support::model("Call", &fields);
+    call.key = landfall_core::KeyDef {
+        kind: landfall_core::KeyKind::Composite,
+        fields: crate::test_support::names(&["line", "stop", "run"]),
+        declared: true,
+    };
+    parts.models.push(call);
+    let mut opening = crate::test_support::options(crate::Disk::Memory);
+    opening.schema = std::sync::Arc::new(crate::test_support::built(parts));
+    let mut store = Store::open(opening).unwrap();
+    for (line, stop, run) in [("a", "x", 1), ("a", "x", 2), ("a", "y", 1), ("b", "x", 1)] {
+        save(&mut store, "Call", &format!("line={line} stop={stop} run={run}"));
+    }
+    let both = |line, stop| eq("line", line).and(eq("stop", stop));
+    for (predicate, plan, found) in [
+        (
+            both("a", "x").or(both("b", "x")),
+            "by 2 ranges of identifiers",
+            "a#x#1 a#x#2 b#x#1",
+        ),
+        (
+            both("a", "x").or(eq("line", "b")),
+            "by 2 ranges of identifiers",
+            "a#x#1 a#x#2 b#x#1",
+        ),
+        (
+            both("a", "x").or(eq("line", "a")),
+            "by a scan of all records",
+            "a#x#1 a#x#2 a#y#1",
+        ),
+    ] {
+        check_found(&store, "Call", predicate, plan, found);
     }
 }
 

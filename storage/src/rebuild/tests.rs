@@ -1,6 +1,10 @@
 use redb::{ReadableDatabase, TableDefinition};
 
 use super::*;
+use crate::history::open_for_inspection;
+use crate::scratch::Scratch;
+use crate::store::tests::Tight;
+use crate::test_support::in_directory;
 use crate::test_support::{
     append, arrived, assert_sound, everything, fields, in_memory, lost, post, put, remote, remove, save,
     sent, snapshot,
@@ -487,5 +491,54 @@ fn writes_of_a_transaction_are_replayed_one_by_one() {
             )
         })
         .unwrap();
+    assert_sound(&store);
+}
+
+#[test]
+fn what_a_store_in_a_directory_is_compared_with_lies_in_a_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = in_directory(directory.path());
+    save(&mut store, "Blog", "id=b1 name=n");
+    let is_in_file = |snapshot: &Snapshot| Scratch::beside(snapshot.place()).unwrap().is_in_file();
+    assert!(is_in_file(&snapshot(&store)));
+    assert!(!is_in_file(&snapshot(&in_memory())));
+    assert_sound(&store);
+    let files = || std::fs::read_dir(directory.path()).unwrap().count();
+    assert_eq!(files(), 1, "it has no name");
+    drop(store);
+    let history = open_for_inspection(directory.path()).unwrap();
+    assert!(is_in_file(history.snapshot().expect("it is of a store")));
+    assert!(
+        history
+            .check()
+            .unwrap()
+            .projections
+            .unwrap()
+            .differences
+            .is_empty()
+    );
+    assert_eq!(files(), 1);
+}
+
+#[test]
+fn a_disk_without_room_for_verifying_says_so_and_leaves_the_store_alone() {
+    let mut store = in_memory();
+    for number in 0..50 {
+        let text = format!("id=b{number} name={}", "n".repeat(10_000));
+        save(&mut store, "Blog", &text);
+    }
+    for size in [0, 4_096, 65_536, 200_000, 400_000] {
+        let tight = Tight::new();
+        tight.longest.store(size, std::sync::atomic::Ordering::SeqCst);
+        let place = std::path::PathBuf::from("beside-the-store");
+        let verified = Scratch::on(Arc::new(tight), Some(place))
+            .and_then(|scratch| verify_in(&scratch, &snapshot(&store), &|| true));
+        let error = verified.expect_err("the records alone are larger");
+        assert!(
+            matches!(&error, StorageError::NoRoomToVerify { path } if path.ends_with("beside-the-store")),
+            "{size}: {error}"
+        );
+    }
+    save(&mut store, "Blog", "id=late name=n");
     assert_sound(&store);
 }

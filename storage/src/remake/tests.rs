@@ -182,7 +182,9 @@ fn a_damaged_file_that_is_kept_goes_with_the_next_opening_if_it_holds_what_was_c
     }
     fs::write(&file, &bytes).unwrap();
     let files_with_secrets = || {
-        let files = fs::read_dir(home.path()).unwrap().map(|file| file.unwrap().path());
+        let files = fs::read_dir(home.path())
+            .unwrap()
+            .map(|file| file.unwrap().path());
         let holds = |path: &PathBuf| !places(&fs::read(path).unwrap(), b"secret-").is_empty();
         files.filter(holds).collect::<Vec<_>>()
     };

@@ -42,6 +42,8 @@ pub(super) struct Shared {
     pub(super) name_unsynced: AtomicBool,
     /// Whether the writer is gone, and with it the file.
     pub(super) closed: AtomicBool,
+    /// The newest entry up to which the log was just verified, for as long as somebody vouches for that (`prove.rs`).
+    pub(super) proven: AtomicU64,
 }
 
 impl Shared {

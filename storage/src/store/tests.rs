@@ -511,13 +511,13 @@ fn parts_of_the_log_can_be_read_even_where_there_are_none() {
 
 /// A disk whose file cannot grow beyond a length.
 #[derive(Clone, Debug)]
-struct Tight {
+pub(crate) struct Tight {
     bytes: Arc<crate::InMemoryBackend>,
-    longest: Arc<AtomicU64>,
+    pub(crate) longest: Arc<AtomicU64>,
 }
 
 impl Tight {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             bytes: Arc::default(),
             longest: Arc::new(AtomicU64::new(u64::MAX)),

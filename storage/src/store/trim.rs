@@ -5,9 +5,11 @@
 //! Invariant: nothing is trimmed that is not proven first: the log as it is must make the projections in force.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use landfall_core::Seq;
 
+use super::prove::unless_differs;
 use super::{Store, closed};
 use crate::base;
 use crate::commit::{checkpoint, erase};
@@ -28,12 +30,13 @@ impl Store {
     /// Takes away the entries that a policy does not keep. What they had come to becomes the base of the log, so that
     /// projections can still be made again, and states since then still be looked at; what came before cannot.
     ///
-    /// The log is [verified](crate::verify) first, which takes as long as reading it and memory for a second copy of
-    /// the projections. After a crash the log is trimmed or as it was. The file keeps its size; the room is used again.
+    /// The log is [verified](crate::verify) first, which takes as long as reading it, unless somebody has just done that
+    /// ([`Reader::prove`](crate::Reader::prove)). After a crash the log is trimmed or as it was. The file keeps its size; the room is used again.
     /// Entries of kinds that this version does not know stay, and so does everything after them.
     ///
     /// # Errors
-    /// [`StorageError::Corrupt`] if the log does not make what the store holds; then nothing is trimmed. Otherwise the
+    /// [`StorageError::Corrupt`] if the log does not make what the store holds, [`StorageError::NoRoomToVerify`]; then nothing is
+    /// trimmed. Otherwise the
     /// disk's faults, after which the log is trimmed or as it was.
     pub fn trim(&mut self, retention: &Retention, now_ms: i64) -> Result<Trimmed, StorageError> {
         let snapshot = self.reader().snapshot()?;
@@ -41,10 +44,8 @@ impl Store {
         let Some(cut) = retention.cut(&snapshot, now_ms)? else {
             return Ok(Trimmed { entries: 0, start });
         };
-        if let Some(difference) = snapshot.verify()?.differences.first() {
-            return Err(StorageError::corrupt(format!(
-                "the log is not trimmed, since it does not make what the store holds: {difference}"
-            )));
+        if cut.0 > self.shared.proven.load(Ordering::Acquire) {
+            unless_differs(&snapshot.verify()?.differences)?;
         }
         drop(snapshot);
         let shared = Arc::clone(&self.shared);

@@ -3,7 +3,7 @@
 use landfall_core::{Change, Checkpoint, FieldName, Migration, Seq, SyncCursor, Value};
 
 use crate::history::{History, PastState, Scope, open_for_inspection};
-use crate::tables::CURSORS;
+use crate::tables::{CURSORS, RECORDS};
 use crate::test_support::{
     append, arrived, assert_sound, everything, in_directory, in_memory, lost, options_with, post, save, sent,
     shop_parts, snapshot,
@@ -68,6 +68,63 @@ fn what_is_held_does_not_change_and_is_still_made_by_the_log() {
         assert_eq!(held(&store), before);
         assert_sound(&store);
     }
+}
+
+#[test]
+fn what_was_just_proven_is_not_verified_again_for_as_long_as_somebody_vouches_for_it() {
+    let mut store = busy(in_memory());
+    let reader = store.reader();
+    let over = reader.prove(&|| false);
+    assert!(matches!(over, Err(StorageError::Closed)), "{over:?}");
+    let proof = reader.prove(&|| true).unwrap();
+    let (_, end) = bounds(&store);
+    for version in [9, 10] {
+        let text = format!("id=p1 title=new-{version}");
+        append(&mut store, arrived(&post("p1"), version, &text)).unwrap();
+    }
+    // Nobody could trim this who looked.
+    store.tamper(|transaction| {
+        let key = crate::tables::record_key(&post("p2"));
+        drop(transaction.open_table(RECORDS).unwrap().remove(key.as_slice()));
+    });
+    let step = |seq: u64| keep(0).through(Seq(seq));
+    assert_eq!(store.trim(&step(10), 0).unwrap().start, Seq(11));
+    let newer = store.trim(&keep(0), 0);
+    assert!(
+        matches!(newer, Err(StorageError::Corrupt { .. })),
+        "{end} is the last that was proven: {newer:?}"
+    );
+    assert_eq!(store.trim(&step(20), 0).unwrap().start, Seq(21));
+    drop(proof);
+    let alone = store.trim(&step(30), 0);
+    assert!(matches!(alone, Err(StorageError::Corrupt { .. })), "{alone:?}");
+    let refused = reader.prove(&|| true).map(drop);
+    assert!(
+        matches!(refused, Err(StorageError::Corrupt { .. })),
+        "{refused:?}"
+    );
+    assert_eq!(bounds(&store).0, Seq(21));
+}
+
+#[test]
+fn entries_of_any_length_are_trimmed() {
+    let mut store = in_memory();
+    // More than is folded at once.
+    let long = "x".repeat(1024 * 1024);
+    for number in 0..20 {
+        let text = format!("id=p{} title={long}{number}", number % 7);
+        append(
+            &mut store,
+            arrived(&post(&format!("p{}", number % 7)), number + 1, &text),
+        )
+        .unwrap();
+    }
+    let before = held(&store);
+    let (_, end) = bounds(&store);
+    assert_eq!(store.trim(&keep(1), 0).unwrap().start, end);
+    store.rebuild().unwrap();
+    assert_eq!(held(&store), before);
+    assert_sound(&store);
 }
 
 #[test]
