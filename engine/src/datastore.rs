@@ -278,13 +278,13 @@ impl DataStore {
 
     /// Stops syncing and clears all data, the log and queued changes included. Streams of changes end.
     ///
-    /// No byte of it is left in the store's directory: the file is made anew, which needs room for the little that it then holds, and
-    /// damaged files that [`rebuild`](crate::rebuild) has kept beside it are removed. If the process ends before that is done, the next
-    /// opening does it. A read that began before and still needs the old file fails.
+    /// No byte of it is left in the store's directory: the file is made anew, which needs room for the little that it then
+    /// holds, and damaged files that [`rebuild`](crate::rebuild) has kept beside it are removed. If the process ends before
+    /// that is done, the next opening does it. A read that began before and still needs the old file fails.
     ///
     /// # Errors
-    /// [`Error::Storage`]; with [`Unscrubbed`](landfall_storage::StorageError::Unscrubbed) everything is cleared, but its bytes are
-    /// still in the file. [`Error::Closed`].
+    /// [`Error::Storage`]; with [`Unscrubbed`](landfall_storage::StorageError::Unscrubbed) everything is cleared, but its
+    /// bytes are still in the file. [`Error::Closed`].
     pub async fn clear(&self) -> Result<(), Error> {
         Ok(self
             .inner
@@ -434,8 +434,8 @@ impl DataStore {
             .tell(SupervisorMessage::ForceOffline { offline: !online })?)
     }
 
-    /// Stops syncing, ends the store's threads and waits until its files are closed: the next one who opens the directory does
-    /// not find it locked. Other clones are closed with it: what is asked of them is answered by [`Error::Closed`]. A
+    /// Stops syncing, ends the store's threads and waits until its files are closed: the next one who opens the directory
+    /// does not find it locked. Other clones are closed with it: what is asked of them is answered by [`Error::Closed`]. A
     /// [`snapshot`](Self::snapshot) that was taken before can be read only as far as it is in memory.
     ///
     /// ```
