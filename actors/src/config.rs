@@ -69,7 +69,8 @@ pub enum Listen {
     /// By subscriptions, as they happen.
     #[default]
     Live,
-    /// By a delta sync every so often, at most once a second; for models that change rarely, or servers that allow few subscriptions.
+    /// By a delta sync every so often, at most once a second; for models that change rarely, or servers that allow few
+    /// subscriptions.
     Polling(Duration),
     /// Not at all; each start and each `sync_now` fetches what has changed.
     Off,

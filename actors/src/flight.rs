@@ -5,9 +5,9 @@
 //! A recorder notes all of it; a replay also decides when a step is taken and what a call brings. Without a deck none
 //! of this costs more than looking whether there is one. What is written to a file, and how, is not this module's.
 //!
-//! Invariants: 1. a step is told before it takes effect, on the thread that takes it; 2. whatever an actor learns from outside
-//! during a step is told between that step and the actor's next one; 3. a step that has to wait for its turn is not taken
-//! before, and not at all once its actor has stopped.
+//! Invariants: 1. a step is told before it takes effect, on the thread that takes it; 2. whatever an actor learns from
+//! outside during a step is told between that step and the actor's next one; 3. a step that has to wait for its turn is not
+//! taken before, and not at all once its actor has stopped.
 
 mod data;
 #[cfg(test)]

@@ -5,8 +5,8 @@
 //! `StorageActor` note that a mutation goes out and what became of it, in that order; asks the app's conflict handler,
 //! tells its error handler, the hub, and the `ReachabilityActor` how the server answers.
 //!
-//! The machine (`mutation/machine.rs`, with `gate.rs`, `pauses.rs` and `verdict.rs`) decides, this shell performs. Which mutations share
-//! a request is `batch.rs`.
+//! The machine (`mutation/machine.rs`, with `gate.rs`, `pauses.rs` and `verdict.rs`) decides, this shell performs. Which
+//! mutations share a request is `batch.rs`.
 //!
 //! Invariants: 1. nothing is sent that is not marked sent on disk; 2. after a lost reply the server is asked before
 //! anything is sent again; 3. no failure of the network, of credentials or of the store drops a mutation; 4. what is

@@ -2,12 +2,12 @@
 //!
 //! Owns a window of the waiting mutations in memory and the order in which they may be taken; the rules are
 //! `landfall_core::Outbox`. The outbox itself is on disk, written by `StorageActor` alone: this actor can be lost at
-//! any time. Asks no one; tells `MutationProcessor` that there is work, the hub that the outbox filled or emptied, and the app of
-//! what keeps it from seeing all that waits.
+//! any time. Asks no one; tells `MutationProcessor` that there is work, the hub that the outbox filled or emptied, and the
+//! app of what keeps it from seeing all that waits.
 //!
 //! Invariants: 1. the window is a prefix of the outbox, so everything that could hold a mutation back is in it, but for what
-//! cannot be read; 2. nothing is taken while paused; 3. a mutation is with the sender at most once; 4. what is held back, however
-//! much it is, takes no place from what may go: only [`HELD_BACK_MAX`] bounds it, and that is told.
+//! cannot be read; 2. nothing is taken while paused; 3. a mutation is with the sender at most once; 4. what is held back,
+//! however much it is, takes no place from what may go: only [`HELD_BACK_MAX`] bounds it, and that is told.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -31,12 +31,12 @@ use crate::port::{Handle, Message, Port, Reply};
 pub const WINDOW_MAX: usize = 1_024;
 
 /// Mutations in memory that may not go: parked, behind what is parked, without credentials, or behind others of their record.
-/// Some 600 bytes each, so 60 MB at the bound, which is as much as one delete may take along. What waits behind so many is not
-/// looked at before some of them have gone; the error handler is told.
+/// Some 600 bytes each, so 60 MB at the bound, which is as much as one delete may take along. What waits behind so many is
+/// not looked at before some of them have gone; the error handler is told.
 pub const HELD_BACK_MAX: usize = 100_000;
 
-/// Mutations that are read at a time. Each is read once in a run: loading goes on where the last page ended, and whether one may
-/// go is judged when it comes and where something changes that it waits for, never by going through all of them.
+/// Mutations that are read at a time. Each is read once in a run: loading goes on where the last page ended, and whether one
+/// may go is judged when it comes and where something changes that it waits for, never by going through all of them.
 const PAGE: usize = 256;
 
 /// Mutations of which the app is told that they cannot be read, each once; of more it hears in the log alone.

@@ -1,14 +1,15 @@
 //! How actors reach each other: ports, replies and the trace of what went through.
 //!
-//! Owns [`Port`], [`Reply`] and [`Handle`], the one trait that every actor implements. The rest of the crate says what is sent, this
-//! file how.
+//! Owns [`Port`], [`Reply`] and [`Handle`], the one trait that every actor implements. The rest of the crate says what is
+//! sent, this file how.
 //!
 //! Invariants: 1. messages from one sender to one actor keep their order, held or not; 2. a message to an actor that stopped
 //! is answered with [`Gone`], never lost in silence; 3. each handled message is traced before it takes effect. Between
 //! an answer and a message to somebody else there is no order: either may be heard of first.
 //!
 //! Bounds: a mailbox has no limit of its own. What can pile up in it is bounded where it comes from: the app's calls by
-//! permits in `landfall::DataStore`, frames by the credit of the socket's reader, requests by lanes, notices by the commit they speak of.
+//! permits in `landfall::DataStore`, frames by the credit of the socket's reader, requests by lanes, notices by the commit
+//! they speak of.
 
 use std::collections::VecDeque;
 use std::fmt;

@@ -2,11 +2,12 @@
 //!
 //! Owns the group commit: commands are collected while the last commit is on its way to the disk, carried out in one
 //! transaction, and answered after its commit. What a command does to the store is `storage/write.rs`, with `plan.rs` and
-//! `remote.rs`; who hears of it is `storage/notice.rs`. Reads do not come here: a [`landfall_storage::Reader`] takes snapshots beside it.
+//! `remote.rs`; who hears of it is `storage/notice.rs`. Reads do not come here: a [`landfall_storage::Reader`] takes
+//! snapshots beside it.
 //!
-//! Invariants: 1. no reply before the commit, but refusals that were decided on nothing that is not committed; 2. observers and the outbox hear of changes in commit order, after the
-//! commit; 3. a command of an older epoch changes nothing and is counted; 4. what is on disk is heard of, also if the
-//! disk failed to say so at first.
+//! Invariants: 1. no reply before the commit, but refusals that were decided on nothing that is not committed; 2. observers
+//! and the outbox hear of changes in commit order, after the commit; 3. a command of an older epoch changes nothing and is
+//! counted; 4. what is on disk is heard of, also if the disk failed to say so at first.
 
 mod again;
 mod logged;
@@ -229,8 +230,8 @@ impl StorageActor {
         batch.succeed(&scrubbed.map_err(WriteError::from));
     }
 
-    /// Takes what was cleared out of the file itself. If that fails the data is gone for everybody who asks the store; only the bytes
-    /// of free pages are left, until the next clear or opening.
+    /// Takes what was cleared out of the file itself. If that fails the data is gone for everybody who asks the store; only
+    /// the bytes of free pages are left, until the next clear or opening.
     fn scrub(&mut self) -> Result<(), StorageError> {
         self.store.scrub().map(drop).map_err(|error| {
             tracing::warn!(%error, "what was cleared could not be removed from the file itself");

@@ -30,8 +30,8 @@ impl Computed {
 }
 
 impl DataStoreBuilder {
-    /// Declares a field that is computed from a record whenever it is asked for. Predicates and sort keys of queries, observers
-    /// and relations take it like any other; [`DataStore::computed`] reads it.
+    /// Declares a field that is computed from a record whenever it is asked for. Predicates and sort keys of queries,
+    /// observers and relations take it like any other; [`DataStore::computed`] reads it.
     ///
     /// It is neither stored nor sent, so it may be another one each time the store is opened. No index helps with it: it is
     /// computed for each record that the rest of the predicate leaves. Conditions of writes, sync expressions and
@@ -128,8 +128,8 @@ impl DataStore {
     /// A [computed field](DataStoreBuilder::computed) of a record, which need not be saved.
     ///
     /// # Errors
-    /// [`Error::BadPredicate`] if the store was opened without such a field, [`Error::Decode`] if its function yielded nothing of
-    /// the type.
+    /// [`Error::BadPredicate`] if the store was opened without such a field, [`Error::Decode`] if its function yielded
+    /// nothing of the type.
     pub fn computed<M: Model, T: Computable>(&self, record: &M, field: Field<M, T>) -> Result<T, Error> {
         let value = self.records().computed(&record.to_record(), field.name())?;
         Ok(take_value(&mut vec![value].into_iter(), M::NAME, field.name())?)

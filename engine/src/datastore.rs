@@ -457,9 +457,9 @@ impl DataStore {
 
     /// Stops syncing and clears all data, the log and queued changes included. Streams of changes end.
     ///
-    /// No byte of it is left in the store's directory: the file is made anew, which needs room for the little that it then holds, and
-    /// damaged files that [`rebuild`](crate::rebuild) has kept beside it are removed. If the process ends before that is done, the next
-    /// opening does it. A read that began before and still needs the old file fails.
+    /// No byte of it is left in the store's directory: the file is made anew, which needs room for the little that it then
+    /// holds, and damaged files that [`rebuild`](crate::rebuild) has kept beside it are removed. If the process ends before
+    /// that is done, the next opening does it. A read that began before and still needs the old file fails.
     ///
     /// ```
     /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -473,8 +473,8 @@ impl DataStore {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Storage`]; with [`Unscrubbed`](landfall_storage::StorageError::Unscrubbed) everything is cleared, but its bytes are
-    /// still in the file. [`Error::Closed`].
+    /// [`Error::Storage`]; with [`Unscrubbed`](landfall_storage::StorageError::Unscrubbed) everything is cleared, but its
+    /// bytes are still in the file. [`Error::Closed`].
     pub async fn clear(&self) -> Result<(), Error> {
         Ok(self
             .inner

@@ -145,8 +145,8 @@ pub enum Error {
         /// What to correct.
         reason: String,
     },
-    /// The store was closed, by this or another clone, or its threads died. A write that was under way then may be on disk; the next
-    /// opening shows whether it is.
+    /// The store was closed, by this or another clone, or its threads died. A write that was under way then may be on disk;
+    /// the next opening shows whether it is.
     #[error("the store is closed; open it again to use it")]
     Closed,
 }

@@ -76,12 +76,14 @@ impl DataStore {
     }
 
     /// Makes everything but the log again, from the log: for a store that says that it is damaged, or of which
-    /// [`verify`](landfall_storage::Snapshot::verify) says that it is not what its log says. Records, their versions, and what
-    /// waits for the server are then what they were; the server is told nothing. Streams hear nothing of what was mended.
+    /// [`verify`](landfall_storage::Snapshot::verify) says that it is not what its log says. Records, their versions, and
+    /// what waits for the server are then what they were; the server is told nothing. Streams hear nothing of what was
+    /// mended.
     ///
     /// A store in a directory gets a new file, which needs as much room as the old one's log and records. Writes wait
-    /// meanwhile; reads go on, but one that began on the old file and still needs it when the new one takes its place fails with
-    /// [`Error::Storage`], and may be tried again. For a store that does not even open there is [`rebuild`](crate::rebuild).
+    /// meanwhile; reads go on, but one that began on the old file and still needs it when the new one takes its place fails
+    /// with [`Error::Storage`], and may be tried again. For a store that does not even open there is
+    /// [`rebuild`](crate::rebuild).
     ///
     /// ```
     /// # landfall::inline_schema!("type Site @model { name: String! }");
@@ -94,17 +96,17 @@ impl DataStore {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Storage`] with [`LogDamaged`](landfall_storage::StorageError::LogDamaged) if the log itself is damaged, and for
-    /// faults of the disk; the store is as it was then, or, if only the new file's name could not be brought to disk, made again, and
-    /// writes fail until it is there. [`Error::Closed`].
+    /// [`Error::Storage`] with [`LogDamaged`](landfall_storage::StorageError::LogDamaged) if the log itself is damaged, and
+    /// for faults of the disk; the store is as it was then, or, if only the new file's name could not be brought to disk,
+    /// made again, and writes fail until it is there. [`Error::Closed`].
     pub async fn rebuild(&self) -> Result<Remade, Error> {
         let storage = &self.inner.handles.storage;
         Ok(storage.ask(|reply| StorageMessage::Rebuild { reply }).await??)
     }
 
     /// Gives back to the file system what trimming, deleting and clearing have left free in the store's file: makes the file
-    /// anew with what the store holds. Needs room for the new file beside the old one. Writes wait meanwhile, about as long as
-    /// copying takes; reads do not.
+    /// anew with what the store holds. Needs room for the new file beside the old one. Writes wait meanwhile, about as long
+    /// as copying takes; reads do not.
     ///
     /// ```
     /// # landfall::inline_schema!("type Site @model { name: String! }");
@@ -178,7 +180,8 @@ pub fn restore(
 }
 
 /// Makes a store that nobody has open again from its log, also if it is too damaged to be opened; see
-/// [`DataStore::rebuild`]. Takes the directory of a store, or its file; the schema is the store's own. Blocks the calling thread.
+/// [`DataStore::rebuild`]. Takes the directory of a store, or its file; the schema is the store's own. Blocks the calling
+/// thread.
 ///
 /// With [`Extent::UpToDamage`] also if the log is damaged: the store is then as it was after the last entry before the
 /// damage, and the old file is kept beside the new one, under the name that the answer tells. What the server acknowledged
@@ -200,8 +203,8 @@ pub fn restore(
 /// ```
 ///
 /// # Errors
-/// [`Error::Storage`] if there is no store, if it is open, if not all of its log is whole, and for faults of the disk; nothing
-/// was changed then.
+/// [`Error::Storage`] if there is no store, if it is open, if not all of its log is whole, and for faults of the disk;
+/// nothing was changed then.
 pub fn rebuild(store: impl AsRef<Path>, extent: Extent) -> Result<Remade, Error> {
     Ok(landfall_storage::remake(store.as_ref(), extent)?)
 }

@@ -221,7 +221,8 @@ impl<'a> Records<'a> {
         predicate: Predicate,
     ) -> Result<Vec<Record>, Error> {
         let def = self.def(model)?;
-        // The writer tests it once more, and it knows neither relations nor what is computed; said whether records are found or not.
+        // The writer tests it once more, and it knows neither relations nor what is computed; said whether records are found
+        // or not.
         predicate.bind(&def)?;
         let found = self.store.snapshot()?.query(&Query {
             predicate: predicate.clone(),
@@ -282,8 +283,8 @@ impl<'a> Records<'a> {
         self.carry_out(ops, true).await
     }
 
-    /// Carries out several writes that have nothing to do with each other: all or none, one commit, but each is sent by itself,
-    /// so that one which the server refuses holds back only what refers to its record.
+    /// Carries out several writes that have nothing to do with each other: all or none, one commit, but each is sent by
+    /// itself, so that one which the server refuses holds back only what refers to its record.
     ///
     /// # Errors
     /// As [`write`](Self::write).

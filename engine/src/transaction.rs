@@ -483,8 +483,8 @@ impl DataStore {
         }
     }
 
-    /// Saves many models in one transaction; returns them as stored, in the same order. They are sent in that order as well, so
-    /// that one which the server refuses holds back those after it.
+    /// Saves many models in one transaction; returns them as stored, in the same order. They are sent in that order as well,
+    /// so that one which the server refuses holds back those after it.
     ///
     /// ```
     /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {

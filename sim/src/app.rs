@@ -1,7 +1,7 @@
 //! Simulating an app of one's own: its schema, what its users do, what must be true for it.
 //!
-//! Owns [`App`] and [`explore`]. Faults, the settings of the server and those of the clients come from a plan, as in every run,
-//! and the engine's own oracles look as well, except for those that keep account of single writes: only the app knows
+//! Owns [`App`] and [`explore`]. Faults, the settings of the server and those of the clients come from a plan, as in every
+//! run, and the engine's own oracles look as well, except for those that keep account of single writes: only the app knows
 //! what it was promised. What the app says about itself is reported as `APP`. Plans that fail are made small and told in
 //! `app/explorer.rs`.
 //!
@@ -107,8 +107,8 @@ impl Exploration {
     /// The plan that the seed becomes.
     ///
     /// # Panics
-    /// If the users' names are none, too many, not different, or not made of letters and digits; or if `busy_ms` is longer than
-    /// a plan may last, or holds more faults than a plan may have.
+    /// If the users' names are none, too many, not different, or not made of letters and digits; or if `busy_ms` is longer
+    /// than a plan may last, or holds more faults than a plan may have.
     pub fn plan(&self) -> Plan {
         let wanted = Some(self.users.len());
         let mut plan = generate_for(self.seed, self.profile, self.knobs, self.busy_ms, wanted);

@@ -1,8 +1,8 @@
 //! Crash images: the power goes before every operation of a script, with everything that can survive of it, and what is
 //! left is opened.
 //!
-//! Owns [`sweep`] and [`cut_one`], which look for an image that does not open or that lost what was acknowledged. The scripts and what
-//! must be found after each transaction are `crash/script.rs`, which knows it apart from the store.
+//! Owns [`sweep`] and [`cut_one`], which look for an image that does not open or that lost what was acknowledged. The scripts
+//! and what must be found after each transaction are `crash/script.rs`, which knows it apart from the store.
 //!
 //! Invariants: 1. the same [`CrashSweep`] opens the same images; 2. an image is counted only if it was opened and
 //! compared, and images that are certain to be alike count once.

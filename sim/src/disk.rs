@@ -74,8 +74,8 @@ struct State {
     faults: Vec<Fault>,
     /// How the next syncs fail, and how many of them.
     syncs_fail: Option<(FaultKind, u64)>,
-    /// Blocks that the file has been given: a file is given one when something is first written there, not when it is made longer
-    /// or filled with zeros.
+    /// Blocks that the file has been given: a file is given one when something is first written there, not when it is made
+    /// longer or filled with zeros.
     given: BTreeSet<u64>,
     /// How many blocks each of the newest operations was given, at most [`GROWTH_OPS`] of them.
     growth: VecDeque<u64>,

@@ -1,7 +1,7 @@
 //! Playing a recording of a flight recorder again: the same actors, one thread, virtual time.
 //!
-//! Owns [`play`] (exactly as it was, with every effect checked) and [`what_if`] (with some inputs edited, to compare the ends).
-//! How order is kept is `drive.rs`, what actors are given is `deck.rs` and `transport.rs`, where each step belongs is
+//! Owns [`play`] (exactly as it was, with every effect checked) and [`what_if`] (with some inputs edited, to compare the
+//! ends). How order is kept is `drive.rs`, what actors are given is `deck.rs` and `transport.rs`, where each step belongs is
 //! `plan.rs`, and the free run is `free.rs`. Recordings are `landfall::flight`'s.
 //!
 //! A recording is of a store whose storage actor ran on a thread of its own. What one actor did is in the order in which

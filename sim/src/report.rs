@@ -1,7 +1,7 @@
 //! What a failing plan is reported with.
 //!
-//! Owns [`report`] and [`exit_code`], whoever carried the plan out. The plan is run once more with everything kept, which costs nothing but time: the
-//! same plan gives the same run.
+//! Owns [`report`] and [`exit_code`], whoever carried the plan out. The plan is run once more with everything kept, which
+//! costs nothing but time: the same plan gives the same run.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -1,7 +1,8 @@
 //! From a plan that fails to a small one that fails in the same way.
 //!
-//! Owns [`shrink`] and [`as_test`], and their forms for apps (`app/explorer.rs`). Delta debugging over faults and actions, then plainer settings and less time. Since
-//! each client and each link draws from streams of its own, leaving one thing out leaves the others as they were.
+//! Owns [`shrink`] and [`as_test`], and their forms for apps (`app/explorer.rs`). Delta debugging over faults and actions,
+//! then plainer settings and less time. Since each client and each link draws from streams of its own, leaving one thing out
+//! leaves the others as they were.
 //!
 //! Invariant: the result violates the same invariant as the plan that it was made from; the same plan gives the same result.
 

@@ -17,7 +17,8 @@ fn run(configure: impl FnOnce(&mut Command)) -> (Output, String, String) {
 
 #[test]
 fn the_demo_tells_its_story_in_plain_text_and_ends_well() {
-    // Automerge is two-way: of all that a late change sets the server's values stay, of a field that nobody else touched, too.
+    // Automerge is two-way: of all that a late change sets the server's values stay, of a field that nobody else touched,
+    // too.
     let stories = [
         (
             "optimistic-concurrency",

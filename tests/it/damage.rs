@@ -1,7 +1,7 @@
 //! A store whose file was damaged, as people meet it on the command line: what is damaged, what can be read, what to do.
 //!
-//! Owns what the commands say and what they leave behind. Which damage is found, and what is made again of it, is tested at every
-//! place in `landfall-storage`.
+//! Owns what the commands say and what they leave behind. Which damage is found, and what is made again of it, is tested at
+//! every place in `landfall-storage`.
 
 use std::fs;
 use std::path::{Path, PathBuf};

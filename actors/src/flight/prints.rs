@@ -1,7 +1,7 @@
 //! What each kind of message prints, kept in `prints.txt`: whoever changes it has to raise [`PRINTS`].
 //!
-//! Prints are made of `Debug` output, so a field that gets another name makes every recording differ. A recording says of which
-//! generation its prints are, and a replay compares those of its own generation alone; that is only true if the
+//! Prints are made of `Debug` output, so a field that gets another name makes every recording differ. A recording says of
+//! which generation its prints are, and a replay compares those of its own generation alone; that is only true if the
 //! generation is raised whenever a print changes, which this file sees to.
 
 use std::cell::RefCell;

@@ -23,8 +23,8 @@
 //! (`StorageMessage::BeginEpoch`).
 //!
 //! Invariants: 1. a mutation is in one lane at most, whatever the outbox says; 2. at most `lanes` are in hand, beside
-//! [`WAITING_MAX`] that wait; 3. what is in hand leaves it settled or given back; 4. one take is open at a time, and no wake is
-//! forgotten; 5. what was marked sent but not handed to the transport before a pause is settled as not applied.
+//! [`WAITING_MAX`] that wait; 3. what is in hand leaves it settled or given back; 4. one take is open at a time, and no wake
+//! is forgotten; 5. what was marked sent but not handed to the transport before a pause is settled as not applied.
 
 mod held;
 mod later;

@@ -125,8 +125,8 @@ impl Pauses {
         Some(pause.backoff.attempts())
     }
 
-    /// What may not go now: what waits, and what is tried and has one on its way, as `out` tells of mutations with what had begun
-    /// when they went out.
+    /// What may not go now: what waits, and what is tried and has one on its way, as `out` tells of mutations with what had
+    /// begun when they went out.
     pub(super) fn held_up<'o>(
         &self,
         out: &(impl Iterator<Item = (&'o Topic, Count)> + Clone),

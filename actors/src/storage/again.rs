@@ -1,9 +1,10 @@
 //! Commands that can be carried out a second time, one by one, when their commit met damage.
 //!
-//! Owns [`spares`]. A damaged record, and a damaged page, fail the transaction that meets them, and with it the commands of everybody
-//! who happens to be in the same commit; they are no part of it, so each gets a transaction of its own.
+//! Owns [`spares`]. A damaged record, and a damaged page, fail the transaction that meets them, and with it the commands of
+//! everybody who happens to be in the same commit; they are no part of it, so each gets a transaction of its own.
 //!
-//! Invariant: a command that was answered, such as one that the rules refused before anything was changed, is not carried out again.
+//! Invariant: a command that was answered, such as one that the rules refused before anything was changed, is not carried out
+//! again.
 
 use super::StorageMessage;
 

@@ -1,6 +1,7 @@
 //! What is said to the [`StorageActor`](super::StorageActor), and what it answers.
 //!
-//! Owns [`StorageMessage`] and what it carries. What a message does is `write.rs` for commands, and the actor itself for the rest.
+//! Owns [`StorageMessage`] and what it carries. What a message does is `write.rs` for commands, and the actor itself for the
+//! rest.
 
 use std::sync::Arc;
 
@@ -229,8 +230,8 @@ pub enum StorageMessage {
     Write {
         /// The writes, in order.
         ops: Vec<WriteOp>,
-        /// Whether they are sent in order as well, as a group: one that the server refuses holds back those after it. Otherwise
-        /// they have nothing but the commit in common.
+        /// Whether they are sent in order as well, as a group: one that the server refuses holds back those after it.
+        /// Otherwise they have nothing but the commit in common.
         grouped: bool,
         /// One result a write.
         reply: Reply<Result<Vec<WriteDone>, WriteError>>,
@@ -244,7 +245,8 @@ pub enum StorageMessage {
         /// One result a write.
         reply: Reply<Result<Vec<WriteDone>, WriteError>>,
     },
-    /// From `MutationProcessor`: these mutations are about to be sent. Those that do not wait any more are left out of the answer.
+    /// From `MutationProcessor`: these mutations are about to be sent. Those that do not wait any more are left out of the
+    /// answer.
     MarkSent {
         /// The run of the engine.
         epoch: Epoch,
@@ -321,8 +323,8 @@ pub enum StorageMessage {
     BeginEpoch {
         /// The new run of the engine.
         epoch: Epoch,
-        /// Sent once everything before it has its answer: it is on disk, or failed. If that commit fails too, the next settles what the
-        /// older run has sent, before anything else.
+        /// Sent once everything before it has its answer: it is on disk, or failed. If that commit fails too, the next
+        /// settles what the older run has sent, before anything else.
         reply: Reply<()>,
     },
     /// From the supervisor: clear all data.

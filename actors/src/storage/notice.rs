@@ -1,7 +1,7 @@
 //! Who hears of a commit: observers of the app, the outbox, the hub.
 //!
-//! Owns [`Listeners`] and [`Changes`]. Invariants: 1. everybody hears of commits in the order in which they were made; 2. an observer hears of every commit
-//! that changes a model that it asked for, or is told that it fell behind.
+//! Owns [`Listeners`] and [`Changes`]. Invariants: 1. everybody hears of commits in the order in which they were made; 2. an
+//! observer hears of every commit that changes a model that it asked for, or is told that it fell behind.
 
 use tokio::sync::mpsc;
 

@@ -3,8 +3,8 @@
 //! Owns [`Known`]. What an earlier process has logged is read from the log when the first broken record arrives, so that
 //! most stores never look.
 //!
-//! Bounds: [`KNOWN_MAX`] records are remembered, and [`LOOK_BACK_MAX`] entries are looked at, one at a time. A server with more broken records
-//! than that, or a log with more entries since, has them logged again.
+//! Bounds: [`KNOWN_MAX`] records are remembered, and [`LOOK_BACK_MAX`] entries are looked at, one at a time. A server with
+//! more broken records than that, or a log with more entries since, has them logged again.
 
 use std::collections::BTreeSet;
 use std::collections::hash_map::DefaultHasher;

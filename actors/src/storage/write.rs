@@ -3,9 +3,9 @@
 //! Owns [`Batch`]; what becomes of mutations is `write/settle.rs`. The decisions themselves are `landfall_core`'s.
 //!
 //! Invariants: 1. a command either appends everything that it decided, or the whole transaction fails. A write of the app
-//! decides all before it appends, so that the rules can refuse it while the others go on; 2. an answer that was decided on what
-//! other commands of the transaction have done waits for the commit as well, refusals included; 3. whoever asked is answered,
-//! also if damage has the database panic.
+//! decides all before it appends, so that the rules can refuse it while the others go on; 2. an answer that was decided on
+//! what other commands of the transaction have done waits for the commit as well, refusals included; 3. whoever asked is
+//! answered, also if damage has the database panic.
 
 mod settle;
 
@@ -258,8 +258,8 @@ impl Batch {
         stale
     }
 
-    /// Keeps the answer for after the commit. A refusal is given at once if the transaction has changed nothing so far: it was
-    /// decided on what is in the store for sure.
+    /// Keeps the answer for after the commit. A refusal is given at once if the transaction has changed nothing so far: it
+    /// was decided on what is in the store for sure.
     fn answer<T: Send + 'static>(
         &mut self,
         done: Result<T, Stop>,

@@ -1,8 +1,8 @@
 //! `landfall bench`: how fast the store, the backend and sync are, each figure beside its floor.
 //!
 //! Owns the list of figures and how they are printed. A floor is what the machine can do with the same rows and
-//! without Landfall, measured in the same run, so that the ratio holds on a noisy machine. Ratios and targets are such that larger
-//! is better.
+//! without Landfall, measured in the same run, so that the ratio holds on a noisy machine. Ratios and targets are such that
+//! larger is better.
 
 mod backend;
 mod curves;

@@ -337,8 +337,8 @@ fn is_being_made(state: &RecordState) -> bool {
         .any(|mutation| mutation.kind == MutationKind::Create)
 }
 
-/// Records that a row refers to through foreign keys that it holds, whichever side's relation says so: its own belongs-to, its
-/// own has-one whose key it holds, or a has-many or has-one of the other model.
+/// Records that a row refers to through foreign keys that it holds, whichever side's relation says so: its own belongs-to,
+/// its own has-one whose key it holds, or a has-many or has-one of the other model.
 ///
 /// The server may refuse a reference to a record that it does not have yet, whatever the relation is called.
 pub fn parents(schema: &Schema, def: &ModelDef, row: &Row) -> Vec<RecordKey> {

@@ -2,8 +2,8 @@
 //!
 //! Owns the encoding. Values of one field are of one type, so numbers of different kinds are not mixed.
 //!
-//! Invariants: 1. encoded order is [`Value::cmp_total`] for the values of one field; 2. no encoding is a prefix of another, so parts may be
-//! concatenated; 3. what was encoded can be decoded.
+//! Invariants: 1. encoded order is [`Value::cmp_total`] for the values of one field; 2. no encoding is a prefix of another,
+//! so parts may be concatenated; 3. what was encoded can be decoded.
 
 use crate::record::{IdPart, RecordId};
 use crate::value::Value;

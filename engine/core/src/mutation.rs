@@ -3,8 +3,9 @@
 //! Owns [`Mutation`], its stages and [`coalesce`]. Does not choose which mutation is sent next (`outbox.rs`).
 //!
 //! Invariants: 1. nothing is folded into a mutation that may have reached the server; 2. a folded mutation keeps its
-//! place in the queue, but for a delete, which goes to the end (`state.rs`); 3. nothing is folded across a condition; 4. a folded mutation refers to no record that the
-//! waiting one did not refer to, and clashes with nobody that the waiting one does not clash with.
+//! place in the queue, but for a delete, which goes to the end (`state.rs`); 3. nothing is folded across a condition; 4. a
+//! folded mutation refers to no record that the waiting one did not refer to, and clashes with nobody that the waiting one
+//! does not clash with.
 
 use std::fmt;
 
@@ -97,8 +98,8 @@ pub struct Refusal {
 /// A local change that waits for the server.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Mutation {
-    /// Its identity and its place in the queue: the sequence number of the first log entry folded in, or of the delete into which
-    /// an update was folded.
+    /// Its identity and its place in the queue: the sequence number of the first log entry folded in, or of the delete into
+    /// which an update was folded.
     pub seq: Seq,
     /// The record.
     pub key: RecordKey,

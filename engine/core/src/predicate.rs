@@ -1,7 +1,7 @@
 //! Predicates: which records a query, an observer, a condition or a sync expression means.
 //!
-//! Owns the tree and its evaluation with SQL's rules for null: a comparison with null is unknown, `not` of unknown is unknown,
-//! and only true selects. `eq null` and `ne null` ask for absence and presence. Whether a comparison fits a field is
+//! Owns the tree and its evaluation with SQL's rules for null: a comparison with null is unknown, `not` of unknown is
+//! unknown, and only true selects. `eq null` and `ne null` ask for absence and presence. Whether a comparison fits a field is
 //! `predicate/check.rs`.
 
 mod check;
@@ -261,7 +261,8 @@ impl Op {
             },
             Self::Contains(part) => contains(value, part),
             Self::NotContains(part) => contains(value, part).map(|found| !found),
-            // A null among the items might be any value, so it makes a miss unknown. Of nothing nothing is a part, not even null.
+            // A null among the items might be any value, so it makes a miss unknown. Of nothing nothing is a part, not even
+            // null.
             Self::In(items) if value.is_null() && !items.is_empty() => None,
             Self::In(items) => {
                 let equal = |item: &Value| {

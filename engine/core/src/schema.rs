@@ -347,7 +347,8 @@ impl Schema {
 
     /// Syncable models in groups, parents before children; the models of one group do not depend on each other.
     ///
-    /// A model depends on those it belongs to, whichever side says so, itself excepted. Members of a cycle come last, in one group.
+    /// A model depends on those it belongs to, whichever side says so, itself excepted. Members of a cycle come last, in one
+    /// group.
     pub fn topological_levels(&self) -> &[Vec<ModelName>] {
         &self.levels
     }

@@ -153,10 +153,10 @@ impl RecordState {
                 Coalesced::Append(mutation) => self.pending.push(mutation),
                 Coalesced::Folded if planted("folded-not-shown") => return,
                 Coalesced::Folded => {
-                    // A delete in the place of an update would go before the deletes that were made between the two, among them
-                    // those of its children. At the end it still follows everything that refers to it, and only an earlier
-                    // change can hold it back: waiting for later ones instead could go round in circles. That is the entry's
-                    // word and no rule of folding, since entries without it have to give what they gave.
+                    // A delete in the place of an update would go before the deletes that were made between the two, among
+                    // them those of its children. At the end it still follows everything that refers to it, and only an
+                    // earlier change can hold it back: waiting for later ones instead could go round in circles. That is the
+                    // entry's word and no rule of folding, since entries without it have to give what they gave.
                     if let (true, Some(folded)) = (write.at_end, self.pending.last_mut()) {
                         folded.seq = seq;
                     }

@@ -11,7 +11,8 @@ use quote::{ToTokens, quote};
 use syn::parse::{Parse, ParseStream};
 use syn::{LitStr, Token};
 
-/// What a macro is given: a path or the text of a schema, and perhaps the name under which the app knows the crate `landfall`.
+/// What a macro is given: a path or the text of a schema, and perhaps the name under which the app knows the crate
+/// `landfall`.
 struct Arguments {
     path: LitStr,
     root: Option<String>,

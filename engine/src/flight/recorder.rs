@@ -1,8 +1,8 @@
 //! Recording while a store runs.
 //!
-//! Owns [`Recorder`] (one for each store), the seats that it gives to actors, and the thread that writes. An actor never waits
-//! for it: if the writer cannot keep up, events are dropped, which shows in the file by their missing numbers, in the log by
-//! a warning, and in [`RecorderReport`].
+//! Owns [`Recorder`] (one for each store), the seats that it gives to actors, and the thread that writes. An actor never
+//! waits for it: if the writer cannot keep up, events are dropped, which shows in the file by their missing numbers, in the
+//! log by a warning, and in [`RecorderReport`].
 //!
 //! Invariants: 1. an actor's clocks stand still during a step, at what the step's event says; 2. an event gets its
 //! number where it happens, so that numbers tell the order in which actors acted on each other.

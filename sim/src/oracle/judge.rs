@@ -432,7 +432,8 @@ impl Judge {
         self.report(silent);
     }
 
-    /// Whether the log of the open store has a change of the app that gives a record this text; true if it cannot be read now.
+    /// Whether the log of the open store has a change of the app that gives a record this text; true if it cannot be read
+    /// now.
     pub(crate) fn has_logged(&self, key: &RecordKey, text: &str) -> bool {
         let store = self.state().store.clone();
         let entries = store.and_then(|store| store.snapshot().ok()?.log(0.., usize::MAX).ok());

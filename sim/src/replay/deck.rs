@@ -1,7 +1,7 @@
 //! What the actors of a replay are given instead of a world.
 //!
-//! Owns [`Control`], which gives them seats, and the seats. In a strict replay a seat holds each step until `drive.rs` lets it
-//! be taken, and everything that the actor does is compared with what the recording expects of it; in a free one it
+//! Owns [`Control`], which gives them seats, and the seats. In a strict replay a seat holds each step until `drive.rs` lets
+//! it be taken, and everything that the actor does is compared with what the recording expects of it; in a free one it
 //! only answers what the actor asks.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -88,8 +88,8 @@ pub(super) struct Sending {
     pub(super) done: oneshot::Sender<Option<Failed>>,
 }
 
-/// How long a step or a frame may wait when the replay ends, or its actor does, in milliseconds by the clock of the recording:
-/// then it may have been under way. An actor that lives takes what is sent to it far sooner.
+/// How long a step or a frame may wait when the replay ends, or its actor does, in milliseconds by the clock of the
+/// recording: then it may have been under way. An actor that lives takes what is sent to it far sooner.
 pub(super) const UNDER_WAY_MS: u64 = 500;
 
 impl Control {
@@ -210,8 +210,8 @@ impl State {
         self.compared == Compared::Outside && !next.is_some_and(is_inner)
     }
 
-    /// Notes what actors were about to do for so long that the recording should have it. Called after each turn, so that a step
-    /// whose actor has just stopped is known by when that was.
+    /// Notes what actors were about to do for so long that the recording should have it. Called after each turn, so that a
+    /// step whose actor has just stopped is known by when that was.
     pub(super) fn note_what_is_more(&mut self, at_end: bool) {
         if self.is_cut || self.compared == Compared::Outside {
             return;

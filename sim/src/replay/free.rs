@@ -1,7 +1,7 @@
 //! The free run: the actors go as they will, and the recording answers them.
 //!
-//! Owns [`Script`] and [`run`]. Inputs come at the times at which they came, requests are answered as they were, after the same
-//! time; a request that was never made before finds no server. This is what inputs that were edited are tried in, since
+//! Owns [`Script`] and [`run`]. Inputs come at the times at which they came, requests are answered as they were, after the
+//! same time; a request that was never made before finds no server. This is what inputs that were edited are tried in, since
 //! the recorded order of steps need not be possible any more.
 
 use std::collections::{BTreeMap, VecDeque};

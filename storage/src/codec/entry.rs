@@ -41,7 +41,8 @@ pub(crate) fn encode(out: &mut Vec<u8>, entry: &LogEntry, previous_check: u32) -
     payload(out, &entry.change);
     if matches!(&entry.change, Change::Write(write) if !write.at_end) {
         // All that it says was said in the first form already, in which programs of before read it too, and by which their
-        // recordings tell it.
+        // recordings tell it. Every delete takes the second: whether there is something to fold into it is not known before
+        // it is carried out.
         out[start + VERSION_AT] = form::write_as_first(out, start + HEADER_LEN);
     }
     let check = check_of(previous_check, entry.seq, &out[start..]);

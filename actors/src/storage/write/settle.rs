@@ -337,8 +337,8 @@ impl Batch {
     }
 }
 
-/// A mutation that is to be settled without being asked for, which comes before what others ask for: one that is damaged waits as it is,
-/// and holds up nobody.
+/// A mutation that is to be settled without being asked for, which comes before what others ask for: one that is damaged
+/// waits as it is, and holds up nobody.
 fn readable(txn: &Txn<'_>, seq: Seq) -> Result<Option<Mutation>, StorageError> {
     match txn.mutation(seq) {
         Err(error @ StorageError::Corrupt { .. }) => {

@@ -1,7 +1,7 @@
 //! A recording as a page: what each actor did, in order, with the commits that came of it and what went wrong.
 //!
-//! Owns [`open`], [`page`] and [`summary`]. Events are shown as they were recorded; nothing is played, and so nothing is said of who
-//! sent a message, which a recording does not have. `inspect/flight.html` and `inspect/flight.js` are the page.
+//! Owns [`open`], [`page`] and [`summary`]. Events are shown as they were recorded; nothing is played, and so nothing is said
+//! of who sent a message, which a recording does not have. `inspect/flight.html` and `inspect/flight.js` are the page.
 //!
 //! Invariant: however long the recording and its events are, the page has at most [`EVENTS_MAX`] events and
 //! [`TEXT_BYTES_MAX`] bytes of what they say and of what went wrong in them.

@@ -3,8 +3,8 @@
 //! Owns the terminal: its alternate screen, reading keys, and asking whether the store has more. What is shown and what a key
 //! does is `text/view.rs`; where standard output or input is no terminal, `text/summary.rs` is printed once.
 //!
-//! Invariants: 1. the terminal is left as it was found, also if what is shown cannot be, or the process is asked to end; 2. a key is read only when the one
-//! before it was dealt with, so that nobody reads on when the view has ended.
+//! Invariants: 1. the terminal is left as it was found, also if what is shown cannot be, or the process is asked to end; 2. a
+//! key is read only when the one before it was dealt with, so that nobody reads on when the view has ended.
 
 mod clean;
 mod summary;
@@ -51,8 +51,8 @@ struct Screen {
     _way: Way,
 }
 
-/// How the terminal treats what is typed; put back when it is dropped. Whoever reads a key has it typed through, without an echo,
-/// and may still be waiting for one when the process ends.
+/// How the terminal treats what is typed; put back when it is dropped. Whoever reads a key has it typed through, without an
+/// echo, and may still be waiting for one when the process ends.
 struct Way {
     #[cfg(unix)]
     found: Option<rustix::termios::Termios>,

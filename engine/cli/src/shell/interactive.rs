@@ -2,7 +2,8 @@
 //!
 //! Owns the conversation. With an endpoint it syncs from the beginning, and says what arrives and what goes wrong while
 //! somebody types: above the line on a terminal, between the answers elsewhere. What is said so is in
-//! `interactive/news.rs`, what is said of changes that were not sent in `interactive/farewell.rs`, how it gets onto the terminal in `interactive/screen.rs`, tables in `interactive/table.rs`.
+//! `interactive/news.rs`, what is said of changes that were not sent in `interactive/farewell.rs`, how it gets onto the
+//! terminal in `interactive/screen.rs`, tables in `interactive/table.rs`.
 
 mod farewell;
 mod news;

@@ -1,7 +1,7 @@
 //! `landfall sim bench`: what a simulation costs, what finding, repeating and shrinking a failure cost.
 //!
-//! Owns the figures and what they should be at least or at most. Seconds are those of one core, whatever else it does. What needs a failing seed is measured with planted
-//! defects, and is left out of a build without them.
+//! Owns the figures and what they should be at least or at most. Seconds are those of one core, whatever else it does. What
+//! needs a failing seed is measured with planted defects, and is left out of a build without them.
 
 use std::process::ExitCode;
 

@@ -102,7 +102,7 @@ struct Scene<'a> {
 
 /// Says what is wrong at a place where the parser gave up, which said `said`.
 pub(super) fn explain(source: &str, place: usize, said: &str) -> Explained {
-    if said.contains("limit") {
+    if said.contains("limit reached") {
         return Explained {
             span: place..place + 1,
             message: format!("the schema is too large to be read: {said}"),
@@ -146,7 +146,7 @@ impl<'a> Scene<'a> {
         let mut declared = None;
         let mut rest = Tokens { source, at: 0 };
         while let Some(token) = rest.next() {
-            if token.span().end > place && token.at + token.text.len() > place {
+            if token.span().end > place {
                 scene.here = Some(token);
                 scene.after = rest.next();
                 break;
@@ -280,7 +280,9 @@ impl<'a> Scene<'a> {
                 "remove it, or write what it closes",
             );
         }
-        if open.bracket.text != "{" && (closes || !here.is_name()) && here.text != open.closing() {
+        // In a list a name is read on over, unless it is the list of a type, which has one.
+        let ends = closes || !here.is_name() || open.bracket.text == "[";
+        if open.bracket.text != "{" && ends && here.text != open.closing() {
             return finding(
                 here.span(),
                 format!("`{}` is not closed", open.bracket.text),
@@ -290,7 +292,7 @@ impl<'a> Scene<'a> {
         // A declaration within another one was read as a field whose name is `type`.
         let keyword = self.before[1].filter(Token::is_keyword);
         match keyword {
-            Some(keyword) if here.is_name() && open.holds_fields() => finding(
+            Some(keyword) if here.is_name() && open.holds_fields() && self.declares(keyword) => finding(
                 keyword.span(),
                 format!(
                     "`{}`{} is not closed before `{} {}`",
@@ -303,6 +305,17 @@ impl<'a> Scene<'a> {
             ),
             _ => None,
         }
+    }
+
+    /// Whether a word that begins a declaration begins one here, judged by what follows its name; it may also be the name of
+    /// a field without its colon.
+    fn declares(&self, keyword: Token<'_>) -> bool {
+        let follows = |after: Token<'_>| match after.text {
+            "{" | "@" | "=" | "implements" => true,
+            // Nothing has to follow the name of a scalar.
+            _ => keyword.text == "scalar" && after.is_keyword(),
+        };
+        keyword.text == "extend" || self.after.is_some_and(follows)
     }
 
     /// Fields without a name or a type, and types without fields.
@@ -554,6 +567,26 @@ mod tests {
         (
             "type Post @model { tags: [String }",
             "1:34 `[` is not closed | write `]` before this",
+        ),
+        (
+            "type Post @model { tags: [String limit: Int }",
+            "1:34 `[` is not closed | write `]` before this",
+        ),
+        (
+            "type Post @model { type String }",
+            "1:20 there is no `:` after the field `type` | write `type: ` and then its type",
+        ),
+        (
+            "type Post @model { title: String\n  input Int enum: Int }",
+            "2:3 there is no `:` after the field `input` | write `input: ` and then its type",
+        ),
+        (
+            "type Post @model {\n  title: String\nscalar Date\ntype Tag @model { name: String }",
+            "3:1 `{` of `type Post` is not closed before `scalar Date` | write `}` before this",
+        ),
+        (
+            "type Post @model {\n  title: String\nextend type Tag",
+            "3:1 `{` of `type Post` is not closed before `extend type` | write `}` before this",
         ),
         (
             "type Post @model { tags: String] }",

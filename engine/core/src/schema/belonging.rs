@@ -1,7 +1,7 @@
 //! By which of its fields a record of a model refers to others, whichever side says so.
 //!
-//! Owns [`Belonging`] and how relations lead to them. A has-many needs no belongs-to on the other side (Amplify's own examples
-//! have none), and its children hold the foreign key all the same.
+//! Owns [`Belonging`] and how relations lead to them. A has-many needs no belongs-to on the other side (Amplify's own
+//! examples have none), and its children hold the foreign key all the same.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,8 +18,8 @@ pub struct Belonging {
     pub to: ModelName,
     /// The fields, in the order of that model's key.
     pub by: Vec<FieldName>,
-    /// Whether a record that refers is a child of the one that it refers to, so that their models sync in this order. A has-one
-    /// that holds the foreign key makes none: with a belongs-to on its other side each would be the other's child.
+    /// Whether a record that refers is a child of the one that it refers to, so that their models sync in this order. A
+    /// has-one that holds the foreign key makes none: with a belongs-to on its other side each would be the other's child.
     pub is_child: bool,
 }
 

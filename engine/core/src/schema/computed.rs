@@ -3,7 +3,8 @@
 //! Owns [`ComputedField`], its place in a schema, and [`Computable`], the Rust types that one can have. What may compare
 //! one is decided in `predicate.rs`: queries and observers, but nothing that a server checks as well.
 //!
-//! Invariants: 1. a computed field is neither stored, indexed, logged nor sent, and is no part of the fingerprint of a schema;
+//! Invariants: 1. a computed field is neither stored, indexed, logged nor sent, and is no part of the fingerprint of a
+//! schema;
 //! 2. its value depends on the record's stored fields alone, which is the app's promise.
 
 use std::fmt;

@@ -1,6 +1,7 @@
 //! Which identities an API accepts, beside API keys.
 //!
-//! Owns [`AuthSettings`] and [`TokenPattern`]. Checks nothing by itself (`gate.rs`). Secrets are left out of every `Debug` output.
+//! Owns [`AuthSettings`] and [`TokenPattern`]. Checks nothing by itself (`gate.rs`). Secrets are left out of every `Debug`
+//! output.
 
 use std::sync::Arc;
 

@@ -1,6 +1,7 @@
 //! One realtime connection: its queue, its subscriptions, and the judgement of a `start`.
 //!
-//! Owns [`Connection`], [`Subscription`] and [`Candidate`]. Who listens to what, and when connections end, is the hub's business.
+//! Owns [`Connection`], [`Subscription`] and [`Candidate`]. Who listens to what, and when connections end, is the hub's
+//! business.
 //!
 //! Invariant: nothing is queued behind the close.
 

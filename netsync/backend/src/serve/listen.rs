@@ -1,7 +1,8 @@
 //! Who is let in: sockets, their number, and their end.
 //!
 //! Owns the listener, TLS and the tasks of sockets, up to the point where a socket becomes a WebSocket. Invariants:
-//! 1. there are never more sockets than the options allow; 2. no fault of a socket, and no lack of file descriptors, ends the server.
+//! 1. there are never more sockets than the options allow; 2. no fault of a socket, and no lack of file descriptors, ends the
+//!    server.
 
 use std::io;
 use std::sync::Arc;

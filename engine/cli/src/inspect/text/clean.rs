@@ -1,6 +1,7 @@
 //! Texts of records on a terminal: what may get there, and how much room it takes.
 //!
-//! Owns [`clean`] and [`fit`]. Invariant: no text of a record can steer the terminal, move what stands beside it, or end its line.
+//! Owns [`clean`] and [`fit`]. Invariant: no text of a record can steer the terminal, move what stands beside it, or end its
+//! line.
 
 use std::borrow::Cow;
 

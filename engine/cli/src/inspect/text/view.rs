@@ -1,8 +1,8 @@
 //! What the terminal shows, and what keys do to it.
 //!
 //! Owns [`View`]. Pure: keys and data go in, lines come out. The left side is the list of entries, with the causes and the
-//! consequences of the chosen one marked; beside it is a panel. The chosen entry is the moment at which everything is shown, so
-//! that going up and down in the list goes through time.
+//! consequences of the chosen one marked; beside it is a panel. The chosen entry is the moment at which everything is shown,
+//! so that going up and down in the list goes through time.
 //!
 //! Invariants: 1. a frame has exactly the lines and columns that it is asked for; 2. every text of a record goes through
 //! [`clean`]; 3. whatever the data are, no key and no size panics.

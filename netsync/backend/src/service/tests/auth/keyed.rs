@@ -1,5 +1,5 @@
-//! The matrix of rules once more where a field of the key has rules of its own: every rule on it, beside rules on the model, by
-//! every caller by every operation, against the oracle.
+//! The matrix of rules once more where a field of the key has rules of its own: every rule on it, beside rules on the model,
+//! by every caller by every operation, against the oracle.
 //!
 //! What holds beside the rules of the matrix: an operation on the model is allowed if either rules allow it; a field of the
 //! key may be guessed, written and deleted by those alone whom its own rules speak of.
