@@ -160,7 +160,7 @@ knobs! {
     "N10" narrow = 6;
     /// Mutations are refused with 503 before the server acts, and everything else is answered.
     "S19" writes_fail = 6;
-    /// Mutations are answered, and everything else is refused with 503.
+    /// Open sockets break, and everything but mutations is refused with 503.
     "S20" reads_fail = 6;
 }
 

@@ -137,7 +137,7 @@ faults! {
     "S19" WritesFail { client, /// How long.
         ms: u64, /// How probable.
         per_mille: u32 }
-    /// Mutations are answered, and everything else is refused with 503.
+    /// Open sockets break, and everything but mutations is refused with 503.
     "S20" ReadsFail { client, /// How long.
         ms: u64, /// How probable.
         per_mille: u32 }

@@ -246,7 +246,6 @@ fn trouble_of(fault: &Fault) -> Option<(Trouble, u64)> {
             ..
         } => (refused(status, per_mille, None), ms),
         Fault::WritesFail { ms, per_mille, .. } => (Trouble::WritesRefused(per_mille), ms),
-        Fault::ReadsFail { ms, per_mille, .. } => (Trouble::ReadsRefused(per_mille), ms),
         Fault::FailsAfter { ms, per_mille, .. } => (Trouble::FailsAfter(per_mille), ms),
         Fault::Throttled {
             ms, retry_after_ms, ..
@@ -302,6 +301,11 @@ async fn of_client(world: &World, index: usize, fault: Fault, faults: &Faults) {
             // As long as sockets are open nobody opens one.
             link.break_sockets();
             put(Trouble::ConnectRefused, ms).await;
+        }
+        Fault::ReadsFail { ms, per_mille, .. } => {
+            // Whoever misses nothing reads nothing.
+            link.break_sockets();
+            put(Trouble::ReadsRefused(per_mille), ms).await;
         }
         Fault::OfflineSignal { ms, .. } => {
             faults.took(id, u64::from(client.running().is_some()));
