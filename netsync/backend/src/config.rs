@@ -91,6 +91,9 @@ pub struct Limits {
     /// Most bytes that one request writes, rows of changes included; beyond it the mutations that are left are refused
     /// (ours). As much as 32 records of the largest size, which is what Landfall's client sends in one request.
     pub written_bytes_max: usize,
+    /// Most bytes of answers to mutations that are committed together (ours): beyond it the commit is closed, and what waits
+    /// comes into the next. No answer leaves before its commit.
+    pub commit_answers_bytes_max: usize,
     /// Most documents whose parsed form is kept.
     pub documents_cached_max: usize,
     /// Most bytes that parsed documents take that are kept, as held in memory (ours): some hundred times their text.
@@ -158,6 +161,7 @@ impl Default for Limits {
             answer_bytes_max: 8 * 1024 * 1024,
             arguments_bytes_max: 4 * 1024 * 1024,
             written_bytes_max: 32 * 1024 * 1024,
+            commit_answers_bytes_max: 32 * 1024 * 1024,
             documents_cached_max: 512,
             documents_cached_bytes_max: 64 * 1024 * 1024,
             page_default: 100,

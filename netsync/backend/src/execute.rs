@@ -64,7 +64,12 @@ pub(crate) struct Environment<'c> {
     pub(crate) implied: &'c ModelRules,
     /// Whether the caller still waits.
     pub(crate) gone: &'c CallerGone,
+    /// What passing over hidden rows is timed by; without it that ends when the caller is gone.
+    pub(crate) stopwatch: Option<Stopwatch>,
 }
+
+/// Milliseconds since some moment; never goes back.
+pub(crate) type Stopwatch = fn() -> u64;
 
 /// The answer to a request, and what subscribers are to be told.
 #[derive(Debug, Default)]
@@ -75,6 +80,18 @@ pub(crate) struct Executed {
     pub(crate) errors: Vec<ErrorEntry>,
     /// One for each mutation that took effect and has an answer, in their order.
     pub(crate) events: Vec<Event>,
+    /// What was charged for the answer, in bytes.
+    pub(crate) answer_bytes: usize,
+}
+
+impl Executed {
+    /// The answer to a caller who does not wait for it any more.
+    pub(crate) fn timed_out() -> Self {
+        Self {
+            errors: vec![ErrorEntry::of_request("Execution timed out.", None)],
+            ..Self::default()
+        }
+    }
 }
 
 /// A mutation as subscribers hear of it.
@@ -172,6 +189,7 @@ fn run(ctx: &Context<'_>, prepared: &Prepared, root: &dyn ObjectValue) -> Result
                 errors: errors.collect(),
                 data: answer.data,
                 events: Vec::new(),
+                answer_bytes: ctx.meter.answer_bytes(),
             }
         }
         Err(fault) => Executed {
@@ -378,7 +396,7 @@ pub(crate) fn message(
             Executed {
                 errors: errors.collect(),
                 data: answer.data,
-                events: Vec::new(),
+                ..Executed::default()
             }
         }
         Err(fault) => Executed {

@@ -95,6 +95,25 @@ impl From<RequestFault> for Refusal {
     }
 }
 
+/// Most values and members in the JSON of a request: each takes some hundred bytes once it is read, however short it is. The
+/// largest batch of Landfall's client has some thousand.
+const JSON_NODES_MAX: usize = 100_000;
+
+/// How many values a JSON text has, or a few more: each but the first is behind a comma or in brackets.
+fn json_nodes(json: &[u8]) -> usize {
+    let (mut nodes, mut in_text, mut escaped) = (1, false, false);
+    for byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            b',' | b'[' | b'{' if !in_text => nodes += 1,
+            _ => {}
+        }
+    }
+    nodes
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct RawRequest {
@@ -120,6 +139,10 @@ impl GraphqlRequest {
 
     /// Reads a request that was sent as JSON.
     pub(crate) fn of_json(json: &[u8]) -> Result<Self, Refusal> {
+        // What is not longer cannot have more.
+        if json.len() > JSON_NODES_MAX && json_nodes(json) > JSON_NODES_MAX {
+            return Err(Refusal::TooLarge);
+        }
         let raw: RawRequest = serde_json::from_slice(json).map_err(|_| Refusal::Malformed)?;
         let variables = match raw.variables {
             None | Some(JsonValue::Null) => JsonMap::new(),
@@ -287,6 +310,20 @@ mod tests {
             read(&format!(r#"{{"query": "{}"}}"#, "x".repeat(1_000))),
             Err(Refusal::TooLarge)
         );
+    }
+
+    #[test]
+    fn values_are_counted_before_they_are_read() {
+        assert_eq!(json_nodes(br#"{"a": [1, "x,[{\",", {}], "b": null}"#), 7);
+        let request = |values: usize, rest: &str| {
+            let values = vec!["1"; values].join(",");
+            format!(r#"{{"query": "{{ a }}", "variables": {{"x": [{values}], "t": "{rest}"}}}}"#)
+        };
+        let read = |text: &str| GraphqlRequest::of_call(&body(text), 10_000_000);
+        assert_eq!(read(&request(100_000, "")), Err(Refusal::TooLarge));
+        assert!(read(&request(90_000, "")).is_ok());
+        // A long text is one value, whatever is in it.
+        assert!(read(&request(1, &"[{,".repeat(100_000))).is_ok());
     }
 
     #[test]

@@ -159,6 +159,7 @@ pub fn serve_on(
     options: ServeOptions,
 ) -> std::io::Result<ServerHandle> {
     let local_addr = listener.local_addr()?;
+    backend.set_stopwatch(clock::stopwatch_ms);
     let (jobs, queue) = mpsc::channel(work::QUEUE_JOBS_MAX);
     let (shell, sockets) = Shell::new(Arc::clone(&backend), options, jobs);
     let (stop, clock, options) = (
@@ -169,6 +170,7 @@ pub fn serve_on(
     let writer = tokio::spawn(work::write_jobs(
         Arc::clone(&shell.clock),
         Arc::clone(&backend),
+        Arc::clone(&shell.replies),
         queue,
     ));
     let timekeeper = tokio::spawn(work::keep_time(

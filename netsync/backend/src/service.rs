@@ -10,7 +10,7 @@ mod admission;
 mod asking;
 mod inspect;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use apollo_compiler::executable::OperationType;
 use landfall_core::Schema;
@@ -22,8 +22,8 @@ use crate::config::BackendConfig;
 use crate::entropy::{Entropy, uuid_v4};
 use crate::error::BackendError;
 use crate::execute::{
-    CallerGone, ConflictRound, Documents, Environment, ErrorEntry, Executed, Prepared, run_mutation,
-    run_query,
+    CallerGone, ConflictRound, Documents, Environment, ErrorEntry, Executed, Prepared, Stopwatch,
+    run_mutation, run_query,
 };
 use crate::faults::{FaultCommand, Faults, FieldError, Throttle};
 use crate::hash::HashKey;
@@ -46,6 +46,8 @@ pub struct Backend {
     implied: ModelRules,
     hub: Mutex<Hub>,
     faults: Mutex<Faults>,
+    /// What passing over hidden rows is timed by.
+    stopwatch: OnceLock<Stopwatch>,
     /// The calls of this second, where they are bounded.
     throttle: Option<Mutex<Throttle>>,
 }
@@ -61,6 +63,15 @@ pub struct Job {
     may_ask: bool,
     delay_ms: u64,
     gone: CallerGone,
+}
+
+/// What became of a mutation.
+#[derive(Debug)]
+pub(crate) enum Ran {
+    Replied(HttpReply),
+    /// Nothing was written: a conflict handler must be asked first ([`Backend::run_asking`]), and this fault goes with the
+    /// mutation.
+    MustAsk(Option<FieldError>),
 }
 
 impl Job {
@@ -88,6 +99,11 @@ impl Job {
     /// Where to note that nobody waits for its reply any more.
     pub fn caller_gone(&self) -> CallerGone {
         self.gone.clone()
+    }
+
+    /// What it takes in memory until it is done, in bytes.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.prepared.document_bytes() + self.prepared.variables_bytes()
     }
 
     /// The identifier that its reply carries.
@@ -123,6 +139,7 @@ impl Backend {
             entropy: Mutex::new(Box::new(entropy)),
             token_key,
             gate: Gate::new(Arc::clone(&config)),
+            stopwatch: OnceLock::new(),
             throttle: config
                 .limits
                 .calls_per_second_max
@@ -270,22 +287,48 @@ impl Backend {
     /// # Panics
     /// If a job is no mutation.
     pub fn run_mutations(&self, now_ms: i64, jobs: &[Job]) -> Vec<HttpReply> {
-        assert!(jobs.iter().all(Job::is_mutation), "a query was run as a mutation");
-        jobs.chunk_by(|one, next| !one.may_ask && !next.may_ask)
-            .flat_map(|batch| match batch {
-                [job] if job.may_ask => vec![self.run_asking(now_ms, job)],
-                batch => self.run_batch(now_ms, batch),
-            })
-            .collect()
+        let mut replies = Vec::with_capacity(jobs.len());
+        while let Some(rest) = jobs.get(replies.len()..).filter(|rest| !rest.is_empty()) {
+            let ran = self.run_commit(now_ms, rest);
+            replies.extend(ran.into_iter().zip(rest).map(|(ran, job)| match ran {
+                Ran::Replied(reply) => reply,
+                Ran::MustAsk(field_error) => self.run_asking(now_ms, job, field_error),
+            }));
+        }
+        replies
     }
 
-    fn run_batch(&self, now_ms: i64, jobs: &[Job]) -> Vec<HttpReply> {
+    /// Runs the first of some jobs in one commit, at least one of them: those up to the next whose conflicts a handler may
+    /// have to decide, and no more once their answers reach [`Limits::commit_answers_bytes_max`](crate::Limits).
+    ///
+    /// # Panics
+    /// If a job is no mutation.
+    pub(crate) fn run_commit(&self, now_ms: i64, jobs: &[Job]) -> Vec<Ran> {
+        assert!(jobs.iter().all(Job::is_mutation), "a query was run as a mutation");
+        match jobs {
+            [job, ..] if job.may_ask => vec![self.look_for_questions(now_ms, job)],
+            jobs => {
+                let end = jobs.iter().position(|job| job.may_ask).unwrap_or(jobs.len());
+                self.run_batch(now_ms, &jobs[..end])
+            }
+        }
+    }
+
+    fn run_batch(&self, now_ms: i64, jobs: &[Job]) -> Vec<Ran> {
+        let bytes_max = self.config.limits.commit_answers_bytes_max;
         // Held until subscribers were told, so that they hear of commits in order.
         let mut writer = self.store.writer();
         let done = writer.transaction(now_ms, |session| {
-            jobs.iter()
-                .map(|job| self.run_mutation(session, job))
-                .collect::<Result<Vec<_>, _>>()
+            let (mut executed, mut bytes) = (Vec::with_capacity(jobs.len()), 0);
+            for job in jobs {
+                let one = self.run_mutation(session, job)?;
+                bytes += one.answer_bytes;
+                executed.push(one);
+                if bytes >= bytes_max {
+                    break;
+                }
+            }
+            Ok::<_, BackendError>(executed)
         });
         match done {
             Ok(mut executed) => {
@@ -295,14 +338,16 @@ impl Backend {
                     .collect();
                 self.hub().publish(events, self.judge(), &mut self.faults());
                 drop(writer);
-                jobs.iter()
-                    .zip(&executed)
-                    .map(|(job, one)| self.reply(job, Ok(one)))
+                // Each answer is dropped once it is written, so that they are not there twice.
+                let replies = jobs.iter().zip(executed);
+                replies
+                    .map(|(job, one)| Ran::Replied(self.reply(job, Ok(&one))))
                     .collect()
             }
             Err(error) => {
                 drop(writer);
-                jobs.iter().map(|job| self.reply(job, Err(&error))).collect()
+                let replies = jobs.iter().map(|job| self.reply(job, Err(&error)));
+                replies.map(Ran::Replied).collect()
             }
         }
     }
@@ -376,12 +421,20 @@ impl Backend {
 
     /// Counts a message of a realtime client and reads it; `None` if it is not to be handled.
     pub(crate) fn receive(&self, now_ms: i64, id: ConnectionId, text: &str) -> Option<Incoming> {
-        let bytes_max = self.config.limits.frame_bytes_max;
-        // Counted before it is read: what comes too fast must cost nothing.
-        let taken = self
-            .hub()
-            .takes_frame(now_ms, id, text.len() > bytes_max, &self.config);
-        taken.then(|| Incoming::read(text, bytes_max))
+        let taken = self.takes_frame(now_ms, id, text.len());
+        taken.then(|| self.read_frame(text))
+    }
+
+    /// Counts a message of a realtime client and says whether it is to be handled. It is counted before it is read: what
+    /// comes too fast must cost nothing.
+    pub(crate) fn takes_frame(&self, now_ms: i64, id: ConnectionId, bytes: usize) -> bool {
+        let too_long = bytes > self.config.limits.frame_bytes_max;
+        self.hub().takes_frame(now_ms, id, too_long, &self.config)
+    }
+
+    /// Reads a message of a realtime client.
+    pub(crate) fn read_frame(&self, text: &str) -> Incoming {
+        Incoming::read(text, self.config.limits.frame_bytes_max)
     }
 
     /// Handles a message of a realtime client that was received. May block if [`Backend::start_may_block`] says so.
@@ -516,7 +569,14 @@ impl Backend {
             caller: &job.caller,
             implied: &self.implied,
             gone: &job.gone,
+            stopwatch: self.stopwatch.get().copied(),
         }
+    }
+
+    /// Hands in what passing over rows that are hidden from a caller is timed by; the first one counts.
+    pub(crate) fn set_stopwatch(&self, stopwatch: Stopwatch) {
+        // A second server over the same backend times it as well as the first.
+        let _ = self.stopwatch.set(stopwatch);
     }
 
     fn judge(&self) -> Judge<'_> {

@@ -28,7 +28,7 @@ use crate::error::BackendError;
 pub use purge::PurgeReport;
 
 pub(crate) use key::{KeyCondition, SortCondition, join_sort_fields};
-pub(crate) use read::{PageOf, PageRequest, Reading};
+pub(crate) use read::{HIDDEN_ASKED_BYTES, PageOf, PageRequest, Reading};
 pub(crate) use tally::{RowTally, Tally};
 pub(crate) use write::Outcome;
 

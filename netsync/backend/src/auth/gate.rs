@@ -110,7 +110,13 @@ impl Gate {
         match self.way(credentials, now_ms) {
             Way::Judged(judged) => Judgement::Done(judged),
             Way::Token(token, issuer) => Judgement::Done(verify(*token, issuer, now_ms)),
-            Way::Signature(_) => Judgement::NeedsBody,
+            // Whoever is not known need not send a body.
+            Way::Signature(authorization) => {
+                match iam::signer(authorization, &credentials.headers, &self.config.auth.iam) {
+                    Ok(_) => Judgement::NeedsBody,
+                    Err(refused) => Judgement::Done(Err(refused)),
+                }
+            }
             Way::Authorizer(_, token) => {
                 let known = self.answers.known(token, now_ms);
                 known.map_or(Judgement::NeedsAuthorizer, Judgement::Done)

@@ -97,6 +97,12 @@ struct Claimed<'a> {
     signature: &'a str,
 }
 
+/// A credential that is known, and what a request says that was signed with it.
+pub(super) struct Signer<'a> {
+    credential: &'a IamCredential,
+    claimed: Claimed<'a>,
+}
+
 impl<'a> Claimed<'a> {
     fn read(authorization: &'a str) -> Option<Self> {
         let rest = authorization.strip_prefix(ALGORITHM)?.strip_prefix(' ')?;
@@ -120,14 +126,12 @@ impl<'a> Claimed<'a> {
     }
 }
 
-/// Checks a signed request.
-pub(super) fn verify(
-    authorization: &str,
-    signed: &Signed<'_>,
+/// Who a request says signed it, as far as its head tells: a credential that is known, and what it says of the signature.
+pub(super) fn signer<'a>(
+    authorization: &'a str,
     headers: &[(String, String)],
-    settings: &IamSettings,
-    now_ms: i64,
-) -> Result<IamUser, AuthRefused> {
+    settings: &'a IamSettings,
+) -> Result<Signer<'a>, AuthRefused> {
     if authorization.len() > AUTHORIZATION_BYTES_MAX {
         return Err(AuthRefused::BadSignature);
     }
@@ -137,12 +141,8 @@ pub(super) fn verify(
         .iter()
         .find(|known| known.access_key_id == claimed.access_key_id)
         .ok_or(AuthRefused::UnknownSigner)?;
-    let find = |wanted: &str| {
-        let found = headers.iter().find(|(name, _)| name == wanted);
-        found.map(|(_, value)| value.as_str())
-    };
     if let Some(token) = &credential.session_token {
-        let given = find("x-amz-security-token").unwrap_or_default();
+        let given = header(headers, "x-amz-security-token").unwrap_or_default();
         if !constant_time_eq(token.as_bytes(), given.as_bytes()) {
             return Err(AuthRefused::UnknownSigner);
         }
@@ -154,8 +154,25 @@ pub(super) fn verify(
     {
         return Err(AuthRefused::BadSignature);
     }
+    Ok(Signer { credential, claimed })
+}
+
+fn header<'h>(headers: &'h [(String, String)], wanted: &str) -> Option<&'h str> {
+    let found = headers.iter().find(|(name, _)| name == wanted);
+    found.map(|(_, value)| value.as_str())
+}
+
+/// Checks a signed request.
+pub(super) fn verify(
+    authorization: &str,
+    signed: &Signed<'_>,
+    headers: &[(String, String)],
+    settings: &IamSettings,
+    now_ms: i64,
+) -> Result<IamUser, AuthRefused> {
+    let Signer { credential, claimed } = signer(authorization, headers, settings)?;
     let names: BTreeSet<&str> = claimed.signed_headers.split(';').collect();
-    let time = find("x-amz-date").ok_or(AuthRefused::BadSignature)?;
+    let time = header(headers, "x-amz-date").ok_or(AuthRefused::BadSignature)?;
     if !names.contains("host") || !names.contains("x-amz-date") || !time.starts_with(claimed.day) {
         return Err(AuthRefused::BadSignature);
     }

@@ -15,7 +15,7 @@ use landfall_core::Schema;
 use super::errors::Fault;
 use super::meter::{self, CallerGone, Meter, RanOut};
 use super::settle::ConflictRound;
-use super::{Environment, coerce};
+use super::{Environment, Stopwatch, coerce};
 use crate::auth::{Caller, ModelRules};
 use crate::compile::{CompiledSchema, ModelPlan};
 use crate::config::BackendConfig;
@@ -25,7 +25,14 @@ use crate::error::BackendError;
 use crate::filter::Filter;
 use crate::hash::HashKey;
 use crate::item::Attributes;
-use crate::store::{Outcome, PageOf, Reading, Session};
+use crate::store::{HIDDEN_ASKED_BYTES, Outcome, PageOf, Reading, Session};
+
+/// How long a query may pass over rows that are hidden from its caller, in milliseconds: some gigabytes on a machine that has
+/// nothing else to do, and not for so long that a few callers keep all places.
+const HIDDEN_IN_QUERY_MS_MAX: u64 = 5_000;
+
+/// The same of a mutation, for which all others wait.
+const HIDDEN_IN_MUTATION_MS_MAX: u64 = 500;
 
 /// Writes records; what a mutation has and a query has not.
 pub(super) trait RecordWriter {
@@ -78,6 +85,11 @@ pub(crate) struct Context<'c> {
     fatal: RefCell<Option<BackendError>>,
     reads_left: Cell<usize>,
     bytes_left: Cell<usize>,
+    /// Bytes of hidden rows that were passed over since it was asked last whether to go on.
+    hidden_unasked: Cell<usize>,
+    /// When passing over hidden rows ends, by the stopwatch; set when it begins.
+    hidden_until_ms: Cell<Option<u64>>,
+    stopwatch: Option<Stopwatch>,
     pub(super) meter: Meter,
     /// What others had written in the transaction before, in bytes.
     written_before: usize,
@@ -106,6 +118,7 @@ impl<'c> Context<'c> {
             caller,
             implied,
             gone,
+            stopwatch,
         } = environment;
         // A mutation that was begun is told to subscribers as a whole, so its answer is finished.
         let ends_with = writer.is_none().then(|| gone.clone());
@@ -125,6 +138,9 @@ impl<'c> Context<'c> {
             fatal: RefCell::default(),
             reads_left: Cell::new(config.limits.resolvers_max),
             bytes_left: Cell::new(config.limits.read_bytes_max),
+            hidden_unasked: Cell::new(0),
+            hidden_until_ms: Cell::new(None),
+            stopwatch,
             meter: Meter::new(
                 config.limits.answer_bytes_max,
                 config.limits.arguments_bytes_max,
@@ -182,7 +198,7 @@ impl<'c> Context<'c> {
     /// Begins a mutation, unless the request ran out or nobody waits for it.
     pub(super) fn begin_mutation(&self, response_key: &str) -> Result<(), FieldError> {
         response_key.clone_into(&mut self.mutating.borrow_mut());
-        if self.gone.is_noted() {
+        if self.gone.is_noted() || self.conflicts.is_some_and(ConflictRound::is_over) {
             self.meter.run_out(RanOut::Caller);
         }
         let written = self.writer.map_or(0, RecordWriter::written_bytes);
@@ -266,16 +282,52 @@ impl<'c> Context<'c> {
         &self,
         read: impl FnOnce(&Reading<'c>) -> Result<PageOf, BackendError>,
     ) -> Result<PageOf, FieldError> {
+        let too_much = || {
+            let message = "Request reads too much data; select fewer relations or a smaller page.";
+            self.fault(Fault::new("ResponseSizeExceeded", message))
+        };
+        // What could not be kept is not read either.
+        if self.bytes_left.get() == 0 {
+            return Err(too_much());
+        }
         let page = self.read(read)?;
+        if page.hidden > 0 {
+            let hidden = self.hidden_unasked.get() + page.hidden % HIDDEN_ASKED_BYTES;
+            self.hidden_unasked.set(hidden % HIDDEN_ASKED_BYTES);
+            if page.gave_up || (hidden >= HIDDEN_ASKED_BYTES && !self.goes_on_hidden()) {
+                let why = self.meter.run_out(RanOut::Caller);
+                return Err(self.stop(why));
+            }
+        }
         match self.bytes_left.get().checked_sub(page.bytes) {
             Some(left) => self.bytes_left.set(left),
             None => {
                 self.bytes_left.set(0);
-                let message = "Request reads too much data; select fewer relations or a smaller page.";
-                return Err(self.fault(Fault::new("ResponseSizeExceeded", message)));
+                return Err(too_much());
             }
         }
         Ok(page)
+    }
+
+    /// Whether to go on passing over rows that are hidden from the caller. They are no part of what a request may read, as
+    /// that would tell how many there are, so it is time that bounds them.
+    pub(super) fn goes_on_hidden(&self) -> bool {
+        if self.gone.is_noted() {
+            return false;
+        }
+        let Some(stopwatch) = self.stopwatch else {
+            return true;
+        };
+        let (now_ms, most_ms) = match self.writer {
+            Some(_) => (stopwatch(), HIDDEN_IN_MUTATION_MS_MAX),
+            None => (stopwatch(), HIDDEN_IN_QUERY_MS_MAX),
+        };
+        let until_ms = self
+            .hidden_until_ms
+            .get()
+            .unwrap_or(now_ms.saturating_add(most_ms));
+        self.hidden_until_ms.set(Some(until_ms));
+        now_ms < until_ms
     }
 
     /// Ends the request.

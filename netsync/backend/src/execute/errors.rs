@@ -56,6 +56,14 @@ impl Fault {
 }
 
 impl ErrorEntry {
+    /// A mutation whose answer cannot be kept until it is read.
+    pub(crate) fn of_no_room() -> Self {
+        Self::of_whole(Fault::new(
+            "ResponseSizeExceeded",
+            "The mutation took effect, but there is no room for its answer; read what it wrote.",
+        ))
+    }
+
     /// A fault of the request at a place of its document.
     pub(crate) fn of_request(message: impl Into<String>, locations: Option<Vec<Location>>) -> Self {
         Self {

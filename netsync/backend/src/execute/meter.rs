@@ -93,6 +93,7 @@ pub(super) fn too_long_arguments(limits: &Limits) -> String {
 /// What is left to one request.
 #[derive(Debug)]
 pub(super) struct Meter {
+    answer_max: usize,
     answer_left: Cell<usize>,
     arguments_left: Cell<usize>,
     ran_out: Cell<Option<RanOut>>,
@@ -104,6 +105,7 @@ impl Meter {
     /// A meter; `gone` ends the request, if it is given.
     pub(super) fn new(answer_bytes: usize, arguments_bytes: usize, gone: Option<CallerGone>) -> Self {
         Self {
+            answer_max: answer_bytes,
             answer_left: Cell::new(answer_bytes),
             arguments_left: Cell::new(arguments_bytes),
             ran_out: Cell::new(None),
@@ -114,6 +116,11 @@ impl Meter {
     /// Why the request gets nothing more, if it does not.
     pub(super) fn ran_out(&self) -> Option<RanOut> {
         self.ran_out.get()
+    }
+
+    /// What was charged for the answer so far, in bytes.
+    pub(super) fn answer_bytes(&self) -> usize {
+        self.answer_max - self.answer_left.get()
     }
 
     /// Lets the request get nothing more.

@@ -133,7 +133,8 @@ impl<'c> RecordObject<'c> {
                     let read = |reading: &Reading<'c>| {
                         reading.query(other, Some(index), &condition, &query::first(1))
                     };
-                    Ok(ctx.read_page(read)?.items.into_iter().next())
+                    // One row, hidden or not; were it charged, it would show.
+                    Ok(ctx.read(read)?.items.into_iter().next())
                 };
                 let one = asked(other, Operation::Get, info, self.plan.name());
                 let item = ctx.visible_record(one, first)?;

@@ -228,6 +228,7 @@ pub(super) fn first(limit: usize) -> PageRequest<'static> {
         limit,
         visible: None,
         hidden_bytes: 0,
+        goes_on: None,
         filter: None,
         descending: false,
     }
@@ -339,11 +340,13 @@ impl Paging {
         plan: &'c ModelPlan,
         read: impl FnOnce(&Reading<'c>, &PageRequest<'_>) -> Result<PageOf, crate::error::BackendError>,
     ) -> Result<ResolvedValue<'c>, FieldError> {
+        let goes_on = || ctx.goes_on_hidden();
         let request = PageRequest {
             after: self.token.as_ref().map(|token| token.position.as_slice()),
             limit: self.limit,
             visible: self.visible.as_ref(),
             hidden_bytes: HIDDEN_BYTES_MAX,
+            goes_on: Some(&goes_on),
             filter: self.filter.as_ref(),
             descending: self.descending,
         };

@@ -27,6 +27,8 @@ pub(crate) struct ConflictRound {
     asked: RefCell<Vec<Question>>,
     /// The last attempt: conflicts that are not decided by now are not asked any more.
     pub(crate) is_last: bool,
+    /// Only whether there is anything to ask is of interest: what comes behind the first question is not begun.
+    pub(crate) only_looks: bool,
 }
 
 /// A conflict that waits for its handler.
@@ -38,22 +40,35 @@ pub(crate) struct Question {
 }
 
 impl ConflictRound {
-    /// The round after this one, with the answers to its questions.
+    /// A round that is rolled back if there is anything to ask.
+    pub(crate) fn look() -> Self {
+        Self {
+            only_looks: true,
+            ..Self::default()
+        }
+    }
+
+    /// The round after this one, with the answers to its questions; `None` once a question is not asked any more.
     pub(crate) fn next(
         self,
         is_last: bool,
-        mut ask: impl FnMut(&Question) -> Result<Resolution, HandlerFailed>,
-    ) -> Self {
+        mut ask: impl FnMut(&Question) -> Option<Result<Resolution, HandlerFailed>>,
+    ) -> Option<Self> {
         let mut answers = self.answers;
         for question in self.asked.into_inner() {
-            let answer = ask(&question);
+            let answer = ask(&question)?;
             answers.insert(question.place, answer);
         }
-        Self {
+        Some(Self {
             answers,
-            asked: RefCell::default(),
             is_last,
-        }
+            ..Self::default()
+        })
+    }
+
+    /// Whether the rest of the mutation is of no interest: it is rolled back whatever comes of it.
+    pub(super) fn is_over(&self) -> bool {
+        self.only_looks && self.has_questions()
     }
 
     /// Whether a handler must be asked before the mutation can go on.

@@ -47,12 +47,8 @@ impl AsRef<[u8]> for Held {
 
 /// Takes room for a reply until it is written; `None` if there is none.
 pub(super) fn hold(bytes: Bytes, budget: &Arc<Budget>) -> Option<Bytes> {
-    let mut place = Place {
-        budget: Arc::clone(budget),
-        bytes: 0,
-    };
-    let room = place.widen(bytes.len());
-    room.then(|| Bytes::from_owner(Held { bytes, _place: place }))
+    let place = Place::take(budget, bytes.len())?;
+    Some(Bytes::from_owner(Held { bytes, _place: place }))
 }
 
 /// A body that was read, and its place.
@@ -61,11 +57,12 @@ pub(super) struct Taken {
     pub(super) bytes: Bytes,
     /// Kept for as long as the bytes are.
     _place: Place,
+    _of_address: Option<Place>,
 }
 
 /// Room that is taken.
 #[derive(Debug)]
-struct Place {
+pub(super) struct Place {
     budget: Arc<Budget>,
     bytes: usize,
 }
@@ -79,6 +76,19 @@ impl Budget {
 }
 
 impl Place {
+    /// Takes room; `None` if there is not enough.
+    pub(super) fn take(budget: &Arc<Budget>, bytes: usize) -> Option<Self> {
+        let mut place = Self::empty(budget);
+        place.widen(bytes).then_some(place)
+    }
+
+    fn empty(budget: &Arc<Budget>) -> Self {
+        Self {
+            budget: Arc::clone(budget),
+            bytes: 0,
+        }
+    }
+
     /// Takes more room; says whether there was enough.
     fn widen(&mut self, bytes: usize) -> bool {
         let taken = self
@@ -100,12 +110,13 @@ impl Drop for Place {
     }
 }
 
-/// Reads a body of at most `most` bytes.
+/// Reads a body of at most `most` bytes; `of_address` is the room that all bodies of its sender's address share.
 pub(super) async fn read(
     headers: &HeaderMap,
     body: Body,
     most: usize,
     budget: &Arc<Budget>,
+    of_address: Option<&Arc<Budget>>,
 ) -> Result<Taken, Refusal> {
     let announced = headers
         .get(header::CONTENT_LENGTH)
@@ -118,20 +129,18 @@ pub(super) async fn read(
         }
         return Err(Refusal::TooLarge);
     }
-    let mut place = Place {
-        budget: Arc::clone(budget),
-        bytes: 0,
-    };
+    let (mut place, mut of_address) = (Place::empty(budget), of_address.map(Place::empty));
     let mut bytes = Vec::new();
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|_| BROKEN)?;
         if bytes.len() + chunk.len() > most {
-            drop((bytes, place));
+            drop((bytes, place, of_address));
             discard(&mut chunks).await;
             return Err(Refusal::TooLarge);
         }
-        if !place.widen(chunk.len()) {
-            drop((bytes, place));
+        let fits_address = of_address.as_mut().is_none_or(|place| place.widen(chunk.len()));
+        if !fits_address || !place.widen(chunk.len()) {
+            drop((bytes, place, of_address));
             discard(&mut chunks).await;
             return Err(NO_ROOM);
         }
@@ -140,6 +149,7 @@ pub(super) async fn read(
     Ok(Taken {
         bytes: bytes.into(),
         _place: place,
+        _of_address: of_address,
     })
 }
 
@@ -164,7 +174,28 @@ mod tests {
     use super::*;
 
     async fn read_text(text: &'static str, most: usize, budget: &Arc<Budget>) -> Result<Taken, Refusal> {
-        read(&HeaderMap::new(), Body::from(text), most, budget).await
+        read(&HeaderMap::new(), Body::from(text), most, budget, None).await
+    }
+
+    #[tokio::test]
+    async fn the_bodies_of_one_address_leave_room_for_those_of_others() {
+        let (all, one) = (Arc::new(Budget::new(20)), Arc::new(Budget::new(5)));
+        let of_one =
+            async |text: &'static str| read(&HeaderMap::new(), Body::from(text), 8, &all, Some(&one)).await;
+        let first = of_one("1234").await.unwrap();
+        assert_eq!(of_one("12").await.unwrap_err(), NO_ROOM);
+        assert_eq!(
+            all.left.load(Ordering::Relaxed),
+            16,
+            "what is refused holds nothing"
+        );
+        let others = read_text("12345678", 8, &all).await.unwrap();
+        drop((first, others));
+        of_one("12345").await.unwrap();
+        assert_eq!(
+            (all.left.load(Ordering::Relaxed), one.left.load(Ordering::Relaxed)),
+            (20, 5)
+        );
     }
 
     #[tokio::test]

@@ -13,16 +13,19 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::body;
+use super::address::AddressRooms;
+use super::body::{self, Budget, Place};
 use super::metrics::{self, Operation};
 use super::shell::Shell;
 use crate::auth::{Caller, Judgement};
 use crate::execute::{CallerGone, ErrorEntry};
+use crate::faults::FieldError;
 use crate::http::{HttpCall, HttpReply, Refusal, refuse};
-use crate::service::Job;
+use crate::service::{Job, Ran};
 
-/// Longest body or message that is parsed on the spot, in bytes; longer ones must not hold up the other calls.
-pub(super) const PARSED_AT_ONCE_BYTES: usize = 32 * 1024;
+/// Longest body or message that is parsed on the spot, in bytes; longer ones must not hold up the other calls. A document of
+/// that length takes two milliseconds at the worst.
+pub(super) const PARSED_AT_ONCE_BYTES: usize = 4 * 1024;
 
 /// Longest reply that no room is taken for, in bytes; so many for each socket are nothing.
 const REPLY_COUNTED_BYTES: usize = 16 * 1024;
@@ -50,7 +53,6 @@ pub(super) async fn call(State(shell): State<Shell>, request: Request) -> Respon
     let begun = Instant::now();
     let mut account = Account::default();
     let reply = answer(&shell, request, &mut account).await;
-    let reply = hold(&shell, reply, account.operation.kind);
     let outcome = metrics::outcome(&reply, account.timed_out);
     let took = begun.elapsed();
     let request_id = reply
@@ -71,17 +73,23 @@ pub(super) async fn call(State(shell): State<Shell>, request: Request) -> Respon
     respond(reply).await
 }
 
-/// Takes room for a long reply for as long as its caller does not read it.
-fn hold(shell: &Shell, reply: HttpReply, kind: &str) -> HttpReply {
+/// Takes room for a long reply for as long as its caller does not read it; `None` if there is none.
+fn hold(reply: HttpReply, replies: &Arc<Budget>) -> Option<HttpReply> {
     if reply.body.len() <= REPLY_COUNTED_BYTES {
-        return reply;
+        return Some(reply);
     }
-    match body::hold(reply.body.clone(), &shell.replies) {
-        Some(body) => HttpReply { body, ..reply },
-        // It took effect, so it must not be taken for one that did not.
-        None if kind == "mutation" => shell.refuse(Refusal::Internal),
-        None => shell.refuse(Refusal::Status(429)),
-    }
+    let body = body::hold(reply.body.clone(), replies)?;
+    Some(HttpReply { body, ..reply })
+}
+
+/// The same of the reply to a mutation. It took effect, so that it is told, and not that the service failed.
+pub(super) fn hold_answer(reply: HttpReply, request_id: &str, replies: &Arc<Budget>) -> HttpReply {
+    let (delay_ms, lost) = (reply.delay_ms, reply.lost);
+    hold(reply, replies).unwrap_or_else(|| HttpReply {
+        delay_ms,
+        lost,
+        ..refuse(Refusal::Invalid(vec![ErrorEntry::of_no_room()]), request_id)
+    })
 }
 
 /// What is told of a call in logs and metrics.
@@ -120,8 +128,9 @@ async fn answer(shell: &Shell, request: Request, account: &mut Account) -> HttpR
     let most = shell.backend.config().limits.body_bytes_max;
     let headers = header_list(&head.headers);
     // Whoever is refused by the head alone takes no room for a body.
-    let (room, caller) = match shell.backend.judge_head(shell.clock.now_ms(), &headers) {
-        Judgement::Done(Ok(caller)) => (&shell.bodies, Some(caller)),
+    let rooms = head.extensions.get::<AddressRooms>();
+    let (room, of_address, caller) = match shell.backend.judge_head(shell.clock.now_ms(), &headers) {
+        Judgement::Done(Ok(caller)) => (&shell.bodies, rooms.map(|rooms| &rooms.bodies), Some(caller)),
         Judgement::Done(Err(refused)) => {
             // Whoever asks first has sent nothing yet.
             if !head.headers.contains_key(header::EXPECT) {
@@ -130,9 +139,11 @@ async fn answer(shell: &Shell, request: Request, account: &mut Account) -> HttpR
             }
             return shell.refuse(Refusal::Unauthorized(refused));
         }
-        Judgement::NeedsBody | Judgement::NeedsAuthorizer => (&shell.strangers, None),
+        Judgement::NeedsBody | Judgement::NeedsAuthorizer => {
+            (&shell.strangers, rooms.map(|rooms| &rooms.strangers), None)
+        }
     };
-    let reading = body::read(&head.headers, body, most, room);
+    let reading = body::read(&head.headers, body, most, room, of_address);
     let taken = match tokio::time::timeout_at(deadline, reading).await {
         Ok(Ok(taken)) => taken,
         Ok(Err(refusal)) => return shell.refuse(refusal),
@@ -166,7 +177,8 @@ impl Shell {
 
     /// Runs a call; `caller` sends it, if its head was enough to tell.
     async fn run(&self, call: HttpCall, caller: Option<Arc<Caller>>, operation: &mut Operation) -> HttpReply {
-        let long = call.body.len() > PARSED_AT_ONCE_BYTES;
+        let length = call.query.as_ref().map_or(0, String::len) + call.body.len();
+        let long = length > PARSED_AT_ONCE_BYTES;
         let asks = caller.is_none() && self.backend.call_may_block(self.clock.now_ms(), &call.headers);
         let job = self
             .admit(asks, long, move |backend, now_ms| {
@@ -176,20 +188,21 @@ impl Shell {
             .unwrap_or_else(|| Err(Box::new(self.refuse(Refusal::Internal))));
         let job = match job {
             Ok(job) => job,
-            Err(reply) => return *reply,
+            Err(reply) => return self.hold(*reply),
         };
         *operation = Operation::of(&job);
+        let Some(room) = Place::take(&self.calls, job.held_bytes()) else {
+            return self.refuse(Refusal::Status(429));
+        };
         let _waiting = Waiting(job.caller_gone());
-        if job.may_ask_handler() {
-            self.ask(job).await
-        } else if job.is_mutation() {
-            self.write(job).await
+        if job.is_mutation() {
+            self.write(job, room).await
         } else {
-            self.read(job).await
+            self.read(job, room).await
         }
     }
 
-    async fn read(&self, job: Job) -> HttpReply {
+    async fn read(&self, job: Job, room: Place) -> HttpReply {
         let Ok(place) = Arc::clone(&self.queries).acquire_owned().await else {
             return self.refuse(Refusal::Internal);
         };
@@ -197,37 +210,55 @@ impl Shell {
         // The place is kept until the query is done: one whose caller was told that it timed out ends soon, but not at once.
         let reading = tokio::task::spawn_blocking(move || {
             let reply = backend.run_query(now_ms, &job);
-            drop(place);
+            drop((place, room, job));
             reply
         });
-        reading.await.unwrap_or_else(|_| self.refuse(Refusal::Internal))
+        let reply = reading.await.unwrap_or_else(|_| self.refuse(Refusal::Internal));
+        self.hold(reply)
+    }
+
+    /// Takes room for the reply to a call that changed nothing.
+    fn hold(&self, reply: HttpReply) -> HttpReply {
+        hold(reply, &self.replies).unwrap_or_else(|| self.refuse(Refusal::Status(429)))
     }
 
     /// Runs a mutation beside the queue: others do not wait for its conflict handler.
-    async fn ask(&self, job: Job) -> HttpReply {
+    async fn ask(&self, job: Job, room: Place, field_error: Option<FieldError>) -> HttpReply {
         let Ok(place) = Arc::clone(&self.asking).acquire_owned().await else {
             return self.refuse(Refusal::Internal);
         };
         let (backend, clock) = (Arc::clone(&self.backend), Arc::clone(&self.clock));
-        // The place is kept until the mutation is done, also if its caller was told that it timed out.
+        let replies = Arc::clone(&self.replies);
+        // The place is kept until the mutation is done. If its caller was told that it timed out, that is after the question
+        // that was being asked.
         let asking = tokio::task::spawn_blocking(move || {
-            let replies = backend.run_mutations(clock.now_ms(), std::slice::from_ref(&job));
-            drop(place);
-            replies.into_iter().next()
+            let reply = backend.run_asking(clock.now_ms(), &job, field_error);
+            drop((place, room));
+            hold_answer(reply, job.request_id(), &replies)
         });
-        match asking.await {
-            Ok(Some(reply)) => reply,
-            _ => self.refuse(Refusal::Internal),
-        }
+        asking.await.unwrap_or_else(|_| self.refuse(Refusal::Internal))
     }
 
-    async fn write(&self, job: Job) -> HttpReply {
+    async fn write(&self, job: Job, room: Place) -> HttpReply {
+        // Whether a handler must be asked shows only when the mutation is run.
+        let again = if job.may_ask_handler() {
+            let Some(room) = Place::take(&self.calls, job.held_bytes()) else {
+                return self.refuse(Refusal::Status(429));
+            };
+            Some((job.clone(), room))
+        } else {
+            None
+        };
         let (answer, answered) = oneshot::channel();
-        if self.jobs.send((job, answer)).await.is_err() {
+        if self.jobs.send((job, answer, room)).await.is_err() {
             return self.refuse(Refusal::Internal);
         }
-        // If the writer died, the outcome is unknown.
-        answered.await.unwrap_or_else(|_| self.refuse(Refusal::Internal))
+        match (answered.await, again) {
+            (Ok(Ran::Replied(reply)), _) => reply,
+            (Ok(Ran::MustAsk(field_error)), Some((job, room))) => self.ask(job, room, field_error).await,
+            // If the writer died, the outcome is unknown.
+            _ => self.refuse(Refusal::Internal),
+        }
     }
 }
 

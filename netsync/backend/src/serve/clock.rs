@@ -3,8 +3,9 @@
 //! Owns the only reading of wall time in this crate. It may go back when the system's does; the store keeps times of
 //! changes from going down.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::Notify;
 
@@ -53,6 +54,13 @@ impl Clock {
             jumped.await;
         }
     }
+}
+
+/// Milliseconds since it was asked first, whatever clock was set.
+pub(super) fn stopwatch_ms() -> u64 {
+    static BEGAN: OnceLock<Instant> = OnceLock::new();
+    let elapsed = BEGAN.get_or_init(Instant::now).elapsed();
+    u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn system_ms() -> i64 {

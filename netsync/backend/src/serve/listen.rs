@@ -9,7 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -18,7 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::address::Addresses;
+use super::address::{AddressRooms, Addresses};
 use super::options::ServeOptions;
 use super::patience::{Patience, SocketPlace};
 use super::shell::Stop;
@@ -97,9 +100,10 @@ impl Listening {
                 continue;
             };
             if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+                let rooms = address.rooms();
                 let place = SocketPlace::new(place, address);
                 let (options, stop) = (Arc::clone(&self.options), Arc::clone(&self.stop));
-                tasks.spawn(welcome(stream, place, options, stop, routes.clone()));
+                tasks.spawn(welcome(stream, (place, rooms), options, stop, routes.clone()));
             } else if self.options.tls.is_none()
                 && let Ok(place) = Arc::clone(&turned_away).try_acquire_owned()
             {
@@ -137,7 +141,7 @@ async fn turn_away(mut stream: TcpStream, _place: OwnedSemaphorePermit) {
 
 async fn welcome(
     stream: TcpStream,
-    place: SocketPlace,
+    (place, rooms): (SocketPlace, Option<AddressRooms>),
     options: Arc<ServeOptions>,
     stop: Arc<Stop>,
     routes: Router,
@@ -148,26 +152,34 @@ async fn welcome(
     }
     let stream = Patience::new(stream, options.stall_time, Some(place));
     let Some(tls) = &options.tls else {
-        return talk(stream, &options, &stop, routes).await;
+        return talk(stream, rooms, &options, &stop, routes).await;
     };
     match tokio::time::timeout(options.head_time, tls.acceptor().accept(stream)).await {
-        Ok(Ok(stream)) => talk(stream, &options, &stop, routes).await,
+        Ok(Ok(stream)) => talk(stream, rooms, &options, &stop, routes).await,
         Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
         Err(_) => tracing::debug!("a TLS handshake took too long"),
     }
 }
 
 /// Speaks HTTP on a stream until either side ends, or it becomes a WebSocket.
-async fn talk<S>(stream: S, options: &ServeOptions, stop: &Stop, routes: Router)
+async fn talk<S>(stream: S, rooms: Option<AddressRooms>, options: &ServeOptions, stop: &Stop, routes: Router)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let mut stopped = stop.finished();
+    let routes = TowerToHyperService::new(routes);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        // Its bodies share a room, which is that of its address.
+        if let Some(rooms) = &rooms {
+            request.extensions_mut().insert(rooms.clone());
+        }
+        routes.call(request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(options.head_time)
         .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes))
+        .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {

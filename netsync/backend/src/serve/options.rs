@@ -15,13 +15,17 @@ pub struct ServeOptions {
     /// Most sockets of one address at once (of IPv6 one network of 64 bits); further ones are closed without a word. Behind
     /// a proxy on another machine all sockets are that one's. Addresses of this machine are not bounded.
     pub sockets_per_address_max: usize,
-    /// Most bytes of request bodies in memory at once; at the bound calls are answered 429 (`Rate exceeded`).
+    /// Most bytes of request bodies in memory at once; at the bound calls are answered 429 (`Rate exceeded`). Those of one
+    /// address may take a fourth of it, unless it is this machine's.
     pub bodies_bytes_max: usize,
     /// The same for bodies of senders whose head does not prove who they are: those that sign their requests or show a token
     /// that an authorizer has not judged yet.
     pub strangers_bytes_max: usize,
+    /// Most bytes that calls take in memory once they are understood, while they wait and run (parsed documents and variables);
+    /// at the bound calls are answered 429.
+    pub calls_bytes_max: usize,
     /// Most bytes of long replies that wait to be read; at the bound queries are answered 429, and mutations, which took
-    /// effect, 500.
+    /// effect, that there is no room for their answers (`ResponseSizeExceeded`).
     pub replies_bytes_max: usize,
     /// Most queries that run at once; others wait, and their waiting counts as their running.
     pub queries_at_once: usize,
@@ -57,6 +61,7 @@ impl Default for ServeOptions {
             sockets_per_address_max: 1_024,
             bodies_bytes_max: 256 * 1024 * 1024,
             strangers_bytes_max: 32 * 1024 * 1024,
+            calls_bytes_max: 512 * 1024 * 1024,
             replies_bytes_max: 256 * 1024 * 1024,
             queries_at_once: 64,
             request_time: Duration::from_secs(30),

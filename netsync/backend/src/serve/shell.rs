@@ -16,11 +16,20 @@ use crate::error::BackendError;
 use crate::faults::FaultCommand;
 use crate::service::Backend;
 
-/// Most mutations at once that wait for a conflict handler, each on a thread; further callers wait for a place.
-const ASKING_JOBS_MAX: usize = 32;
+/// Most mutations at once that have a conflict handler asked, each on a thread; further callers wait for a place, and those that
+/// meet no conflict take none.
+pub(super) const ASKING_JOBS_MAX: usize = 32;
 
 /// Most callers at once that an authorizer judges, each on a thread; further callers wait for a place.
 pub(super) const JUDGED_AT_ONCE_MAX: usize = 64;
+
+/// Which part of the room for bodies those of one address may take: its fourth.
+const ADDRESS_SHARE: usize = 4;
+
+/// Most long bodies and messages that are parsed at once: as many as there are processors, as more would only take memory.
+fn parsed_at_once() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
 
 /// What every handler shares.
 #[derive(Clone)]
@@ -36,6 +45,8 @@ pub(super) struct Shell {
     pub(super) asking: Arc<Semaphore>,
     /// A place for each caller that an authorizer judges.
     judging: Arc<Semaphore>,
+    /// A place for each long body or message that is parsed.
+    parsing: Arc<Semaphore>,
     /// A place for each socket.
     pub(super) places: Arc<Semaphore>,
     pub(super) metrics: Arc<Metrics>,
@@ -43,6 +54,8 @@ pub(super) struct Shell {
     pub(super) bodies: Arc<Budget>,
     /// Room for the bodies of all others: a stranger must not take what callers need.
     pub(super) strangers: Arc<Budget>,
+    /// Room for calls that were understood, until they are done.
+    pub(super) calls: Arc<Budget>,
     /// Room for long replies that wait to be written.
     pub(super) replies: Arc<Budget>,
     /// How many sockets each address has.
@@ -73,8 +86,14 @@ impl Shell {
             metrics: Arc::default(),
             bodies: Arc::new(Budget::new(options.bodies_bytes_max)),
             strangers: Arc::new(Budget::new(options.strangers_bytes_max)),
+            calls: Arc::new(Budget::new(options.calls_bytes_max)),
             replies: Arc::new(Budget::new(options.replies_bytes_max)),
-            addresses: Addresses::new(options.sockets_per_address_max),
+            parsing: Arc::new(Semaphore::new(parsed_at_once())),
+            addresses: Addresses::new(
+                options.sockets_per_address_max,
+                options.bodies_bytes_max / ADDRESS_SHARE,
+                options.strangers_bytes_max / ADDRESS_SHARE,
+            ),
             options: Arc::new(options),
             alive,
         };
@@ -82,7 +101,7 @@ impl Shell {
     }
 
     /// Lets somebody in, at the time that it is; away from the event loop if it takes long to read, or if an authorizer
-    /// has to be asked. Only those who really ask take a place, so that nobody else waits for them. `None` if that died.
+    /// has to be asked. Those who really ask have places of their own, so that nobody else waits for them. `None` if that died.
     pub(super) async fn admit<T: Send + 'static>(
         &self,
         asks: bool,
@@ -92,11 +111,9 @@ impl Shell {
         if !asks && !long {
             return Some(admit(&self.backend, self.clock.now_ms()));
         }
-        let place = if asks {
-            Some(Arc::clone(&self.judging).acquire_owned().await.ok()?)
-        } else {
-            None
-        };
+        // What is parsed takes some fifty times its length meanwhile, so that only a few are at a time.
+        let places = if asks { &self.judging } else { &self.parsing };
+        let place = Arc::clone(places).acquire_owned().await.ok()?;
         let (backend, now_ms) = (Arc::clone(&self.backend), self.clock.now_ms());
         let admitting = tokio::task::spawn_blocking(move || {
             let admitted = admit(&backend, now_ms);
@@ -162,5 +179,61 @@ impl Stop {
 
     pub(super) fn aborted(&self) -> broadcast::Receiver<()> {
         self.abort.subscribe()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use landfall_storage::kv::KvStore;
+
+    use super::*;
+    use crate::config::BackendConfig;
+    use crate::fixtures;
+
+    #[tokio::test]
+    async fn only_so_many_are_parsed_at_once_and_none_on_the_event_loop() {
+        let kv = KvStore::in_memory().unwrap();
+        let backend = Backend::new(
+            fixtures::blog(),
+            BackendConfig::default(),
+            kv,
+            crate::serve::os_entropy(),
+        );
+        let (jobs, _queue) = mpsc::channel(1);
+        let (shell, _sockets) = Shell::new(Arc::new(backend.unwrap()), ServeOptions::default(), jobs);
+        let most = parsed_at_once();
+        let (begun, (word, heard)) = (Arc::new(AtomicUsize::new(0)), std::sync::mpsc::channel::<()>());
+        let heard = Arc::new(Mutex::new(heard));
+        let event_loop = std::thread::current().id();
+        let parse = || {
+            let (begun, heard) = (Arc::clone(&begun), Arc::clone(&heard));
+            shell.admit(false, true, move |_, _| {
+                begun.fetch_add(1, Ordering::SeqCst);
+                heard.lock().unwrap().recv().unwrap();
+                std::thread::current().id()
+            })
+        };
+        let all = futures_util::future::join_all((0..most + 3).map(|_| parse()));
+        let watch = async {
+            while begun.load(Ordering::SeqCst) < most {
+                tokio::task::yield_now().await;
+            }
+            for _ in 0..1_000 {
+                tokio::task::yield_now().await;
+            }
+            let running = begun.load(Ordering::SeqCst);
+            (0..most + 3).for_each(|_| word.send(()).unwrap());
+            running
+        };
+        let (threads, running) = tokio::join!(all, watch);
+        assert_eq!(running, most);
+        assert!(
+            threads
+                .into_iter()
+                .all(|thread| thread.is_some_and(|thread| thread != event_loop))
+        );
     }
 }

@@ -170,11 +170,21 @@ async fn carry(shell: &Shell, socket: &mut WebSocket, id: ConnectionId, bell: &N
 /// Handles a message of the client.
 async fn receive(shell: &Shell, id: ConnectionId, text: &str) {
     let now_ms = shell.clock.now_ms();
-    let Some(incoming) = shell.backend.receive(now_ms, id, text) else {
+    if !shell.backend.takes_frame(now_ms, id, text.len()) {
         return;
+    }
+    let long = text.len() > PARSED_AT_ONCE_BYTES;
+    let incoming = if long {
+        let text = text.to_owned();
+        let read = shell.admit(false, true, move |backend, _| backend.read_frame(&text));
+        let Some(incoming) = read.await else {
+            return tracing::error!("a realtime message died");
+        };
+        incoming
+    } else {
+        shell.backend.read_frame(text)
     };
     let asks = shell.backend.start_may_block(now_ms, &incoming);
-    let long = text.len() > PARSED_AT_ONCE_BYTES;
     let handle = move |backend: &Backend, now_ms| backend.handle_frame(now_ms, id, incoming);
     if shell.admit(asks, long, handle).await.is_none() {
         tracing::error!("a realtime message died");

@@ -298,3 +298,47 @@ async fn nobody_waits_for_a_conflict_handler_but_its_own_caller() {
     );
     server.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mutations_without_a_conflict_wait_for_no_handler_however_many_are_asked() {
+    let (word, heard) = std::sync::mpsc::channel();
+    let config = BackendConfig {
+        conflict: crate::conflict::ConflictStrategy::Handler,
+        conflict_handlers: crate::conflict::ConflictHandlers::for_all(Slow(heard.into())),
+        ..BackendConfig::with_api_key(KEY)
+    };
+    let kv = KvStore::in_memory().unwrap();
+    let backend = Arc::new(Backend::new(fixtures::blog(), config, kv, os_entropy()).unwrap());
+    let server = serve(([127, 0, 0, 1], 0).into(), Arc::clone(&backend))
+        .await
+        .unwrap();
+    let places = shell::ASKING_JOBS_MAX;
+    let posts: Vec<String> = (0..places).map(|n| format!("p{n}")).collect();
+    for id in &posts {
+        exchange(&server, &create_text(id)).await;
+    }
+    let stale = |id: String| {
+        let server = &server;
+        async move {
+            let update =
+                format!("mutation {{ updatePost(input: {{id: \"{id}\", title: \"u\"}}) {{ _deleted }} }}");
+            post(server, &update).await
+        }
+    };
+    let decided = futures_util::future::join_all(posts.into_iter().map(stale));
+    let meanwhile = async {
+        // Without a conflict, one after the other, while every place is taken or about to be.
+        for n in 0..10 {
+            let other =
+                format!("mutation {{ createPost(input: {{id: \"q{n}\", title: \"t\"}}) {{ _version }} }}");
+            let created = post(&server, &other).await;
+            assert_eq!(created["data"]["createPost"]["_version"], 1);
+        }
+        (0..places).for_each(|_| word.send(()).unwrap());
+    };
+    let (decided, ()) = tokio::join!(decided, meanwhile);
+    for answer in decided {
+        assert_eq!(answer["data"]["updatePost"]["_deleted"], true, "{answer}");
+    }
+    server.shutdown().await;
+}

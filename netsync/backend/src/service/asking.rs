@@ -7,10 +7,11 @@
 
 use landfall_storage::kv::KvError;
 
-use super::{Backend, Job};
+use super::{Backend, Job, Ran};
 use crate::conflict::{HandlerFailed, Resolution};
 use crate::error::BackendError;
-use crate::execute::{ConflictRound, Prepared, Question};
+use crate::execute::{ConflictRound, Executed, Prepared, Question};
+use crate::faults::FieldError;
 use crate::http::HttpReply;
 
 /// Most times that the handlers of one request are asked; a record that changes faster is answered with `MaxConflicts`.
@@ -43,39 +44,66 @@ impl Backend {
             .any(|model| self.store.asks_handler(model))
     }
 
-    pub(super) fn run_asking(&self, now_ms: i64, job: &Job) -> HttpReply {
+    /// Runs a mutation unless a handler must be asked: most meet no conflict, and wait for nobody.
+    pub(super) fn look_for_questions(&self, now_ms: i64, job: &Job) -> Ran {
         let field_error = self.faults().take_field_error();
+        match self.run_round(now_ms, job, &ConflictRound::look(), field_error) {
+            Some(reply) => Ran::Replied(reply),
+            None => Ran::MustAsk(field_error),
+        }
+    }
+
+    /// Runs a mutation whose conflicts handlers decide; takes as long as they do, unless its caller goes away.
+    pub(crate) fn run_asking(&self, now_ms: i64, job: &Job, field_error: Option<FieldError>) -> HttpReply {
         let mut round = ConflictRound::default();
         for attempt in 1.. {
-            // Held until subscribers were told, so that they hear of commits in order.
-            let mut writer = self.store.writer();
-            let done = writer.transaction(now_ms, |session| {
-                let executed = self.run_one(session, job, &round, field_error)?;
-                if round.has_questions() {
-                    Err(Halted::Asked)
-                } else {
-                    Ok(executed)
-                }
+            if let Some(reply) = self.run_round(now_ms, job, &round, field_error) {
+                return reply;
+            }
+            let is_last = attempt == ROUNDS_MAX;
+            // What nobody waits for any more is not asked about: a handler takes its time, and others wait for the place.
+            let next = round.next(is_last, |question| {
+                (!job.gone.is_noted()).then(|| self.ask(question))
             });
-            match done {
-                Ok(mut executed) => {
-                    let events = std::mem::take(&mut executed.events);
-                    self.hub().publish(events, self.judge(), &mut self.faults());
-                    drop(writer);
-                    return self.reply(job, Ok(&executed));
-                }
-                Err(Halted::Failed(error)) => {
-                    drop(writer);
-                    return self.reply(job, Err(&error));
-                }
-                Err(Halted::Asked) => {
-                    drop(writer);
-                    let is_last = attempt == ROUNDS_MAX;
-                    round = round.next(is_last, |question| self.ask(question));
-                }
+            match next {
+                Some(next) => round = next,
+                None => return self.reply(job, Ok(&Executed::timed_out())),
             }
         }
         unreachable!("the last round asks nothing, so it is answered")
+    }
+
+    /// One attempt; `None` if handlers must be asked first, and then nothing was written.
+    fn run_round(
+        &self,
+        now_ms: i64,
+        job: &Job,
+        round: &ConflictRound,
+        field_error: Option<FieldError>,
+    ) -> Option<HttpReply> {
+        // Held until subscribers were told, so that they hear of commits in order.
+        let mut writer = self.store.writer();
+        let done = writer.transaction(now_ms, |session| {
+            let executed = self.run_one(session, job, round, field_error)?;
+            if round.has_questions() {
+                Err(Halted::Asked)
+            } else {
+                Ok(executed)
+            }
+        });
+        match done {
+            Ok(mut executed) => {
+                let events = std::mem::take(&mut executed.events);
+                self.hub().publish(events, self.judge(), &mut self.faults());
+                drop(writer);
+                Some(self.reply(job, Ok(&executed)))
+            }
+            Err(Halted::Failed(error)) => {
+                drop(writer);
+                Some(self.reply(job, Err(&error)))
+            }
+            Err(Halted::Asked) => None,
+        }
     }
 
     fn ask(&self, question: &Question) -> Result<Resolution, HandlerFailed> {

@@ -149,6 +149,7 @@ impl Backend {
         };
         let request = PageRequest {
             hidden_bytes: 0,
+            goes_on: None,
             after,
             limit,
             visible: None,

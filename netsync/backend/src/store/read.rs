@@ -32,9 +32,16 @@ pub(crate) struct PageOf {
     pub(crate) items: Vec<Item>,
     /// Key of the last row that was evaluated, if there are more rows behind it.
     pub(crate) next: Option<Vec<u8>>,
-    /// How much was read for it, in bytes as stored.
+    /// How much was read for it, in bytes as stored, of rows that are there for the caller.
     pub(crate) bytes: usize,
+    /// How much it passed over, in bytes as stored. It must not show in what the caller is answered.
+    pub(crate) hidden: usize,
+    /// Whether it ended before its end because passing over took too long; it is of no use then.
+    pub(crate) gave_up: bool,
 }
+
+/// How many bytes of hidden rows are passed over before it is asked whether to go on.
+pub(crate) const HIDDEN_ASKED_BYTES: usize = 256 * 1024;
 
 /// How a page is read.
 pub(crate) struct PageRequest<'a> {
@@ -47,6 +54,8 @@ pub(crate) struct PageRequest<'a> {
     pub(crate) visible: Option<&'a Filter>,
     /// The bound: how many bytes of rows that are not there for the caller are passed over before the page ends.
     pub(crate) hidden_bytes: usize,
+    /// Asked every [`HIDDEN_ASKED_BYTES`] of them whether to go on. A bound on their bytes in sum would tell how many there are.
+    pub(crate) goes_on: Option<&'a dyn Fn() -> bool>,
     /// Which of them to return.
     pub(crate) filter: Option<&'a Filter>,
     /// From the greatest key to the smallest.
@@ -141,19 +150,25 @@ impl Reading<'_> {
         }
         let mut page = PageOf::default();
         let (mut evaluated, mut last, mut fault) = (0, Vec::new(), None);
-        let mut hidden = 0;
+        let mut ask_at = HIDDEN_ASKED_BYTES;
         self.rows.scan(table, &range, &mut |key, value| {
             let full = evaluated == request.limit;
-            let ends = page.bytes - hidden >= PAGE_BYTES_MAX || hidden > request.hidden_bytes;
+            let ends = page.bytes >= PAGE_BYTES_MAX || page.hidden > request.hidden_bytes;
             if ends || (full && request.visible.is_none()) {
                 page.next = Some(std::mem::take(&mut last));
                 return ControlFlow::Break(());
             }
             match self.row(table, value) {
                 Ok((item, bytes)) => {
-                    page.bytes += bytes;
                     if request.visible.is_some_and(|visible| !visible.matches(&item)) {
-                        hidden += bytes;
+                        page.hidden += bytes;
+                        if page.hidden >= ask_at {
+                            ask_at += HIDDEN_ASKED_BYTES;
+                            page.gave_up = request.goes_on.is_some_and(|goes_on| !goes_on());
+                        }
+                        if page.gave_up {
+                            return ControlFlow::Break(());
+                        }
                         // Where the page ends by its bytes it goes on behind this row.
                         if !full {
                             last.clear();
@@ -161,6 +176,7 @@ impl Reading<'_> {
                         }
                         return ControlFlow::Continue(());
                     }
+                    page.bytes += bytes;
                     if full {
                         page.next = Some(std::mem::take(&mut last));
                         return ControlFlow::Break(());

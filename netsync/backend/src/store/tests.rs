@@ -145,6 +145,7 @@ fn at(store: &Store, now_ms: i64) -> Reader<'_> {
 fn all(limit: usize) -> PageRequest<'static> {
     PageRequest {
         hidden_bytes: usize::MAX,
+        goes_on: None,
         after: None,
         limit,
         visible: None,
@@ -242,6 +243,7 @@ fn pages_count_what_they_evaluate_and_end_without_a_token() {
         at(&store, START_MS).with(|reading| {
             let request = PageRequest {
                 hidden_bytes: usize::MAX,
+                goes_on: None,
                 after,
                 limit,
                 visible: None,

@@ -194,7 +194,7 @@ fn a_subscription_under_many_names_makes_no_long_message() {
         ..Limits::default()
     };
     let bench = bench(limits);
-    let listening = bench.listen(&[&format!("onCreatePost {{ {} }}", aliases(900, "title"))]);
+    let listening = bench.listen(&[&format!("onCreatePost {{ {} }}", aliases(450, "title"))]);
     let create = "mutation($t: String) { createPost(input: {id: \"p\", title: $t}) { title } }";
     bench.data(create, json!({"t": "x".repeat(LONG)}));
     assert_eq!(bench.heard(listening).len(), 0);

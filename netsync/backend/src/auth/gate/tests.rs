@@ -1,7 +1,7 @@
 //! Which mode a call uses.
 
 use super::*;
-use crate::auth::{ApiKey, TokenIssuer, TokenKeys};
+use crate::auth::{ApiKey, IamCredential, IamRole, TokenIssuer, TokenKeys};
 
 const NOW_MS: i64 = 1_700_000_000_000;
 
@@ -43,7 +43,7 @@ fn the_head_says_the_same_as_the_whole_request_or_nothing_yet() {
         config
     };
     let mut said = Vec::new();
-    for config in [BackendConfig::default, with_key, with_issuer, asking] {
+    for config in [BackendConfig::default, with_key, with_issuer, asking, with_signer] {
         for headers in [
             vec![],
             vec![("x-api-key", "new")],
@@ -70,7 +70,14 @@ fn the_head_says_the_same_as_the_whole_request_or_nothing_yet() {
         }
     }
     let said: String = said.into_iter().collect();
-    assert_eq!(said, "dddddbddd".repeat(3) + "dddddbdad");
+    // Who is not known to sign need not send a body.
+    assert_eq!(said, "ddddddddd".repeat(3) + "dddddddad" + "dddddbddd");
+}
+
+fn with_signer() -> BackendConfig {
+    let mut config = with_key();
+    config.auth.iam.credentials = vec![IamCredential::new("A", "secret", IamRole::Service)];
+    config
 }
 
 fn with_key() -> BackendConfig {

@@ -326,3 +326,67 @@ fn jobs_that_may_ask_keep_their_place_among_the_others() {
         .collect();
     assert_eq!(versions, [json!(4), json!(5), Json::Null]);
 }
+
+/// Goes away while it is asked: nobody waits for the answer any more.
+#[derive(Clone, Default)]
+struct Leaving {
+    gone: Arc<Mutex<Option<CallerGone>>>,
+    asked: Arc<Mutex<usize>>,
+}
+
+impl ConflictHandler for Leaving {
+    fn resolve(&self, _: &ConflictCall) -> Result<Resolution, HandlerFailed> {
+        *self.asked.lock().unwrap() += 1;
+        self.gone.lock().unwrap().as_ref().unwrap().note();
+        Ok(Resolution::Remove)
+    }
+}
+
+#[test]
+fn a_handler_is_not_asked_for_a_caller_who_is_gone() {
+    let leaving = Leaving::default();
+    let bench = asking(ConflictHandlers::for_all(leaving.clone()));
+    for id in ["p", "q", "r"] {
+        bench.create(json!({"id": id, "title": "a"}));
+    }
+    let before = changes(&bench);
+    let stale = ["p", "q", "r"]
+        .map(|id| format!("{id}: updatePost(input: {{id: \"{id}\", title: \"b\", _version: 0}}) {{ id }}"));
+    let query = json!({"query": format!("mutation {{ {} }}", stale.join(" "))});
+    let job = bench
+        .backend
+        .prepare(START_MS, &HttpCall::post(KEY, query.to_string()))
+        .unwrap();
+    *leaving.gone.lock().unwrap() = Some(job.caller_gone());
+    let replies = bench.backend.run_mutations(START_MS, &[job]);
+    let body: Json = serde_json::from_slice(&replies[0].body).unwrap();
+    assert_eq!(body["errors"][0]["message"], "Execution timed out.", "{body}");
+    assert_eq!(
+        *leaving.asked.lock().unwrap(),
+        1,
+        "the others are asked about by nobody"
+    );
+    assert_eq!(changes(&bench), before, "what was not decided is not written");
+}
+
+#[test]
+fn whether_there_is_a_question_is_seen_without_asking_it() {
+    let (bench, handler) = with_answer(Ok(Resolution::Remove));
+    let run = |query: &str| {
+        let call = HttpCall::post(KEY, json!({"query": query}).to_string());
+        let job = bench.backend.prepare(START_MS, &call).unwrap();
+        bench.backend.run_commit(START_MS, &[job]).remove(0)
+    };
+    let before = changes(&bench);
+    let stale = run("mutation { createPost(input: {id: \"n\", title: \"n\"}) { id } \
+                     updatePost(input: {id: \"p\", title: \"m\", _version: 1}) { id } }");
+    assert!(matches!(stale, Ran::MustAsk(None)));
+    assert_eq!(
+        (changes(&bench), handler.calls().len()),
+        (before, 0),
+        "it was rolled back"
+    );
+    let fresh = run("mutation { updatePost(input: {id: \"p\", title: \"m\", _version: 3}) { _version } }");
+    assert!(matches!(fresh, Ran::Replied(reply) if reply.errors == 0));
+    assert_eq!(changes(&bench), before + 1);
+}

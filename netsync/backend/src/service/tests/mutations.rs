@@ -1,7 +1,7 @@
 //! Creates, updates and deletes: what the server adds, and how values are stored and shown.
 
 use super::*;
-use crate::config::{Switches, VersionInCreate};
+use crate::config::{Limits, Switches, VersionInCreate};
 
 #[test]
 fn a_create_gets_an_id_defaults_and_timestamps() {
@@ -230,4 +230,50 @@ fn a_record_that_is_too_large_is_refused() {
             .starts_with("Item size has exceeded the maximum allowed size"),
         "{body}"
     );
+}
+
+#[test]
+fn a_commit_is_closed_once_its_answers_are_long() {
+    let limits = Limits {
+        commit_answers_bytes_max: 3_000,
+        ..Limits::default()
+    };
+    let config = BackendConfig {
+        limits,
+        ..BackendConfig::with_api_key(KEY)
+    };
+    let bench = bench_with(fixtures::blog(), config);
+    let title = "x".repeat(1_000);
+    let job = |id: &str, answer: &str| {
+        let query =
+            format!("mutation {{ createPost(input: {{id: \"{id}\", title: \"{title}\"}}) {{ {answer} }} }}");
+        let call = HttpCall::post(KEY, json!({"query": query}).to_string());
+        bench.backend.prepare(START_MS, &call).unwrap()
+    };
+    let commits = |jobs: &[Job]| {
+        let (mut rest, mut sizes) = (jobs, Vec::new());
+        while !rest.is_empty() {
+            let ran = bench.backend.run_commit(START_MS, rest);
+            assert!(
+                ran.iter()
+                    .all(|ran| matches!(ran, Ran::Replied(reply) if reply.errors == 0))
+            );
+            sizes.push(ran.len());
+            rest = &rest[ran.len()..];
+        }
+        sizes
+    };
+    let long: Vec<Job> = (0..10).map(|n| job(&format!("long{n}"), "id title")).collect();
+    assert_eq!(commits(&long), [3, 3, 3, 1]);
+    // It is the answers that count, not what is written.
+    let short: Vec<Job> = (0..10).map(|n| job(&format!("short{n}"), "id")).collect();
+    assert_eq!(commits(&short), [10]);
+    // Whoever asks for all of them is answered all of them.
+    let again: Vec<Job> = (0..10).map(|n| job(&format!("again{n}"), "id title")).collect();
+    let replies = bench.backend.run_mutations(START_MS, &again);
+    for (n, reply) in replies.iter().enumerate() {
+        let body: Json = serde_json::from_slice(&reply.body).unwrap();
+        assert_eq!(body["data"]["createPost"]["id"], format!("again{n}"));
+    }
+    assert_eq!(replies.len(), 10);
 }

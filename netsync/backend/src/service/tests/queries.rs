@@ -1,6 +1,7 @@
 //! Lists, index queries and relations.
 
 use super::*;
+use crate::config::Limits;
 
 fn posts() -> Bench {
     let bench = bench();
@@ -247,4 +248,33 @@ fn tokens_outlive_a_restart_only_with_a_key_that_is_set() {
         only_error(&token_after_restart(None)).0,
         "UserIllegalArgumentException"
     );
+}
+
+#[test]
+fn no_page_is_read_once_a_request_may_read_no_more() {
+    let limits = Limits {
+        read_bytes_max: 20_000,
+        ..Limits::default()
+    };
+    let config = BackendConfig {
+        limits,
+        ..BackendConfig::with_api_key(KEY)
+    };
+    let bench = bench_with(fixtures::blog(), config);
+    bench.create(json!({"id": "p", "title": "t"}));
+    for n in 0..30 {
+        let create = format!(
+            "mutation {{ createComment(input: {{id: \"{n}\", content: \"c\", postCommentsId: \"p\"}}) {{ id }} }}"
+        );
+        bench.data(&create, Json::Null);
+    }
+    let before = bench.backend.store.tally.now().read;
+    let body = bench.ask(
+        "{ listComments(limit: 1000) { items { post { comments(limit: 1000) { items { id } } } } } }",
+        Json::Null,
+    );
+    assert_eq!(body["errors"][0]["errorType"], "ResponseSizeExceeded", "{body}");
+    let read = bench.backend.store.tally.now().read - before;
+    // The comments, their post for each, and a few pages of its comments instead of thirty.
+    assert!(read < 300, "{read} rows were read");
 }

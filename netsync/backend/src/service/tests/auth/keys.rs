@@ -3,6 +3,7 @@
 use super::fields::pairs;
 use super::oracle::{Ruled, Subject, directive, may, may_ever};
 use super::*;
+use crate::config::Limits;
 
 /// A backend whose records have a serial number that not everybody may read, and that is part of their key.
 struct Table {
@@ -137,4 +138,53 @@ fn a_page_passes_over_only_so_much_and_the_next_goes_on_behind_it() {
     let second = bench.data_as(Cast::Bob, query, json!({"t": token}));
     assert_eq!(second["syncNotes"]["items"].as_array().unwrap().len(), 1);
     assert_eq!(second["syncNotes"]["nextToken"], Json::Null);
+}
+
+fn reading_at_most(read_bytes_max: usize) -> Bench {
+    let config = BackendConfig {
+        auth: settings(AuthorizerAnswer::default()),
+        limits: Limits {
+            read_bytes_max,
+            ..Limits::default()
+        },
+        ..BackendConfig::with_api_key(KEY)
+    };
+    bench_with(schema(OWNED), config)
+}
+
+#[test]
+fn what_is_hidden_is_no_part_of_what_a_request_may_read() {
+    let bench = reading_at_most(100_000);
+    let fields = ["listNotes", "syncNotes", "notesByShelf(shelf: \"s\")"];
+    let roots = (0..30).map(|n| format!("a{n}: {} {{ items {{ id }} nextToken }}", fields[n % 3]));
+    let query = format!("{{ {} }}", roots.collect::<Vec<_>>().join(" "));
+    let before = bench.data_as(Cast::Bob, &query, json!({}));
+    // Each page passes over more than may be read.
+    fill(&bench, Cast::Alice, 2);
+    assert_eq!(bench.data_as(Cast::Bob, &query, json!({})), before);
+    // What is there for a caller counts.
+    let body = bench.ask_as(Cast::Alice, &query, json!({}));
+    assert_eq!(body["errors"][0]["errorType"], "ResponseSizeExceeded", "{body}");
+}
+
+/// Each time it is looked at, six seconds are over.
+fn fast() -> u64 {
+    static NOW_MS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+    NOW_MS.fetch_add(6_000, std::sync::atomic::Ordering::Relaxed)
+}
+
+#[test]
+fn passing_over_what_is_hidden_takes_only_so_long() {
+    let bench = guarded(OWNED);
+    bench.backend.set_stopwatch(fast);
+    let query = "{ listNotes { items { id } } }";
+    let empty = bench.data_as(Cast::Bob, query, json!({}));
+    assert_eq!(empty["listNotes"]["items"], json!([]));
+    fill(&bench, Cast::Alice, 2);
+    let body = bench.ask_as(Cast::Bob, query, json!({}));
+    assert_eq!(body["data"], Json::Null, "{body}");
+    assert_eq!(body["errors"][0]["message"], "Execution timed out.");
+    // Whoever sees them is not timed.
+    let seen = bench.data_as(Cast::Alice, query, json!({}));
+    assert_eq!(seen["listNotes"]["items"].as_array().unwrap().len(), 2);
 }
