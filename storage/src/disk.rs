@@ -260,7 +260,8 @@ fn open_backend(
             None => {
                 let bytes = backend.len()?;
                 if fresh.was_there || bytes > 0 {
-                    tracing::warn!(
+                    // Somebody's attention: records may have been there.
+                    tracing::error!(
                         path = %path.display(),
                         bytes,
                         "the store's file was there and holds nothing, so a new store begins in it; if there was one, restore a \

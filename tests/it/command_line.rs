@@ -364,7 +364,7 @@ fn a_file_that_holds_nothing_is_taken_for_a_new_store_and_that_is_said() {
         let (_, answer, said) = shell_on(folder.path(), "{\"op\":\"count\",\"model\":\"Blog\"}\n");
         assert_eq!(answer.trim(), "{\"ok\":0}", "{what}: {said}");
         assert!(
-            said.contains("WARN") && said.contains("was there and holds nothing"),
+            said.contains("ERROR") && said.contains("was there and holds nothing"),
             "{what}: {said}"
         );
     }

@@ -368,13 +368,14 @@ fn eq(name: &str, value: impl Into<Value>) -> Predicate {
 }
 
 const KEY_RANGE: &str = "by a range of identifiers";
+const SCAN: &str = "by a scan of all records";
 
 #[test]
 fn a_composite_identifier_is_an_index_of_its_own() {
     let store = orders_and_posts();
     let field = Predicate::field;
     let b = || eq("customer", "b");
-    let range = KEY_RANGE;
+    let (range, ranges) = (KEY_RANGE, "by 2 ranges of identifiers");
     for (model, predicate, plan, found) in [
         ("Order", b(), range, "b#-1 b#0 b#1 b#2"),
         (
@@ -397,16 +398,11 @@ fn a_composite_identifier_is_an_index_of_its_own() {
             "a#-1 a#0 a#1 a#2",
         ),
         ("Order", b().and(eq("customer", "c")), range, ""),
-        (
-            "Order",
-            eq("number", 1),
-            "by a scan of all records",
-            "a#1 b#1 c#1",
-        ),
+        ("Order", eq("number", 1), SCAN, "a#1 b#1 c#1"),
         (
             "Order",
             field("customer", Op::In(vec!["c".into(), "a".into()])).and(eq("number", 2)),
-            "by 2 ranges of identifiers",
+            ranges,
             "a#2 c#2",
         ),
         (
@@ -419,27 +415,22 @@ fn a_composite_identifier_is_an_index_of_its_own() {
         (
             "Order",
             eq("customer", "c").or(b()).or(eq("customer", "c")),
-            "by 2 ranges of identifiers",
+            ranges,
             "b#-1 b#0 b#1 b#2 c#-1 c#0 c#1 c#2",
         ),
         (
             "Order",
             b().or(eq("customer", "a")).and(eq("number", 1)),
-            "by 2 ranges of identifiers",
+            ranges,
             "a#1 b#1",
         ),
         (
             "Order",
             b().or(field("customer", Op::Gt("b".into()))),
-            "by a scan of all records",
+            SCAN,
             "b#-1 b#0 b#1 b#2 c#-1 c#0 c#1 c#2",
         ),
-        (
-            "Order",
-            b().or(eq("number", 1)),
-            "by a scan of all records",
-            "a#1 b#-1 b#0 b#1 b#2 c#1",
-        ),
+        ("Order", b().or(eq("number", 1)), SCAN, "a#1 b#-1 b#0 b#1 b#2 c#1"),
     ] {
         check_found(&store, model, predicate, plan, found);
     }
