@@ -67,6 +67,23 @@ impl<'a> OutboxView<'a> {
 
     /// Up to `limit` of those that were made after `after`, oldest first: the next page of a list that is long.
     ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// # for title in ["Reef", "Weir", "Quay"] {
+    /// #     store.save(Post::builder().title(title).build()?).await?;
+    /// # }
+    /// let mut page = store.outbox().list(2)?;
+    /// let mut waiting = page.len();
+    /// while let Some(last) = page.last() {
+    ///     page = store.outbox().list_after(last.seq, 2)?;
+    ///     waiting += page.len();
+    /// }
+    /// assert_eq!(waiting, 3);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Storage`].
     pub fn list_after(&self, after: Seq, limit: usize) -> Result<Vec<Mutation>, Error> {

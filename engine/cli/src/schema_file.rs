@@ -6,9 +6,6 @@ use std::path::Path;
 use landfall_core::{FieldName, ModelName, Schema};
 use miette::{IntoDiagnostic, WrapErr};
 
-/// Foreign keys that relations imply and a file does not write, by model.
-pub(crate) type Implied = BTreeMap<ModelName, BTreeSet<FieldName>>;
-
 /// Reads GraphQL SDL or model-introspection JSON.
 ///
 /// # Errors
@@ -21,7 +18,9 @@ pub(crate) fn read(path: &Path) -> miette::Result<Schema> {
 ///
 /// # Errors
 /// As for [`read`].
-pub(crate) fn read_with_implied(path: &Path) -> miette::Result<(Schema, Implied)> {
+pub(crate) fn read_with_implied(
+    path: &Path,
+) -> miette::Result<(Schema, BTreeMap<ModelName, BTreeSet<FieldName>>)> {
     let source = std::fs::read_to_string(path)
         .into_diagnostic()
         .wrap_err_with(|| format!("cannot read the schema {}", path.display()))?;

@@ -183,7 +183,7 @@ fn what_went_wrong_is_cut_like_what_is_said() {
     let failed = |length: usize| {
         let failed = Answer::Failed(Failed {
             kind: FailedKind::Unreachable,
-            reason: "x".repeat(length).into(),
+            reason: "x".repeat(length),
         });
         Event::Answered {
             call: 1,
