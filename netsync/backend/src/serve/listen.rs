@@ -86,7 +86,7 @@ impl Listening {
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
                 Some(_) = tasks.join_next() => continue,
-                _ = stopped.recv() => return,
+                () = stopped.wait() => return,
             };
             let (stream, peer) = match accepted {
                 Ok(accepted) => accepted,
@@ -184,7 +184,7 @@ where
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        _ = stopped.recv() => {
+        () = stopped.wait() => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
@@ -206,5 +206,31 @@ mod tests {
             "{}",
             body.len()
         );
+    }
+
+    #[tokio::test]
+    async fn what_a_socket_asks_knows_the_room_of_its_address() {
+        let place = Addresses::new(1, 10, 5)
+            .take("203.0.113.7".parse().unwrap())
+            .unwrap();
+        let routes = Router::new().fallback(|request: axum::extract::Request| async move {
+            let rooms = request.extensions().get::<AddressRooms>();
+            rooms.is_some().to_string()
+        });
+        let stop = Stop::new();
+        for (rooms, known) in [(place.rooms(), "true"), (None, "false")] {
+            let (mut client, socket) = tokio::io::duplex(1_024);
+            let options = ServeOptions::default();
+            let talking = talk(socket, rooms, &options, &stop, routes.clone());
+            let asking = async {
+                let request = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+                client.write_all(request).await.unwrap();
+                let mut reply = String::new();
+                client.read_to_string(&mut reply).await.unwrap();
+                reply
+            };
+            let ((), reply) = tokio::join!(talking, asking);
+            assert!(reply.ends_with(known), "{reply}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 //! Owns [`Shell`] and [`Stop`]. Invariant: a shell is gone once all calls and sockets are, since each holds one.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::{Semaphore, broadcast, mpsc};
 
@@ -46,7 +47,7 @@ pub(super) struct Shell {
     /// A place for each caller that an authorizer judges.
     judging: Arc<Semaphore>,
     /// A place for each long body or message that is parsed.
-    parsing: Arc<Semaphore>,
+    pub(super) parsing: Arc<Semaphore>,
     /// A place for each socket.
     pub(super) places: Arc<Semaphore>,
     pub(super) metrics: Arc<Metrics>,
@@ -150,42 +151,84 @@ pub(super) fn inject(
 /// The end of a server, in two steps.
 #[derive(Debug)]
 pub(super) struct Stop {
-    finish: broadcast::Sender<()>,
-    abort: broadcast::Sender<()>,
+    finish: Step,
+    abort: Step,
+}
+
+/// One step of the end. Whoever begins to listen after it was taken hears of it all the same.
+#[derive(Debug)]
+struct Step {
+    is_taken: AtomicBool,
+    told: broadcast::Sender<()>,
+}
+
+/// A step of the end that is waited for; `None` if it was taken already.
+#[derive(Debug)]
+pub(super) struct Stopped(Option<broadcast::Receiver<()>>);
+
+impl Step {
+    fn new() -> Self {
+        Self {
+            is_taken: AtomicBool::new(false),
+            told: broadcast::channel(1).0,
+        }
+    }
+
+    fn take(&self) {
+        self.is_taken.store(true, Ordering::SeqCst);
+        // Nobody listens any more if the server ended by itself.
+        let _ = self.told.send(());
+    }
+
+    fn awaited(&self) -> Stopped {
+        // Listens first: what is taken between the two is heard twice, and not missed.
+        let told = self.told.subscribe();
+        Stopped((!self.is_taken.load(Ordering::SeqCst)).then_some(told))
+    }
+}
+
+impl Stopped {
+    /// Waits until the step is taken.
+    pub(super) async fn wait(&mut self) {
+        if let Some(told) = &mut self.0 {
+            // Without a sender the server is gone, which is its end as well.
+            let _ = told.recv().await;
+            self.0 = None;
+        }
+    }
 }
 
 impl Stop {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
-            finish: broadcast::channel(1).0,
-            abort: broadcast::channel(1).0,
+            finish: Step::new(),
+            abort: Step::new(),
         }
     }
 
     /// Nothing new is begun; what runs is finished.
     pub(super) fn finish(&self) {
-        // Nobody listens any more if the server ended by itself.
-        let _ = self.finish.send(());
+        self.finish.take();
     }
 
     /// What still runs is broken off.
     pub(super) fn abort(&self) {
-        let _ = self.abort.send(());
+        self.abort.take();
     }
 
-    pub(super) fn finished(&self) -> broadcast::Receiver<()> {
-        self.finish.subscribe()
+    pub(super) fn finished(&self) -> Stopped {
+        self.finish.awaited()
     }
 
-    pub(super) fn aborted(&self) -> broadcast::Receiver<()> {
-        self.abort.subscribe()
+    pub(super) fn aborted(&self) -> Stopped {
+        self.abort.awaited()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
 
     use landfall_storage::kv::KvStore;
 

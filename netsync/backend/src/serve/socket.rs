@@ -66,7 +66,7 @@ pub(super) async fn upgrade(
             let mut aborted = shell.stop.aborted();
             tokio::select! {
                 () = connection(&shell, &mut socket, headers, query) => {}
-                _ = aborted.recv() => {}
+                () = aborted.wait() => {}
             }
             drop(alive);
         })
@@ -162,13 +162,13 @@ async fn carry(shell: &Shell, socket: &mut WebSocket, id: ConnectionId, bell: &N
                 None => return Ending::BrokenOff,
             },
             () = bell.notified() => {}
-            _ = stopped.recv() => return Ending::Close(CLOSE_GOING_AWAY, "the server stops"),
+            () = stopped.wait() => return Ending::Close(CLOSE_GOING_AWAY, "the server stops"),
         }
     }
 }
 
 /// Handles a message of the client.
-async fn receive(shell: &Shell, id: ConnectionId, text: &str) {
+pub(super) async fn receive(shell: &Shell, id: ConnectionId, text: &str) {
     let now_ms = shell.clock.now_ms();
     if !shell.backend.takes_frame(now_ms, id, text.len()) {
         return;

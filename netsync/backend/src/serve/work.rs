@@ -5,11 +5,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 use super::body::{Budget, Place};
 use super::call::hold_answer;
 use super::clock::Clock;
+use super::shell::Stopped;
 use crate::service::{Backend, Job, Ran};
 
 /// Most mutations in one commit: enough to share its cost, few enough that the first does not wait long for the last.
@@ -84,7 +85,7 @@ fn commit(
 pub(super) async fn keep_time(
     clock: Arc<Clock>,
     backend: Arc<Backend>,
-    mut stopped: broadcast::Receiver<()>,
+    mut stopped: Stopped,
     tick: Duration,
 ) {
     // An interval of nothing is refused by the timer.
@@ -95,7 +96,7 @@ pub(super) async fn keep_time(
         tokio::select! {
             _ = ticks.tick() => {}
             () = clock.moved() => {}
-            _ = stopped.recv() => return,
+            () = stopped.wait() => return,
         }
         let now_ms = clock.now_ms();
         backend.tick(now_ms);

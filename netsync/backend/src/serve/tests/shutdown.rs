@@ -55,3 +55,11 @@ async fn clients_that_never_finish_are_not_waited_for() {
     assert_eq!(reply, b"");
     drop(silent);
 }
+
+#[tokio::test]
+async fn a_server_that_is_stopped_as_soon_as_it_began_ends() {
+    let (_, server) = start().await;
+    // Nothing that it is made of had its turn yet.
+    let ended = tokio::time::timeout(Duration::from_secs(20), server.shutdown()).await;
+    assert!(ended.is_ok(), "it does not end");
+}
