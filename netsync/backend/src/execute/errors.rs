@@ -56,11 +56,11 @@ impl Fault {
 }
 
 impl ErrorEntry {
-    /// A mutation whose answer cannot be kept until it is read.
+    /// A mutation whose answer cannot be kept until it is read; whether it was refused was in that answer.
     pub(crate) fn of_no_room() -> Self {
         Self::of_whole(Fault::new(
             "ResponseSizeExceeded",
-            "The mutation took effect, but there is no room for its answer; read what it wrote.",
+            "The mutation was run, but there is no room for its answer; read what became of its records.",
         ))
     }
 

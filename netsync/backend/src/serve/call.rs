@@ -82,7 +82,7 @@ fn hold(reply: HttpReply, replies: &Arc<Budget>) -> Option<HttpReply> {
     Some(HttpReply { body, ..reply })
 }
 
-/// The same of the reply to a mutation. It took effect, so that it is told, and not that the service failed.
+/// The same of the reply to a mutation. It was run and may have taken effect, so that is told, and not that the service failed.
 pub(super) fn hold_answer(reply: HttpReply, request_id: &str, replies: &Arc<Budget>) -> HttpReply {
     let (delay_ms, lost) = (reply.delay_ms, reply.lost);
     hold(reply, replies).unwrap_or_else(|| HttpReply {

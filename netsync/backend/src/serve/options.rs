@@ -24,8 +24,8 @@ pub struct ServeOptions {
     /// Most bytes that calls take in memory once they are understood, while they wait and run (parsed documents and variables);
     /// at the bound calls are answered 429.
     pub calls_bytes_max: usize,
-    /// Most bytes of long replies that wait to be read; at the bound queries are answered 429, and mutations, which took
-    /// effect, that there is no room for their answers (`ResponseSizeExceeded`).
+    /// Most bytes of long replies that wait to be read; at the bound queries are answered 429, and mutations, which were
+    /// run, that there is no room for their answers (`ResponseSizeExceeded`).
     pub replies_bytes_max: usize,
     /// Most queries that run at once; others wait, and their waiting counts as their running.
     pub queries_at_once: usize,
