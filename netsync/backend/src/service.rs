@@ -598,6 +598,12 @@ impl Backend {
         self.hub().is_empty()
     }
 
+    /// Whether passing over hidden rows is timed.
+    #[cfg(test)]
+    pub(crate) fn has_stopwatch(&self) -> bool {
+        self.stopwatch.get().is_some()
+    }
+
     /// Keeps mutations from running until it is dropped.
     #[cfg(test)]
     pub(crate) fn hold_writer(&self) -> impl Sized + '_ {

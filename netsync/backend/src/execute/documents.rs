@@ -476,3 +476,30 @@ fn cost<'d>(
     }
     total
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures;
+
+    #[test]
+    fn a_document_that_two_parsed_at_once_is_kept_and_counted_once() {
+        let compiled = Arc::new(CompiledSchema::compile(fixtures::blog()).unwrap());
+        let limits = Limits {
+            documents_cached_max: 1,
+            ..Limits::default()
+        };
+        let documents = Documents::new(compiled, limits);
+        let text = "{ listPosts { nextToken } }";
+        let parse = |text| Arc::new(documents.parse(text).unwrap());
+        let (one, mut cached) = (parse(text), Cached::default());
+        cached.keep(text, &one, &documents.limits);
+        cached.keep(text, &parse(text), &documents.limits);
+        assert_eq!((cached.documents.len(), cached.bytes), (1, one.bytes));
+        // Whoever came first is what both have from now on.
+        assert!(Arc::ptr_eq(&cached.documents[text], &one));
+        let other = parse("{ listPosts { items { id } } }");
+        cached.keep("other", &other, &documents.limits);
+        assert_eq!((cached.documents.len(), cached.bytes), (1, other.bytes));
+    }
+}

@@ -189,6 +189,13 @@ mod tests {
             16,
             "what is refused holds nothing"
         );
+        // Nor does what was read of it before it proved too much.
+        let chunks = ["1", "2"].map(|chunk| Ok::<_, std::io::Error>(Bytes::from(chunk)));
+        let in_parts = Body::from_stream(futures_util::stream::iter(chunks));
+        let refused = read(&HeaderMap::new(), in_parts, 8, &all, Some(&one)).await;
+        assert_eq!(refused.unwrap_err(), NO_ROOM);
+        let left = |budget: &Budget| budget.left.load(Ordering::Relaxed);
+        assert_eq!((left(&all), left(&one)), (16, 1));
         let others = read_text("12345678", 8, &all).await.unwrap();
         drop((first, others));
         of_one("12345").await.unwrap();

@@ -1,5 +1,6 @@
 //! The server over real sockets on the loopback device.
 
+mod calls;
 mod development;
 mod hosting;
 mod limits;

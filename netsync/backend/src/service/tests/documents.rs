@@ -425,3 +425,30 @@ fn the_document_cache_is_bounded_by_what_documents_take_and_not_by_their_number_
     }
     assert_eq!(bench.backend.documents.len(), 2 + 5);
 }
+
+#[test]
+fn what_a_call_takes_is_its_document_its_text_and_its_variables() {
+    let bench = bench();
+    let held = |query: &str, variables: Json| {
+        let request = json!({"query": query, "variables": variables}).to_string();
+        let job = bench.backend.prepare(START_MS, &HttpCall::post(KEY, request));
+        job.unwrap().held_bytes()
+    };
+    let (short, long) = ("p", "p".repeat(10_001));
+    let literal = |id: &str| held(&format!("{{ getPost(id: \"{id}\") {{ id }} }}"), Json::Null);
+    // A text is one token, however long it is, and is kept twice.
+    assert_eq!(literal(&long) - literal(short), 2 * 10_000);
+    let query = "query($id: ID!) { getPost(id: $id) { id } }";
+    let variable = |id: &str| held(query, json!({"id": id}));
+    assert_eq!(variable(&long) - variable(short), 10_000);
+    let filtered = "query($f: ModelPostFilterInput) { listPosts(filter: $f) { nextToken } }";
+    let by = |field: &str| held(filtered, json!({"f": {field: {"eq": "x"}}}));
+    assert_eq!(by("title") - by("id"), "title".len() - "id".len());
+    let wide = |fields: usize| {
+        held(
+            &format!("{{ listPosts {{ items {{ {} }} }} }}", "id ".repeat(fields)),
+            Json::Null,
+        )
+    };
+    assert!(wide(101) - wide(1) > 100 * 200);
+}

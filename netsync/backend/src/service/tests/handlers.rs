@@ -327,6 +327,40 @@ fn jobs_that_may_ask_keep_their_place_among_the_others() {
     assert_eq!(versions, [json!(4), json!(5), Json::Null]);
 }
 
+#[test]
+fn a_commit_ends_before_a_mutation_that_may_ask() {
+    let handler = Scripted::new(Ok(Resolution::Reject));
+    let config = BackendConfig {
+        model_conflicts: [("Label".into(), ConflictStrategy::Handler)].into(),
+        conflict_handlers: ConflictHandlers::default().with_model("Label", handler.clone()),
+        ..BackendConfig::with_api_key(KEY)
+    };
+    let bench = bench_with(fixtures::blog(), config);
+    bench.data(
+        "mutation { createLabel(input: {id: \"l\", name: \"a\"}) { id } }",
+        Json::Null,
+    );
+    let jobs = [
+        "mutation { createPost(input: {id: \"p\", title: \"t\"}) { id } }",
+        "mutation { createPost(input: {id: \"q\", title: \"t\"}) { id } }",
+        "mutation { updateLabel(input: {id: \"l\", name: \"b\"}) { id } }",
+        "mutation { createPost(input: {id: \"r\", title: \"t\"}) { id } }",
+    ]
+    .map(|query| {
+        let call = HttpCall::post(KEY, json!({"query": query}).to_string());
+        bench.backend.prepare(START_MS, &call).unwrap()
+    });
+    assert!(matches!(
+        &bench.backend.run_commit(START_MS, &jobs)[..],
+        [Ran::Replied(_), Ran::Replied(_)]
+    ));
+    assert!(matches!(
+        &bench.backend.run_commit(START_MS, &jobs[2..])[..],
+        [Ran::MustAsk(_)]
+    ));
+    assert_eq!((changes(&bench), handler.calls().len()), (2, 0));
+}
+
 /// Goes away while it is asked: nobody waits for the answer any more.
 #[derive(Clone, Default)]
 struct Leaving {
@@ -389,4 +423,38 @@ fn whether_there_is_a_question_is_seen_without_asking_it() {
     let fresh = run("mutation { updatePost(input: {id: \"p\", title: \"m\", _version: 3}) { _version } }");
     assert!(matches!(fresh, Ran::Replied(reply) if reply.errors == 0));
     assert_eq!(changes(&bench), before + 1);
+}
+
+#[test]
+fn a_fault_that_was_injected_goes_with_a_mutation_that_has_to_ask_first() {
+    let (bench, handler) = with_answer(Ok(Resolution::Remove));
+    bench.backend.faults().fail_fields(1, FieldError::DeltaSyncWrite);
+    let body = bench.update(json!({"id": "p", "title": "m", "_version": 1}));
+    assert_eq!(only_error(&body).0, "DeltaSyncWriteError");
+    assert_eq!(handler.calls().len(), 1);
+    assert_eq!(bench.get("p")["_deleted"], true, "it took effect");
+}
+
+#[test]
+fn what_comes_behind_a_question_is_not_begun_before_it_is_answered() {
+    let (bench, _) = with_answer(Ok(Resolution::Remove));
+    bench.create(json!({"id": "q", "title": "q"}));
+    let comment = "mutation { createComment(input: {content: \"c\", postCommentsId: \"q\"}) { id } }";
+    bench.data(comment, Json::Null);
+    // Whether there is a question, and how many rows were read.
+    let run = |query: &str| {
+        let call = HttpCall::post(KEY, json!({"query": query}).to_string());
+        let job = bench.backend.prepare(START_MS, &call).unwrap();
+        let before = bench.backend.store.tally.now().read;
+        let ran = bench.backend.run_commit(START_MS, &[job]).remove(0);
+        let read = bench.backend.store.tally.now().read - before;
+        (matches!(ran, Ran::MustAsk(_)), read)
+    };
+    let stale = "a: updatePost(input: {id: \"p\", title: \"m\", _version: 1}) { id }";
+    let fresh = "b: updatePost(input: {id: \"q\", title: \"m\", _version: 1}) { comments { items { id } } }";
+    let (asks, read) = run(&format!("mutation {{ {stale} {fresh} }}"));
+    assert_eq!((asks, read), run(&format!("mutation {{ {stale} }}")));
+    assert!(asks);
+    let (asks, read_by_it) = run(&format!("mutation {{ {fresh} }}"));
+    assert!(!asks && read_by_it > read, "{read_by_it} and {read}");
 }

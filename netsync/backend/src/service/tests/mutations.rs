@@ -277,3 +277,11 @@ fn a_commit_is_closed_once_its_answers_are_long() {
     }
     assert_eq!(replies.len(), 10);
 }
+
+#[test]
+fn the_answers_of_a_commit_are_few_long_ones_unless_it_is_set_otherwise() {
+    let limits = Limits::default();
+    // The last of them may be as long as any.
+    let most = limits.commit_answers_bytes_max + limits.answer_bytes_max;
+    assert!(most <= 40 * 1024 * 1024, "{most}");
+}

@@ -667,6 +667,133 @@ fn a_subscription_selects_only_so_many_fields() {
 }
 
 #[test]
+fn the_fields_of_a_subscription_are_those_of_the_largest_operation_that_is_kept_with_it() {
+    let bench = bench();
+    let connection = bench.connect();
+    let wide = format!("subscription Wide {{ onCreatePost {{ {} }} }}", "id ".repeat(500));
+    let narrow = "subscription Narrow { onCreatePost { id } }";
+    for query in [format!("{wide} {narrow}"), format!("{narrow} {wide}")] {
+        let data = json!({"query": query, "operationName": "Narrow"}).to_string();
+        let payload = json!({"data": data, "extensions": {"authorization": {"x-api-key": KEY}}});
+        let start = json!({"id": "1", "type": "start", "payload": payload});
+        let answers = bench.send(connection, &start);
+        assert_eq!(error_of(&answers[0]).0, "LimitExceededError");
+    }
+}
+
+#[test]
+fn whatever_a_selection_depends_on_keeps_messages_apart() {
+    for (selection, fragment) in [
+        ("title @include(if: $s)", ""),
+        ("... @include(if: $s) { title }", ""),
+        ("...F @include(if: $s)", "fragment F on Post { title }"),
+        ("...F", "fragment F on Post { title @include(if: $s) }"),
+    ] {
+        let bench = bench();
+        let connection = bench.connect();
+        let query = format!("subscription($s: Boolean!) {{ onCreatePost {{ id {selection} }} }} {fragment}");
+        for (id, shows) in [("f", false), ("t", true)] {
+            let started = bench.start(connection, id, &query, json!({"s": shows}));
+            assert_eq!(started["type"], "start_ack", "{started}");
+        }
+        bench.create(json!({"id": "p", "title": "b"}));
+        let heard = bench.heard(connection, "onCreatePost");
+        assert_eq!(
+            heard,
+            [json!({"id": "p"}), json!({"id": "p", "title": "b"})],
+            "{query}"
+        );
+    }
+}
+
+#[test]
+fn a_document_that_is_there_already_needs_no_room_among_all_connections() {
+    let wide = format!("subscription {{ onCreatePost {{ {} }} }}", "id ".repeat(400));
+    let held = |subscriptions: usize| {
+        let bench = bench();
+        for _ in 0..subscriptions {
+            bench.subscribe(&wide);
+        }
+        bench.backend.hub().subscriptions_bytes()
+    };
+    let types = |subscriptions_bytes_max: usize| {
+        let bench = bench_with_limits(Limits {
+            subscriptions_bytes_max,
+            ..Limits::default()
+        });
+        [(); 3].map(|()| bench.start(bench.connect(), "1", &wide, Json::Null)["type"].take())
+    };
+    assert_eq!(types(held(1) - 1), ["error", "error", "error"]);
+    assert_eq!(types(held(1)), ["start_ack", "error", "error"]);
+    assert_eq!(types(held(2)), ["start_ack", "start_ack", "error"]);
+}
+
+#[test]
+fn a_connection_is_charged_for_each_of_its_documents_whoever_else_has_them() {
+    let wide = format!("subscription {{ onCreatePost {{ {} }} }}", "id ".repeat(400));
+    let one = {
+        let bench = bench();
+        bench.subscribe(&wide);
+        bench.backend.hub().subscriptions_bytes()
+    };
+    let types = |subscription_bytes_max: usize| {
+        let bench = bench_with_limits(Limits {
+            subscription_bytes_max,
+            ..Limits::default()
+        });
+        let connection = bench.connect();
+        ["1", "2", "3"].map(|id| bench.start(connection, id, &wide, Json::Null)["type"].take())
+    };
+    assert_eq!(types(one - 1), ["error", "error", "error"]);
+    assert_eq!(types(2 * one - 1), ["start_ack", "error", "error"]);
+    assert_eq!(types(2 * one), ["start_ack", "start_ack", "error"]);
+}
+
+#[test]
+fn what_a_subscription_keeps_beside_its_document_is_counted_part_by_part() {
+    const LONGER: usize = 1_000;
+    let held = |id: &str, query: &str, variables: Json| {
+        let bench = bench();
+        let started = bench.start(bench.connect(), id, query, variables);
+        assert_eq!(started["type"], "start_ack", "{started}");
+        bench.backend.hub().subscriptions_bytes()
+    };
+    let more = |of: &dyn Fn(&str) -> usize| of(&"x".repeat(1 + LONGER)) - of("x");
+    // The entries of the hub.
+    let (bench, query) = (bench(), ON_CREATE);
+    bench.subscribe(query);
+    let first = bench.backend.hub().subscriptions_bytes();
+    bench.subscribe(query);
+    let of_second = bench.backend.hub().subscriptions_bytes() - first;
+    assert!(of_second >= 1_024, "{of_second}");
+    // Its name is the key of two of them.
+    let named = |id: &str| held(&id[..id.len().min(201)], query, Json::Null);
+    assert_eq!(more(&named), 2 * 200);
+    // A filter is among the variables, the arguments, and what its one alternative compares with.
+    let filtered = "subscription($f: ModelSubscriptionPostFilterInput) { onCreatePost(filter: $f) { id } }";
+    let by_title = |title: &str| held("1", filtered, json!({"f": {"title": {"eq": title}}}));
+    assert_eq!(more(&by_title), 3 * LONGER);
+    // What the selection depends on is among the variables and in what tells documents apart.
+    let nested =
+        "subscription($c: String) { onCreatePost { comments(filter: {content: {eq: $c}}) { nextToken } } }";
+    let by_content = |content: &str| held("1", nested, json!({"c": content}));
+    assert_eq!(more(&by_content), 2 * LONGER);
+}
+
+#[test]
+fn a_start_that_is_longer_than_there_is_room_for_is_not_looked_at() {
+    let most = held_by_one();
+    let bench = bench_with_limits(Limits {
+        subscription_bytes_max: most,
+        ..Limits::default()
+    });
+    let connection = bench.connect();
+    let junk = |length: usize| error_of(&bench.start(connection, "1", &"x".repeat(length), Json::Null)).0;
+    assert_ne!(junk(1), "LimitExceededError");
+    assert_eq!(junk(most), "LimitExceededError");
+}
+
+#[test]
 fn what_subscriptions_keep_is_bounded() {
     let bench = bench_with_limits(Limits {
         subscription_bytes_max: held_by_one() * 7 / 2,
