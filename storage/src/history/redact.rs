@@ -2,10 +2,13 @@
 //!
 //! Owns [`Redaction`]. Kept are names of models and fields, kinds, versions, times, positions, nulls, booleans, lengths
 //! of lists and which values are equal to which, identifiers and references included. Replaced are all other values,
-//! texts of errors and reasons, conditions and sync expressions. Enum values change places with each other.
+//! texts of errors and reasons, conditions and sync expressions. Enum values change places with each other; what stands for other
+//! values is of their type (`redact/stand_in.rs`).
 //!
 //! The replacement is a keyed hash. Whoever has not the key, which is to be random and thrown away, cannot try values
 //! out; but how often a value occurs can still be seen, and so can booleans.
+
+mod stand_in;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,6 +17,8 @@ use landfall_core::{
     CONDITION_FAILED, Change, Decision, FieldDef, FieldMap, FieldType, IdPart, LogEntry, ModelDef, Op,
     Predicate, RecordBase, RecordId, RecordKey, Refusal, RemoteRecord, Scalar, Schema, Value,
 };
+
+use stand_in::StandIns;
 
 /// Types of errors that are kept as they are: those of AppSync, of DynamoDB, and the engine's own.
 const ERROR_TYPES: [&str; 14] = [
@@ -38,7 +43,7 @@ pub const REDACTION_KEY_BYTES: usize = 32;
 
 /// Replaces the values of entries.
 pub struct Redaction {
-    key: [u8; REDACTION_KEY_BYTES],
+    stand_ins: StandIns,
     schema: Option<Arc<Schema>>,
 }
 
@@ -51,13 +56,13 @@ impl std::fmt::Debug for Redaction {
 /// Reasons that the engine gives, which say nothing of anybody's data.
 const OWN_REASONS: [&str; 1] = ["left the sync expression"];
 
-/// Positive integers up to this are exact in JSON, wherever it is read.
-const INT_BITS: u32 = 53;
-
 impl Redaction {
     /// A redaction by a random key, which the caller forgets. The schema is that of the log.
     pub fn new(key: [u8; REDACTION_KEY_BYTES], schema: Option<Arc<Schema>>) -> Self {
-        Self { key, schema }
+        Self {
+            stand_ins: StandIns::new(key),
+            schema,
+        }
     }
 
     /// The entry with its values replaced.
@@ -163,22 +168,25 @@ impl Redaction {
     pub fn key(&self, key: &RecordKey) -> RecordKey {
         RecordKey {
             model: key.model.clone(),
-            id: self.id(&key.id),
+            id: self.id(self.def(key), &key.id),
         }
     }
 
-    fn id(&self, id: &RecordId) -> RecordId {
-        let part = |part: &IdPart| match part {
+    fn id(&self, def: Option<&Arc<ModelDef>>, id: &RecordId) -> RecordId {
+        let part = |(at, part): (usize, &IdPart)| match part {
             IdPart::Bool(truth) => IdPart::Bool(*truth),
-            IdPart::Int(number) => IdPart::Int(self.int(*number)),
-            IdPart::Text(text) => IdPart::Text(self.text(text)),
+            IdPart::Int(number) => IdPart::Int(self.stand_ins.int(*number)),
+            IdPart::Text(text) => {
+                let field = def.and_then(|def| Some(def.stored_field(*def.key_slots().get(at)?)));
+                IdPart::Text(self.text_in(field.map(|field| &field.ty), text))
+            }
         };
-        RecordId::new(id.parts().iter().map(part).collect())
+        RecordId::new(id.parts().iter().enumerate().map(part).collect())
     }
 
     fn remote(&self, key: &RecordKey, remote: &RemoteRecord) -> RemoteRecord {
         RemoteRecord {
-            id: self.id(&remote.id),
+            id: self.id(self.def(key), &remote.id),
             fields: self.fields(self.def(key), &remote.fields),
             sync: remote.sync,
         }
@@ -219,14 +227,11 @@ impl Redaction {
             Value::Bool(truth) => Value::Bool(*truth),
             // A float may have been written as an integer, and equals it.
             Value::Int(number) if matches!(ty, Some(FieldType::Scalar(Scalar::Float))) => {
-                Value::Float(self.float(*number as f64))
+                Value::Float(self.stand_ins.float(*number as f64))
             }
-            Value::Int(number) => Value::Int(self.int(*number)),
-            Value::Float(number) => Value::Float(self.float(*number)),
-            Value::String(text) => Value::String(match ty {
-                Some(FieldType::Enum(name)) => self.enum_value(name, text),
-                _ => self.text(text),
-            }),
+            Value::Int(number) => Value::Int(self.stand_ins.int(*number)),
+            Value::Float(number) => Value::Float(self.stand_ins.float(*number)),
+            Value::String(text) => Value::String(self.text_in(ty, text)),
             Value::List(items) => Value::List(items.iter().map(|item| self.value(field, item)).collect()),
             Value::Object(members) => Value::Object(self.members(ty, members)),
         }
@@ -287,6 +292,19 @@ impl Redaction {
         }
     }
 
+    /// For text of a field of this type.
+    fn text_in(&self, ty: Option<&FieldType>, text: &str) -> String {
+        match ty {
+            Some(FieldType::Enum(name)) => self.enum_value(name, text),
+            Some(FieldType::Scalar(scalar)) => self.stand_ins.text_of(*scalar, text),
+            _ => self.text(text),
+        }
+    }
+
+    fn text(&self, text: &str) -> String {
+        self.stand_ins.text(text)
+    }
+
     /// One of the values of the enum, for each another.
     fn enum_value(&self, name: &str, text: &str) -> String {
         let values = self.schema.as_ref().and_then(|schema| schema.enumeration(name));
@@ -295,35 +313,7 @@ impl Redaction {
             return self.text(text);
         };
         let mut shuffled: Vec<&String> = values.iter().collect();
-        shuffled.sort_by_key(|value| self.hash(b'e', value.as_bytes()));
+        self.stand_ins.shuffle(&mut shuffled);
         shuffled[at].clone()
-    }
-
-    /// An empty text stays empty: whether there is one is shape.
-    fn text(&self, text: &str) -> String {
-        if text.is_empty() {
-            String::new()
-        } else {
-            format!("x{:016x}", self.hash(b't', text.as_bytes()))
-        }
-    }
-
-    fn int(&self, number: i64) -> i64 {
-        let bits = self.hash(b'i', &number.to_le_bytes()) >> (u64::BITS - INT_BITS);
-        i64::try_from(bits).expect("53 bits fit")
-    }
-
-    fn float(&self, number: f64) -> f64 {
-        let bits = self.hash(b'f', &number.to_bits().to_le_bytes()) >> (u64::BITS - 32);
-        f64::from(u32::try_from(bits).expect("32 bits fit")) / 1024.0
-    }
-
-    fn hash(&self, kind: u8, bytes: &[u8]) -> u64 {
-        let mut hasher = blake3::Hasher::new_keyed(&self.key);
-        hasher.update(&[kind]);
-        hasher.update(bytes);
-        let hash = hasher.finalize();
-        let first = hash.as_bytes().first_chunk::<8>();
-        u64::from_le_bytes(*first.expect("a hash has 32 bytes"))
     }
 }

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use ahash::RandomState;
 use indexmap::IndexMap;
 
 /// What a kept head takes besides its bytes and those of its key: the map's entry, two allocations, counters.
@@ -13,7 +14,8 @@ const OVERHEAD_BYTES: usize = 120;
 
 #[derive(Debug)]
 pub(super) struct Points {
-    heads: IndexMap<Box<[u8]>, Point>,
+    /// Every read by identifier hashes a key, so the hash is a quick one; it is seeded, since identifiers may be strangers' choice.
+    heads: IndexMap<Box<[u8]>, Point, RandomState>,
     bytes: usize,
     bytes_max: usize,
     /// Where the search for a head that may go is to continue.
@@ -30,7 +32,7 @@ struct Point {
 impl Points {
     pub(super) fn new(bytes_max: usize) -> Self {
         Self {
-            heads: IndexMap::new(),
+            heads: IndexMap::default(),
             bytes: 0,
             bytes_max,
             hand: 0,

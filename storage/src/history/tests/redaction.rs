@@ -100,6 +100,13 @@ fn nothing_that_was_written_is_left() {
     assert!(["DRAFT", "LIVE", "OLD"].contains(&record.get("status").unwrap().as_str().unwrap()));
     let blog = past.query(&Query::all("Blog")).unwrap().remove(0);
     assert_eq!(record.get("blogId"), blog.get("id"), "references still refer");
+    // Whoever goes on with it has records as valid as before.
+    let schema = history.schema().unwrap();
+    for (model, record) in [("Post", &record), ("Blog", &blog)] {
+        let mut values = record.values().to_vec();
+        let valid = landfall_core::validate(schema, schema.model(model).unwrap(), &mut values);
+        assert_eq!(valid, Ok(()), "{record:?}");
+    }
 }
 
 proptest! {
