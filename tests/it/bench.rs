@@ -45,6 +45,8 @@ fn sync_is_measured_beside_its_floors_and_beside_the_npm_client_if_it_is_there()
         "base sync",
         "drain of offline creates at 50 ms",
         "commit to observer, p99",
+        "base sync, recorded",
+        "drain at 50 ms, recorded",
     ];
     expect(
         "sync",

@@ -179,6 +179,11 @@ const GROUPS: [Group; 18] = [
     },
     Group {
         subject: Subject::Sync,
+        names: &sync::RECORDED,
+        measure: sync::recorded,
+    },
+    Group {
+        subject: Subject::Sync,
         names: &sync::BESIDE_NPM,
         measure: sync::beside_npm,
     },

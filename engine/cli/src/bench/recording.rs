@@ -1,6 +1,7 @@
 //! What the flight recorder costs: the same work with and without it, in the same run.
 //!
-//! The two take turns, round by round, so that a machine that gets slower or faster does so to both.
+//! Owns the comparison of saves, and what a recorder may cost; that of sync is in `sync.rs`. The two take turns, round by
+//! round, so that a machine that gets slower or faster does so to both.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -11,13 +12,13 @@ use super::figure::Figure;
 use super::rows::{self, Scale, item, per_second, report};
 
 /// Rounds with and without.
-const ROUNDS: usize = 4;
+pub(super) const ROUNDS: usize = 4;
 
 /// Savers that write at the same time.
 const SAVERS: usize = 64;
 
 /// What is left of the speed with a recorder.
-const TARGET: f64 = 0.95;
+pub(super) const TARGET: f64 = 0.95;
 
 pub(super) fn recording(directory: &Path, scale: &Scale) -> miette::Result<Vec<Figure>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -37,11 +38,7 @@ pub(super) fn recording(directory: &Path, scale: &Scale) -> miette::Result<Vec<F
                 let store = builder.open().await.map_err(report)?;
                 spent[0][usize::from(recorded)] += one_by_one(&store, each).await?;
                 spent[1][usize::from(recorded)] += together(&store, each, of_each).await?;
-                if let Some(told) = store.recording()
-                    && (told.dropped > 0 || told.stopped)
-                {
-                    return Err(miette::miette!("the recorder could not keep up: {told:?}"));
-                }
+                is_whole(&store)?;
                 store.close().await;
             }
         }
@@ -54,6 +51,16 @@ pub(super) fn recording(directory: &Path, scale: &Scale) -> miette::Result<Vec<F
             figure("durable saves, 64 savers, recorded", SAVERS * of_each, spent[1]),
         ])
     })
+}
+
+/// Refuses to measure a recorder that left something out.
+pub(super) fn is_whole(store: &DataStore) -> miette::Result<()> {
+    match store.recording() {
+        Some(told) if told.dropped > 0 || told.stopped => {
+            Err(miette::miette!("the recorder could not keep up: {told:?}"))
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 async fn one_by_one(store: &DataStore, saves: usize) -> miette::Result<Duration> {

@@ -19,6 +19,7 @@ use tokio::runtime::Runtime;
 use super::backend::{KEY, create, mutate, runtime, serve};
 use super::figure::Figure;
 use super::npm;
+use super::recording;
 use super::rows::{self, Item, Scale, item, per_second, report};
 use line::SlowLine;
 
@@ -33,6 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 pub(super) const BASE_SYNC: [&str; 1] = ["base sync"];
 pub(super) const DRAIN: [&str; 1] = ["drain of offline creates at 50 ms"];
+pub(super) const RECORDED: [&str; 2] = ["base sync, recorded", "drain at 50 ms, recorded"];
 pub(super) const BESIDE_NPM: [&str; 3] = [
     "drain at 50 ms beside the npm client",
     "base sync, a fifth of the rows, beside the npm client",
@@ -49,14 +51,27 @@ async fn fill(address: SocketAddr, from: usize, to: usize) -> miette::Result<()>
     Ok(())
 }
 
-async fn open(address: SocketAddr, directory: &Path, rows: usize) -> miette::Result<DataStore> {
-    DataStore::builder(rows::schema())
+/// Whether a store has a flight recorder.
+#[derive(Clone, Copy)]
+enum Recorder {
+    Off,
+    On,
+}
+
+async fn open(
+    address: SocketAddr,
+    directory: &Path,
+    rows: usize,
+    recorder: Recorder,
+) -> miette::Result<DataStore> {
+    let mut builder = DataStore::builder(rows::schema())
         .directory(directory)
         .endpoint(format!("http://{address}/graphql"), KEY)
-        .records_max(rows as u64 + 1)
-        .open()
-        .await
-        .map_err(report)
+        .records_max(rows as u64 + 1);
+    if let Recorder::On = recorder {
+        builder = builder.record(directory.with_extension("flight"));
+    }
+    builder.open().await.map_err(report)
 }
 
 async fn start(store: &DataStore) -> miette::Result<()> {
@@ -69,12 +84,18 @@ async fn start(store: &DataStore) -> miette::Result<()> {
 }
 
 /// How long a new store takes until it holds all rows of the server.
-async fn base_sync(address: SocketAddr, directory: &Path, rows: usize) -> miette::Result<Duration> {
-    let store = open(address, directory, rows).await?;
+async fn base_sync(
+    address: SocketAddr,
+    directory: &Path,
+    rows: usize,
+    recorder: Recorder,
+) -> miette::Result<Duration> {
+    let store = open(address, directory, rows, recorder).await?;
     let begun = Instant::now();
     start(&store).await?;
     let elapsed = begun.elapsed();
     let count = store.count(TypedPredicate::<Item>::all()).map_err(report)?;
+    recording::is_whole(&store)?;
     store.close().await;
     if count == rows as u64 {
         Ok(elapsed)
@@ -89,8 +110,9 @@ async fn drain(
     directory: &Path,
     from: usize,
     creates: usize,
+    recorder: Recorder,
 ) -> miette::Result<Duration> {
-    let store = open(address, directory, from + creates).await?;
+    let store = open(address, directory, from + creates, recorder).await?;
     start(&store).await?;
     store.set_online(false).map_err(report)?;
     for number in from..from + creates {
@@ -100,6 +122,7 @@ async fn drain(
     store.set_online(true).map_err(report)?;
     let drained = store.outbox().drained_within(PATIENCE).await.map_err(report)?;
     let elapsed = begun.elapsed();
+    recording::is_whole(&store)?;
     store.close().await;
     if drained {
         Ok(elapsed)
@@ -115,7 +138,7 @@ pub(super) fn first_sync(directory: &Path, scale: &Scale) -> miette::Result<Vec<
         let server = serve(&directory.join("backend")).await?;
         let address = server.local_addr;
         fill(address, 0, rows).await?;
-        let value = base_sync(address, &directory.join("store"), rows).await?;
+        let value = base_sync(address, &directory.join("store"), rows, Recorder::Off).await?;
         let floor = floor::fetch(address, &directory.join("floor.redb"), rows).await?;
         server.shutdown().await;
         miette::Result::<(Duration, Duration)>::Ok((value, floor))
@@ -136,7 +159,7 @@ pub(super) fn drains(directory: &Path, scale: &Scale) -> miette::Result<Vec<Figu
     let (value, floor) = runtime()?.block_on(async {
         let server = serve(&directory.join("backend")).await?;
         let line = SlowLine::to(server.local_addr, ROUND_TRIP / 2).await?;
-        let value = drain(line.address, &directory.join("store"), 0, creates).await?;
+        let value = drain(line.address, &directory.join("store"), 0, creates, Recorder::Off).await?;
         let begun = Instant::now();
         mutate(line.address, 1, creates, creates, create).await?;
         let floor = begun.elapsed();
@@ -146,6 +169,43 @@ pub(super) fn drains(directory: &Path, scale: &Scale) -> miette::Result<Vec<Figu
     })?;
     let figure = Figure::cost(DRAIN[0], "s", value.as_secs_f64(), floor.as_secs_f64(), 15.0);
     Ok(vec![figure])
+}
+
+/// What a flight recorder leaves of the speed of a first sync and of a drain.
+pub(super) fn recorded(directory: &Path, scale: &Scale) -> miette::Result<Vec<Figure>> {
+    let (rows, creates) = (whole(scale.sync_rows), scale.drained);
+    let mut spent = [[Duration::ZERO; 2]; 2];
+    runtime()?.block_on(async {
+        let server = serve(&directory.join("synced")).await?;
+        fill(server.local_addr, 0, rows).await?;
+        for round in 0..recording::ROUNDS {
+            for (at, recorder) in [Recorder::Off, Recorder::On].into_iter().enumerate() {
+                let store = directory.join(format!("synced-{round}-{at}"));
+                spent[0][at] += base_sync(server.local_addr, &store, rows, recorder).await?;
+            }
+        }
+        server.shutdown().await;
+        let server = serve(&directory.join("drained")).await?;
+        let line = SlowLine::to(server.local_addr, ROUND_TRIP / 2).await?;
+        for round in 0..recording::ROUNDS {
+            for (at, recorder) in [Recorder::Off, Recorder::On].into_iter().enumerate() {
+                let store = directory.join(format!("drained-{round}-{at}"));
+                let from = (2 * round + at) * creates;
+                spent[1][at] += drain(line.address, &store, from, creates, recorder).await?;
+            }
+        }
+        line.close();
+        server.shutdown().await;
+        miette::Result::<()>::Ok(())
+    })?;
+    let figure = |name, unit, done, [without, with]: [Duration; 2]| {
+        let rate = |spent| per_second(done * recording::ROUNDS, spent);
+        Figure::rate(name, unit, rate(with), rate(without), recording::TARGET)
+    };
+    Ok(vec![
+        figure(RECORDED[0], "rows/s", rows, spent[0]),
+        figure(RECORDED[1], "creates/s", creates, spent[1]),
+    ])
 }
 
 /// What both clients took for the same thing.
@@ -181,7 +241,7 @@ fn both_drain(runtime: &Runtime, driver: &Path, directory: &Path, scale: &Scale)
     let (server, line, landfall) = runtime.block_on(async {
         let server = serve(&directory.join("backend")).await?;
         let line = SlowLine::to(server.local_addr, ROUND_TRIP / 2).await?;
-        let landfall = drain(line.address, &directory.join("store"), 0, creates).await?;
+        let landfall = drain(line.address, &directory.join("store"), 0, creates, Recorder::Off).await?;
         miette::Result::<_>::Ok((server, line, landfall))
     })?;
     // This thread waits for the other process; server and line go on, on the runtime's threads.
@@ -197,7 +257,7 @@ fn both_sync(runtime: &Runtime, driver: &Path, directory: &Path, rows: usize) ->
     let (server, landfall) = runtime.block_on(async {
         let server = serve(&directory.join("backend")).await?;
         fill(server.local_addr, 0, rows).await?;
-        let landfall = base_sync(server.local_addr, &directory.join("store"), rows).await?;
+        let landfall = base_sync(server.local_addr, &directory.join("store"), rows, Recorder::Off).await?;
         miette::Result::<_>::Ok((server, landfall))
     })?;
     let npm = npm::Client::start(driver, directory, Some(server.local_addr))?.base_sync(rows)?;
