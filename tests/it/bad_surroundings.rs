@@ -54,7 +54,8 @@ fn a_full_disk_refuses_saves_keeps_what_it_has_and_goes_on_with_room() {
         }
         assert!(saved < 1_000, "the disk is never full");
     };
-    assert!(refused.contains("the disk is full; free some space"), "{refused}");
+    let told = format!("the disk is full, so {data} cannot grow; free some space");
+    assert!(refused.contains(&told), "{refused}");
     let count = json!({"op": "count", "model": "Post"});
     assert_eq!(store.ok(&count), saved, "what was acknowledged can be read");
     assert!(store.exit().success());
