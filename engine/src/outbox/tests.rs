@@ -13,7 +13,7 @@ fn notes(fields: &[&str]) -> Arc<Schema> {
         required: true,
         ..FieldDef::scalar("id", Scalar::Id)
     };
-    let others = fields.iter().map(|name| FieldDef::scalar(*name, Scalar::Int));
+    let others = fields.iter().map(|name| FieldDef::scalar(name, Scalar::Int));
     let note = ModelParts {
         name: "Note".into(),
         plural_name: "Notes".into(),
