@@ -54,8 +54,10 @@ fn a_full_disk_refuses_saves_keeps_what_it_has_and_goes_on_with_room() {
         }
         assert!(saved < 1_000, "the disk is never full");
     };
-    let told = format!("the disk is full, so {data} cannot grow; free some space");
-    assert!(refused.contains(&told), "{refused}");
+    assert!(
+        refused.contains(&format!("the disk is full, so {data}")),
+        "{refused}"
+    );
     let count = json!({"op": "count", "model": "Post"});
     assert_eq!(store.ok(&count), saved, "what was acknowledged can be read");
     assert!(store.exit().success());
