@@ -95,7 +95,7 @@ mod guides {
 #[doc(hidden)]
 pub mod __private {
     pub use landfall_core::{
-        BuildFaults, IdPart, Pending, default_of, embedded_schema, take_member, take_value,
+        BuildFields, IdPart, Pending, default_of, embedded_schema, take_member, take_value,
     };
     pub use serde;
     pub use serde_json;

@@ -142,8 +142,28 @@ impl<'a> OutboxView<'a> {
     /// # Errors
     /// [`Error::Storage`].
     pub fn parked(&self, limit: usize) -> Result<Vec<Mutation>, Error> {
+        self.parked_after(Seq::ZERO, limit)
+    }
+
+    /// Up to `limit` of those that were made after `after`, oldest first: the next page of them.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// let mut page = store.outbox().parked(100)?;
+    /// while let Some(last) = page.last() {
+    ///     println!("{} and more were refused", last.key);
+    ///     page = store.outbox().parked_after(last.seq, 100)?;
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    pub fn parked_after(&self, mut after: Seq, limit: usize) -> Result<Vec<Mutation>, Error> {
         let snapshot = self.store.snapshot()?;
-        let (mut found, mut after) = (Vec::new(), Seq::ZERO);
+        let mut found = Vec::new();
         while found.len() < limit {
             let page = snapshot.pending_each(after, LOOK_AT)?;
             let Some((last, _)) = page.last() else { break };
@@ -268,6 +288,24 @@ impl<'a> OutboxView<'a> {
             .await??)
     }
 
+    /// Sends every change again that is refused now, however many they are; those that the server refuses meanwhile are left
+    /// as they are. Returns how many.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// store.save(Post::builder().title("Reef").build()?).await?;
+    /// assert_eq!(store.outbox().retry_all().await?, 0, "it waits, but nobody refused it");
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Storage`], [`Error::Closed`]; those before it are sent again.
+    pub async fn retry_all(&self) -> Result<u64, Error> {
+        self.decide_all(Verdict::Retry, LOOK_AT).await
+    }
+
     /// Changes the fields that a refused change sets, and sends it again: those given take the place of all that it
     /// set before, so begin with its [`patch`](Mutation::patch). The record shows them at once.
     ///
@@ -344,6 +382,60 @@ impl<'a> OutboxView<'a> {
             .ask(|reply| StorageMessage::DiscardParked { mutation, reply })
             .await??)
     }
+
+    /// Gives every change up that is refused now, however many they are. Returns how many.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # landfall::inline_schema!("type Post @model { title: String! }");
+    /// # let store = landfall::DataStore::builder(schema()).open().await?;
+    /// store.save(Post::builder().title("Reef").build()?).await?;
+    /// assert_eq!(store.outbox().discard_all().await?, 0);
+    /// assert_eq!(store.outbox().len()?, 1, "what was not refused still waits");
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Storage`], [`Error::Closed`]; those before it are given up.
+    pub async fn discard_all(&self) -> Result<u64, Error> {
+        self.decide_all(Verdict::Discard, LOOK_AT).await
+    }
+
+    /// Decides about each change that is parked now, so many in memory at a time.
+    async fn decide_all(&self, verdict: Verdict, page_len: usize) -> Result<u64, Error> {
+        // What the server refuses from here on, be it again, is for the next call.
+        let (_, newest) = self.store.snapshot()?.log_bounds()?;
+        let (mut decided, mut after) = (0, Seq::ZERO);
+        loop {
+            let page = self.parked_after(after, page_len)?;
+            let Some(last) = page.last() else {
+                return Ok(decided);
+            };
+            after = last.seq;
+            for mutation in page {
+                if mutation.seq > newest {
+                    return Ok(decided);
+                }
+                let answer = match verdict {
+                    Verdict::Retry => self.retry(mutation.seq).await,
+                    Verdict::Discard => self.discard(mutation.seq).await,
+                };
+                match answer {
+                    Ok(()) => decided += 1,
+                    // Somebody else was faster.
+                    Err(Error::NotParked { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+    }
+}
+
+/// What is decided about a refused change.
+#[derive(Clone, Copy, Debug)]
+enum Verdict {
+    Retry,
+    Discard,
 }
 
 /// What waits for the server, again after each change; see [`OutboxView::watch`].
@@ -365,3 +457,6 @@ impl OutboxWatch {
         Some(self.store.outbox().list(limit))
     }
 }
+
+#[cfg(test)]
+mod tests;

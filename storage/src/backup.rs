@@ -81,7 +81,8 @@ impl Snapshot {
     ) -> Result<u64, StorageError> {
         self.said(|| {
             let (mut unfinished, path, names) = fresh(directory)?;
-            let rows = self.copy_to(&unfinished, &mut progress)?;
+            let copied = self.copy_to(&unfinished, &mut progress);
+            let rows = copied.map_err(|error| error.no_room_in(&path))?;
             unfinished.publish(&path, &names)?;
             Ok(rows)
         })

@@ -13,8 +13,11 @@ use crate::disk::FILE_NAME;
 #[non_exhaustive]
 pub enum StorageError {
     /// The disk is full, or the file may not grow any more. Nothing was lost; free some space, the store goes on by itself.
-    #[error("the disk is full; free some space and try again")]
-    Full,
+    #[error("{}", full(path.as_deref()))]
+    Full {
+        /// The store's file, where the store is in one.
+        path: Option<PathBuf>,
+    },
     /// A second copy of the records is made to verify a store, and there is no room for it. The store itself goes on.
     #[error(
         "there is no room in {path} to verify the store, which takes as much as its records for as long as that lasts; free \
@@ -209,6 +212,11 @@ impl StorageError {
         }
     }
 
+    /// The disk is full, wherever that is: whoever hands it out says which file could not grow.
+    pub(crate) const fn full() -> Self {
+        Self::Full { path: None }
+    }
+
     /// Says which file is damaged, unless that is said already.
     #[must_use]
     pub(crate) fn in_file(self, file: Option<&Path>) -> Self {
@@ -218,6 +226,26 @@ impl StorageError {
                 what,
             },
             (error, _) => error,
+        }
+    }
+
+    /// The same where that file was written to: it is the one that cannot grow if the disk is full.
+    #[must_use]
+    pub(crate) fn in_written(self, file: Option<&Path>) -> Self {
+        match file {
+            Some(path) => self.no_room_in(path).in_file(file),
+            None => self,
+        }
+    }
+
+    /// Says which file cannot grow if the disk is full, unless that is said already.
+    #[must_use]
+    pub(crate) fn no_room_in(self, file: &Path) -> Self {
+        match self {
+            Self::Full { path: None } => Self::Full {
+                path: Some(file.to_owned()),
+            },
+            error => error,
         }
     }
 
@@ -234,6 +262,9 @@ impl StorageError {
         match Self::io(error) {
             Self::Io { cause } => Self::Io {
                 cause: format!("{}: {cause}", path.display()),
+            },
+            Self::Full { .. } => Self::Full {
+                path: Some(path.to_owned()),
             },
             other => other,
         }
@@ -260,7 +291,7 @@ impl StorageError {
     fn io(error: &std::io::Error) -> Self {
         use std::io::ErrorKind;
         match error.kind() {
-            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => Self::Full,
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => Self::full(),
             ErrorKind::UnexpectedEof => Self::corrupt("the file ends before its contents do"),
             _ => Self::Io {
                 cause: error.to_string(),
@@ -276,6 +307,16 @@ fn directory_of(path: &Path) -> std::path::Display<'_> {
             directory.display()
         }
         _ => path.display(),
+    }
+}
+
+fn full(path: Option<&Path>) -> String {
+    match path {
+        Some(path) => format!(
+            "the disk is full, so {} cannot grow; free some space and try again",
+            directory_of(path)
+        ),
+        None => "the disk is full; free some space and try again".to_owned(),
     }
 }
 

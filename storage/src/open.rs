@@ -104,12 +104,12 @@ pub(crate) fn prepare_to_read(
     let found = opened.journal().recover(on_disk)?;
     let stored = stored_schema(&transaction)?.filter(|stored| stored.hash() == options.schema.hash());
     if stored.is_none() {
-        return Err(StorageError::Full);
+        return Err(StorageError::full());
     }
     let catalog = Arc::new(take_on(&transaction, &options.schema)?);
     let head = append_again(&transaction, &catalog, on_disk, &found)?;
     if index_build::differs(&transaction, &catalog)? {
-        return Err(StorageError::Full);
+        return Err(StorageError::full());
     }
     transaction.set_durability(Durability::None)?;
     transaction.commit()?;
@@ -295,7 +295,7 @@ pub(crate) fn recover(
     let mut found = opened.journal().recover(head)?;
     let newest = newest.unwrap_or(Seq(u64::MAX));
     if head.seq > newest {
-        return Err(StorageError::Full);
+        return Err(StorageError::full());
     }
     let in_all = found.len();
     found.retain(|entry| entry.seq <= newest);

@@ -90,8 +90,9 @@ impl Retention {
         if let Some(through) = self.through {
             cut = cut.min(through.0);
         }
-        if let Some(oldest) = snapshot.pending(Seq::ZERO, 1)?.first() {
-            cut = cut.min(oldest.seq.0.saturating_sub(1));
+        // A change that cannot be read is needed like any other; its place says up to where.
+        if let Some(oldest) = snapshot.oldest_pending()? {
+            cut = cut.min(oldest.0.saturating_sub(1));
         }
         Ok((cut >= start.0).then_some(Seq(cut)))
     }

@@ -92,7 +92,7 @@ fn backend(file: File, place: &Path) -> Result<Arc<dyn StorageBackend>, StorageE
 
 fn lacks_room(error: StorageError, place: Option<&Path>) -> StorageError {
     match error {
-        StorageError::Full => StorageError::NoRoomToVerify {
+        StorageError::Full { .. } => StorageError::NoRoomToVerify {
             path: place.unwrap_or_else(|| Path::new("memory")).to_owned(),
         },
         other => other,

@@ -245,6 +245,14 @@ impl Snapshot {
         })
     }
 
+    /// Where the oldest pending mutation is, whether it can be read or not.
+    pub(crate) fn oldest_pending(&self) -> Result<Option<Seq>, StorageError> {
+        self.said(|| {
+            let outbox = self.transaction.open_table(OUTBOX)?;
+            Ok(outbox.first()?.map(|(seq, _)| Seq(seq.value())))
+        })
+    }
+
     /// Number of pending mutations, parked ones included.
     ///
     /// # Errors

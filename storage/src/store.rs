@@ -145,7 +145,7 @@ impl Store {
                 let (catalog, head) = open::prepare(&opened, &options, migrations)?;
                 Ok((opened, catalog, head))
             })
-            .map_err(|error| error.in_file(file.as_deref()))
+            .map_err(|error| error.in_written(file.as_deref()))
         };
         let opened = match open() {
             // If a sync failed, only this call knows what has to be written again.
@@ -156,7 +156,7 @@ impl Store {
             other => other,
         };
         let (opened, lacks_room) = match opened {
-            Err(StorageError::Full) => (open_where_there_is_no_room(&options)?, true),
+            Err(error @ StorageError::Full { .. }) => (open_where_there_is_no_room(&options, error)?, true),
             opened => (opened?, false),
         };
         let (opened, mut catalog, head) = opened;
@@ -232,7 +232,7 @@ impl Store {
         work: impl FnOnce(&mut Txn<'_>) -> Result<R, StorageError>,
     ) -> Result<Written<R>, StorageError> {
         let shared = Arc::clone(&self.shared);
-        let in_file = |error: StorageError| error.in_file(shared.catalog.file.as_deref());
+        let in_file = |error: StorageError| error.in_written(shared.catalog.file.as_deref());
         let (guard, transaction) = self.begin(&shared).map_err(in_file)?;
         let opened = guard.as_ref().ok_or_else(closed)?;
         let (cache, catalog) = (&shared.cache, &shared.catalog);
@@ -300,7 +300,9 @@ impl Store {
     /// projections are those of the log as far as it is sound, so nothing is lost either way.
     pub fn rebuild(&mut self) -> Result<u64, StorageError> {
         let shared = Arc::clone(&self.shared);
-        let (guard, transaction) = self.begin(&shared)?;
+        let (guard, transaction) = self
+            .begin(&shared)
+            .map_err(|error| error.in_written(shared.catalog.file.as_deref()))?;
         let opened = guard.as_ref().ok_or_else(closed)?;
         let (cache, catalog) = (&shared.cache, &shared.catalog);
         let rebuilt = caught(move || {
@@ -315,7 +317,7 @@ impl Store {
         drop(guard);
         let rebuilt = rebuilt.unwrap_or_else(|said| Err(self.broke_off(&said)));
         self.recover_quietly();
-        rebuilt.map_err(|error| error.in_file(shared.catalog.file.as_deref()))
+        rebuilt.map_err(|error| error.in_written(shared.catalog.file.as_deref()))
     }
 
     /// Begins a transaction, on a database that is reopened if need be and kept open by the guard.
@@ -327,7 +329,7 @@ impl Store {
         for _ in 0..BEGIN_TRIES {
             self.ensure_open()?;
             if shared.lacks_room.load(Ordering::Acquire) {
-                return Err(StorageError::Full);
+                return Err(StorageError::full());
             }
             shared.sync_name()?;
             let guard = shared.database();
@@ -357,7 +359,7 @@ impl Store {
         let guard = self.shared.database();
         if self.shared.withheld.load(Ordering::Acquire) {
             // What became of the failed commit is known once a sync succeeds.
-            return Err(StorageError::Full);
+            return Err(StorageError::full());
         }
         let opening = self.shared.reopened();
         let opened = guard.as_ref().ok_or_else(closed)?;
@@ -402,7 +404,7 @@ impl Store {
                 value,
                 head: planned.seq,
             }),
-            Ok(()) => Err(error),
+            Ok(()) => Err(error.in_written(self.shared.catalog.file.as_deref())),
             Err(second) => Err(StorageError::OutcomeUnknown {
                 cause: format!("{error}; reopening failed: {second}"),
             }),
@@ -412,7 +414,10 @@ impl Store {
 
 /// A store in which there is something to settle before it can be written to, on a disk that is too full for that: what it
 /// holds can be read. The next write looks whether there is room by then.
-fn open_where_there_is_no_room(options: &StoreOptions) -> Result<(Opened, Catalog, LogHead), StorageError> {
+fn open_where_there_is_no_room(
+    options: &StoreOptions,
+    full: StorageError,
+) -> Result<(Opened, Catalog, LogHead), StorageError> {
     let opened = unless_it_panics(|| {
         let opened = options
             .disk
@@ -423,7 +428,7 @@ fn open_where_there_is_no_room(options: &StoreOptions) -> Result<(Opened, Catalo
     .map_err(|error| {
         // Such as a store that is not made yet, or one that has a new schema to take on.
         tracing::debug!(%error, "the store cannot be read without writing either");
-        StorageError::Full
+        full
     })?;
     tracing::warn!("the disk is full; the store can be read, and written to once there is room");
     Ok(opened)

@@ -420,7 +420,7 @@ impl Fault {
     pub fn of(error: &StorageError, carried: Option<u32>) -> Self {
         let (kind, cause) = match error {
             StorageError::OutcomeUnknown { cause } => (FaultKind::Unknown, cause.clone()),
-            StorageError::Full => (FaultKind::Full, String::new()),
+            StorageError::Full { .. } => (FaultKind::Full, String::new()),
             StorageError::Corrupt { what, .. } => (FaultKind::Corrupt, what.clone()),
             StorageError::Io { cause } => (FaultKind::Io, cause.clone()),
             other => (FaultKind::Io, other.to_string()),
@@ -438,7 +438,7 @@ impl Fault {
         let cause = self.cause.clone();
         match self.kind {
             FaultKind::Io => StorageError::Io { cause },
-            FaultKind::Full => StorageError::Full,
+            FaultKind::Full => StorageError::Full { path: None },
             FaultKind::Corrupt => StorageError::Corrupt {
                 path: None,
                 what: cause,

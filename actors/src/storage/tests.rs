@@ -650,7 +650,7 @@ impl Seat for SecondCommitFails {
     }
 
     fn fault(&self) -> Option<Fault> {
-        (self.commits().len() == 1).then(|| Fault::of(&StorageError::Full, Some(1)))
+        (self.commits().len() == 1).then(|| Fault::of(&StorageError::Full { path: None }, Some(1)))
     }
 
     fn committed(&self, commit: Commit) {
@@ -676,7 +676,7 @@ fn a_commit_that_a_recording_has_fail_fails_for_everybody_and_leaves_nothing() {
             futures_util::future::join3(lab.save("p2", "a"), lab.save("p3", "b"), lab.save("p4", "c")).await;
         for refused in [a, b, c] {
             assert!(
-                matches!(&refused, Err(WriteError::Storage(error)) if matches!(**error, StorageError::Full)),
+                matches!(&refused, Err(WriteError::Storage(error)) if matches!(**error, StorageError::Full { .. })),
                 "{refused:?}"
             );
         }
@@ -684,7 +684,10 @@ fn a_commit_that_a_recording_has_fail_fails_for_everybody_and_leaves_nothing() {
         lab.save("p5", "well again").await.unwrap();
         let commits = seat.commits();
         assert_eq!(commits.len(), 3);
-        assert_eq!(commits[1].fault, Some(Fault::of(&StorageError::Full, Some(1))));
+        assert_eq!(
+            commits[1].fault,
+            Some(Fault::of(&StorageError::Full { path: None }, Some(1)))
+        );
         assert_eq!(commits[1].head, commits[0].head);
         assert_eq!((commits[2].base, &commits[2].fault), (commits[1].base, &None));
     });

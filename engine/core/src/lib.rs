@@ -41,7 +41,7 @@ pub use entry::{
 pub use introspection::{IntrospectionError, from_json as schema_from_json, to_json as schema_to_json};
 pub use migrate::{Carrier, CarryFault, Converter, Migration, MigrationMisfit, MigrationStep};
 pub use model::{
-    BelongsTo, BuildError, BuildFault, BuildFaults, Comparable, Containing, DecodeError, Field, FieldValue,
+    BelongsTo, BuildError, BuildFault, BuildFields, Comparable, Containing, DecodeError, Field, FieldValue,
     HasMany, HasOne, IntoField, Model, NonModel, Numeric, Operand, Pending, Related, Textual, TypedPredicate,
     TypedSort, UnknownEnumValue, ValueFault, default_of, embedded_schema, related, take_member, take_value,
 };

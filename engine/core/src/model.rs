@@ -14,7 +14,7 @@ mod value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub use build::{BuildError, BuildFault, BuildFaults, IntoField, Pending, default_of};
+pub use build::{BuildError, BuildFault, BuildFields, IntoField, Pending, default_of};
 pub use field::{Field, TypedPredicate, TypedSort};
 pub use relation::{BelongsTo, HasMany, HasOne, Related, related};
 pub use value::{
@@ -25,6 +25,7 @@ pub use value::{
 use crate::introspection::from_json as schema_from_json;
 use crate::record::{Base, Record, RecordId, RecordKey, SyncMetadata};
 use crate::schema::{ModelDef, Schema};
+use crate::validate::{InvalidRecord, validate};
 use crate::value::Value;
 
 /// A model as a Rust type; implemented by generated code.
@@ -74,6 +75,15 @@ pub trait Model: Clone + Send + Sync + Sized + 'static {
         Record::new(Arc::clone(Self::def()), self.to_values())
             .with_sync(self.sync_metadata())
             .with_base(self.base().clone())
+    }
+
+    /// The same record if a save takes its values: builders check theirs, `copy_of` and literals of the struct do not.
+    ///
+    /// # Errors
+    /// Every fault, in the words of the save.
+    fn validated(self) -> Result<Self, InvalidRecord> {
+        validate(Self::schema(), Self::def(), &mut self.to_values())?;
+        Ok(self)
     }
 
     /// Gives a record its type.

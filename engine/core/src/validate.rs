@@ -19,12 +19,25 @@ pub const VALUE_DEPTH_MAX: usize = 64;
 pub const RECORD_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// What is wrong with one field of a record.
+///
+/// ```
+/// use landfall_core::FieldFault;
+///
+/// let fault = FieldFault { path: "tags[2]".into(), message: "must not be null".into() };
+/// assert_eq!(fault.to_string(), "`tags[2]` must not be null");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldFault {
     /// Where, such as `address.city` or `tags[2]`.
     pub path: String,
     /// What is wrong and what would be accepted.
     pub message: String,
+}
+
+impl fmt::Display for FieldFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` {}", self.path, self.message)
+    }
 }
 
 /// Everything that is wrong with a record.
@@ -43,7 +56,7 @@ impl fmt::Display for InvalidRecord {
             if index > 0 {
                 f.write_str("; ")?;
             }
-            write!(f, "`{}` {}", fault.path, fault.message)?;
+            write!(f, "{fault}")?;
         }
         Ok(())
     }
@@ -58,13 +71,7 @@ impl std::error::Error for InvalidRecord {}
 /// # Errors
 /// Every fault found.
 pub fn validate(schema: &Schema, def: &ModelDef, values: &mut [Value]) -> Result<(), InvalidRecord> {
-    let mut faults = Vec::new();
-    for (field, value) in def.stored_fields().zip(values.iter_mut()) {
-        if value.is_null() && field.read_only {
-            continue;
-        }
-        check_field(&schema.types, field, value, &Path::Root(&field.name), &mut faults);
-    }
+    let mut faults = check_fields(schema, def.stored_fields(), values);
     for name in &def.key.fields {
         let empty = def
             .slot(name)
@@ -91,6 +98,27 @@ pub fn validate(schema: &Schema, def: &ModelDef, values: &mut [Value]) -> Result
     }
 }
 
+/// What is wrong with an object of a non-model type that is no part of a record yet; its values are in field order.
+pub(crate) fn validate_members(schema: &Schema, def: &NonModelDef, values: &mut [Value]) -> Vec<FieldFault> {
+    check_fields(schema, def.fields.values(), values)
+}
+
+/// Checks each value against its field.
+fn check_fields<'s>(
+    schema: &Schema,
+    fields: impl Iterator<Item = &'s FieldDef>,
+    values: &mut [Value],
+) -> Vec<FieldFault> {
+    let mut faults = Vec::new();
+    for (field, value) in fields.zip(values) {
+        if value.is_null() && field.read_only {
+            continue;
+        }
+        check_field(&schema.types, field, value, &Path::Root(&field.name), &mut faults);
+    }
+    faults
+}
+
 /// The fault of a record that is larger than it may be, at its largest field.
 fn too_large(def: &ModelDef, values: &[Value]) -> Option<FieldFault> {
     let bytes = values.iter().map(Value::bytes).sum::<usize>();
@@ -115,11 +143,14 @@ pub(crate) fn check_value(schema: &Schema, field: &FieldDef, value: &mut Value) 
     }
     let mut faults = Vec::new();
     check_field(&schema.types, field, value, &Path::Root(&field.name), &mut faults);
-    let words = |fault: &FieldFault| format!("`{}` {}", fault.path, fault.message);
     if faults.is_empty() {
         Ok(())
     } else {
-        Err(faults.iter().map(words).collect::<Vec<_>>().join("; "))
+        Err(faults
+            .iter()
+            .map(FieldFault::to_string)
+            .collect::<Vec<_>>()
+            .join("; "))
     }
 }
 
@@ -218,11 +249,7 @@ fn check_one(
                     *value = Value::Float(float);
                 }
             }
-            Err(accepts) => push(
-                faults,
-                path,
-                &format!("takes {accepts}, not {} ({value})", value.kind()),
-            ),
+            Err(accepts) => push(faults, path, &format!("takes {accepts}, not {}", found(value))),
         },
         FieldType::Enum(name) => {
             let values = types
@@ -285,6 +312,15 @@ fn check_object(
             path,
             &format!("has no member `{name}`; `{}` has {}", def.name, known.join(", ")),
         );
+    }
+}
+
+/// What was given instead, in words: numbers without end are no JSON, as which every other value is shown.
+fn found(value: &Value) -> String {
+    match value {
+        Value::Float(x) if x.is_nan() => "NaN".to_owned(),
+        Value::Float(x) if x.is_infinite() => "an infinite one".to_owned(),
+        _ => format!("{} ({value})", value.kind()),
     }
 }
 

@@ -16,7 +16,7 @@ pub use landfall_core::{
 /// What generated code names and users do not.
 pub mod __private {
     pub use landfall_core::{
-        BuildFaults, IdPart, Pending, default_of, embedded_schema, take_member, take_value,
+        BuildFields, IdPart, Pending, default_of, embedded_schema, take_member, take_value,
     };
     pub use {serde, serde_json};
 
@@ -49,8 +49,8 @@ mod shadows {
 
 use blog::{Blog, Comment, Location, Post, PostStatus};
 use landfall_core::{
-    Op, Predicate, Record, RecordVersion, Related, Sort, TypedPredicate, parents, schema_from_json,
-    schema_to_json, validate,
+    BuildFault, Op, Predicate, Record, RecordVersion, Related, Sort, TypedPredicate, parents,
+    schema_from_json, schema_to_json, validate,
 };
 use serde_json::json;
 
@@ -105,7 +105,7 @@ fn a_builder_says_everything_that_is_wrong() {
     assert_eq!(
         error.to_string(),
         "`Post` cannot be built: `title` is required; `status` is required; `publishedAt` takes a date and time with \
-         an offset, such as 2026-11-21T10:15:30.123Z, not \"soon\""
+         an offset, such as 2026-11-21T10:15:30.123Z, not a string (\"soon\")"
     );
     let error = everything::Device::builder()
         .org("o")
@@ -115,6 +115,99 @@ fn a_builder_says_everything_that_is_wrong() {
         error.to_string(),
         "`Device` cannot be built: `serial` is required; `rev` is required"
     );
+}
+
+/// A `Sample` whose required fields are set.
+fn sample() -> everything::SampleBuilder {
+    everything::Sample::builder()
+        .id("s")
+        .text("t")
+        .flag(true)
+        .small(i32::MIN)
+        .real(1)
+        .kinds([everything::Kind::First])
+}
+
+/// What `build` says after the name of the type.
+fn refused<T: std::fmt::Debug>(built: Result<T, BuildError>) -> String {
+    let error = built.expect_err("something does not fit").to_string();
+    let (_, faults) = error.split_once(" cannot be built: ").expect("the type first");
+    faults.to_owned()
+}
+
+#[test]
+fn a_builder_refuses_what_a_save_would_refuse() {
+    let none = [
+        (f64::NAN, "NaN"),
+        (f64::INFINITY, "an infinite one"),
+        (f64::NEG_INFINITY, "an infinite one"),
+    ];
+    for (real, found) in none {
+        let expected = format!("`real` takes a finite number, not {found}");
+        assert_eq!(refused(sample().real(real).build()), expected);
+    }
+    assert_eq!(
+        refused(sample().id("").build()),
+        "`id` is part of the identifier and must not be empty"
+    );
+    let day = "takes a date such as 2026-11-21, 2026-11-21Z or 2026-11-21+01:00, not a string";
+    assert_eq!(
+        refused(sample().days(["2026-02-30", "2026-11-21", "soon"]).build()),
+        format!("`days[0]` {day} (\"2026-02-30\"); `days[2]` {day} (\"soon\")")
+    );
+    let deep = (0..=landfall_core::VALUE_DEPTH_MAX).fold(json!(1), |inner, _| json!([inner]));
+    assert_eq!(
+        refused(sample().json(deep).build()),
+        "`json` is nested deeper than 64 levels"
+    );
+    let large = "x".repeat(landfall_core::RECORD_BYTES_MAX);
+    assert!(refused(sample().text(large).build()).starts_with("`text` makes the record "));
+    let device = everything::Device::builder().org("o").serial("").rev(1).build();
+    assert_eq!(
+        refused(device),
+        "`serial` is part of the identifier and must not be empty"
+    );
+    let bounds = sample()
+        .stamp(i64::MAX)
+        .small(i32::MAX)
+        .real(f64::MIN)
+        .kinds(Vec::new());
+    let built = bounds.build().expect("the bounds themselves fit");
+    assert_eq!(built.stamp, Some(AwsTimestamp(i64::MAX)));
+}
+
+#[test]
+fn everything_that_is_wrong_with_a_record_is_one_error() {
+    let mut inner = Location::builder().city("Oslo").build().expect("complete");
+    inner.lat = Some(f64::NAN);
+    let error = Post::builder()
+        .score(f64::INFINITY)
+        .location(inner)
+        .published_at("soon")
+        .status(PostStatus::Draft)
+        .build();
+    assert_eq!(
+        refused(error),
+        "`title` is required; `score` takes a finite number, not an infinite one; `location.lat` takes a finite number, not \
+         NaN; `publishedAt` takes a date and time with an offset, such as 2026-11-21T10:15:30.123Z, not a \
+         string (\"soon\")"
+    );
+    let object = Location::builder().lat(f64::NAN).build();
+    assert_eq!(
+        refused(object),
+        "`city` is required; `lat` takes a finite number, not NaN"
+    );
+}
+
+#[test]
+fn a_builder_and_a_save_say_the_same() {
+    let good = sample().build().expect("complete");
+    let bad = everything::Sample::copy_of(&good, |draft| draft.real = f64::NAN);
+    let by_save = bad.validated().expect_err("not a number").faults;
+    let by_build = sample().real(f64::NAN).build().expect_err("not a number").faults;
+    let by_save: Vec<BuildFault> = by_save.into_iter().map(BuildFault::Invalid).collect();
+    assert_eq!(by_build, by_save);
+    assert_eq!(good.clone().validated(), Ok(good));
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod moving;
 mod observing;
 mod reading;
 mod recording;
+mod required;
 mod settings;
 mod transactions;
 mod watching;

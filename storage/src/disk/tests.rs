@@ -332,13 +332,13 @@ fn a_full_disk_is_said_so_and_the_store_goes_on_when_there_is_room() {
     assert!(
         matches!(
             refused,
-            Err(StorageError::Full | StorageError::OutcomeUnknown { .. })
+            Err(StorageError::Full { .. } | StorageError::OutcomeUnknown { .. })
         ),
         "{refused:?}"
     );
     let again = store.write(5, |txn| crate::test_support::put(txn, "Post", "id=p2 title=b"));
     assert!(
-        matches!(again, Err(StorageError::Full)),
+        matches!(again, Err(StorageError::Full { .. })),
         "it is not even tried: {again:?}"
     );
     disk.mood.refuses_writes.store(false, Ordering::SeqCst);

@@ -74,7 +74,7 @@ impl Connection {
             other => other,
         };
         let (found, lacks_room) = match opened {
-            Err(StorageError::Full) if disk.can_reopen() => {
+            Err(StorageError::Full { .. }) if disk.can_reopen() => {
                 (open_where_there_is_no_room(&disk, cache_bytes)?, true)
             }
             opened => (opened?, false),
@@ -117,7 +117,7 @@ impl Connection {
         for _ in 0..BEGIN_TRIES {
             self.heal()?;
             if self.lacks_room.load(Ordering::Acquire) {
-                return Err(StorageError::Full);
+                return Err(StorageError::full());
             }
             let opened = self.opened();
             let begun = opened
@@ -264,7 +264,7 @@ impl Connection {
             old.forsake();
         }
         let (found, lacks_room) = match open(&self.disk, self.cache_bytes, &self.faults) {
-            Err(StorageError::Full) => (self.open_for_readers()?, true),
+            Err(StorageError::Full { .. }) => (self.open_for_readers()?, true),
             found => (found?, false),
         };
         let (file, end) = found;
@@ -287,7 +287,7 @@ impl Connection {
         if found.1 == self.ends().acknowledged {
             Ok(found)
         } else {
-            Err(StorageError::Full)
+            Err(StorageError::full())
         }
     }
 
@@ -334,7 +334,7 @@ fn open_where_there_is_no_room(disk: &RowsDisk, cache_bytes: usize) -> Result<(O
         Err(error) => {
             // Such as a file that is not made yet.
             tracing::debug!(%error, "the rows cannot be read without writing either");
-            Err(StorageError::Full)
+            Err(StorageError::full())
         }
     }
 }

@@ -58,7 +58,7 @@ pub enum KvError {
 impl From<StorageError> for KvError {
     fn from(error: StorageError) -> Self {
         match error {
-            StorageError::Full => Self::Full,
+            StorageError::Full { .. } => Self::Full,
             StorageError::Locked { path } => Self::Locked { path },
             StorageError::Foreign { path } => Self::Foreign { path },
             StorageError::TooNew { found, known } => Self::TooNew { found, known },

@@ -54,13 +54,13 @@ impl Store {
         let shared = Arc::clone(&self.shared);
         self.ensure_open()?;
         if shared.lacks_room.load(Ordering::Acquire) {
-            return Err(StorageError::Full);
+            return Err(StorageError::full().in_written(shared.catalog.file.as_deref()));
         }
         self.anew(directory, |open, unfinished| {
             let snapshot = Snapshot::new(open.database.begin_read()?, Arc::clone(&shared.catalog), None)?;
             snapshot.copy_to(unfinished, progress).map(drop)
         })
-        .map_err(|error| error.in_file(shared.catalog.file.as_deref()))
+        .map_err(|error| error.in_written(shared.catalog.file.as_deref()))
     }
 }
 

@@ -132,7 +132,7 @@ impl Shared {
             open::recover(&opened, &self.catalog, None)?;
             Ok(opened)
         });
-        if let Err(StorageError::Full) = opened {
+        if let Err(StorageError::Full { .. }) = opened {
             // There is no room for what the journal holds; it can be read nevertheless. What was not acknowledged may be in the
             // system's cache only: it can be proven absent there, but not that it is on disk.
             let acknowledged = Seq(self.acknowledged.load(Ordering::Acquire));

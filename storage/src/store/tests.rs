@@ -116,9 +116,9 @@ fn a_transaction_that_fails_leaves_nothing() {
     let before = everything(&store);
     let failed: Result<Written<()>, _> = store.write(5, |txn| {
         put(txn, "Post", "id=p2 title=b")?;
-        Err(StorageError::Full)
+        Err(StorageError::full())
     });
-    assert!(matches!(failed, Err(StorageError::Full)));
+    assert!(matches!(failed, Err(StorageError::Full { .. })));
     assert_eq!(everything(&store), before);
     assert_eq!(store.reopened(), 0, "the disk did nothing wrong");
     save(&mut store, "Post", "id=p2 title=b");
@@ -587,7 +587,7 @@ fn a_store_with_something_to_settle_opens_on_a_full_disk_and_can_be_read() {
     );
     for _ in 0..2 {
         let refused = store.write(5, |txn| put(txn, "Post", "id=late title=t"));
-        assert!(matches!(refused, Err(StorageError::Full)), "{refused:?}");
+        assert!(matches!(refused, Err(StorageError::Full { .. })), "{refused:?}");
         assert_eq!(everything(&store), before);
     }
     disk.longest.store(u64::MAX, Ordering::SeqCst);
@@ -626,7 +626,7 @@ fn nothing_is_acknowledged_or_shown_that_no_sync_has_brought_to_disk() {
             let title = format!("{number}{filling}");
             match store.write(5, |txn| put(txn, "Post", &format!("id=p{number} title={title}"))) {
                 Ok(_) => told.push(title),
-                Err(StorageError::Full | StorageError::OutcomeUnknown { .. }) => failed = true,
+                Err(StorageError::Full { .. } | StorageError::OutcomeUnknown { .. }) => failed = true,
                 Err(error) => panic!("full from sync {full_from}: {error}"),
             }
             if !failed && number < 29 {
@@ -666,11 +666,36 @@ fn nothing_is_acknowledged_or_shown_that_no_sync_has_brought_to_disk() {
 }
 
 #[test]
+fn a_full_disk_is_said_with_the_directory_that_cannot_grow() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = in_directory(directory.path());
+    let failed = store.write(5, |_| Err::<(), _>(StorageError::full()));
+    assert_eq!(
+        failed.unwrap_err().to_string(),
+        format!(
+            "the disk is full, so {} cannot grow; free some space and try again",
+            directory.path().display()
+        )
+    );
+    let failed = in_memory().write(5, |_| Err::<(), _>(StorageError::full()));
+    let told = failed.unwrap_err().to_string();
+    assert_eq!(told, "the disk is full; free some space and try again");
+    // Who copies a store elsewhere is told of the other place.
+    let elsewhere = directory.path().join("copy").join("some.file");
+    let full = StorageError::at_path(&elsewhere, &std::io::ErrorKind::StorageFull.into());
+    let told = full.in_written(Some(directory.path())).to_string();
+    assert!(
+        told.contains(&format!("so {} cannot grow", elsewhere.display())),
+        "{told}"
+    );
+}
+
+#[test]
 fn a_new_schema_is_not_taken_on_without_room_and_no_store_is_made() {
     let disk = Tight::new();
     disk.longest.store(100_000, Ordering::SeqCst);
     let refused = Store::open(options(disk.disk()));
-    assert!(matches!(refused, Err(StorageError::Full)), "{refused:?}");
+    assert!(matches!(refused, Err(StorageError::Full { .. })), "{refused:?}");
 }
 
 #[test]

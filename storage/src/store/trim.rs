@@ -49,7 +49,8 @@ impl Store {
         }
         drop(snapshot);
         let shared = Arc::clone(&self.shared);
-        let (guard, transaction) = self.begin(&shared)?;
+        let in_file = |error: StorageError| error.in_written(shared.catalog.file.as_deref());
+        let (guard, transaction) = self.begin(&shared).map_err(in_file)?;
         let opened = guard.as_ref().ok_or_else(closed)?;
         let catalog = &shared.catalog;
         let trimmed = caught(move || {
@@ -64,12 +65,10 @@ impl Store {
         drop(guard);
         let trimmed = trimmed.unwrap_or_else(|said| Err(self.broke_off(&said)));
         self.recover_quietly();
-        trimmed
-            .map_err(|error: StorageError| error.in_file(shared.catalog.file.as_deref()))
-            .map(|left| Trimmed {
-                entries: left.0 - start.0,
-                start: left,
-            })
+        trimmed.map_err(in_file).map(|left| Trimmed {
+            entries: left.0 - start.0,
+            start: left,
+        })
     }
 }
 

@@ -26,7 +26,7 @@ fn run_on_faulty(disk: &SimDisk, script: &[Vec<Step>], cache_bytes: usize) -> (S
     let told = script.iter().map(|steps| match run(&mut store, steps) {
         Ok(_) => Told::Written,
         Err(StorageError::OutcomeUnknown { .. }) => Told::Unknown,
-        Err(StorageError::Io { .. } | StorageError::Full) => Told::NotWritten,
+        Err(StorageError::Io { .. } | StorageError::Full { .. }) => Told::NotWritten,
         Err(error) => panic!("no fault of the disk is {error}"),
     });
     let told = told.collect();
@@ -204,7 +204,7 @@ fn a_full_disk_can_be_read_and_is_written_again_once_there_is_room() {
             }
             told.push(match run(&mut store, steps) {
                 Ok(_) => Told::Written,
-                Err(StorageError::Full) => Told::NotWritten,
+                Err(StorageError::Full { .. }) => Told::NotWritten,
                 Err(error) => panic!("a full disk is not {error}"),
             });
             let snapshot = store.reader().snapshot().expect("a full disk can be read");

@@ -136,55 +136,40 @@ impl Generator<'_> {
     fn build(&self, name: &str, parts: &[Part<'_>], rest: &TokenStream) -> TokenStream {
         let root = &self.root;
         let ident = self.type_ident(name);
-        let settable: Vec<&Part<'_>> = parts.iter().filter(|part| part.is_settable()).collect();
-        let locals: Vec<Ident> = settable.iter().map(|part| part.local()).collect();
-        let reads = settable.iter().zip(&locals).map(|(part, local)| {
-            let Member { def, ident, .. } = part.member;
-            let field = def.name.as_str();
-            let make = match part.given {
-                Given::ByAppOrMade => quote!(#root::__private::new_id),
-                _ if has_default(def) => {
-                    let ty = &part.member.ty;
-                    quote!(|| #root::__private::default_of::<#ty>(schema(), #name, #field))
-                }
-                _ if !def.required => quote!(|| None),
-                _ => return quote!(let #local = self.#ident.required(#field, &mut faults);),
-            };
-            quote!(let #local = self.#ident.or_else(#field, &mut faults, #make);)
-        });
-        let check = if settable.is_empty() {
-            TokenStream::new()
-        } else {
-            quote! {
-                let mut faults = #root::__private::BuildFaults::default();
-                #(#reads)*
-                let (#(Some(#locals),)*) = (#(#locals,)*) else {
-                    return Err(faults.into_error(#name));
-                };
-            }
-        };
-        let fields = parts.iter().map(|part| {
-            let ident = &part.member.ident;
-            match part.given {
-                Given::ByApp | Given::ByAppOrMade => {
-                    let local = part.local();
-                    quote!(#ident: #local)
-                }
-                Given::Made => quote!(#ident: #root::__private::new_id()),
-                Given::ByServer => quote!(#ident: None),
-            }
-        });
+        let locals: Vec<Ident> = parts.iter().map(Part::local).collect();
+        let idents = parts.iter().map(|part| &part.member.ident);
+        let takes = parts.iter().map(|part| self.take(name, part));
+        let count = parts.len();
         let doc = format!(" Makes the [`{ident}`].");
         quote! {
             #[doc = #doc]
             ///
             /// # Errors
-            /// Every field that is missing or does not fit.
+            /// Every field that is missing, and everything that a save would refuse.
             pub fn build(self) -> ::core::result::Result<#ident, #root::BuildError> {
-                #check
-                Ok(#ident { #(#fields,)* #rest })
+                let mut fields = #root::__private::BuildFields::of(schema(), #name, #count);
+                #(let #locals = #takes;)*
+                fields.build(|| Some(#ident { #(#idents: #locals?,)* #rest }))
             }
         }
+    }
+
+    /// Takes a field out of the builder, or makes it.
+    fn take(&self, name: &str, part: &Part<'_>) -> TokenStream {
+        let root = &self.root;
+        let Member { def, ident, ty } = part.member;
+        let field = def.name.as_str();
+        let make = match part.given {
+            Given::Made => return quote!(fields.made(#root::__private::new_id())),
+            Given::ByServer => return quote!(fields.made(None)),
+            Given::ByAppOrMade => quote!(#root::__private::new_id),
+            Given::ByApp if has_default(def) => {
+                quote!(|| #root::__private::default_of::<#ty>(schema(), #name, #field))
+            }
+            Given::ByApp if !def.required => quote!(|| None),
+            Given::ByApp => return quote!(fields.required(self.#ident, #field)),
+        };
+        quote!(fields.or_else(self.#ident, #make))
     }
 }
 

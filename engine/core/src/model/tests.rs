@@ -3,7 +3,7 @@ use std::sync::{Arc, LazyLock};
 use serde_json::json;
 
 use super::*;
-use crate::aws::{AwsDateTime, AwsTimestamp};
+use crate::aws::{AwsDate, AwsDateTime, AwsTimestamp};
 use crate::predicate::Predicate;
 use crate::test_support;
 
@@ -211,42 +211,89 @@ fn relations_know_where_the_other_side_is() {
     );
 }
 
-#[test]
-fn a_builder_says_everything_that_is_wrong() {
-    let (mut title, mut tags, mut at, mut rating) = (
+/// Takes the first fields of a `Post` as a generated builder does, and says what `build` says.
+fn built(
+    id: &str,
+    title: Option<&str>,
+    score: f64,
+) -> Result<(String, String, Option<i32>, Option<f64>), String> {
+    let (mut of_id, mut of_title, mut of_score) = (
         Pending::<String>::default(),
-        Pending::<Vec<String>>::default(),
-        Pending::<Option<AwsDateTime>>::default(),
-        Pending::<Option<i32>>::default(),
+        Pending::<String>::default(),
+        Pending::<Option<f64>>::default(),
     );
-    let mut faults = BuildFaults::default();
-    tags.set(["a", "b"]);
-    rating.set(4);
-    at.set("soon");
+    of_id.set(id);
+    title.into_iter().for_each(|title| of_title.set(title));
+    of_score.set(score);
+    let mut fields = BuildFields::of(&SCHEMA, "Post", 4);
+    let id = fields.or_else(of_id, || "made".to_owned());
+    let title = fields.required(of_title, "title");
+    let rating = fields.made(Some(4));
+    let score = fields.or_else(of_score, || None);
+    fields
+        .build(|| Some((id?, title?, rating?, score?)))
+        .map_err(|error| error.to_string())
+}
+
+#[test]
+fn a_builder_says_everything_that_is_wrong_in_field_order() {
+    let good = built("p1", Some("x"), 2.5);
+    assert_eq!(good, Ok(("p1".to_owned(), "x".to_owned(), Some(4), Some(2.5))));
     assert_eq!(
-        tags.required("tags", &mut faults),
-        Some(vec!["a".to_owned(), "b".to_owned()])
+        built("", None, f64::NAN).expect_err("nothing fits"),
+        "`Post` cannot be built: `id` is part of the identifier and must not be empty; `title` is required; `score` takes \
+         a finite number, not NaN"
     );
-    assert_eq!(rating.or_else("rating", &mut faults, || None), Some(Some(4)));
-    assert_eq!(at.clone().or_else("at", &mut faults, || None), None);
-    assert_eq!(title.clone().required("title", &mut faults), None);
+}
+
+#[test]
+fn a_builder_of_an_object_says_everything_that_is_wrong() {
+    let (city, mut lat) = (Pending::<String>::default(), Pending::<Option<f64>>::default());
+    lat.set(f64::INFINITY);
+    let mut fields = BuildFields::of(&SCHEMA, "Place", 2);
+    let city = fields.required(city, "city");
+    let lat = fields.or_else(lat, || None);
+    let error = fields.build(|| Some((city?, lat?))).expect_err("no city");
+    assert_eq!(error.faults[0], BuildFault::Missing { field: "city" });
     assert_eq!(
-        faults.into_error("Post").to_string(),
-        "`Post` cannot be built: `at` takes a date and time with an offset, such as 2026-11-21T10:15:30.123Z, \
-         not \"soon\"; `title` is required"
+        error.to_string(),
+        "`Place` cannot be built: `city` is required; `lat` takes a finite number, not an infinite one"
     );
-    at.set("2026-11-21T10:15Z");
-    title.set("t");
-    let mut faults = BuildFaults::default();
+}
+
+#[test]
+fn a_setter_keeps_what_does_not_fit_for_the_builder_to_judge() {
+    let at: Result<Option<AwsDateTime>, Value> = "soon".into_field();
+    assert_eq!(at, Err("soon".into()));
+    let at: Result<Option<AwsDateTime>, Value> = "2026-11-21T10:15Z".into_field();
     assert_eq!(
-        at.required("at", &mut faults)
-            .flatten()
-            .map(String::from)
-            .as_deref(),
+        at.ok().flatten().map(String::from).as_deref(),
         Some("2026-11-21T10:15Z")
     );
-    assert_eq!(title.required("title", &mut faults).as_deref(), Some("t"));
-    let mut stamp = Pending::<Option<AwsTimestamp>>::default();
-    stamp.set(5);
-    assert_eq!(stamp.required("stamp", &mut faults), Some(Some(AwsTimestamp(5))));
+    let tags: Result<Vec<String>, Value> = ["a", "b"].into_field();
+    assert_eq!(tags, Ok(vec!["a".to_owned(), "b".to_owned()]));
+    let days: Result<Vec<AwsDate>, Value> = ["soon", "2026-11-21", "2026-02-30"].into_field();
+    let given = ["soon", "2026-11-21", "2026-02-30"].map(Value::from).to_vec();
+    assert_eq!(days, Err(Value::List(given)), "good elements keep their places");
+    let stamp: Result<Option<AwsTimestamp>, Value> = 5.into_field();
+    assert_eq!(stamp, Ok(Some(AwsTimestamp(5))));
+}
+
+#[test]
+fn a_copy_is_validated_when_it_is_asked_for() {
+    let post = Post::from_record(record("id=a title=x score=2.5")).expect("fits");
+    assert_eq!(post.clone().validated(), Ok(post.clone()));
+    let (mut bad, tags) = (post, vec!["x".repeat(crate::RECORD_BYTES_MAX)]);
+    (bad.id, bad.score) = (String::new(), Some(f64::NEG_INFINITY));
+    let faults = bad.clone().validated().expect_err("two faults").faults;
+    assert_eq!(
+        faults.iter().map(|fault| &*fault.path).collect::<Vec<_>>(),
+        ["score", "id"]
+    );
+    (bad.id, bad.score, bad.tags) = ("a".into(), None, Some(tags));
+    let error = bad.validated().expect_err("it is too large").to_string();
+    assert!(
+        error.starts_with("`Post` cannot be saved: `tags` makes the record"),
+        "{error}"
+    );
 }

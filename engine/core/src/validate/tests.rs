@@ -182,10 +182,15 @@ fn lists_and_objects_name_the_element_and_the_member() {
 
 #[test]
 fn numbers_are_finite_wherever_they_are() {
-    for number in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+    let none = [
+        (f64::NAN, "NaN"),
+        (f64::INFINITY, "an infinite one"),
+        (f64::NEG_INFINITY, "an infinite one"),
+    ];
+    for (number, found) in none {
         assert_eq!(
             faults_of(&one("float", number.into())),
-            ["float takes a finite number, not a float (null)"]
+            [format!("float takes a finite number, not {found}")]
         );
         let root = faults_of(&one("json", number.into()));
         assert_eq!(root, ["json takes JSON, which has no NaN or infinity"]);

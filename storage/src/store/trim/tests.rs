@@ -3,7 +3,7 @@
 use landfall_core::{Change, Checkpoint, FieldName, Migration, Seq, SyncCursor, Value};
 
 use crate::history::{History, PastState, Scope, open_for_inspection};
-use crate::tables::{CURSORS, RECORDS};
+use crate::tables::{CURSORS, OUTBOX, RECORDS};
 use crate::test_support::{
     append, arrived, assert_sound, everything, in_directory, in_memory, lost, options_with, post, save, sent,
     shop_parts, snapshot,
@@ -407,4 +407,32 @@ fn a_log_that_does_not_make_the_store_is_not_trimmed() {
         "{refused:?}"
     );
     assert_eq!(bounds(&store).0, Seq(1));
+}
+
+#[test]
+fn a_waiting_change_that_cannot_be_read_holds_what_it_needs_and_is_named() {
+    let mut store = busy(in_memory());
+    let waiting = save(&mut store, "Post", "id=p1 title=mine").seq;
+    append(&mut store, arrived(&post("p9"), 9, "id=p9 title=new")).unwrap();
+    let whole = held(&store);
+    store.tamper(|txn| {
+        let mut outbox = txn.open_table(OUTBOX).unwrap();
+        outbox.insert(waiting.0, b"\xc1".as_slice()).unwrap();
+    });
+    let (start, _) = bounds(&store);
+    let trimmable = snapshot(&store).trimmable(&keep(1), 0).unwrap();
+    assert_eq!(trimmable, waiting.0 - start.0, "everything before it");
+    // What the log does not make is told, and nothing is taken away before it was made again.
+    let refused = store.trim(&keep(1), 0).unwrap_err().to_string();
+    assert!(
+        refused.contains("p1")
+            && refused.contains("cannot be read")
+            && refused.contains("landfall data rebuild"),
+        "{refused}"
+    );
+    assert_eq!(bounds(&store).0, start);
+    store.rebuild().unwrap();
+    assert_eq!(held(&store), whole);
+    assert_eq!(store.trim(&keep(1), 0).unwrap().entries, trimmable);
+    assert_sound(&store);
 }

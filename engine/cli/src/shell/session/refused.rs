@@ -2,18 +2,27 @@
 //!
 //! A record has one refused change at most: those behind it wait for it.
 
-use landfall::{FieldMap, Mutation, Record};
+use landfall::{FieldMap, Mutation, Record, Seq};
 use serde_json::Value as Json;
 
 use super::super::values::{self, Fault};
 use super::{Operations, fields, flag, text};
 
-/// Refused changes that are looked at; more than anybody decides about in one go.
-const REFUSED_MAX: usize = 10_000;
+/// Refused changes that are looked at at a time.
+const PAGE_LEN: usize = 1_000;
 
 impl Operations {
     /// Sends refused changes again; answers with their number.
     pub(super) async fn retry(&self, command: &Json) -> Result<Json, Fault> {
+        if flag(command, "all")? {
+            return self
+                .store
+                .outbox()
+                .retry_all()
+                .await
+                .map(Json::from)
+                .map_err(text);
+        }
         let refused = self.refused(command)?;
         for mutation in &refused {
             self.store.outbox().retry(mutation.seq).await.map_err(text)?;
@@ -23,6 +32,15 @@ impl Operations {
 
     /// Gives refused changes up; answers with their number.
     pub(super) async fn discard(&self, command: &Json) -> Result<Json, Fault> {
+        if flag(command, "all")? {
+            return self
+                .store
+                .outbox()
+                .discard_all()
+                .await
+                .map(Json::from)
+                .map_err(text);
+        }
         let refused = self.refused(command)?;
         for mutation in &refused {
             self.store.outbox().discard(mutation.seq).await.map_err(text)?;
@@ -73,17 +91,17 @@ impl Operations {
         Ok(patch)
     }
 
-    /// The refused changes that a command is about: those of one record, or all.
+    /// The refused changes of the record that a command is about.
     fn refused(&self, command: &Json) -> Result<Vec<Mutation>, Fault> {
-        let refused = self.store.outbox().parked(REFUSED_MAX).map_err(text)?;
-        if flag(command, "all")? {
-            return Ok(refused);
-        }
         let key = self.key(command)?;
-        let of_record: Vec<Mutation> = refused
-            .into_iter()
-            .filter(|mutation| mutation.key == key)
-            .collect();
+        let mut of_record: Vec<Mutation> = Vec::new();
+        let mut after = Seq::ZERO;
+        loop {
+            let page = self.store.outbox().parked_after(after, PAGE_LEN).map_err(text)?;
+            let Some(last) = page.last() else { break };
+            after = last.seq;
+            of_record.extend(page.into_iter().filter(|mutation| mutation.key == key));
+        }
         if of_record.is_empty() {
             return Err(format!(
                 "no change of {key} was refused; `outbox` lists what waits"
