@@ -4,7 +4,7 @@
 //! exported file. What entries do to records is the core's; here they are only done again.
 //!
 //! Invariants: 1. nothing that is inspected is written to, and no entry is added to what is shown; 2. a state of the
-//! past depends on the entries up to it and on nothing else, the projections of the store included; 3. what is damaged
+//! past depends on the entries up to it and on nothing else, the projections of the store included; 3. what is read and damaged
 //! is said, and what is not damaged stays readable.
 
 mod bisect;

@@ -20,7 +20,7 @@ use crate::rebuild::chain_start;
 use crate::tables::{DIGESTS, LOG, META};
 
 /// Most digests that are made after one checkpoint: more than the entries between two checkpoints fill, and few enough to be
-/// made in some ten milliseconds. A store of an older program gets its digests over several checkpoints.
+/// made in some tens of milliseconds. A store of an older program gets its digests over several checkpoints.
 pub(crate) const MADE_AT_ONCE_MAX: u64 = 64;
 
 /// Makes a digest of each block from the entries of a log, which are handed over in order.

@@ -75,7 +75,7 @@ impl History {
     ///
     /// Reads those parts of the log that may be about the record, which the digests of a store tell, and decodes only what is: about
     /// 0.1 microseconds for each other entry. Of a log without digests it reads everything, on as many threads as the machine has
-    /// cores, eight at most.
+    /// cores, eight at most. Damage in what need not be read is told by [`History::check`].
     ///
     /// ```
     /// # let log = concat!(env!("CARGO_MANIFEST_DIR"), "/../engine/examples/clash.lflog");
