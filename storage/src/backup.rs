@@ -20,12 +20,13 @@ use landfall_core::{ModelName, Predicate, Seq};
 
 use crate::base;
 use crate::commit::checkpoint;
+use crate::digest;
 use crate::disk::{FILE_NAME, Names, Opened, open_over};
 use crate::error::StorageError;
 use crate::overlay::Overlay;
 use crate::panics::unless_it_panics;
 use crate::snapshot::Snapshot;
-use crate::tables::{BASE, CURSORS, IN_FLIGHT, INDEX, LAYOUTS, LOG, META, OUTBOX, RECORDS, meta};
+use crate::tables::{BASE, CURSORS, DIGESTS, IN_FLIGHT, INDEX, LAYOUTS, LOG, META, OUTBOX, RECORDS, meta};
 use crate::unfinished::Unfinished;
 
 /// Page cache of the copy that is being made, in bytes: it is written once from front to back.
@@ -106,12 +107,15 @@ impl Snapshot {
         copy.table(LAYOUTS)?;
         copy.table(BASE)?;
         copy.table(LOG)?;
+        copy.table(DIGESTS)?;
         copy.table(RECORDS)?;
         copy.table(OUTBOX)?;
         copy.table(IN_FLIGHT)?;
         copy.table(INDEX)?;
         copy.table(CURSORS)?;
         copy.table(META)?;
+        // An older program may have left some of what it has trimmed or cleared.
+        digest::forget_before(&transaction, self.log_bounds()?.0)?;
         // A file that is new has never held what was cleared.
         transaction.open_table(META)?.remove(meta::UNSCRUBBED)?;
         let rows = copy.at.done;
@@ -125,6 +129,7 @@ impl Snapshot {
             LAYOUTS.name(),
             BASE.name(),
             LOG.name(),
+            DIGESTS.name(),
             RECORDS.name(),
             OUTBOX.name(),
             IN_FLIGHT.name(),
@@ -191,7 +196,8 @@ impl Copy<'_> {
             + from.open_table(INDEX)?.len()?
             + from.open_table(CURSORS)?.len()?
             + from.open_table(META)?.len()?
-            + base::of(from)?.map_or(Ok(0), |base| base.len())?;
+            + base::of(from)?.map_or(Ok(0), |base| base.len())?
+            + digest::of(from)?.map_or(Ok(0), |digests| digests.len())?;
         Ok(())
     }
 

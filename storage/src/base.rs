@@ -20,6 +20,7 @@ use landfall_core::{
 
 use crate::catalog::Catalog;
 use crate::codec::entry;
+use crate::digest;
 use crate::error::StorageError;
 use crate::rebuild::chain_start;
 use crate::tables::{BASE, LOG, META, meta, record_key};
@@ -97,6 +98,7 @@ pub(crate) fn advance(
         write(&mut base, catalog, folded)?;
     }
     log.retain_in(..next.0, |_, _| false)?;
+    digest::forget_before(transaction, next)?;
     let mut value = next.0.to_le_bytes().to_vec();
     value.extend_from_slice(&check.to_le_bytes());
     transaction

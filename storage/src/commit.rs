@@ -30,8 +30,12 @@ pub(crate) const BEGIN_TRIES: usize = 3;
 
 /// What became of a transaction.
 pub(crate) enum Tried<R> {
-    /// It is on disk.
-    Committed { value: R, planned: LogHead },
+    /// It is on disk; by a checkpoint, or in the journal.
+    Committed {
+        value: R,
+        planned: LogHead,
+        is_checkpoint: bool,
+    },
     /// It is not on disk: `work` failed, or appended nothing.
     Unwritten(Result<R, StorageError>),
     /// It is not on disk: the database panicked in it, and said this.
@@ -94,7 +98,11 @@ pub(crate) fn attempt<R>(
     };
     let planned = appended.head;
     match contained(|| commit(transaction, &mut opened.journal(), cache, appended)) {
-        Ok(Ok(())) => Tried::Committed { value, planned },
+        Ok(Ok(is_checkpoint)) => Tried::Committed {
+            value,
+            planned,
+            is_checkpoint,
+        },
         Ok(Err(error)) => Tried::Unsure {
             value,
             planned,
@@ -108,13 +116,13 @@ pub(crate) fn attempt<R>(
     }
 }
 
-/// Brings what was appended to disk, then lets readers see it. After an error both are open.
+/// Brings what was appended to disk, then lets readers see it; returns whether by a checkpoint. After an error both are open.
 fn commit(
     transaction: WriteTransaction,
     journal: &mut Journal,
     cache: &RowCache,
     mut appended: Appended,
-) -> Result<(), StorageError> {
+) -> Result<bool, StorageError> {
     let transaction = Held::new(transaction);
     let journaled = !appended.cleared && journal.has_room_for(&appended.frame);
     if journaled {
@@ -131,7 +139,7 @@ fn commit(
     if appended.cleared {
         erase(journal);
     }
-    Ok(())
+    Ok(!journaled)
 }
 
 /// Commits on disk, with all that was committed in memory before, and lets the journal begin again.

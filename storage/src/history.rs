@@ -4,7 +4,7 @@
 //! exported file. What entries do to records is the core's; here they are only done again.
 //!
 //! Invariants: 1. nothing that is inspected is written to, and no entry is added to what is shown; 2. a state of the
-//! past depends on the entries up to it and on nothing else, the projections of the store included; 3. what is damaged
+//! past depends on the entries up to it and on nothing else, the projections of the store included; 3. what is read and damaged
 //! is said, and what is not damaged stays readable.
 
 mod bisect;
@@ -33,6 +33,7 @@ use redb::ReadableTableMetadata;
 use landfall_core::{Change, LogEntry, Origin, Schema, Seq, schema_from_json};
 
 use crate::codec;
+use crate::digest::{self, Kept, Sought};
 use crate::error::StorageError;
 use crate::rebuild::chain_start;
 use crate::snapshot::Snapshot;
@@ -87,6 +88,8 @@ pub struct History {
     is_beside: bool,
     /// The schema in force now, if it is known.
     schema: Option<Arc<Schema>>,
+    /// Of the blocks of a log in a file, as far as they were made; in a store they are a table.
+    digests: Kept,
     /// The schemas that the log tells of, each with the entry that brought it.
     schemas: OnceLock<Vec<(Seq, Arc<Schema>)>>,
 }
@@ -135,6 +138,7 @@ impl History {
             end_is_known: true,
             is_beside: false,
             schema,
+            digests: Kept::default(),
             schemas: OnceLock::new(),
         })
     }
@@ -154,6 +158,7 @@ impl History {
             end_is_known: told.is_some(),
             is_beside: false,
             schema,
+            digests: Kept::default(),
             schemas: OnceLock::new(),
             source: Source::File(file),
         }
@@ -256,11 +261,25 @@ impl History {
 
     fn find_schemas(&self) -> Result<Vec<(Seq, Arc<Schema>)>, StorageError> {
         let mut found = Vec::new();
-        self.scan(self.start..=self.end, &mut |seq, bytes| {
-            found.extend(schema_told(seq, bytes)?.map(|schema| (seq, schema)));
-            Ok(ControlFlow::Continue(()))
-        })?;
+        for (first, last) in self.stretches(Sought::Marks, self.start, self.end) {
+            self.scan(first..=last, &mut |seq, bytes| {
+                found.extend(schema_told(seq, bytes)?.map(|schema| (seq, schema)));
+                Ok(ControlFlow::Continue(()))
+            })?;
+        }
         Ok(found)
+    }
+
+    /// What of the log, from one entry to another, has to be read to find everything that is sought: stretches from an entry to
+    /// another, in order. Of what lies between them digests say that there is nothing, and that it is there.
+    pub(crate) fn stretches(&self, sought: Sought, first: Seq, last: Seq) -> Vec<(Seq, Seq)> {
+        if first > last {
+            return Vec::new();
+        }
+        match &self.source {
+            Source::Store { snapshot, .. } => digest::stretches(snapshot.transaction(), sought, first, last),
+            Source::File(_) => self.digests.stretches(sought, first, last),
+        }
     }
 
     /// One entry.

@@ -11,6 +11,7 @@ mod base;
 mod catalog;
 mod codec;
 mod commit;
+mod digest;
 mod disk;
 mod error;
 mod fenced;

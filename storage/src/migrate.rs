@@ -24,6 +24,7 @@ use crate::base;
 use crate::catalog::Catalog;
 use crate::codec::head::{HeadParts, HeadRef};
 use crate::codec::{entry, row};
+use crate::digest;
 use crate::error::StorageError;
 use crate::rebuild::chain_start;
 use crate::store::LogHead;
@@ -489,6 +490,9 @@ impl Pass<'_> {
         let (start, first_check) = chain_start(&self.transaction.open_table(META)?)?;
         let mut table = self.transaction.open_table(LOG)?;
         let (mut old_check, mut check, mut next) = (first_check, first_check, start);
+        // Those that there are speak of entries that are written anew here.
+        digest::forget(self.transaction)?;
+        let mut digests = digest::Maker::after(first_check);
         let mut buffer = Vec::new();
         loop {
             let batch = table
@@ -523,6 +527,9 @@ impl Pass<'_> {
                 buffer.clear();
                 check = entry::encode(&mut buffer, &told, check);
                 table.insert(seq.0, buffer.as_slice())?;
+                if let Some(made) = digests.take(seq, &buffer) {
+                    digest::insert(self.transaction, made)?;
+                }
                 next = seq.next();
             }
         }

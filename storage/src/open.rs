@@ -33,12 +33,12 @@ use crate::txn::Txn;
 const FORMAT: u32 = 1;
 
 /// Makes a store ready: takes over what a crash left in the journal, checks the format, takes on the schema, settles
-/// what a stop left open.
+/// what a stop left open. Returns also whether that took a checkpoint.
 pub(crate) fn prepare(
     opened: &Opened,
     options: &StoreOptions,
     migrations: &Migrations,
-) -> Result<(Catalog, LogHead), StorageError> {
+) -> Result<(Catalog, LogHead, bool), StorageError> {
     let mut transaction = opened.database.begin_write()?;
     let prepared = prepare_in(&transaction, opened, options, migrations)?;
     let mut journal = opened.journal();
@@ -57,7 +57,7 @@ pub(crate) fn prepare(
     say_opened(&prepared);
     let catalog = prepared.catalog;
     let catalog = Arc::into_inner(catalog).expect("the transaction that borrowed the catalog is gone");
-    Ok((catalog, prepared.head))
+    Ok((catalog, prepared.head, prepared.changed))
 }
 
 /// Says in the program's log which entries opening has appended, now that they are on disk.

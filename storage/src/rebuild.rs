@@ -16,6 +16,7 @@ use landfall_core::{Mutation, Seq, SyncCursor};
 use crate::base;
 use crate::catalog::Catalog;
 use crate::codec;
+use crate::digest;
 use crate::error::StorageError;
 use crate::panics::unless_it_panics;
 use crate::projections::Projections;
@@ -44,6 +45,7 @@ pub(crate) fn rebuild(transaction: &WriteTransaction, catalog: &Arc<Catalog>) ->
     transaction.delete_table(IN_FLIGHT)?;
     transaction.delete_table(INDEX)?;
     transaction.delete_table(CURSORS)?;
+    digest::forget(transaction)?;
     let mut projections = Projections::make(transaction, &Rc::default())?;
     let log = transaction.open_table(LOG)?;
     let start = chain_start(&transaction.open_table(META)?)?;
@@ -52,7 +54,13 @@ pub(crate) fn rebuild(transaction: &WriteTransaction, catalog: &Arc<Catalog>) ->
         Ok(ControlFlow::Continue(()))
     };
     base::each(&transaction.open_table(BASE)?, start.0, &mut project)?;
-    replay(&log, start, |seq, bytes| project(seq, bytes).map(drop))
+    let mut digests = digest::Maker::after(start.1);
+    replay(&log, start, |seq, bytes| {
+        if let Some(made) = digests.take(seq, bytes) {
+            digest::insert(transaction, made)?;
+        }
+        project(seq, bytes).map(drop)
+    })
 }
 
 /// Replays the log of a snapshot into a scratch store and compares.
@@ -113,7 +121,13 @@ fn fill(
             base::each(&based, start.0, &mut project)?;
         }
         let log = snapshot.transaction().open_table(LOG)?;
-        found.entries = replay(&log, start, |seq, bytes| project(seq, bytes).map(drop))?;
+        let mut digests = digest::Verifier::of(snapshot.transaction(), start);
+        found.entries = replay(&log, start, |seq, bytes| {
+            if let Some(wrong) = digests.take(seq, bytes) {
+                note(found, || wrong);
+            }
+            project(seq, bytes).map(drop)
+        })?;
     }
     transaction.commit()?;
     Ok(())

@@ -10,6 +10,7 @@
 //! nothing can be written proves at most that a commit is absent; 6. nothing is acknowledged in a file whose name may not be on disk.
 
 mod compact;
+mod digests;
 mod prove;
 mod remake;
 mod scrub;
@@ -88,6 +89,8 @@ pub struct Store {
     unsure: Option<LogHead>,
     /// The opening of the database whose log `head` was read from.
     opening: u64,
+    /// Blocks of the log before this one need no look whether they have digests (`store/digests.rs`).
+    pub(crate) digested: u64,
 }
 
 /// Reads a store from any thread, beside the writer.
@@ -142,8 +145,8 @@ impl Store {
         let open = || {
             unless_it_panics(|| {
                 let opened = options.disk.open(pages_part(options.cache_bytes), &faults)?;
-                let (catalog, head) = open::prepare(&opened, &options, migrations)?;
-                Ok((opened, catalog, head))
+                let (catalog, head, is_checkpoint) = open::prepare(&opened, &options, migrations)?;
+                Ok((opened, catalog, head, is_checkpoint))
             })
             .map_err(|error| error.in_written(file.as_deref()))
         };
@@ -155,11 +158,15 @@ impl Store {
             }
             other => other,
         };
-        let (opened, lacks_room) = match opened {
-            Err(error @ StorageError::Full { .. }) => (open_where_there_is_no_room(&options, error)?, true),
-            opened => (opened?, false),
+        let ((opened, mut catalog, head), lacks_room, is_checkpoint) = match opened {
+            Err(error @ StorageError::Full { .. }) => {
+                (open_where_there_is_no_room(&options, error)?, true, false)
+            }
+            opened => {
+                let (opened, catalog, head, is_checkpoint) = opened?;
+                ((opened, catalog, head), false, is_checkpoint)
+            }
         };
-        let (opened, mut catalog, head) = opened;
         catalog.file = file;
         faults.clear();
         if lacks_room {
@@ -186,8 +193,12 @@ impl Store {
             head,
             unsure: None,
             opening: 0,
+            digested: 0,
         };
         scrub::finish_earlier(&mut store);
+        if is_checkpoint {
+            store.make_digests();
+        }
         Ok(store)
     }
 
@@ -243,8 +254,15 @@ impl Store {
         }
         drop(guard);
         match tried {
-            Tried::Committed { value, planned } => {
+            Tried::Committed {
+                value,
+                planned,
+                is_checkpoint,
+            } => {
                 self.head = planned;
+                if is_checkpoint {
+                    self.make_digests();
+                }
                 Ok(Written {
                     value,
                     head: planned.seq,

@@ -35,6 +35,9 @@ pub(crate) const INDEX: TableDefinition<&[u8], ()> = TableDefinition::new("index
 /// Table: cursors. Key: model. Value: `SyncCursor` as MessagePack. Rebuilt from the log.
 pub(crate) const CURSORS: TableDefinition<&str, &[u8]> = TableDefinition::new("cursors-1");
 
+/// Table: digests. Key: number of a block of the log. Value: its digest (`digest.rs`). Made again from the log, and never needed.
+pub(crate) const DIGESTS: TableDefinition<u64, &[u8]> = TableDefinition::new("digests-1");
+
 /// Keys of the meta table.
 pub(crate) mod meta {
     /// Four bytes: version of the whole store's form.

@@ -19,6 +19,7 @@ use landfall_core::{
 use crate::catalog::Catalog;
 use crate::codec;
 use crate::codec::head::HeadRef;
+use crate::digest;
 use crate::error::StorageError;
 use crate::fenced::Rows;
 use crate::journal::Frame;
@@ -385,6 +386,7 @@ impl<'t> Txn<'t> {
         value.extend_from_slice(&self.head.check.to_le_bytes());
         self.fence.around(|| {
             self.transaction.delete_table(BASE)?;
+            digest::forget(self.transaction)?;
             let mut table = self.transaction.open_table(META)?;
             table.insert(meta::LOG_START, value.as_slice())?;
             // Goes with the file that what was cleared may still be read in (`store/scrub.rs`).

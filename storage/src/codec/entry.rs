@@ -10,7 +10,9 @@
 //! The check is a CRC-32 over the check of the entry before, the sequence number and everything that precedes it: it
 //! finds damaged, missing and swapped entries. It is no protection against somebody who means harm.
 
-use serde::de::DeserializeOwned;
+use std::io::Cursor;
+
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 
 use landfall_core::{Change, LogEntry, Opaque, Origin, RecordKey, Seq};
@@ -24,6 +26,9 @@ const HEADER_LEN: usize = 21;
 /// Where in the header the version of the payload is.
 const VERSION_AT: usize = 3;
 const CHECK_LEN: usize = 4;
+
+/// Lists that lie in each other in an encoded key, one more than there are: the key, and the parts of its identifier.
+const KEY_NESTING_MAX: usize = 4;
 
 /// Encodes an entry whose predecessor has the given check. Returns the check of this one.
 pub(crate) fn encode(out: &mut Vec<u8>, entry: &LogEntry, previous_check: u32) -> u32 {
@@ -220,6 +225,16 @@ impl Peek<'_> {
     pub(crate) fn key_from(&self) -> Option<(usize, &[u8])> {
         let from = self.is_of_record().then_some(self.payload)?.get(1..)?;
         Some((HEADER_LEN + 1, from))
+    }
+
+    /// Where the encoded key is in an entry that changes a record, and how long it is.
+    pub(crate) fn key_place(&self) -> Option<(usize, usize)> {
+        let (at, from) = self.key_from()?;
+        let mut deserializer = rmp_serde::Deserializer::new(Cursor::new(from));
+        deserializer.set_max_depth(KEY_NESTING_MAX);
+        IgnoredAny::deserialize(&mut deserializer).ok()?;
+        let length = usize::try_from(deserializer.get_ref().position()).ok()?;
+        Some((at, length))
     }
 
     /// Whether its payload begins with these bytes, the mark of its list aside: see [`key_bytes`] and [`model_bytes`].

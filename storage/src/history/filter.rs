@@ -10,6 +10,7 @@ use landfall_core::{LogEntry, ModelName, Origin, RecordKey, Seq};
 use super::History;
 use crate::codec::entry::{LOG_KIND_NAMES, key_bytes, model_bytes, peek};
 use crate::codec::{self};
+use crate::digest::Sought;
 use crate::error::StorageError;
 
 /// Which entries are wanted; those that satisfy everything that is set.
@@ -134,13 +135,19 @@ impl History {
         mut each: impl FnMut(Seq, Result<LogEntry, StorageError>) -> ControlFlow<()>,
     ) -> Result<(), StorageError> {
         let marks = Marks::of(filter);
-        self.scan(self.range_of(filter), &mut |seq, bytes| {
-            Ok(if filter.wants(&marks, bytes) {
-                each(seq, codec::entry::decode(seq, bytes))
-            } else {
-                ControlFlow::Continue(())
-            })
-        })
+        let mut flow = ControlFlow::Continue(());
+        for (first, last) in self.stretches_of(filter) {
+            self.scan(first..=last, &mut |seq, bytes| {
+                if filter.wants(&marks, bytes) {
+                    flow = each(seq, codec::entry::decode(seq, bytes));
+                }
+                Ok(flow)
+            })?;
+            if flow.is_break() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// The newest entries that a filter wants, at most `limit`.
@@ -151,28 +158,27 @@ impl History {
         let marks = Marks::of(filter);
         let mut newest: VecDeque<(Seq, Vec<u8>)> = VecDeque::new();
         let mut listing = Listing::default();
-        let range = self.range_of(filter);
-        let (mut expected, last) = ((*range.start()).max(self.start), (*range.end()).min(self.end));
         let mut gap_to = |seq: Seq, expected: Seq| {
             if seq > expected && listing.gaps.len() < GAPS_MAX {
                 listing.gaps.push((expected, Seq(seq.0 - 1)));
             }
         };
-        self.scan(range, &mut |seq, bytes| {
-            gap_to(seq, expected);
-            expected = seq.next();
-            if filter.wants(&marks, bytes) {
-                listing.matched += 1;
-                if newest.len() >= limit {
-                    newest.pop_front();
+        for (first, last) in self.stretches_of(filter) {
+            let mut expected = first;
+            self.scan(first..=last, &mut |seq, bytes| {
+                gap_to(seq, expected);
+                expected = seq.next();
+                if filter.wants(&marks, bytes) {
+                    listing.matched += 1;
+                    if newest.len() >= limit {
+                        newest.pop_front();
+                    }
+                    if limit > 0 {
+                        newest.push_back((seq, bytes.to_vec()));
+                    }
                 }
-                if limit > 0 {
-                    newest.push_back((seq, bytes.to_vec()));
-                }
-            }
-            Ok(ControlFlow::Continue(()))
-        })?;
-        if last >= self.start {
+                Ok(ControlFlow::Continue(()))
+            })?;
             gap_to(last.next(), expected);
         }
         listing.entries = newest
@@ -182,7 +188,14 @@ impl History {
         Ok(listing)
     }
 
-    fn range_of(&self, filter: &Filter) -> std::ops::RangeInclusive<Seq> {
-        filter.first.unwrap_or(self.start)..=filter.last.unwrap_or(self.end)
+    /// What has to be read to find everything that a filter wants: all of its range, unless it is about one record.
+    fn stretches_of(&self, filter: &Filter) -> Vec<(Seq, Seq)> {
+        let first = filter.first.map_or(self.start, |first| first.max(self.start));
+        let last = filter.last.map_or(self.end, |last| last.min(self.end));
+        match &filter.record {
+            Some(record) => self.stretches(Sought::record(record), first, last),
+            None if first <= last => vec![(first, last)],
+            None => Vec::new(),
+        }
     }
 }

@@ -7,12 +7,9 @@
 //!
 //! Invariant: the result is that of [`PastState::query`](super::PastState::query), however many threads there are.
 
-use std::io::Cursor;
 use std::sync::Arc;
 
 use landfall_core::{BoundSort, ModelDef, Mutation, Record, RecordId, RecordKey, RecordState, Schema, Seq};
-use serde::Deserialize;
-use serde::de::IgnoredAny;
 
 use super::History;
 use super::fold::{self, model_of};
@@ -73,8 +70,9 @@ impl<'g> Encoded<'g> {
 
 impl Gathered {
     fn take(&mut self, seq: Seq, bytes: &[u8], peek: &Peek<'_>) -> Result<(), StorageError> {
-        let (key_at, key_length) =
-            key_in(peek).ok_or_else(|| StorageError::corrupt(format!("entry {seq} names no record")))?;
+        let (key_at, key_length) = peek
+            .key_place()
+            .ok_or_else(|| StorageError::corrupt(format!("entry {seq} names no record")))?;
         let hash = crc32fast::hash(&bytes[key_at..key_at + key_length]);
         if self.shards.is_empty() {
             self.shards.resize_with(SHARDS, Shard::default);
@@ -220,19 +218,6 @@ fn found_in(
     let limit = query.page.limit.unwrap_or(usize::MAX);
     let page = found.into_iter().skip(query.page.offset()).take(limit);
     Ok(page.map(|(_, record)| record).collect())
-}
-
-/// Lists that lie in each other in an encoded key, one more than there are: the key, and the parts of its identifier.
-const KEY_NESTING_MAX: usize = 4;
-
-/// Where the encoded key is in an entry that changes a record, and how long it is.
-fn key_in(peek: &Peek<'_>) -> Option<(usize, usize)> {
-    let (at, from) = peek.key_from()?;
-    let mut deserializer = rmp_serde::Deserializer::new(Cursor::new(from));
-    deserializer.set_max_depth(KEY_NESTING_MAX);
-    IgnoredAny::deserialize(&mut deserializer).ok()?;
-    let length = usize::try_from(deserializer.get_ref().position()).ok()?;
-    Some((at, length))
 }
 
 impl History {

@@ -20,6 +20,7 @@ use super::file::{Head, LogFile, LogWriter};
 use super::open::find;
 use super::{Filter, History};
 use crate::codec;
+use crate::digest::{Kept, Maker};
 use crate::disk::{Beside, Root};
 use crate::error::StorageError;
 use crate::journal::entries_in;
@@ -124,6 +125,8 @@ impl LiveLog {
     /// As [`read_on`](Self::read_on), and the faults of the disk for temporary files.
     pub fn history(&mut self) -> Result<History, StorageError> {
         let mut copy = tempfile::tempfile()?;
+        let mut digests = Kept::default();
+        let mut maker = Maker::after(self.check);
         {
             let mut out = std::io::BufWriter::new(&mut copy);
             let head = Head {
@@ -136,12 +139,16 @@ impl LiveLog {
                 written_by: env!("CARGO_PKG_VERSION").to_owned(),
             };
             let mut writer = LogWriter::begin(&mut out, &head)?;
-            self.take_on(&mut |seq, bytes| writer.entry(seq, bytes))?;
+            self.take_on(&mut |seq, bytes| {
+                digests.take(&mut maker, seq, bytes);
+                writer.entry(seq, bytes)
+            })?;
             writer.end()?;
         }
         copy.seek(SeekFrom::Start(0))?;
         let mut history = History::of_file(LogFile::open(Box::new(copy))?);
         history.is_beside = true;
+        history.digests = digests;
         Ok(history)
     }
 

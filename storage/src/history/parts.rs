@@ -1,6 +1,6 @@
 //! The log read in parts, several at the same time.
 //!
-//! Owns [`History::scan_parts`] and [`at_the_same_time`]. A question about a long log waits for its reading, and a
+//! Owns [`History::scan_ranges`], [`History::scan_sought`] and [`at_the_same_time`]. A question about a long log waits for its reading, and a
 //! machine has more than one core for that.
 //!
 //! Invariant: what comes of it does not depend on how many parts there are, nor on which of them is read first: parts
@@ -13,6 +13,7 @@ use landfall_core::{Schema, Seq};
 
 use super::{History, Source, schema_told, without_schema};
 use crate::codec::entry::peek;
+use crate::digest::Sought;
 use crate::error::StorageError;
 
 /// Fewest entries of a part: reading them takes some milliseconds, so that starting a thread does not matter.
@@ -35,34 +36,54 @@ struct Read<P> {
 pub(super) type Reading<'v, P> = dyn Fn(&mut P, Seq, &[u8]) -> Result<(), StorageError> + Sync + 'v;
 
 impl History {
-    /// As [`History::scan_unbroken`], but the log is read in parts at the same time, each with a state of its own. The
-    /// states come back in the order of the log, that of the base first; with them the schema in force after the last
-    /// entry, for which a look of its own would read the log once more.
-    pub(super) fn scan_parts<P: Default + Send>(
-        &self,
-        to: Seq,
-        reading: &Reading<'_, P>,
-    ) -> Result<(Vec<P>, Arc<Schema>), StorageError> {
-        self.scan_ranges(&self.parts_to(to), reading)
-    }
-
     /// The parts in which the log up to an entry is read.
     pub(super) fn parts_to(&self, to: Seq) -> Vec<(Seq, Seq)> {
         ranges(self.start, to.min(self.end), threads())
     }
 
-    /// As [`scan_parts`](Self::scan_parts), in these ranges, which follow each other from the first entry on.
+    /// As [`History::scan_unbroken`], but the log is read in these ranges at the same time, each with a state of its own; they follow
+    /// each other from the first entry on. The states come back in the order of the log, that of the base first; with them
+    /// the schema in force after the last entry, for which a look of its own would read the log once more.
     pub(super) fn scan_ranges<P: Default + Send>(
         &self,
         ranges: &[(Seq, Seq)],
         reading: &Reading<'_, P>,
     ) -> Result<(Vec<P>, Arc<Schema>), StorageError> {
-        let mut parts = Vec::with_capacity(ranges.len() + 1);
+        let shares: Vec<Vec<(Seq, Seq)>> = ranges.iter().map(|range| vec![*range]).collect();
+        self.scan_shares(&shares, reading)
+    }
+
+    /// The same, but only what has to be read to find everything that is sought ([`History::stretches`]). Nothing that is left out
+    /// tells of a schema.
+    pub(super) fn scan_sought<P: Default + Send>(
+        &self,
+        sought: Sought,
+        to: Seq,
+        reading: &Reading<'_, P>,
+    ) -> Result<(Vec<P>, Arc<Schema>), StorageError> {
+        let stretches = self.stretches(sought, self.start, to.min(self.end));
+        self.scan_shares(&shares(stretches, threads()), reading)
+    }
+
+    /// Reads each share on a thread of its own. In a share, and from share to share, ranges come in the order of the log;
+    /// what lies between them is known to be there.
+    fn scan_shares<P: Default + Send>(
+        &self,
+        shares: &[Vec<(Seq, Seq)>],
+        reading: &Reading<'_, P>,
+    ) -> Result<(Vec<P>, Arc<Schema>), StorageError> {
+        let mut parts = Vec::new();
         parts.extend(self.read_base(reading)?);
-        let read = at_the_same_time(ranges, |(first, last)| self.read_range(*first, *last, reading));
-        let mut expected = self.start;
+        let read = at_the_same_time(shares, |share| self.read_share(share, reading));
         let mut schema = None;
-        for read in read {
+        // The entry that has to come next, and the one up to which it may have gone missing.
+        let mut expected = self.start;
+        let mut before = None;
+        for (first, last, read) in read.into_iter().flatten() {
+            if before.is_none_or(|before: Seq| before.next() != first) {
+                before.map_or(Ok(()), |before| self.reached(expected, before))?;
+                expected = first;
+            }
             if let Some(first) = read.first.filter(|first| *first != expected) {
                 return Err(self.missing(expected, first));
             }
@@ -74,14 +95,31 @@ impl History {
             }
             schema = read.schema.or(schema);
             parts.push(read.part);
+            before = Some(last);
         }
-        if let Some((_, last)) = ranges.last() {
-            self.reached(expected, *last)?;
-        }
+        before.map_or(Ok(()), |before| self.reached(expected, before))?;
         let schema = schema
             .or_else(|| self.schema.clone())
             .ok_or_else(without_schema)?;
         Ok((parts, schema))
+    }
+
+    /// Reads the ranges of a share, up to the first that cannot be read.
+    fn read_share<P: Default>(
+        &self,
+        share: &[(Seq, Seq)],
+        reading: &Reading<'_, P>,
+    ) -> Vec<(Seq, Seq, Read<P>)> {
+        let mut all = Vec::with_capacity(share.len());
+        for (first, last) in share {
+            let read = self.read_range(*first, *last, reading);
+            let failed = read.failed.is_some();
+            all.push((*first, *last, read));
+            if failed {
+                break;
+            }
+        }
+        all
     }
 
     /// What the base comes to, if the log goes on from one.
@@ -153,6 +191,30 @@ fn ranges(first: Seq, last: Seq, most: usize) -> Vec<(Seq, Seq)> {
         .collect()
 }
 
+/// Shares stretches out, in their order, among at most so many who read about as many entries each.
+fn shares(stretches: Vec<(Seq, Seq)>, most: usize) -> Vec<Vec<(Seq, Seq)>> {
+    let entries: u64 = stretches.iter().map(|(first, last)| last.0 + 1 - first.0).sum();
+    let each = entries.div_ceil((entries / PART_MIN).clamp(1, most as u64));
+    let mut shares = Vec::new();
+    let (mut share, mut room) = (Vec::new(), each);
+    for (mut first, last) in stretches {
+        while first <= last {
+            let end = last.min(Seq(first.0 + room - 1));
+            share.push((first, end));
+            room -= end.0 + 1 - first.0;
+            if room == 0 {
+                shares.push(std::mem::take(&mut share));
+                room = each;
+            }
+            first = end.next();
+        }
+    }
+    if !share.is_empty() {
+        shares.push(share);
+    }
+    shares
+}
+
 /// Does the same with each item, each on a thread of its own; what comes of them is in their order.
 pub(super) fn at_the_same_time<I: Sync, T: Send>(items: &[I], work: impl Fn(&I) -> T + Sync) -> Vec<T> {
     let Some((first, rest)) = items.split_first() else {
@@ -200,6 +262,66 @@ mod tests {
             }
         }
         assert!(ranges(Seq(5), Seq(4), 3).is_empty());
+    }
+
+    #[test]
+    fn shares_hold_every_stretch_in_order_and_about_as_much_each() {
+        let stretches = vec![
+            (Seq(1), Seq(PART_MIN)),
+            (Seq(PART_MIN * 2), Seq(PART_MIN * 2)),
+            (Seq(PART_MIN * 3), Seq(PART_MIN * 9)),
+        ];
+        let in_all: u64 = stretches.iter().map(|(first, last)| last.0 + 1 - first.0).sum();
+        for most in 1..=PARTS_MAX {
+            let shares = shares(stretches.clone(), most);
+            assert_eq!(shares.len(), most.min(7));
+            let mut joined: Vec<(Seq, Seq)> = Vec::new();
+            for (first, last) in shares.iter().flatten() {
+                match joined.last_mut().filter(|before| before.1.next() == *first) {
+                    Some(before) => before.1 = *last,
+                    None => joined.push((*first, *last)),
+                }
+            }
+            assert_eq!(joined, stretches);
+            for share in &shares {
+                let held: u64 = share.iter().map(|(first, last)| last.0 + 1 - first.0).sum();
+                assert!(held <= in_all.div_ceil(shares.len() as u64), "{held} of {in_all}");
+            }
+        }
+        assert!(shares(Vec::new(), 3).is_empty());
+    }
+
+    #[test]
+    fn between_stretches_nothing_is_missing_and_in_them_everything_that_is_not_there_is() {
+        let mut store = in_memory();
+        for number in 0..20 {
+            save(&mut store, "Post", &format!("id=p{number} title=a"));
+        }
+        let mut history = history(&store);
+        // Beyond e21 there is nothing.
+        history.end = Seq(30);
+        let see: &Reading<'_, Seen> = &|seen, seq, _| {
+            seen.0.push(seq);
+            Ok(())
+        };
+        let scan = |shares: &[Vec<(u64, u64)>]| {
+            let seqs = |share: &Vec<(u64, u64)>| share.iter().map(|(a, b)| (Seq(*a), Seq(*b))).collect();
+            let shares: Vec<Vec<(Seq, Seq)>> = shares.iter().map(seqs).collect();
+            match history.scan_shares(&shares, see) {
+                Ok((parts, _)) => Ok(parts.into_iter().flat_map(|seen| seen.0).collect::<Vec<_>>()),
+                Err(error) => Err(error.to_string()),
+            }
+        };
+        let there = [vec![(2, 3), (6, 6)], vec![(7, 8)], vec![(12, 12)]];
+        assert_eq!(scan(&there), Ok([2, 3, 6, 7, 8, 12].map(Seq).to_vec()));
+        let gap = |shares: &[Vec<(u64, u64)>], told: &str| {
+            let error = scan(shares).unwrap_err();
+            assert!(error.contains(told), "{error}");
+        };
+        gap(&[vec![(20, 23)], vec![(25, 26)]], "a gap from e22 to e23");
+        gap(&[vec![(20, 23), (24, 26)]], "a gap from e22 to e26");
+        gap(&[vec![(3, 4), (23, 25)]], "a gap from e23 to e25");
+        gap(&[vec![(3, 4)], vec![(29, 30)]], "its end, e29 to e30, is missing");
     }
 
     /// The positions in each part.

@@ -11,6 +11,7 @@ use landfall_core::{
 use super::History;
 use super::fold::{self, PastState, model_of};
 use crate::codec::entry::{decode, key_bytes, peek};
+use crate::digest::Sought;
 use crate::error::StorageError;
 
 /// Everything that happened to a record, as far as the log goes back.
@@ -72,8 +73,9 @@ pub struct FieldChange {
 impl History {
     /// Everything that happened to a record.
     ///
-    /// Reads the log once, on as many threads as the machine has cores, eight at most, and decodes only what is about the
-    /// record: about 0.1 microseconds for each other entry.
+    /// Reads those parts of the log that may be about the record, which the digests of a store tell, and decodes only what is: about
+    /// 0.1 microseconds for each other entry. Of a log without digests it reads everything, on as many threads as the machine has
+    /// cores, eight at most. Damage in what need not be read is told by [`History::check`].
     ///
     /// ```
     /// # let log = concat!(env!("CARGO_MANIFEST_DIR"), "/../engine/examples/clash.lflog");
@@ -101,14 +103,18 @@ impl History {
             self.within(to)?;
         }
         let mark = key_bytes(key);
-        let (parts, schema) = self.scan_parts(to, &|entries: &mut Vec<LogEntry>, seq, bytes| {
-            let peek =
-                peek(bytes).ok_or_else(|| StorageError::corrupt(format!("entry {seq} is no entry")))?;
-            if peek.is_cleared() || peek.is_of_record() && peek.begins_with(&mark) {
-                entries.push(decode(seq, bytes)?);
-            }
-            Ok(())
-        })?;
+        let (parts, schema) = self.scan_sought(
+            Sought::record(key),
+            to,
+            &|entries: &mut Vec<LogEntry>, seq, bytes| {
+                let peek =
+                    peek(bytes).ok_or_else(|| StorageError::corrupt(format!("entry {seq} is no entry")))?;
+                if peek.is_cleared() || peek.is_of_record() && peek.begins_with(&mark) {
+                    entries.push(decode(seq, bytes)?);
+                }
+                Ok(())
+            },
+        )?;
         let def = Arc::clone(model_of(&schema, &key.model)?);
         let mut steps = Vec::new();
         let mut state = Arc::new(RecordState::default());
