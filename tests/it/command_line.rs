@@ -148,8 +148,24 @@ fn a_second_process_on_the_same_directory_is_told_so() {
 }
 
 /// Commands that make no sense, and a part of what is answered.
-const NONSENSE: [(&str, &str); 18] = [
+const NONSENSE: [(&str, &str); 22] = [
     ("nonsense", "no JSON"),
+    (
+        r#"{"op":"waitFor","model":"Post","id":"p1","fields":{"headline":"x"}}"#,
+        "`Post` has no field `headline`",
+    ),
+    (
+        r#"{"op":"count","model":"Post","wher":["rating","gt",3]}"#,
+        "`count` takes no `wher`; its keys are model, where",
+    ),
+    (
+        r#"{"op":"delete","model":"Post","id":"p1","all":true}"#,
+        "takes `id` or",
+    ),
+    (
+        r#"{"op":"count","model":"Post","where":{"and":[],"or":[]}}"#,
+        "not `and` and `or` at once",
+    ),
     (r#"{"op":"fly"}"#, "there is no op `fly`"),
     (r#"{"op":"query","model":"Pots"}"#, "there is no model `Pots`"),
     (
