@@ -93,6 +93,9 @@ fn main() -> ExitCode {
         }
     };
     let result = runtime.block_on(async {
+        if let Err(error) = signals::outlive_file_limits() {
+            tracing::warn!(%error, "a file that may not grow any more may end the process");
+        }
         match cli.command {
             Command::Demo(args) => demo::run(args).await,
             Command::Serve(args) => serve::run(*args).await,

@@ -1,16 +1,19 @@
 //! What asks the process to end: Ctrl-C, and what service managers send.
 //!
-//! Owns [`Signals`] and the exit status of a command that was interrupted in its work: 128 and the signal's number, as
+//! Owns [`Signals`], [`outlive_file_limits`], and the exit status of a command that was interrupted in its work: 128 and the signal's number, as
 //! shells have it. A command that runs until it is asked to end has done its work then, and ends with 0.
 
 use std::future::Future;
 use std::io;
 use std::process::ExitCode;
 
+#[cfg(unix)]
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
 /// Listens for what asks the process to end.
 pub(crate) struct Signals {
     #[cfg(unix)]
-    terminate: tokio::signal::unix::Signal,
+    terminate: Signal,
 }
 
 /// What asked.
@@ -37,8 +40,7 @@ impl Signals {
     pub(crate) fn new() -> miette::Result<Self> {
         Ok(Self {
             #[cfg(unix)]
-            terminate: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
-                .map_err(|error| miette::miette!("{error}"))?,
+            terminate: signal(SignalKind::terminate()).map_err(|error| miette::miette!("{error}"))?,
         })
     }
 
@@ -53,6 +55,21 @@ impl Signals {
             Some(()) = terminated => Asked::Terminate,
         }
     }
+}
+
+/// Lets a write that would make a file larger than it may become fail, as it does on a full disk. The system would end the process
+/// for it.
+///
+/// # Errors
+/// If the system does not let it.
+pub(crate) fn outlive_file_limits() -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        let too_large = rustix::process::Signal::XFSZ.as_raw();
+        // A signal that was listened for once is never again answered by ending the process.
+        drop(signal(SignalKind::from_raw(too_large))?);
+    }
+    Ok(())
 }
 
 /// Waits until Ctrl-C was pressed. Where it cannot be heard nobody has asked for anything, and the command goes on.
