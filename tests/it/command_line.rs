@@ -403,15 +403,17 @@ fn the_demo_knows_no_conflict_handler_of_the_server() {
 #[test]
 fn a_demo_that_is_broken_off_leaves_nothing_behind() {
     use rustix::process::{Pid, Signal, kill_process};
-    let folder = tempfile::tempdir().expect("a temporary folder can be made");
-    let mut command = landfall();
-    command.arg("demo").env("TMPDIR", folder.path());
-    let mut demo = crate::support::process::Process::spawn("the demonstration", &mut command);
-    let patience = std::time::Duration::from_secs(60);
-    while !demo.read_line(patience).expect("it tells").contains("Buoy 7") {}
-    let pid = i32::try_from(demo.id()).ok().and_then(Pid::from_raw);
-    kill_process(pid.expect("it runs"), Signal::INT).expect("it is ours");
-    let ended = demo.wait_for_end(patience).expect("it ends");
-    assert_eq!(ended.code(), Some(130));
-    assert_eq!(std::fs::read_dir(folder.path()).expect("it is there").count(), 0);
+    for (signal, status) in [(Signal::INT, 130), (Signal::HUP, 129)] {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let mut command = landfall();
+        command.arg("demo").env("TMPDIR", folder.path());
+        let mut demo = crate::support::process::Process::spawn("the demonstration", &mut command);
+        let patience = std::time::Duration::from_secs(60);
+        while !demo.read_line(patience).expect("it tells").contains("Buoy 7") {}
+        let pid = i32::try_from(demo.id()).ok().and_then(Pid::from_raw);
+        kill_process(pid.expect("it runs"), signal).expect("it is ours");
+        let ended = demo.wait_for_end(patience).expect("it ends");
+        assert_eq!(ended.code(), Some(status));
+        assert_eq!(std::fs::read_dir(folder.path()).expect("it is there").count(), 0);
+    }
 }

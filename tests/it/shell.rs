@@ -224,12 +224,12 @@ fn an_identifier_that_the_store_makes_cannot_be_given() {
     person.leaves_with(1);
 }
 
-/// A shell that is broken off while nobody types, by Ctrl-C or by a service manager.
+/// A shell that is broken off while nobody types, by Ctrl-C, by a service manager or with its terminal.
 #[cfg(unix)]
 #[test]
 fn a_shell_that_is_broken_off_leaves_no_temporary_store_behind() {
     use rustix::process::{Pid, Signal, kill_process};
-    for (signal, status) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+    for (signal, status) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)] {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let mut person = Person::sit_down_with(|command| {
             command.args(["shell", "--schema"]).arg(npm::schema());

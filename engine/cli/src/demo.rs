@@ -76,7 +76,7 @@ pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
     let home = tempfile::tempdir().map_err(|error| miette::miette!("no temporary directory: {error}"))?;
     let mut story = Story::new();
     story.scene("A backend starts");
-    let mut signals = Signals::new()?;
+    let mut signals = Signals::with_hang_up()?;
     let backend = serve::start(Arc::clone(&schema), API_KEY, args.conflict.into(), None, 0).await?;
     story.tell(&format!(
         "An AppSync-compatible API listens on {}.",

@@ -87,7 +87,7 @@ pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
     let session = Session::open(store.clone(), recorder, Form::new(&schema, implied))
         .await
         .map_err(|error| miette::miette!("{error}"))?;
-    let mut signals = Signals::new()?;
+    let mut signals = Signals::with_hang_up()?;
     let converse = async {
         if args.json {
             return protocol::run(session).await.map(|()| true);
