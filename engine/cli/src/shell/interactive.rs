@@ -206,7 +206,14 @@ impl Conversation {
                         let model = command["model"].as_str().unwrap_or_default();
                         screen::print(&format!("there is no {model} {}", plain(&command["id"])));
                     }
-                    _ => screen::print(&table::answer(&answer)),
+                    _ => {
+                        let schema = self.session.store().schema();
+                        let def = command["model"].as_str().and_then(|model| schema.model(model));
+                        let keys = def.into_iter().flat_map(|def| &def.key.fields);
+                        // Of what waits the identifier has this name, whatever the model.
+                        let keys: Vec<&str> = keys.map(|key| key.as_str()).chain(["id"]).collect();
+                        screen::print(&table::answer(&answer, &keys));
+                    }
                 }
                 if command["op"] == "errors" && answer == serde_json::json!([]) {
                     // What was told to an earlier run is not told again, but it may still matter.
