@@ -248,6 +248,25 @@ fn a_shell_that_is_broken_off_leaves_no_temporary_store_behind() {
     }
 }
 
+/// Whoever leaves a shell whose server does not answer.
+#[cfg(unix)]
+#[test]
+fn whoever_leaves_is_told_what_the_end_waits_for() {
+    use rustix::process::{Pid, Signal, kill_process};
+    // It takes connections and never says anything.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let url = format!("http://{}/graphql", silent.local_addr().expect("it has one"));
+    let args = ["--endpoint", &url, "--api-key", "k"];
+    let mut person = Person::sit_down(&npm::schema(), &args);
+    person.types("save Blog name=waits");
+    person.types("exit");
+    person.sees(&["sending 1 change; Ctrl-C gives it up with the temporary store"]);
+    let pid = i32::try_from(person.process.id()).ok().and_then(Pid::from_raw);
+    kill_process(pid.expect("it runs"), Signal::INT).expect("it is ours");
+    let ended = person.process.wait_for_end(PATIENCE).expect("it ends");
+    assert_eq!(ended.code(), Some(130));
+}
+
 /// What a phone that was updated before its server goes through.
 #[test]
 fn changes_that_an_older_server_refuses_are_sent_once_it_is_updated() {

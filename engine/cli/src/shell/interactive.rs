@@ -35,6 +35,9 @@ const START_PATIENCE: Duration = Duration::from_secs(5);
 /// How long the end waits for changes that are on their way.
 const FAREWELL_PATIENCE: Duration = Duration::from_secs(5);
 
+/// How much of that passes before it is said what is waited for.
+const FAREWELL_SILENCE: Duration = Duration::from_millis(200);
+
 /// Waiting changes that are looked at before the end.
 const WAITING_MAX: usize = 10_000;
 
@@ -254,9 +257,18 @@ impl Conversation {
             return;
         }
         if self.is_syncing {
-            // Whatever does not arrive in time is named below.
-            let arrival = arrival(self.session.store());
-            let _ = tokio::time::timeout(FAREWELL_PATIENCE, arrival).await;
+            let store = self.session.store();
+            let mut arrival = std::pin::pin!(arrival(store));
+            if tokio::time::timeout(FAREWELL_SILENCE, &mut arrival)
+                .await
+                .is_err()
+            {
+                if let Some(line) = farewell::sending(store, kept_in.is_some()) {
+                    screen::print(&line);
+                }
+                // Whatever does not arrive in time is named below.
+                let _ = tokio::time::timeout(FAREWELL_PATIENCE, arrival).await;
+            }
         }
         self.tell_news();
         for line in farewell::lines(self.session.store(), kept_in.as_deref()) {
