@@ -399,6 +399,20 @@ fn the_demo_knows_no_conflict_handler_of_the_server() {
     );
 }
 
+/// Who sends it into a file has to know that the file is not whole.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_demo_that_cannot_be_told_fails() {
+    let mut command = landfall();
+    command.arg("demo");
+    let full = std::fs::File::options().write(true).open("/dev/full");
+    command.stdout(full.expect("it is there"));
+    let output = command.output().expect("it can be started");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(errors.contains("standard output cannot be written"), "{errors}");
+}
+
 #[cfg(unix)]
 #[test]
 fn a_demo_that_is_broken_off_leaves_nothing_behind() {

@@ -146,6 +146,13 @@ impl Conversation {
             editor = back;
             match line.as_deref().map(str::trim) {
                 Ok("help") => screen::print(words::HELP),
+                Ok(line) if line.starts_with("help ") => match words::help(line["help ".len()..].trim()) {
+                    Ok(help) => screen::print(&help),
+                    Err(fault) => {
+                        self.failed = true;
+                        complain(&fault);
+                    }
+                },
                 // Elsewhere the word clears the screen, so it is asked for twice.
                 Ok("clear") => {
                     self.failed = true;
