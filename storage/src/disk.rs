@@ -4,7 +4,8 @@
 //! `disk/layout.rs`; what is remembered of a fault is `disk/faults.rs`.
 //!
 //! Invariants: 1. a file that is not ours is never written to; 2. a file that a crash left half made is made anew,
-//! since nothing was acknowledged from it; 3. a new file's name is on disk before anything in it is acknowledged.
+//! since nothing was acknowledged from it; 3. a new file's name is on disk before anything in it is acknowledged; 4. a
+//! file that could not become a store is gone if this opening has made it.
 
 mod beside;
 mod contents;
@@ -225,18 +226,43 @@ fn open_named(
     open: impl Fn(File, bool) -> Result<Opened, StorageError>,
 ) -> Result<Opened, StorageError> {
     for _ in 0..OPEN_TRIES {
-        let (file, was_there) = open_file(directory, path)?;
-        let same = file
+        let found = open_file(directory, path)?;
+        let same = found
+            .file
             .try_clone()
             .map_err(|error| StorageError::at_path(path, &error))?;
-        let opened = open(file, was_there)?;
-        if has_name(&same, path) {
-            return Ok(opened);
+        match open(found.file, found.was_there) {
+            Ok(opened) if has_name(&same, path) => return Ok(opened),
+            Ok(_) => {}
+            Err(error) => {
+                if found.is_made {
+                    take_back(same, path);
+                }
+                return Err(error);
+            }
         }
     }
     Err(StorageError::Locked {
         path: path.to_owned(),
     })
+}
+
+/// Removes a file that was made for a store that could not be made in it, such as on a full disk: whoever opens the store the next
+/// time would believe that there had been one. It stays if somebody else is at it or has made a store in it, and if it cannot be
+/// removed.
+fn take_back(file: File, path: &Path) {
+    let Ok(unlocked) = file.try_clone() else { return };
+    let removed = file_backend(file, path).and_then(|backend| {
+        alone(&*backend, path, || {
+            if layout_of(&*backend, path)?.is_none() && has_name(&unlocked, path) {
+                std::fs::remove_file(path).map_err(|error| StorageError::at_path(path, &error))?;
+            }
+            Ok(())
+        })
+    });
+    if let Err(error) = removed {
+        tracing::debug!(%error, path = %path.display(), "a file without a store in it stays");
+    }
 }
 
 fn file_backend(file: File, path: &Path) -> Result<Box<dyn StorageBackend>, StorageError> {
@@ -423,21 +449,45 @@ pub(crate) fn locked(tried: Result<bool, redb::BackendError>, path: &Path) -> Re
     }
 }
 
-/// Opens the file, or makes it and its directory. Says as well whether it was there.
-fn open_file(directory: &Path, path: &Path) -> Result<(File, bool), StorageError> {
+/// A store's file, not yet locked.
+struct Found {
+    file: File,
+    /// Whether it was there, so that somebody may believe that there is a store in it.
+    was_there: bool,
+    /// Whether this opening has made it, and nobody else.
+    is_made: bool,
+}
+
+/// Opens the file, or makes it and its directory.
+fn open_file(directory: &Path, path: &Path) -> Result<Found, StorageError> {
     let mut options = OpenOptions::new();
     options.read(true).write(true);
     let said = |error: io::Error| StorageError::at_place(path, &error);
+    let found = |file, was_there, is_made| Found {
+        file,
+        was_there,
+        is_made,
+    };
     match std::fs::metadata(path) {
         // Opening a pipe or a directory blocks, or fails in words that help nobody.
         Ok(metadata) if !metadata.is_file() => Err(StorageError::Foreign {
             path: path.to_owned(),
         }),
-        Ok(_) => options.open(path).map(|file| (file, true)).map_err(said),
+        Ok(_) => options
+            .open(path)
+            .map(|file| found(file, true, false))
+            .map_err(said),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             std::fs::create_dir_all(directory).map_err(said)?;
-            let made = options.create(true).truncate(false).open(path);
-            made.map(|file| (file, false)).map_err(said)
+            match options.clone().create_new(true).open(path) {
+                Ok(file) => Ok(found(file, false, true)),
+                // Somebody else has made it in between.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    let made = options.create(true).truncate(false).open(path);
+                    made.map(|file| found(file, false, false)).map_err(said)
+                }
+                Err(error) => Err(said(error)),
+            }
         }
         Err(error) => Err(said(error)),
     }

@@ -148,8 +148,24 @@ fn a_second_process_on_the_same_directory_is_told_so() {
 }
 
 /// Commands that make no sense, and a part of what is answered.
-const NONSENSE: [(&str, &str); 18] = [
+const NONSENSE: [(&str, &str); 22] = [
     ("nonsense", "no JSON"),
+    (
+        r#"{"op":"waitFor","model":"Post","id":"p1","fields":{"headline":"x"}}"#,
+        "`Post` has no field `headline`",
+    ),
+    (
+        r#"{"op":"count","model":"Post","wher":["rating","gt",3]}"#,
+        "`count` takes no `wher`; its keys are model, where",
+    ),
+    (
+        r#"{"op":"delete","model":"Post","id":"p1","all":true}"#,
+        "takes `id` or",
+    ),
+    (
+        r#"{"op":"count","model":"Post","where":{"and":[],"or":[]}}"#,
+        "not `and` and `or` at once",
+    ),
     (r#"{"op":"fly"}"#, "there is no op `fly`"),
     (r#"{"op":"query","model":"Pots"}"#, "there is no model `Pots`"),
     (
@@ -383,19 +399,35 @@ fn the_demo_knows_no_conflict_handler_of_the_server() {
     );
 }
 
+/// Who sends it into a file has to know that the file is not whole.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_demo_that_cannot_be_told_fails() {
+    let mut command = landfall();
+    command.arg("demo");
+    let full = std::fs::File::options().write(true).open("/dev/full");
+    command.stdout(full.expect("it is there"));
+    let output = command.output().expect("it can be started");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(errors.contains("standard output cannot be written"), "{errors}");
+}
+
 #[cfg(unix)]
 #[test]
 fn a_demo_that_is_broken_off_leaves_nothing_behind() {
     use rustix::process::{Pid, Signal, kill_process};
-    let folder = tempfile::tempdir().expect("a temporary folder can be made");
-    let mut command = landfall();
-    command.arg("demo").env("TMPDIR", folder.path());
-    let mut demo = crate::support::process::Process::spawn("the demonstration", &mut command);
-    let patience = std::time::Duration::from_secs(60);
-    while !demo.read_line(patience).expect("it tells").contains("Buoy 7") {}
-    let pid = i32::try_from(demo.id()).ok().and_then(Pid::from_raw);
-    kill_process(pid.expect("it runs"), Signal::INT).expect("it is ours");
-    let ended = demo.wait_for_end(patience).expect("it ends");
-    assert_eq!(ended.code(), Some(130));
-    assert_eq!(std::fs::read_dir(folder.path()).expect("it is there").count(), 0);
+    for (signal, status) in [(Signal::INT, 130), (Signal::HUP, 129)] {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let mut command = landfall();
+        command.arg("demo").env("TMPDIR", folder.path());
+        let mut demo = crate::support::process::Process::spawn("the demonstration", &mut command);
+        let patience = std::time::Duration::from_secs(60);
+        while !demo.read_line(patience).expect("it tells").contains("Buoy 7") {}
+        let pid = i32::try_from(demo.id()).ok().and_then(Pid::from_raw);
+        kill_process(pid.expect("it runs"), signal).expect("it is ours");
+        let ended = demo.wait_for_end(patience).expect("it ends");
+        assert_eq!(ended.code(), Some(status));
+        assert_eq!(std::fs::read_dir(folder.path()).expect("it is there").count(), 0);
+    }
 }

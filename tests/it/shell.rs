@@ -224,12 +224,12 @@ fn an_identifier_that_the_store_makes_cannot_be_given() {
     person.leaves_with(1);
 }
 
-/// A shell that is broken off while nobody types, by Ctrl-C or by a service manager.
+/// A shell that is broken off while nobody types, by Ctrl-C, by a service manager or with its terminal.
 #[cfg(unix)]
 #[test]
 fn a_shell_that_is_broken_off_leaves_no_temporary_store_behind() {
     use rustix::process::{Pid, Signal, kill_process};
-    for (signal, status) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+    for (signal, status) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)] {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let mut person = Person::sit_down_with(|command| {
             command.args(["shell", "--schema"]).arg(npm::schema());
@@ -246,6 +246,25 @@ fn a_shell_that_is_broken_off_leaves_no_temporary_store_behind() {
         let left = std::fs::read_dir(folder.path()).expect("it is there").count();
         assert_eq!(left, 0, "{signal:?}");
     }
+}
+
+/// Whoever leaves a shell whose server does not answer.
+#[cfg(unix)]
+#[test]
+fn whoever_leaves_is_told_what_the_end_waits_for() {
+    use rustix::process::{Pid, Signal, kill_process};
+    // It takes connections and never says anything.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let url = format!("http://{}/graphql", silent.local_addr().expect("it has one"));
+    let args = ["--endpoint", &url, "--api-key", "k"];
+    let mut person = Person::sit_down(&npm::schema(), &args);
+    person.types("save Blog name=waits");
+    person.types("exit");
+    person.sees(&["sending 1 change; Ctrl-C gives it up with the temporary store"]);
+    let pid = i32::try_from(person.process.id()).ok().and_then(Pid::from_raw);
+    kill_process(pid.expect("it runs"), Signal::INT).expect("it is ours");
+    let ended = person.process.wait_for_end(PATIENCE).expect("it ends");
+    assert_eq!(ended.code(), Some(130));
 }
 
 /// What a phone that was updated before its server goes through.

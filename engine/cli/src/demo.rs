@@ -73,10 +73,10 @@ const API_KEY: &str = "da2-demo";
 
 pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
     let schema = Arc::new(schema_file::parse("demo.graphql", SCHEMA)?);
-    let home = tempfile::tempdir().map_err(|error| miette::miette!("no temporary directory: {error}"))?;
+    let home = crate::opening::temporary("")?;
     let mut story = Story::new();
     story.scene("A backend starts");
-    let mut signals = Signals::new()?;
+    let mut signals = Signals::with_hang_up()?;
     let backend = serve::start(Arc::clone(&schema), API_KEY, args.conflict.into(), None, 0).await?;
     story.tell(&format!(
         "An AppSync-compatible API listens on {}.",
@@ -116,11 +116,11 @@ pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
         Some(kept) => {
             story.end(&format!(
                 "Both stores and the server hold the same records, with {kept} that were made offline."
-            ));
+            ))?;
             Ok(ExitCode::SUCCESS)
         }
         None => {
-            story.fail("The stores and the server do not agree.");
+            story.fail("The stores and the server do not agree.")?;
             Ok(ExitCode::FAILURE)
         }
     }

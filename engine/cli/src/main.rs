@@ -2,7 +2,8 @@
 //! reader of other APIs and the benchmark.
 //!
 //! Owns the list of commands and the exit codes: 0 success, 1 the command found what it was asked to find wrong or
-//! could not do its work, 2 it was called wrongly, 130 and 143 its work was broken off by Ctrl-C or by a request to end.
+//! could not do its work, 2 it was called wrongly, 129, 130 and 143 its work was broken off by a closed terminal, by
+//! Ctrl-C or by a request to end.
 
 mod bench;
 mod credentials;
@@ -93,6 +94,9 @@ fn main() -> ExitCode {
         }
     };
     let result = runtime.block_on(async {
+        if let Err(error) = signals::outlive_file_limits() {
+            tracing::warn!(%error, "a file that may not grow any more may end the process");
+        }
         match cli.command {
             Command::Demo(args) => demo::run(args).await,
             Command::Serve(args) => serve::run(*args).await,

@@ -8,6 +8,18 @@ use landfall::{DataStore, DataStoreBuilder, Error, Mutation, Schema, StorageErro
 
 use crate::schema_change::proposed_steps;
 
+/// Makes a directory that is removed at the end. `or` is what else can be done where none can be made.
+///
+/// # Errors
+/// Why there is none, and what can be done about it.
+pub(crate) fn temporary(or: &str) -> miette::Result<tempfile::TempDir> {
+    tempfile::tempdir().map_err(|error| {
+        miette::miette!(
+            "no temporary directory: {error}; set TMPDIR to a directory that may be written to{or}"
+        )
+    })
+}
+
 /// Opens a store.
 ///
 /// # Errors

@@ -21,12 +21,23 @@ pub(crate) fn read(path: &Path) -> miette::Result<Schema> {
 pub(crate) fn read_with_implied(
     path: &Path,
 ) -> miette::Result<(Schema, BTreeMap<ModelName, BTreeSet<FieldName>>)> {
-    let source = std::fs::read_to_string(path)
+    let bytes = std::fs::read(path)
         .into_diagnostic()
         .wrap_err_with(|| format!("cannot read the schema {}", path.display()))?;
+    let source =
+        text(bytes).map_err(|fault| miette::miette!("cannot read the schema {}: {fault}", path.display()))?;
     let schema = parse(&path.display().to_string(), &source)?;
     let implied = landfall_codegen::implied_keys(&source, &schema);
     Ok((schema, implied))
+}
+
+/// The text of a file, or where it stops being one.
+fn text(bytes: Vec<u8>) -> Result<String, String> {
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        let line = error.as_bytes()[..valid].split(|byte| *byte == b'\n').count();
+        format!("line {line} is no text in UTF-8; save the file in that encoding")
+    })
 }
 
 /// Parses a schema of that name.
@@ -35,4 +46,16 @@ pub(crate) fn read_with_implied(
 /// If it is faulty.
 pub(crate) fn parse(name: &str, source: &str) -> miette::Result<Schema> {
     landfall_codegen::parse_schema(name, source).map_err(|errors| miette::miette!("{errors}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_in_another_encoding_is_told_by_its_line() {
+        let fault = text(b"type Post @model {\n  # f\xfcr\n}".to_vec()).unwrap_err();
+        assert!(fault.starts_with("line 2 is no text in UTF-8"), "{fault}");
+        assert_eq!(text(b"# plain".to_vec()).as_deref(), Ok("# plain"));
+    }
 }

@@ -66,9 +66,7 @@ pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
     let schema = Arc::new(schema);
     let temporary = match &args.data {
         Some(_) => None,
-        None => {
-            Some(tempfile::tempdir().map_err(|error| miette::miette!("no temporary directory: {error}"))?)
-        }
+        None => Some(opening::temporary(", or keep the store with --data DIR")?),
     };
     let directory = match (&args.data, &temporary) {
         (Some(directory), _) => directory.clone(),
@@ -87,7 +85,7 @@ pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
     let session = Session::open(store.clone(), recorder, Form::new(&schema, implied))
         .await
         .map_err(|error| miette::miette!("{error}"))?;
-    let mut signals = Signals::new()?;
+    let mut signals = Signals::with_hang_up()?;
     let converse = async {
         if args.json {
             return protocol::run(session).await.map(|()| true);

@@ -78,7 +78,7 @@ impl RowsDisk {
     fn backend(&self, path: &Path) -> Result<Box<dyn StorageBackend>, StorageError> {
         Ok(match self {
             Self::File(_) => {
-                let (file, _) = open_file(path.parent().unwrap_or(Path::new("")), path)?;
+                let file = open_file(path.parent().unwrap_or(Path::new("")), path)?.file;
                 Box::new(FileBackend::new(file).map_err(|error| translate(error, path))?)
             }
             Self::Memory => Box::new(InMemoryBackend::new()),

@@ -99,6 +99,27 @@ fn a_file_that_a_crash_left_half_made_is_made_anew() {
 }
 
 #[test]
+fn what_an_opening_made_is_gone_if_it_fails_and_what_was_there_stays() {
+    let path = |directory: &tempfile::TempDir| directory.path().join(FILE_NAME);
+    let fresh = tempfile::tempdir().unwrap();
+    let empty = with_file(&[]);
+    fail_after(0);
+    let refused = [open(fresh.path()), open(empty.path())];
+    fail_after(u32::MAX);
+    for refused in refused {
+        assert!(matches!(refused, Err(StorageError::Io { .. })), "{refused:?}");
+    }
+    assert!(!path(&fresh).exists(), "nobody is made to believe in a store");
+    assert!(path(&empty).exists(), "it may be somebody's");
+    save(&mut in_directory(fresh.path()), "Post", "id=p1 title=a");
+
+    // Whatever kept it from opening, what somebody else has made of it in the meantime is theirs.
+    let file = File::options().read(true).write(true).open(path(&fresh)).unwrap();
+    take_back(file, &path(&fresh));
+    assert!(path(&fresh).exists());
+}
+
+#[test]
 fn a_half_made_file_that_somebody_is_making_is_left_to_them() {
     let directory = with_file(&[0; 4_096]);
     let theirs = FileBackend::new(

@@ -1,6 +1,6 @@
 //! How the demonstration is told: coloured on a terminal, plain elsewhere.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::time::Instant;
 
 use landfall::{Record, Value};
@@ -23,11 +23,13 @@ impl Story {
     /// A new scene.
     pub(super) fn scene(&mut self, title: &str) {
         self.scenes += 1;
+        // What cannot be printed now cannot be at the end either, where it is said.
         say(&format!(
             "\n{} {}",
             format!("{}.", self.scenes).bold(),
             title.bold()
-        ));
+        ))
+        .unwrap_or(());
     }
 
     /// What the audience should know.
@@ -64,18 +66,24 @@ impl Story {
     }
 
     /// The good end.
-    pub(super) fn end(&self, text: &str) {
-        say(&format!("\n{} {}", "Agreed.".green().bold(), text));
+    ///
+    /// # Errors
+    /// If it cannot be printed, such as into a file on a full disk.
+    pub(super) fn end(&self, text: &str) -> miette::Result<()> {
+        say(&format!("\n{} {}", "Agreed.".green().bold(), text))
     }
 
     /// The bad end.
-    pub(super) fn fail(&self, text: &str) {
-        say(&format!("\n{} {}", "Failed.".red().bold(), text));
+    ///
+    /// # Errors
+    /// As for [`Story::end`].
+    pub(super) fn fail(&self, text: &str) -> miette::Result<()> {
+        say(&format!("\n{} {}", "Failed.".red().bold(), text))
     }
 
     fn line(&self, text: &str) {
         let elapsed = format!("{:6.2}s", self.began.elapsed().as_secs_f64());
-        say(&format!("  {} {text}", elapsed.dimmed()));
+        say(&format!("  {} {text}", elapsed.dimmed())).unwrap_or(());
     }
 }
 
@@ -88,6 +96,11 @@ fn coloured(who: &str) -> String {
 }
 
 /// Prints a line; colours are left out where they would not show. A closed pipe is the reader's choice.
-fn say(text: &str) {
-    writeln!(anstream::stdout(), "{text}").unwrap_or(());
+fn say(text: &str) -> miette::Result<()> {
+    match writeln!(anstream::stdout(), "{text}") {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(miette::miette!("standard output cannot be written: {error}"))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
 }

@@ -35,6 +35,9 @@ const START_PATIENCE: Duration = Duration::from_secs(5);
 /// How long the end waits for changes that are on their way.
 const FAREWELL_PATIENCE: Duration = Duration::from_secs(5);
 
+/// How much of that passes before it is said what is waited for.
+const FAREWELL_SILENCE: Duration = Duration::from_millis(200);
+
 /// Waiting changes that are looked at before the end.
 const WAITING_MAX: usize = 10_000;
 
@@ -143,6 +146,13 @@ impl Conversation {
             editor = back;
             match line.as_deref().map(str::trim) {
                 Ok("help") => screen::print(words::HELP),
+                Ok(line) if line.starts_with("help ") => match words::help(line["help ".len()..].trim()) {
+                    Ok(help) => screen::print(&help),
+                    Err(fault) => {
+                        self.failed = true;
+                        complain(&fault);
+                    }
+                },
                 // Elsewhere the word clears the screen, so it is asked for twice.
                 Ok("clear") => {
                     self.failed = true;
@@ -206,7 +216,14 @@ impl Conversation {
                         let model = command["model"].as_str().unwrap_or_default();
                         screen::print(&format!("there is no {model} {}", plain(&command["id"])));
                     }
-                    _ => screen::print(&table::answer(&answer)),
+                    _ => {
+                        let schema = self.session.store().schema();
+                        let def = command["model"].as_str().and_then(|model| schema.model(model));
+                        let keys = def.into_iter().flat_map(|def| &def.key.fields);
+                        // Of what waits the identifier has this name, whatever the model.
+                        let keys: Vec<&str> = keys.map(|key| key.as_str()).chain(["id"]).collect();
+                        screen::print(&table::answer(&answer, &keys));
+                    }
                 }
                 if command["op"] == "errors" && answer == serde_json::json!([]) {
                     // What was told to an earlier run is not told again, but it may still matter.
@@ -247,9 +264,18 @@ impl Conversation {
             return;
         }
         if self.is_syncing {
-            // Whatever does not arrive in time is named below.
-            let arrival = arrival(self.session.store());
-            let _ = tokio::time::timeout(FAREWELL_PATIENCE, arrival).await;
+            let store = self.session.store();
+            let mut arrival = std::pin::pin!(arrival(store));
+            if tokio::time::timeout(FAREWELL_SILENCE, &mut arrival)
+                .await
+                .is_err()
+            {
+                if let Some(line) = farewell::sending(store, kept_in.is_some()) {
+                    screen::print(&line);
+                }
+                // Whatever does not arrive in time is named below.
+                let _ = tokio::time::timeout(FAREWELL_PATIENCE, arrival).await;
+            }
         }
         self.tell_news();
         for line in farewell::lines(self.session.store(), kept_in.as_deref()) {

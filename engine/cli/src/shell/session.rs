@@ -2,9 +2,10 @@
 //!
 //! Owns [`Session`]: the store, and what was heard of it since the last question. Both shells run the same ones.
 //! What is set is in `session/settings.rs`, what is waited for in `session/waiting.rs`, what is heard in `session/ears.rs`, what
-//! waits for the server in `session/outbox.rs`.
+//! waits for the server in `session/outbox.rs`, which keys a command may have in `session/keys.rs`.
 
 mod ears;
+mod keys;
 mod outbox;
 mod refused;
 mod settings;
@@ -77,10 +78,7 @@ impl Session {
 
     /// Carries out one command; what happens meanwhile is heard.
     pub(crate) async fn carry_out(&mut self, command: &Json) -> Result<Reply, Fault> {
-        let op = command
-            .get("op")
-            .and_then(Json::as_str)
-            .ok_or("a command needs `op`")?;
+        let op = keys::op_of(command)?;
         let answer = match op {
             "exit" => return Ok(Reply::Exit),
             "observe" => self.observe(command).await,
@@ -178,11 +176,7 @@ impl Operations {
             "time" => Ok(u64::try_from(self.started.elapsed().as_millis())
                 .unwrap_or(u64::MAX)
                 .into()),
-            other => Err(format!(
-                "there is no op `{other}`; the ops are configure start stop clear save update delete get query count \
-                 explain observe observed observeQuery snapshots hub waitHub waitFor errors conflicts outbox metrics retry edit discard online \
-                 time exit"
-            )),
+            other => Err(format!("there is no op `{other}`")),
         }
     }
 

@@ -224,6 +224,21 @@ fn set_reference(
     Ok(())
 }
 
+/// The operators of comparisons.
+const OPERATORS: [&str; 11] = [
+    "eq",
+    "ne",
+    "le",
+    "lt",
+    "ge",
+    "gt",
+    "between",
+    "beginsWith",
+    "contains",
+    "notContains",
+    "in",
+];
+
 /// A predicate: `[field, op, operand...]`, where the field may be one of a related record such as `blog.name`,
 /// `{"and": [...]}`, `{"or": [...]}`, `{"not": p}`; null selects all.
 pub(crate) fn predicate(json: &Json) -> Result<Predicate, Fault> {
@@ -250,16 +265,27 @@ pub(crate) fn predicate(json: &Json) -> Result<Predicate, Fault> {
                     ">=" => "; write `ge`",
                     _ => "",
                 };
-                format!(
-                    "`{op}` with {} operands is no comparison{hint}; the operators are eq ne le lt ge gt between \
-                     beginsWith contains notContains in",
-                    operands.len()
-                )
+                let known = OPERATORS.join(" ");
+                if OPERATORS.contains(&op.as_str()) {
+                    format!(
+                        "`{op}` with {} operands is no comparison; the operators are {known}",
+                        operands.len()
+                    )
+                } else {
+                    format!("`{op}` is no operator{hint}; there are {known}")
+                }
             })?;
             // `blog.name` is a field of the record at the other end of the relation `blog`.
             let mut names = field.rsplit('.');
             let own = Predicate::field(names.next().unwrap_or_default(), op);
             Ok(names.fold(own, |other, relation| Predicate::related(relation, other)))
+        }
+        Json::Object(members) if members.len() > 1 => {
+            let keys: Vec<String> = members.keys().map(|key| format!("`{key}`")).collect();
+            Err(format!(
+                "a group of a predicate has one key, `and`, `or` or `not`, and not {} at once; put one group into the other",
+                keys.join(" and ")
+            ))
         }
         Json::Object(members) => match members.iter().next() {
             Some((key, members)) if key == "and" => group(members).map(Predicate::And),
@@ -344,6 +370,41 @@ mod tests {
         }
         let record = set(json!({"more": ["{}", [1], null]})).unwrap();
         assert_eq!(Json::from(record.get("more").unwrap()), json!([{}, [1], null]));
+    }
+
+    #[test]
+    fn a_group_with_further_keys_is_refused_and_not_half_believed() {
+        let rating = json!([["rating", "gt", 1]]);
+        for (json, odd) in [
+            (json!({"and": rating, "or": rating}), "`and` and `or`"),
+            (json!({"and": rating, "nto": rating}), "`and` and `nto`"),
+            (json!({"not": {"or": rating, "and": rating}}), "`or` and `and`"),
+        ] {
+            let fault = predicate(&json).unwrap_err();
+            assert!(fault.contains(odd), "{json}: {fault}");
+        }
+        assert!(predicate(&json!({"and": [{"or": rating}, {"not": rating[0]}]})).is_ok());
+    }
+
+    #[test]
+    fn an_operator_that_is_none_is_told_from_one_with_too_many_operands() {
+        for (json, said) in [
+            (
+                json!(["rating", "zz", 1]),
+                "`zz` is no operator; there are eq ne le",
+            ),
+            (
+                json!(["rating", ">", 1]),
+                "`>` is no operator; write `gt`; there are",
+            ),
+            (
+                json!(["rating", "between", 1]),
+                "`between` with 1 operands is no comparison",
+            ),
+        ] {
+            let fault = predicate(&json).unwrap_err();
+            assert!(fault.starts_with(said), "{json}: {fault}");
+        }
     }
 
     #[test]

@@ -39,12 +39,40 @@ pub(crate) const HELP: &str = "\
   edit MODEL ID field=value ...                  correct what the server refused, and send it again
   discard MODEL ID yes                           give it up; the server's record is back
   time                                           milliseconds since the shell began
-  exit, quit
+  help [COMMAND], exit, quit
 COND is FIELD OP VALUE; OP is eq ne lt le gt ge between beginsWith contains notContains in. Join several by and, or,
 not and parentheses. FIELD may be one of a related record, such as blog.name.
 VALUE is text where the field takes text, else JSON (5, true, null, [\"a\"], {\"lat\":1}). Quote texts with blanks.
 A related record is set by its id: save Comment content=hi post=POST_ID
 A line that begins with { is taken as a JSON command of the line protocol.";
+
+/// How the notes behind the list of commands begin.
+const NOTES: &str = "COND is";
+
+/// What can be typed after one command.
+///
+/// # Errors
+/// If there is no such command.
+pub(crate) fn help(command: &str) -> Result<String, Fault> {
+    let (commands, notes) = HELP.split_at(HELP.find(NOTES).unwrap_or(HELP.len()));
+    let (mut told, mut is_meant) = (String::new(), false);
+    for line in commands.lines() {
+        // A line that is further in goes on with the one before it.
+        if !line.starts_with("   ") {
+            let form = line.trim_start().split("  ").next().unwrap_or_default();
+            is_meant = form.split([' ', ',', '|']).any(|word| word == command);
+        }
+        if is_meant {
+            told += line;
+            told.push('\n');
+        }
+    }
+    if told.is_empty() {
+        return Err(format!("there is no command `{command}`; type `help`"));
+    }
+    let has_notes = ["COND", "VALUE", "value"].iter().any(|word| told.contains(word));
+    Ok(told.trim_end().to_owned() + if has_notes { "\n" } else { "" } + if has_notes { notes } else { "" })
+}
 
 /// Commands of one word.
 const SINGLE: [&str; 12] = [

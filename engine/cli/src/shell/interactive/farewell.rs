@@ -43,6 +43,22 @@ impl Counts {
     }
 }
 
+/// What is waited for before the end; nothing if nothing is on its way. `is_kept` says whether the store outlives the shell.
+pub(super) fn sending(store: &DataStore, is_kept: bool) -> Option<String> {
+    let waiting = store.outbox().list(WAITING_MAX).ok()?;
+    waited_for(Counts::of(&waiting).unsent, is_kept)
+}
+
+fn waited_for(unsent: usize, is_kept: bool) -> Option<String> {
+    let it = if unsent == 1 { "it" } else { "them" };
+    let otherwise = if is_kept {
+        format!("leaves {it} for the next start")
+    } else {
+        format!("gives {it} up with the temporary store")
+    };
+    (unsent > 0).then(|| format!("sending {}; Ctrl-C {otherwise}", changes(unsent)))
+}
+
 /// What becomes of what waits; nothing if nothing does.
 pub(super) fn lines(store: &DataStore, kept_in: Option<&Path>) -> Vec<String> {
     let Ok(waiting) = store.outbox().list(WAITING_MAX) else {
@@ -125,6 +141,19 @@ mod tests {
         assert_eq!(up_to(1), "1 change");
         assert_eq!(up_to(WAITING_MAX - 1), format!("{} changes", WAITING_MAX - 1));
         assert_eq!(up_to(WAITING_MAX), format!("{WAITING_MAX} changes or more"));
+    }
+
+    #[test]
+    fn who_has_to_wait_is_told_for_what_and_what_ctrl_c_does() {
+        assert_eq!(waited_for(0, true), None);
+        assert_eq!(
+            waited_for(1, true).as_deref(),
+            Some("sending 1 change; Ctrl-C leaves it for the next start")
+        );
+        assert_eq!(
+            waited_for(2, false).as_deref(),
+            Some("sending 2 changes; Ctrl-C gives them up with the temporary store")
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Answers as people read them: words in colour, records as tables.
 
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
 use owo_colors::OwoColorize as _;
 use serde_json::Value as Json;
 
@@ -9,21 +9,27 @@ use super::screen::harmless;
 /// Columns of a table; records have more fields than a screen has room for.
 const COLUMNS_MAX: usize = 12;
 
-/// An answer as text.
-pub(super) fn answer(answer: &Json) -> String {
+/// An answer as text; `keys` are the columns that people type again, as identifiers.
+pub(super) fn answer(answer: &Json, keys: &[&str]) -> String {
     match answer {
         Json::Bool(true) => "ok".green().to_string(),
         Json::Null => "nothing".dimmed().to_string(),
         Json::Array(rows) if rows.is_empty() => "none".dimmed().to_string(),
-        Json::Array(rows) if rows.iter().all(Json::is_object) => table(rows),
-        Json::Object(_) => table(std::slice::from_ref(answer)),
+        Json::Array(rows) if rows.iter().all(Json::is_object) => table(rows, keys, screen_width()),
+        Json::Object(_) => table(std::slice::from_ref(answer), keys, screen_width()),
         Json::String(text) => harmless(text).into_owned(),
         other => other.to_string(),
     }
 }
 
-/// Rows as a table as wide as the screen, without the columns that hold nothing.
-fn table(rows: &[Json]) -> String {
+/// How wide the screen is, if there is one.
+fn screen_width() -> Option<u16> {
+    console::Term::stdout().size_checked().map(|(_, width)| width)
+}
+
+/// Rows as a table as wide as the screen, without the columns that hold nothing. What is typed again stands in one line, whatever the
+/// others have to give way.
+fn table(rows: &[Json], keys: &[&str], width: Option<u16>) -> String {
     let mut columns: Vec<&str> = Vec::new();
     let mut left_out: Vec<&str> = Vec::new();
     for row in rows {
@@ -43,12 +49,17 @@ fn table(rows: &[Json]) -> String {
     table
         .load_style(presets::UTF8_HORIZONTAL_ONLY)
         .set_content_arrangement(ContentArrangement::Dynamic);
-    if let Some((_, width)) = console::Term::stdout().size_checked() {
+    if let Some(width) = width {
         table.set_width(width);
     }
     table.set_header(columns.iter().copied());
     for row in rows {
         table.add_row(columns.iter().map(|column| cell(&row[*column])));
+    }
+    for (index, name) in columns.iter().enumerate() {
+        if let (true, Some(column)) = (keys.contains(name), table.column_mut(index)) {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
     }
     if left_out.is_empty() {
         return table.to_string();
@@ -62,5 +73,29 @@ fn cell(value: &Json) -> String {
         Json::Null => String::new(),
         Json::String(text) => harmless(text).into_owned(),
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_typed_again_stands_in_one_line_on_a_narrow_screen() {
+        let id = "0198c2b4-7e1f-7c3a-9d55-0a1b2c3d4e5f";
+        let text = "a text that is longer than what is left for it beside the others";
+        let rows = [json!({
+            "title": text, "model": "Blog", "id": id, "op": "create", "stage": "parked", "attempts": 3, "reason": text
+        })];
+        for width in [40, 80, 120] {
+            let shown = table(&rows, &["id"], Some(width));
+            assert!(shown.lines().any(|line| line.contains(id)), "{width}:\n{shown}");
+        }
+        assert!(
+            !table(&rows, &[], Some(80)).contains(id),
+            "it would not fit by itself"
+        );
     }
 }

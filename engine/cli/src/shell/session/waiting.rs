@@ -13,6 +13,9 @@ const WAIT_MS_DEFAULT: u64 = 10_000;
 /// Longest wait, in milliseconds: a day.
 const WAIT_MS_MAX: u64 = 24 * 60 * 60 * 1_000;
 
+/// What a record answers with beside the fields of its model.
+const SYNC_FIELDS: [&str; 3] = ["_version", "_lastChangedAt", "_deleted"];
+
 impl Session {
     pub(super) async fn wait_hub(&mut self, command: &Json) -> Result<Json, Fault> {
         let name = command
@@ -50,6 +53,14 @@ impl Operations {
             Some(Json::Object(wanted)) => Some(wanted),
             Some(_) => return Err("`fields` is an object of field to value".to_owned()),
         };
+        let def = self.model(command)?;
+        let is_odd = |name: &&String| def.field(name).is_none() && !SYNC_FIELDS.contains(&name.as_str());
+        if let Some(odd) = wanted.and_then(|wanted| wanted.keys().find(is_odd)) {
+            return Err(format!(
+                "`{}` has no field `{odd}`, so that it never comes to be so",
+                def.name
+            ));
+        }
         let deadline = deadline(command)?;
         // Observed before it is looked at, so that no change falls in between.
         let mut changes = self

@@ -202,3 +202,25 @@ fn what_is_not_understood_is_said() {
     }
     assert_eq!(command("   ", &schema()), Ok(None));
 }
+
+#[test]
+fn help_for_one_command_is_of_that_one_and_what_its_words_mean() {
+    let query = help("query").expect("there is such a command");
+    assert!(query.starts_with("  query MODEL [where COND]"), "{query}");
+    assert!(
+        query.contains("\nCOND is FIELD OP VALUE") && !query.contains("delete"),
+        "{query}"
+    );
+    let waiting = help("waitHub").expect("there is such a command");
+    assert_eq!(
+        waiting.lines().count(),
+        1,
+        "what comes before it is none of its own: {waiting}"
+    );
+    let settings = help("configure").expect("there is such a command");
+    assert!(settings.contains("conflict=remote|local"), "{settings}");
+    for single in SINGLE {
+        assert!(help(single).is_ok(), "{single}");
+    }
+    assert!(help("fly").is_err_and(|fault| fault.contains("no command `fly`")));
+}
