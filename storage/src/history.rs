@@ -9,6 +9,7 @@
 
 mod bisect;
 mod check;
+mod cut;
 mod diff;
 mod file;
 mod filter;
@@ -87,6 +88,8 @@ pub struct History {
     end_is_known: bool,
     /// Whether it is a copy of the log of a store that a process has open.
     is_beside: bool,
+    /// What is wrong with the file that it is in, at most [`DAMAGE_MAX`].
+    damage: Vec<Damage>,
     /// The schema in force now, if it is known.
     schema: Option<Arc<Schema>>,
     /// The schemas that the log tells of, each with the entry that brought it.
@@ -136,6 +139,7 @@ impl History {
             end,
             end_is_known: true,
             is_beside: false,
+            damage: Vec::new(),
             schema,
             schemas: OnceLock::new(),
         })
@@ -155,6 +159,7 @@ impl History {
             end: told.map_or(last.next(), |told| told.max(last)),
             end_is_known: told.is_some(),
             is_beside: false,
+            damage: file.damage.clone(),
             schema,
             schemas: OnceLock::new(),
             source: Source::File(file),
@@ -200,12 +205,9 @@ impl History {
         })
     }
 
-    /// What is wrong with the file that the log is in; nothing if it is in a store.
+    /// What is wrong with the file that the log is in; nothing of a store that opens as it is.
     pub fn damage_of_file(&self) -> &[Damage] {
-        match &self.source {
-            Source::Store { .. } => &[],
-            Source::File(file) => &file.damage,
-        }
+        &self.damage
     }
 
     /// The first and the newest entry; the newest is before the first if there are none.

@@ -503,3 +503,94 @@ proptest! {
         damaged.record(&post("p1")).map(drop).unwrap_or(());
     }
 }
+
+/// The bytes of a store's file with so many posts, closed in order or as a kill leaves it, and its newest entry.
+fn file_of(posts: u64, closed: bool) -> (Vec<u8>, Seq) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join(crate::FILE_NAME);
+    let mut store = in_directory(folder.path());
+    for n in 0..posts {
+        save(&mut store, "Post", &format!("id=p{n} title=a-title rating={n}"));
+    }
+    let newest = store.head();
+    let killed = std::fs::read(&file).unwrap();
+    drop(store);
+    let bytes = if closed {
+        std::fs::read(&file).unwrap()
+    } else {
+        killed
+    };
+    (bytes, newest)
+}
+
+/// Looks at a file of a store whose length is wrong.
+fn inspected(bytes: &[u8]) -> (tempfile::TempDir, Result<History, StorageError>) {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join(crate::FILE_NAME), bytes).unwrap();
+    let opened = open_for_inspection(folder.path());
+    (folder, opened)
+}
+
+#[test]
+fn a_store_that_lost_or_gained_some_bytes_at_its_end_is_read_and_made_again() {
+    for closed in [true, false] {
+        let (sound, newest) = file_of(40, closed);
+        let longer = |by: usize| [&sound[..], &vec![0xA5; by]].concat();
+        let damaged = [sound[..sound.len() - 1].to_vec(), longer(200), longer(5_000)];
+        for (number, bytes) in damaged.iter().enumerate() {
+            let (folder, history) = inspected(bytes);
+            let history = history.unwrap_or_else(|error| panic!("{closed} {number}: {error}"));
+            let listing = history.list(&Filter::default(), usize::MAX).unwrap();
+            assert_eq!(listing.entries.len() as u64, newest.0, "{closed} {number}");
+            assert_eq!(history.query(newest, &Query::all("Post")).unwrap().len(), 40);
+            let check = history.check().unwrap();
+            // A whole page more is what a stop while the file grows leaves as well, and no damage.
+            assert!(number == 2 || !check.is_sound(), "{closed} {number}: {check:?}");
+            assert_eq!(check.sound_to, Some(newest));
+            drop(history);
+            let file = folder.path().join(crate::FILE_NAME);
+            assert!(std::fs::read(&file).unwrap() == *bytes, "it is only looked at");
+            let made = crate::remake(folder.path(), crate::Extent::Everything).unwrap();
+            assert_eq!((made.newest, made.lost), (newest, None), "{closed} {number}");
+        }
+    }
+}
+
+#[test]
+fn a_store_that_was_cut_in_the_middle_is_read_as_far_as_its_log_goes_and_named() {
+    let (sound, newest) = file_of(3_000, true);
+    let (mut partial, mut nothing) = (0, 0);
+    for cut in (2..40).map(|part| sound.len() * part / 40 + 7) {
+        let (folder, history) = inspected(&sound[..cut.min(sound.len() - 1)]);
+        match history {
+            Ok(history) => {
+                let check = history.check().unwrap();
+                assert!(!check.is_sound(), "cut at {cut}");
+                let listing = history.list(&Filter::default(), usize::MAX).unwrap();
+                let there = listing.entries.len() as u64;
+                assert_eq!(there, check.entries);
+                if there < newest.0 {
+                    partial += 1;
+                    assert_eq!(check.sound_to, Some(Seq(there)), "cut at {cut}");
+                    let told = broken(history.query(history.bounds().1, &Query::all("Post")));
+                    assert_eq!(told.1, Some(Seq(there)));
+                    let posts = history.query(Seq(there), &Query::all("Post")).unwrap();
+                    assert_eq!(posts.len() as u64, there - 1);
+                }
+            }
+            Err(StorageError::NoStore { .. } | StorageError::Foreign { .. }) => nothing += 1,
+            Err(error) => {
+                nothing += 1;
+                let text = error.to_string();
+                let file = folder.path().join(crate::FILE_NAME).display().to_string();
+                assert!(text.contains(&file) && !text.contains("the disk"), "{text}");
+                assert!(
+                    !text.contains("data rebuild"),
+                    "of nothing no store can be made: {text}"
+                );
+            }
+        }
+    }
+    println!("{partial} in part, {nothing} not at all");
+    assert!(nothing > 0, "what has lost its database cannot be read");
+}
