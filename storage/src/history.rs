@@ -422,7 +422,10 @@ impl History {
     /// A file holds no base, so of a trimmed log it has entries, but no states.
     pub(crate) fn refuse_without_base(&self) -> Result<(), StorageError> {
         if self.is_file() && self.has_base()? {
-            return Err(StorageError::NoBase { start: self.start });
+            return Err(StorageError::NoBase {
+                start: self.start,
+                is_exported: !self.is_beside,
+            });
         }
         Ok(())
     }
