@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use landfall_core::{
-    Change, FieldMap, LogEntry, ModelDef, Mutation, MutationKind, RecordVersion, Seq, Stage, Value,
+    Change, FieldMap, FieldName, LogEntry, ModelDef, Mutation, MutationKind, RecordVersion, Seq, Stage, Value,
 };
 
 use super::record::{RecordHistory, Step};
@@ -104,41 +104,42 @@ impl Merge {
         field.is_none_or(|field| self.answered.contains_key(field))
     }
 
-    /// What the other version had of the fields that the server did not take over.
-    fn theirs(&self) -> Option<(&Other, FieldMap)> {
+    /// What the other version had of the fields that the server did not take over, or of the one that is asked about.
+    fn theirs(&self, field: Option<&str>) -> Option<(&Other, FieldMap)> {
         let other = self.other.as_ref()?;
-        let had = other.fields.iter();
-        let had = had.filter(|(name, _)| self.answered.contains_key(*name));
-        Some((
-            other,
-            had.map(|(name, value)| (name.clone(), value.clone())).collect(),
-        ))
+        Some((other, self.of_field(&other.fields, field)))
+    }
+
+    fn of_field(&self, values: &FieldMap, field: Option<&str>) -> FieldMap {
+        let asked = |name: &FieldName| field.is_none_or(|field| *name == *field);
+        values
+            .iter()
+            .filter(|(name, _)| self.answered.contains_key(*name) && asked(name))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect()
     }
 
     /// Where the values come from and who won; `was` says what they were before.
-    pub(super) fn verdict(&self, seq: Seq, was: &str) -> String {
+    pub(super) fn verdict(&self, seq: Seq, field: Option<&str>, was: &str) -> String {
         let (of, base) = (self.mutation.seq, self.base_version.0);
-        match self.theirs() {
-            Some((other, had)) if had == self.answered => format!(
-                "The server won: it merged {of}, made on version {base}, with its version {}, {}, which had {}, and kept that \
-                 ({seq}).{was}",
-                other.version.0,
-                other.seq,
-                fields(&had)
-            ),
+        let answered = self.of_field(&self.answered, field);
+        match self.theirs(field) {
             Some((other, had)) => format!(
-                "The server decided: it merged {of}, made on version {base}, with its version {}, {}{}, and answered with {} \
-                 ({seq}).{was}",
+                "{}: it merged {of}, made on version {base}, with its version {}, {}{} ({seq}).{was}",
+                if had == answered {
+                    "The server won"
+                } else {
+                    "The server decided"
+                },
                 other.version.0,
                 other.seq,
-                which_had(&had),
-                fields(&self.answered)
+                became(&had, &answered, ", which had ", "kept")
             ),
             None => format!(
                 "The server won: {of} was made on version {base} and its answer has version {}, so somebody else's change was \
                  merged, which the log does not hold; it answered with {} ({seq}).{was}",
                 self.version.0,
-                fields(&self.answered)
+                fields(&answered)
             ),
         }
     }
@@ -146,19 +147,12 @@ impl Merge {
     /// What the answer did, in one sentence.
     pub(super) fn sentence(&self, step: &Step) -> String {
         let (of, base, version) = (self.mutation.seq, self.base_version.0, self.version.0);
-        let merged = match self.theirs() {
-            Some((other, had)) if had == self.answered => format!(
-                "its version {}, {}, had {}, and it kept that",
-                other.version.0,
-                other.seq,
-                fields(&had)
-            ),
+        let merged = match self.theirs(None) {
             Some((other, had)) => format!(
-                "it merged it with its version {}, {}{}, and answered with {}",
+                "its version {}, {}{}",
                 other.version.0,
                 other.seq,
-                which_had(&had),
-                fields(&self.answered)
+                became(&had, &self.answered, ", had ", "it kept")
             ),
             None => format!(
                 "its version went on by more than one, so somebody else's change was merged, and it answered with {}",
@@ -172,11 +166,25 @@ impl Merge {
     }
 }
 
-fn which_had(had: &FieldMap) -> String {
-    if had.is_empty() {
+/// What the other version had, and what the server answered with, field by field.
+fn became(had: &FieldMap, answered: &FieldMap, introduced: &str, kept: &str) -> String {
+    let (same, made): (FieldMap, FieldMap) = answered
+        .iter()
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .partition(|(name, value)| had.get(name).is_some_and(|had| had.cmp_total(value).is_eq()));
+    let had = if had.is_empty() {
         String::new()
     } else {
-        format!(", which had {}", fields(had))
+        format!("{introduced}{}", fields(had))
+    };
+    match (same.is_empty(), made.is_empty()) {
+        (_, true) => format!("{had}, and {kept} that"),
+        (true, false) => format!("{had}, and answered with {}", fields(&made)),
+        (false, false) => format!(
+            "{had}, and {kept} {} and answered with {}",
+            fields(&same),
+            fields(&made)
+        ),
     }
 }
 

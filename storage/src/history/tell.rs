@@ -189,7 +189,7 @@ fn origin_of(step: &Step, field: Option<&str>, def: &ModelDef, merge: Option<&Me
         None => String::new(),
     };
     if let Some(merge) = merge {
-        return merge.verdict(seq, &was);
+        return merge.verdict(seq, field, &was);
     }
     match (&step.entry.change, step.entry.cause) {
         (Change::Write(_), Some(undone)) => {

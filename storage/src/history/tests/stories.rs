@@ -215,6 +215,33 @@ The server has it since version 3 (e6)."#
 }
 
 #[test]
+fn of_several_fields_that_the_server_merged_each_is_told_by_itself() {
+    let mut store = in_memory();
+    append(&mut store, arrived(&post("p1"), 1, "id=p1 title=first rating=1")).unwrap();
+    let edit = save(&mut store, "Post", "id=p1 title=mine rating=4").seq;
+    append(&mut store, arrived(&post("p1"), 2, "id=p1 title=theirs rating=2")).unwrap();
+    append(&mut store, sent(&post("p1"), edit)).unwrap();
+    let acknowledged = Acknowledged {
+        key: post("p1"),
+        mutation: edit,
+        remote: remote(&post("p1"), 3, "id=p1 title=theirs rating=6"),
+    };
+    append(&mut store, Change::Acknowledged(acknowledged)).unwrap();
+    let title = told(&store, Some("title"));
+    for part in [
+        r#"The server won: it merged e3, made on version 1, with its version 2, e4, which had title "theirs", and kept that (e6)."#,
+        r#"its version 2, e4, had rating 2, title "theirs", and it kept title "theirs" and answered with rating 6: it changed"#,
+    ] {
+        assert!(title.contains(part), "{part}: {title}");
+    }
+    let rating = told(&store, Some("rating"));
+    assert!(
+        rating.contains("The server decided: it merged e3, made on version 1, with its version 2, e4, which had rating 2, and answered with rating 6 (e6)."),
+        "{rating}"
+    );
+}
+
+#[test]
 fn a_merge_is_told_without_the_other_version_too() {
     let text = told(&merged(None), Some("title"));
     let verdict = r#"The server won: e3 was made on version 1 and its answer has version 3, so somebody else's change was merged, which the log does not hold; it answered with title "theirs" (e5). It was "mine" before."#;
