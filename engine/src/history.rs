@@ -35,7 +35,7 @@ pub use landfall_core::{
 };
 pub use landfall_storage::history::{
     CHAIN_MAX, Check, CursorDifference, DAMAGE_MAX, Damage, Difference, Exported, Failure, FieldChange,
-    Filter, GAPS_MAX, History, Invariant, Line, Listing, LiveLog, PastState, REDACTION_KEY_BYTES,
-    RecordDifference, RecordHistory, Redaction, Rule, Scope, Stats, Step, Tally, Why, change_json,
-    entry_json, open_for_inspection, origin_name,
+    Filter, GAPS_MAX, History, Invariant, Line, Listing, LiveLog, Merge, Other, PastState,
+    REDACTION_KEY_BYTES, RecordDifference, RecordHistory, Redaction, Rule, Scope, Stats, Step, Tally, Why,
+    change_json, entry_json, open_for_inspection, origin_name,
 };

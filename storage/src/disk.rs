@@ -354,8 +354,14 @@ pub(crate) fn open_over(overlay: Overlay, path: &Path) -> Result<Opened, Storage
     open_database(Arc::new(overlay), path, MENDED_CACHE_BYTES, layout).map(Opened::written_nowhere)
 }
 
-/// The same of a file that does not open as it is: its headers are mended in memory, and what is cut off is filled with zeros.
+/// The same of a file that does not open as it is; see [`mend_over`].
 pub(crate) fn open_mended(overlay: &Overlay, path: &Path) -> Result<Opened, StorageError> {
+    let layout = mend_over(overlay, path)?;
+    open_database(Arc::new(overlay.clone()), path, MENDED_CACHE_BYTES, layout).map(Opened::written_nowhere)
+}
+
+/// Mends the headers of a file in memory, fills with zeros what is cut off, and takes off what is no whole page.
+pub(crate) fn mend_over(overlay: &Overlay, path: &Path) -> Result<FileLayout, StorageError> {
     // What the first try has written lies on the layer that both share.
     overlay.forget()?;
     let layout = match layout_of(overlay, path) {
@@ -376,7 +382,7 @@ pub(crate) fn open_mended(overlay: &Overlay, path: &Path) -> Result<Opened, Stor
         }
     };
     mend::mend(overlay, layout)?;
-    open_database(Arc::new(overlay.clone()), path, MENDED_CACHE_BYTES, layout).map(Opened::written_nowhere)
+    Ok(layout)
 }
 
 /// The database inside the file of a store that is closed, for tools that look at its tables.

@@ -194,13 +194,12 @@ pub enum StorageError {
     },
     /// The log was trimmed, and what is read is its entries alone, without what they go on from: a file that was exported,
     /// or a store that an app has open.
-    #[error(
-        "the log was trimmed: its entries from {start} on can be read here, but not the records that they change; close \
-         the app that has the store open, if one has, and ask the store itself"
-    )]
+    #[error("{}", no_base(*start, *is_exported))]
     NoBase {
         /// The first entry that is there.
         start: Seq,
+        /// Whether it is a file without a store, and not the store of an app.
+        is_exported: bool,
     },
 }
 
@@ -362,6 +361,21 @@ fn broken_log(what: &str, sound: Option<Seq>) -> String {
         None => {
             format!("the log is damaged: {what}; nothing of it can be replayed; get a whole copy of the log")
         }
+    }
+}
+
+fn no_base(start: Seq, is_exported: bool) -> String {
+    if is_exported {
+        format!(
+            "the log was trimmed, and what is there of it are its entries from {start} on, which `list`, `show`, `stats` and `verify` \
+             read, but not the records that they go on from; for values and reasons ask the store that the log is of, or a backup \
+             of it"
+        )
+    } else {
+        format!(
+            "the log was trimmed: its entries from {start} on can be read while an app has the store open, but not the records that \
+             they change; close the app and ask the store itself"
+        )
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod bisect;
 mod check;
+mod cut;
 mod diff;
 mod file;
 mod filter;
@@ -18,6 +19,7 @@ mod gather;
 mod held;
 mod json;
 mod live;
+mod merged;
 mod open;
 mod parts;
 mod probe;
@@ -49,6 +51,7 @@ pub use filter::{Filter, GAPS_MAX, Listing};
 pub use fold::{PastState, Scope};
 pub use json::{change_json, entry_json};
 pub use live::{LiveLog, TRIES_MAX};
+pub use merged::{Merge, Other};
 pub use open::{open_for_inspection, read_exported};
 pub use record::{FieldChange, RecordHistory, Step};
 pub use redact::{REDACTION_KEY_BYTES, Redaction};
@@ -86,6 +89,8 @@ pub struct History {
     end_is_known: bool,
     /// Whether it is a copy of the log of a store that a process has open.
     is_beside: bool,
+    /// What is wrong with the file that it is in, at most [`DAMAGE_MAX`].
+    damage: Vec<Damage>,
     /// The schema in force now, if it is known.
     schema: Option<Arc<Schema>>,
     /// Of the blocks of a log in a file, as far as they were made; in a store they are a table.
@@ -137,6 +142,7 @@ impl History {
             end,
             end_is_known: true,
             is_beside: false,
+            damage: Vec::new(),
             schema,
             digests: Kept::default(),
             schemas: OnceLock::new(),
@@ -157,6 +163,7 @@ impl History {
             end: told.map_or(last.next(), |told| told.max(last)),
             end_is_known: told.is_some(),
             is_beside: false,
+            damage: file.damage.clone(),
             schema,
             digests: Kept::default(),
             schemas: OnceLock::new(),
@@ -203,12 +210,9 @@ impl History {
         })
     }
 
-    /// What is wrong with the file that the log is in; nothing if it is in a store.
+    /// What is wrong with the file that the log is in; nothing of a store that opens as it is.
     pub fn damage_of_file(&self) -> &[Damage] {
-        match &self.source {
-            Source::Store { .. } => &[],
-            Source::File(file) => &file.damage,
-        }
+        &self.damage
     }
 
     /// The first and the newest entry; the newest is before the first if there are none.
@@ -437,7 +441,10 @@ impl History {
     /// A file holds no base, so of a trimmed log it has entries, but no states.
     pub(crate) fn refuse_without_base(&self) -> Result<(), StorageError> {
         if self.is_file() && self.has_base()? {
-            return Err(StorageError::NoBase { start: self.start });
+            return Err(StorageError::NoBase {
+                start: self.start,
+                is_exported: !self.is_beside,
+            });
         }
         Ok(())
     }

@@ -173,20 +173,21 @@ fn open_old(overlay: &Overlay, path: &Path) -> Result<Opened, StorageError> {
 /// What is whole of a log.
 #[derive(Default)]
 pub(crate) struct Sound {
-    start: LogHead,
+    /// What comes before the first entry.
+    pub(crate) start: LogHead,
     /// The last entry of the table before any damage.
-    end: LogHead,
+    pub(crate) end: LogHead,
     /// What follows it in the journal.
-    journaled: Vec<Found>,
+    pub(crate) journaled: Vec<Found>,
     /// The schema that the log says is in force at its end.
-    schema: Option<Schema>,
+    pub(crate) schema: Option<Schema>,
     /// What is wrong with what follows; `None` if everything is whole.
-    damage: Option<String>,
+    pub(crate) damage: Option<String>,
 }
 
 impl Sound {
     /// Reads the log as far as it is whole.
-    fn of(transaction: &ReadTransaction, old: &Opened) -> Self {
+    pub(crate) fn of(transaction: &ReadTransaction, old: &Opened) -> Self {
         let mut sound = Self::default();
         if let Err(error) = unless_it_panics(|| sound.read(transaction)) {
             sound.damage = Some(error.gist());
@@ -247,7 +248,7 @@ impl Sound {
     }
 
     /// The first and the last entry that are whole.
-    fn entries_there(&self) -> Option<(Seq, Seq)> {
+    pub(crate) fn entries_there(&self) -> Option<(Seq, Seq)> {
         let last = self.journaled.last().map_or(self.end.seq, |found| found.seq);
         (last > self.start.seq).then(|| (self.start.seq.next(), last))
     }

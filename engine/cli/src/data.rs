@@ -236,11 +236,22 @@ fn tell_rebuilt(made: &Remade) {
 
 fn cannot_rebuild(error: Error) -> miette::Report {
     match &error {
-        Error::Storage(storage) if matches!(**storage, StorageError::LogDamaged { .. }) => miette::miette!(
-            help = "the records themselves may be whole: `landfall data export` writes those that can be read, and \
-                    `landfall log DIRECTORY verify` says how far the log can be looked at",
-            "{error}"
-        ),
+        // Of what has no entry left the log commands can show nothing either.
+        Error::Storage(storage) => match &**storage {
+            StorageError::LogDamaged {
+                path: Some(path),
+                sound: Some(_),
+                ..
+            } => miette::miette!(
+                help = format!(
+                    "the records themselves may be whole: `landfall data export` writes those that can be read, and \
+                     `landfall log {} verify` says how far the log can be looked at",
+                    path.display()
+                ),
+                "{error}"
+            ),
+            _ => report(error),
+        },
         _ => report(error),
     }
 }

@@ -22,13 +22,20 @@ const GOD_BYTE_AT: usize = 9;
 /// Has the database verify every page before it opens, and refuse all if one is damaged.
 const WAS_NOT_CLOSED: u8 = 2;
 
+/// Where the size of a page is.
+const PAGE_SIZE_AT: usize = 12;
+
 /// Bytes that are looked at.
 const HEADER_LEN: usize = 32;
 
 /// Largest file that a header is believed to speak of, in bytes: what is cut off costs no memory until it is read.
 const LENGTH_MAX: u64 = 1 << 44;
 
-/// Makes the head of a database whole as far as it is known what it must be, and the file as long as that says.
+/// Smallest and largest page that is believed.
+const PAGE_BYTES: std::ops::RangeInclusive<u64> = 512..=1 << 16;
+
+/// Makes the head of a database whole as far as it is known what it must be, and the file as long as that says. What is longer
+/// than that by less than a page is cut off: no page of the database can be there.
 pub(super) fn mend(file: &dyn StorageBackend, layout: FileLayout) -> io::Result<()> {
     let start = layout.database_start();
     let mut header = [0; HEADER_LEN];
@@ -37,22 +44,30 @@ pub(super) fn mend(file: &dyn StorageBackend, layout: FileLayout) -> io::Result<
     header[GOD_BYTE_AT] &= !WAS_NOT_CLOSED;
     file.write(start, &header)?;
     let stated = length_in(&header).map(|length| start + length);
-    if let Some(length) = stated
-        && length <= LENGTH_MAX
-        && file.len()? < length
-    {
-        file.set_len(length)?;
+    let length = file.len()?;
+    match stated {
+        Some(stated) if length < stated && stated <= LENGTH_MAX => file.set_len(stated),
+        _ => {
+            let page = number_at(&header, PAGE_SIZE_AT);
+            let odd = length.saturating_sub(start) % page.max(1);
+            let is_page = page.is_power_of_two() && PAGE_BYTES.contains(&page);
+            if is_page && odd > 0 {
+                file.set_len(length - odd)?;
+            }
+            Ok(())
+        }
     }
-    Ok(())
+}
+
+fn number_at(header: &[u8; HEADER_LEN], at: usize) -> u64 {
+    let bytes = header[at..].first_chunk().copied().unwrap_or_default();
+    u64::from(u32::from_le_bytes(bytes))
 }
 
 /// How long the database is by its header; `None` if that makes no sense.
 fn length_in(header: &[u8; HEADER_LEN]) -> Option<u64> {
-    let number = |at: usize| {
-        let bytes = header[at..].first_chunk().copied().unwrap_or_default();
-        u64::from(u32::from_le_bytes(bytes))
-    };
-    let (page, region_header, region_data) = (number(12), number(16), number(20));
+    let number = |at: usize| number_at(header, at);
+    let (page, region_header, region_data) = (number(PAGE_SIZE_AT), number(16), number(20));
     let (full, last) = (number(24), number(28));
     let regions = full.checked_mul(region_header + region_data)?;
     let trailing = if last > 0 { region_header + last } else { 0 };

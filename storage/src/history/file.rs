@@ -10,10 +10,12 @@
 //! ```
 //!
 //! Numbers are little-endian, checks are CRC-32. Entries of a block follow each other without a gap; a gap of the log
-//! begins a new block. Each entry also carries the check that chains it to the one before it. None of this protects
+//! begins a new block. Each entry also carries the check that chains it to the one before it, by which it is known to be whole
+//! where its block is not. None of this protects
 //! against somebody who means harm; it finds what disks and networks do.
 
 mod read;
+mod salvage;
 mod write;
 
 use serde::{Deserialize, Serialize};

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use landfall_core::{Schema, Seq};
 use redb::ReadableDatabase;
 
+use super::cut::open_damaged;
 use super::file::{LogFile, MAGIC};
 use super::{History, LiveLog};
 use crate::codec;
@@ -27,7 +28,8 @@ const OPENED_AT_MS: i64 = i64::MIN;
 /// Opens the log of a store, by its directory or its file, or an exported log.
 ///
 /// A store that a crash left open is repaired in memory; its file stays as it was. As long as the log is looked at, the
-/// store cannot be opened for writing. Of a store that a process has open the log is copied as it is now, beside that
+/// store cannot be opened for writing. A file that was cut short, lengthened, or damaged at its head is read as far as its pages
+/// go, which [`History::check`] tells. Of a store that a process has open the log is copied as it is now, beside that
 /// process ([`LiveLog`]); its rows are not compared with it then.
 ///
 /// ```
@@ -40,7 +42,8 @@ const OPENED_AT_MS: i64 = i64::MIN;
 ///
 /// # Errors
 /// [`StorageError::NoStore`], [`StorageError::Busy`] if a process writes it too fast, [`StorageError::Foreign`],
-/// [`StorageError::TooNew`], [`StorageError::Corrupt`], [`StorageError::BadLogFile`] and the disk's faults.
+/// [`StorageError::TooNew`], [`StorageError::LogDamaged`] if no entry can be read, [`StorageError::BadLogFile`] and the disk's
+/// faults.
 pub fn open_for_inspection(path: &Path) -> Result<History, StorageError> {
     let file = find(path)?;
     let mut first = [0; MAGIC.len()];
@@ -97,6 +100,15 @@ pub(super) fn find(path: &Path) -> Result<PathBuf, StorageError> {
 
 fn open_store(file: &Path) -> Result<History, StorageError> {
     let overlay = Overlay::open(file)?;
+    match open_on(&overlay, file) {
+        Err(StorageError::Corrupt { what, .. }) => open_damaged(&overlay, file, &what),
+        opened => opened,
+    }
+}
+
+/// Opens the log of a store's file on changes in memory.
+pub(super) fn open_on(overlay: &Overlay, file: &Path) -> Result<History, StorageError> {
+    let overlay = overlay.clone();
     let disk = Disk::Custom(Arc::new(move || Ok(Box::new(overlay.clone()))));
     let schema = unless_it_panics(|| stored_schema(&disk)).map_err(|error| of_file(error, file))?;
     let options = StoreOptions {
@@ -117,6 +129,10 @@ fn of_file(error: StorageError, file: &Path) -> StorageError {
     match error {
         StorageError::Foreign { .. } => StorageError::Foreign {
             path: file.to_owned(),
+        },
+        StorageError::Corrupt { what, .. } => StorageError::Corrupt {
+            path: Some(file.to_owned()),
+            what,
         },
         other => other.in_file(Some(file)),
     }

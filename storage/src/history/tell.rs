@@ -3,11 +3,14 @@
 //! Owns [`Why`]: one sentence for each entry, and a verdict that says where a value comes from and who won. It says
 //! nothing that the log does not show.
 
+use std::collections::BTreeMap;
+
 use landfall_core::{
     Acknowledged, Change, Conflict, Decision, FieldMap, FieldName, ModelDef, Mutation, MutationKind, Origin,
     RecordVersion, Refusal, Remote, Seq, Stage, Value, Write,
 };
 
+use super::merged::Merge;
 use super::record::{FieldChange, RecordHistory, Step};
 
 /// Longest text of a value in a sentence, in characters.
@@ -41,7 +44,8 @@ pub struct Line {
 impl Step {
     /// What the entry did, in one sentence.
     pub fn sentence(&self, def: &ModelDef) -> String {
-        sentence(self, def)
+        self.merge()
+            .map_or_else(|| sentence(self, def), |merge| merge.sentence(self))
     }
 }
 
@@ -61,17 +65,23 @@ impl RecordHistory {
     /// # Ok::<(), landfall_storage::StorageError>(())
     /// ```
     pub fn why(&self, field: Option<&str>) -> Why {
-        let told = |step: &&Step| field.is_none_or(|field| step.concerns(field));
+        let merges = self.merges();
+        // What the server kept against this store's change is of its story, though the app did not see it come.
+        let is_other = |seq: Seq| {
+            let mut of_field = merges.values().filter(|merge| merge.concerns(field));
+            of_field.any(|merge| merge.other.as_ref().is_some_and(|other| other.seq == seq))
+        };
+        let told = |step: &&Step| field.is_none_or(|field| step.concerns(field)) || is_other(step.entry.seq);
         let steps: Vec<&Step> = self.steps.iter().filter(told).collect();
         let lines = steps.iter().map(|step| Line {
             seq: step.entry.seq,
             at_ms: step.entry.at_ms,
-            text: sentence(step, &self.def),
+            text: step.sentence_of(&self.def, merges.get(&step.entry.seq)),
         });
         Why {
             subject: self.subject(field),
             lines: lines.collect(),
-            verdict: self.verdict(field, &steps),
+            verdict: self.verdict(field, &steps, &merges),
         }
     }
 
@@ -91,7 +101,7 @@ impl RecordHistory {
         }
     }
 
-    fn verdict(&self, field: Option<&str>, steps: &[&Step]) -> Vec<String> {
+    fn verdict(&self, field: Option<&str>, steps: &[&Step], merges: &BTreeMap<Seq, Merge>) -> Vec<String> {
         let what = field.map_or("the record", |_| "the value");
         let touches = |step: &&&Step| match field {
             Some(field) => step.changed.iter().any(|change| change.field == *field),
@@ -103,7 +113,8 @@ impl RecordHistory {
                 false => vec![format!("Nothing that happened changed {what}.")],
             };
         };
-        let mut verdict = vec![origin_of(last, field, &self.def)];
+        let merge = merges.get(&last.entry.seq).filter(|merge| merge.concerns(field));
+        let mut verdict = vec![origin_of(last, field, &self.def, merge)];
         verdict.extend(survived(last, steps, field));
         verdict.push(self.standing(last, steps, field));
         verdict
@@ -170,13 +181,16 @@ fn carries(mutation: &Mutation, field: Option<&str>) -> bool {
 }
 
 /// Where the value comes from.
-fn origin_of(step: &Step, field: Option<&str>, def: &ModelDef) -> String {
+fn origin_of(step: &Step, field: Option<&str>, def: &ModelDef, merge: Option<&Merge>) -> String {
     let seq = step.entry.seq;
     let before = field.and_then(|field| step.changed.iter().find(|change| change.field == *field));
     let was = match before.and_then(|change| change.before.as_ref()) {
         Some(value) => format!(" It was {} before.", show(value)),
         None => String::new(),
     };
+    if let Some(merge) = merge {
+        return merge.verdict(seq, field, &was);
+    }
     match (&step.entry.change, step.entry.cause) {
         (Change::Write(_), Some(undone)) => {
             format!("It comes from this store: the app took {undone} back in {seq}.{was}")
@@ -445,7 +459,7 @@ fn by(origin: Origin) -> &'static str {
 }
 
 /// What the app saw change by it, as the end of a sentence.
-fn effect(step: &Step) -> String {
+pub(super) fn effect(step: &Step) -> String {
     match (&step.before.row, &step.after.row) {
         (Some(_), None) => ": the record is gone".to_owned(),
         (None, Some(_)) => format!(": the record appeared{}", with(&values_after(&step.changed))),
@@ -493,7 +507,7 @@ fn with(values: &FieldMap) -> String {
     }
 }
 
-fn fields(values: &FieldMap) -> String {
+pub(super) fn fields(values: &FieldMap) -> String {
     cut(values
         .iter()
         .map(|(name, value)| format!("{name} {}", show(value)))

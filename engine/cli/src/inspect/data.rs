@@ -7,9 +7,9 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use landfall::history::{
-    Filter, History, LogChange as Change, PastState, RecordState, Scope, SyncCursor, entry_json,
+    Filter, History, LogChange as Change, Merge, PastState, RecordState, Scope, Step, SyncCursor, entry_json,
 };
-use landfall::{Mutation, RecordKey, Schema, Seq, StorageError};
+use landfall::{LogEntry, ModelDef, Mutation, RecordKey, Schema, Seq, StorageError};
 use serde_json::{Map, Value as Json, json};
 
 use super::sides;
@@ -85,6 +85,17 @@ struct Page {
     records: BTreeMap<String, Json>,
     cursors: Vec<Json>,
     left_out: u64,
+    /// What came from the server of each record in its present life, by which it is told what the server merged.
+    heard: BTreeMap<RecordKey, Heard>,
+}
+
+/// What the page has of a record that somebody else may have changed.
+#[derive(Default)]
+struct Heard {
+    /// The entries that brought versions.
+    remotes: Vec<LogEntry>,
+    /// The newest merge, the entry that told of it, and its place on the page: the other version may come after it.
+    merged: Option<(usize, Step, Merge)>,
 }
 
 /// What there was before the first entry of the page.
@@ -135,7 +146,7 @@ impl Page {
     fn step(
         &mut self,
         past: &mut PastState,
-        entry: landfall::LogEntry,
+        entry: LogEntry,
         start: &Start,
         shown: &mut BTreeSet<RecordKey>,
     ) -> Result<(), StorageError> {
@@ -146,6 +157,7 @@ impl Page {
                 .push(cursor_json(seq, &checkpoint.model, &checkpoint.cursor));
         }
         if entry.change == Change::Cleared {
+            self.heard.clear();
             for record in self.records.values_mut() {
                 push(
                     record,
@@ -159,8 +171,14 @@ impl Page {
                 let def = past.schema.model(&key.model)?;
                 Some((key, def))
             }) {
-                let sentence = step.sentence(def);
+                let merge = self.hear(def, &key, &step);
+                let sentence = step.sentence_of(def, merge.as_ref());
                 told["text"] = sentence.as_str().into();
+                if let Some(merge) = merge {
+                    told["sides"] = sides::of_merge(def, &step, &merge);
+                    let at = self.entries.len();
+                    self.heard.entry(key.clone()).or_default().merged = Some((at, step.clone(), merge));
+                }
                 if let Change::Conflict(conflict) = &step.entry.change {
                     told["sides"] = sides::of_conflict(def, &step, conflict);
                 }
@@ -174,6 +192,32 @@ impl Page {
         }
         self.entries.push(told);
         Ok(())
+    }
+
+    /// Takes note of an entry of a record, and tells what the server merged if that is what it is about.
+    fn hear(&mut self, def: &ModelDef, key: &RecordKey, step: &Step) -> Option<Merge> {
+        if step.ends_life() {
+            self.heard.remove(key);
+            return None;
+        }
+        if let Change::Remote(_) = &step.entry.change {
+            let heard = self.heard.entry(key.clone()).or_default();
+            heard.remotes.push(step.entry.clone());
+            if let Some((at, answer, merge)) = &mut heard.merged {
+                let before = merge.other.clone();
+                merge.hear(&step.entry);
+                if let Some(told) = self.entries.get_mut(*at).filter(|_| merge.other != before) {
+                    told["text"] = answer.sentence_of(def, Some(merge)).into();
+                    told["sides"] = sides::of_merge(def, answer, merge);
+                }
+            }
+            return None;
+        }
+        let mut merge = step.merge()?;
+        let heard = self.heard.get(key);
+        let remotes = heard.into_iter().flat_map(|heard| &heard.remotes);
+        remotes.for_each(|entry| merge.hear(entry));
+        Some(merge)
     }
 
     fn list(&mut self, history: &History, from: Seq, end: Seq) -> Result<(), StorageError> {
@@ -258,3 +302,6 @@ fn models_json(schema: &Schema) -> Json {
     });
     models.collect()
 }
+
+#[cfg(test)]
+mod tests;

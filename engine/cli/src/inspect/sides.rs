@@ -1,8 +1,9 @@
 //! A conflict from both sides, field by field: what both began with, what each made of it, and what became of that.
 //!
-//! Owns [`of_conflict`]. The decision is in the log; nothing is decided here.
+//! Owns [`of_conflict`], and [`of_merge`] for one that the server settled by itself. The decision is in the log; nothing is
+//! decided here.
 
-use landfall::history::{Conflict, Decision, RecordState, Step};
+use landfall::history::{Conflict, Decision, LogChange as Change, Merge, RecordState, Step};
 use landfall::{FieldName, ModelDef, Mutation, MutationKind, Value};
 use serde_json::{Value as Json, json};
 
@@ -64,6 +65,107 @@ pub(super) fn of_conflict(def: &ModelDef, step: &Step, conflict: &Conflict) -> J
         "fields": fields,
         "verdict": verdict,
     })
+}
+
+/// Both sides of an update that the server merged into what somebody else had made of the record.
+pub(super) fn of_merge(def: &ModelDef, step: &Step, merge: &Merge) -> Json {
+    let base = step.before.base_of(def, merge.mutation.seq);
+    let rows: Vec<Row> = def
+        .stored_fields()
+        .zip(0..)
+        .filter_map(|(field, slot): (_, usize)| {
+            let base = base.as_ref().map(|row| row[slot].clone());
+            merged_row(&field.name, base, step, merge, value_of(&step.after, slot))
+        })
+        .collect();
+    let fields: Vec<Json> = rows.iter().map(row_json).collect();
+    json!({
+        "baseVersion": merge.base_version,
+        "theirVersion": merge.other.as_ref().map_or(merge.version, |other| other.version),
+        "ours": merge.mutation.kind.verb(),
+        "theirs": "update",
+        "fields": fields,
+        "verdict": merged_verdict(merge, &rows),
+    })
+}
+
+/// A field that either side has changed. Where the log does not hold the other version, the server's answer stands for it.
+fn merged_row(
+    field: &FieldName,
+    base: Option<Value>,
+    step: &Step,
+    merge: &Merge,
+    after: Option<Value>,
+) -> Option<Row> {
+    let Change::Acknowledged(ack) = &step.entry.change else {
+        return None;
+    };
+    let patch = merge.mutation.patch.get(field);
+    // What the answer leaves out is not known to have changed.
+    let answer = ack.remote.fields.get(field)?;
+    let other = merge.other.as_ref().and_then(|other| other.fields.get(field));
+    let ours = patch.cloned().or_else(|| base.clone());
+    let theirs = Some(other.unwrap_or(answer).clone());
+    let (is_ours, is_theirs) = (patch.is_some() && ours != base, theirs != base);
+    if !is_ours && !is_theirs && !merge.answered.contains_key(field) {
+        return None;
+    }
+    let winner = match Some(answer) {
+        _ if ours == theirs => Winner::Both,
+        answer if answer == theirs.as_ref() => Winner::Theirs,
+        answer if answer == ours.as_ref() => Winner::Ours,
+        _ => Winner::Merged,
+    };
+    Some(Row {
+        field: field.clone(),
+        base,
+        ours,
+        theirs,
+        is_ours,
+        is_theirs,
+        winner,
+        after,
+    })
+}
+
+/// The merge in sentences for somebody who sees one for the first time.
+fn merged_verdict(merge: &Merge, rows: &[Row]) -> Vec<String> {
+    let ours = merge.mutation.kind.verb();
+    let first = match &merge.other {
+        Some(other) => format!("which had version {} by then ({})", other.version.0, other.seq),
+        None => "whose version, which no entry on this page brought, had gone on by then".to_owned(),
+    };
+    let mut told = vec![
+        format!(
+            "This store made its {ours} on version {} of the record. Somebody else changed the record meanwhile and was first at \
+             the server, {first}.",
+            merge.base_version.0
+        ),
+        format!(
+            "The server merged the two by itself, without a conflict that the handler of this store was asked about. That made \
+             version {}.",
+            merge.version.0
+        ),
+    ];
+    for (winner, sentence) in [
+        (Winner::Ours, "This store won"),
+        (Winner::Theirs, "The server won"),
+    ] {
+        let fields = won_by(winner, rows);
+        if !fields.is_empty() {
+            told.push(format!("{sentence} {}.", fields.join(", ")));
+        }
+    }
+    let merged = won_by(Winner::Merged, rows);
+    if !merged.is_empty() {
+        told.push(format!("{} became something of both.", merged.join(", ")));
+    }
+    told
+}
+
+fn won_by(winner: Winner, rows: &[Row]) -> Vec<&str> {
+    let those = rows.iter().filter(|row| row.winner == winner);
+    those.map(|row| row.field.as_str()).collect()
 }
 
 fn value_of(state: &RecordState, slot: usize) -> Option<Value> {
@@ -153,10 +255,7 @@ fn verdict(mutation: Option<&Mutation>, conflict: &Conflict, rows: &[Row]) -> Ve
         "This store made its {ours} {made_on}. Somebody else {theirs} meanwhile and was first at the server, which has \
          {version} since."
     )];
-    let of = |winner: Winner| -> Vec<&str> {
-        let those = rows.iter().filter(|row| row.winner == winner);
-        those.map(|row| row.field.as_str()).collect()
-    };
+    let of = |winner: Winner| won_by(winner, rows);
     told.push(match &conflict.decision {
         Decision::AcceptRemote => {
             format!("The server's record stands: the handler gave this store's {ours} up.")

@@ -1,10 +1,12 @@
 //! Reading a log from one file, damaged or not.
 //!
 //! Owns [`LogFile`]. Opening reads the file once, checks each block and remembers where it is; entries are then read
-//! block by block. What lies between two sound blocks is passed over and told.
+//! block by block. Of a block that is damaged or cut off the entries are kept whose own checks continue each other
+//! (`salvage.rs`). What lies between is passed over and told.
 //!
 //! Invariants: 1. whatever the bytes are, nothing panics and no more is held in memory than one block and the places of
-//! the blocks; 2. entries come in order, each once.
+//! the blocks; 2. entries come in order, each once; 3. none is handed over that neither its block's check nor its own vouches
+//! for.
 
 use std::fmt;
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
@@ -12,12 +14,17 @@ use std::sync::{Mutex, PoisonError};
 
 use landfall_core::Seq;
 
+use super::salvage::{Salvage, salvage, salvage_headless};
 use super::{
     BLOCK_BYTES_MAX, BLOCK_HEAD_LEN, BLOCK_MARK, END_LEN, END_MARK, HEAD_JSON_MAX, HEAD_LEN, Head, MAGIC,
     SEQ_MAX, VERSION,
 };
+use crate::codec;
 use crate::error::StorageError;
 use crate::history::{DAMAGE_MAX, Damage, Visit};
+
+/// How much is looked through for entries where the head of a block is damaged: a block is closed at a quarter of it.
+const HEADLESS_BYTES_MAX: u64 = 256 * 1024;
 
 /// What a log file is read from.
 pub(crate) trait Source: Read + Seek + Send {}
@@ -35,13 +42,13 @@ pub(crate) struct LogFile {
     pub(crate) damage: Vec<Damage>,
 }
 
-/// Where a sound block is.
+/// Where a sound block is, or what is sound of one.
 #[derive(Clone, Copy, Debug)]
-struct Block {
-    at: u64,
-    length: usize,
-    first: Seq,
-    last: Seq,
+pub(super) struct Block {
+    pub(super) at: u64,
+    pub(super) length: usize,
+    pub(super) first: Seq,
+    pub(super) last: Seq,
 }
 
 impl fmt::Debug for LogFile {
@@ -68,6 +75,7 @@ impl LogFile {
             source,
             length,
             expected: None,
+            chain: None,
             entries: 0,
             blocks: Vec::new(),
             ended_at: None,
@@ -75,6 +83,7 @@ impl LogFile {
         };
         let (head, after) = walk.head(&start)?;
         walk.expected = head.as_ref().map(|head| head.start);
+        walk.chain = head.as_ref().map(|head| head.start_check);
         walk.blocks_from(after)?;
         Ok(Self {
             source: Mutex::new(walk.source),
@@ -140,6 +149,8 @@ struct Walk {
     length: u64,
     /// The entry that should come next, if that is known.
     expected: Option<Seq>,
+    /// The check of the entry before that one, if that is known.
+    chain: Option<u32>,
     entries: u64,
     blocks: Vec<Block>,
     ended_at: Option<Seq>,
@@ -190,7 +201,15 @@ impl Walk {
                     lost = false;
                     at = next;
                 }
-                Found::End => return Ok(()),
+                Found::End => {
+                    let behind = self.length - at - END_LEN as u64;
+                    if behind > 0 {
+                        self.note(format!(
+                            "{behind} bytes follow the end mark, which are not of this log; cut them off"
+                        ));
+                    }
+                    return Ok(());
+                }
                 Found::Nothing if at >= self.length => {
                     let newest = self.newest();
                     self.note(format!(
@@ -203,6 +222,7 @@ impl Walk {
                         let newest = self.newest();
                         self.note(format!("the file is damaged at byte {at}, after {newest}"));
                         lost = true;
+                        self.salvage_headless(at)?;
                     }
                     at = self.next_mark(at + 1)?;
                 }
@@ -230,26 +250,89 @@ impl Walk {
         let length = u32_at(&head, 4) as usize;
         let (first, entries) = (u64_at(&head, 8), u32_at(&head, 16));
         let payload_at = at + BLOCK_HEAD_LEN as u64;
-        let next = payload_at + length as u64;
-        if length > BLOCK_BYTES_MAX || next > self.length || first == 0 || first >= SEQ_MAX || entries == 0 {
+        if length > BLOCK_BYTES_MAX || first == 0 || first >= SEQ_MAX || entries == 0 {
             return Ok(Found::Nothing);
         }
         let (first, last) = (Seq(first), Seq(first + u64::from(entries) - 1));
-        let mut payload = vec![0; length];
+        let next = (payload_at + length as u64).min(self.length);
+        let there = usize::try_from(next - payload_at).unwrap_or(length);
+        let mut payload = vec![0; there];
         self.source.read_exact(&mut payload)?;
-        if crc32fast::hash(&payload) != u32_at(&head, 20) || Entries(&payload).count_sound() != Some(entries)
-        {
-            self.note_at(first, format!("{first} to {last} were altered in the file"));
-            self.expected = Some(last.next());
-            return Ok(Found::Block(next));
-        }
-        self.take(Block {
+        let sound = there == length
+            && crc32fast::hash(&payload) == u32_at(&head, 20)
+            && Entries(&payload).count_sound() == Some(entries);
+        let block = Block {
             at: payload_at,
-            length,
+            length: there,
             first,
             last,
-        });
-        Ok(Found::Block(next))
+        };
+        if sound {
+            self.chain = Entries(&payload)
+                .last()
+                .flatten()
+                .and_then(codec::entry::stored_check);
+            self.take(block);
+            return Ok(Found::Block(next));
+        }
+        let whole_to = self.salvage(block, &payload);
+        // Of a file that lacks bytes in its middle the blocks behind them come earlier than they should.
+        Ok(Found::Block(if there < length { whole_to } else { next }))
+    }
+
+    /// Takes in what is whole of a block that is not; answers where that ends.
+    fn salvage(&mut self, block: Block, payload: &[u8]) -> u64 {
+        let before = self.chain.filter(|_| self.expected == Some(block.first));
+        let Salvage { runs, lost, chain } = salvage(block, payload, before);
+        let whole_to = runs.last().map_or(block.at, |run| run.at + run.length as u64);
+        for run in runs {
+            self.take(run);
+        }
+        if lost.is_empty() {
+            let (first, last) = (block.first, block.last);
+            self.note_at(
+                first,
+                format!(
+                    "the check of the block of {first} to {last} does not agree, though each of them is whole"
+                ),
+            );
+        }
+        for (from, to) in lost {
+            self.note_at(
+                from,
+                if from == to {
+                    format!("{from} was altered in the file, or cut off")
+                } else {
+                    format!("{from} to {to} were altered in the file, or cut off")
+                },
+            );
+        }
+        (self.expected, self.chain) = (Some(block.last.next()), chain);
+        whole_to
+    }
+
+    /// Takes in what is whole where the head of a block should be, and is not.
+    fn salvage_headless(&mut self, at: u64) -> Result<(), StorageError> {
+        let (Some(first), Some(before)) = (self.expected, self.chain) else {
+            return Ok(());
+        };
+        let at = at + BLOCK_HEAD_LEN as u64;
+        let there = self.length.saturating_sub(at).min(HEADLESS_BYTES_MAX);
+        let mut payload = vec![0; usize::try_from(there).unwrap_or(0)];
+        self.source.seek(SeekFrom::Start(at.min(self.length)))?;
+        self.source.read_exact(&mut payload)?;
+        let block = Block {
+            at,
+            length: payload.len(),
+            first,
+            last: first,
+        };
+        let found = salvage_headless(block, &payload, before);
+        for run in found.runs {
+            self.take(run);
+        }
+        self.chain = found.chain;
+        Ok(())
     }
 
     fn take(&mut self, block: Block) {
@@ -330,7 +413,7 @@ impl Walk {
 }
 
 /// The entries of a payload; `None` where it is not one entry after the other.
-struct Entries<'a>(&'a [u8]);
+pub(super) struct Entries<'a>(pub(super) &'a [u8]);
 
 impl Entries<'_> {
     fn count_sound(self) -> Option<u32> {

@@ -133,7 +133,7 @@ fn each_kind_of_damage_is_told_in_words() {
     altered[middle] ^= 1;
     let altered = said(altered);
     assert!(
-        altered.contains("were altered in the file") && altered.contains("are missing"),
+        altered.contains("was altered in the file") && altered.contains("is missing"),
         "{altered}"
     );
     // The head of a block is hit: the blocks after it are found again.
@@ -172,6 +172,108 @@ fn a_gap_is_told_and_what_lies_before_it_can_be_asked() {
     history.export(&mut bytes, None).unwrap();
     let exported = read(bytes).unwrap();
     assert_eq!(exported.check().unwrap().damage, check.damage);
+}
+
+/// The entries that can be listed of a file, and what is wrong with it.
+fn salvaged(original: &History, bytes: Vec<u8>) -> (Vec<u64>, Vec<String>) {
+    let damaged = read(bytes).unwrap();
+    ransack(original, &damaged);
+    let listing = damaged.list(&Filter::default(), usize::MAX).unwrap();
+    let there = listing.entries.iter().map(|(seq, _)| seq.0).collect();
+    let check = damaged.check().unwrap();
+    assert!(!check.is_sound());
+    (
+        there,
+        check.damage.into_iter().map(|damage| damage.what).collect(),
+    )
+}
+
+#[test]
+fn of_a_damaged_block_every_entry_that_is_whole_is_read() {
+    let mut store = in_memory();
+    for n in 0..20 {
+        save(&mut store, "Post", &format!("id=p{n} title=title-{n}-here"));
+    }
+    let original = history(&store);
+    let mut bytes = Vec::new();
+    original.export(&mut bytes, None).unwrap();
+    let newest = original.bounds().1.0;
+    let place = bytes
+        .windows(13)
+        .position(|bytes| bytes == b"title-11-here")
+        .unwrap();
+    // A value of one entry: that entry is lost. What follows is chained to what it stored.
+    let mut altered = bytes.clone();
+    altered[place] ^= 1;
+    let (there, what) = salvaged(&original, altered);
+    let without = |gone: u64| (1..=newest).filter(|seq| *seq != gone).collect::<Vec<u64>>();
+    let gone = (1..=newest).find(|seq| !there.contains(seq)).unwrap();
+    assert_eq!(there, without(gone));
+    assert!(
+        what.contains(&format!("e{gone} was altered in the file, or cut off")),
+        "{what:?}"
+    );
+    // Cut off within the block: what lies before is read.
+    let (there, what) = salvaged(&original, bytes[..place].to_vec());
+    assert_eq!(there, (1..gone).collect::<Vec<u64>>());
+    let lost = format!("e{gone} to e{newest} were altered in the file, or cut off");
+    assert!(what.contains(&lost), "{what:?}");
+    // The head of the block itself.
+    let head = bytes.windows(4).position(|window| window == b"LFB1").unwrap();
+    let mut headless = bytes.clone();
+    headless[head + 9] ^= 1;
+    let (there, what) = salvaged(&original, headless);
+    assert_eq!(there, (1..=newest).collect::<Vec<u64>>());
+    assert!(what[0].contains("the file is damaged at byte"), "{what:?}");
+    // What comes behind the end is none of it, and is told.
+    let longer = [&bytes[..], &[7; 200]].concat();
+    let (there, what) = salvaged(&original, longer);
+    assert_eq!(there.len() as u64, newest);
+    assert!(what[0].starts_with("200 bytes follow the end mark"), "{what:?}");
+}
+
+#[test]
+fn blocks_behind_bytes_that_are_gone_are_found_again() {
+    let (bytes, newest) = long_log(1_500);
+    let blocks: Vec<usize> = (0..bytes.len() - 4)
+        .filter(|at| bytes[*at..].starts_with(b"LFB1"))
+        .collect();
+    let before_last = blocks[blocks.len() - 2];
+    // So much that the block ends beyond the file by what its head says.
+    let missing = [&bytes[..before_last + 2_000], &bytes[blocks[blocks.len() - 1]..]].concat();
+    assert!(bytes.len() - blocks[blocks.len() - 1] < blocks[blocks.len() - 1] - before_last - 2_000);
+    let damaged = read(missing).unwrap();
+    let listing = damaged.list(&Filter::default(), usize::MAX).unwrap();
+    assert_eq!(listing.entries.last().unwrap().0, newest);
+    assert_eq!(listing.gaps.len(), 1);
+}
+
+#[test]
+fn each_flipped_byte_of_a_log_costs_few_entries() {
+    let mut store = in_memory();
+    for n in 0..12 {
+        save(&mut store, "Post", &format!("id=p{n} title=title-{n}-here"));
+    }
+    let original = history(&store);
+    let mut bytes = Vec::new();
+    original.export(&mut bytes, None).unwrap();
+    let newest = original.bounds().1.0;
+    let head = bytes.windows(4).position(|window| window == b"LFB1").unwrap();
+    for at in head..bytes.len() {
+        let mut altered = bytes.clone();
+        altered[at] ^= 0x10;
+        let listing = read(altered)
+            .unwrap()
+            .list(&Filter::default(), usize::MAX)
+            .unwrap();
+        let there: Vec<u64> = listing.entries.iter().map(|(seq, _)| seq.0).collect();
+        let before = there.iter().zip(1..).take_while(|(seq, n)| **seq == *n).count();
+        // An altered length hides what follows in the block, nothing else does.
+        assert!(
+            there.len() as u64 + 2 >= newest || before == there.len(),
+            "byte {at}: {there:?}"
+        );
+    }
 }
 
 /// A log of so many posts, in blocks, with the number of the last entry.
@@ -251,7 +353,8 @@ fn a_log_without_its_end_is_not_answered_as_if_it_were_whole() {
     assert!(nothing_is_told_beyond(&cut, newest) < newest);
     // The last block altered, or gone without a trace.
     let mut altered = bytes.clone();
-    altered[last + 40] ^= 1;
+    // The length of the first entry in it, without which nothing in it is found.
+    altered[last + 30] ^= 1;
     let altered = nothing_is_told_beyond(&read(altered).unwrap(), newest);
     let removed = [&bytes[..last], &bytes[end..]].concat();
     assert_eq!(nothing_is_told_beyond(&read(removed).unwrap(), newest), altered);
@@ -502,4 +605,95 @@ proptest! {
         damaged.pending(last).map(drop).unwrap_or(());
         damaged.record(&post("p1")).map(drop).unwrap_or(());
     }
+}
+
+/// The bytes of a store's file with so many posts, closed in order or as a kill leaves it, and its newest entry.
+fn file_of(posts: u64, closed: bool) -> (Vec<u8>, Seq) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join(crate::FILE_NAME);
+    let mut store = in_directory(folder.path());
+    for n in 0..posts {
+        save(&mut store, "Post", &format!("id=p{n} title=a-title rating={n}"));
+    }
+    let newest = store.head();
+    let killed = std::fs::read(&file).unwrap();
+    drop(store);
+    let bytes = if closed {
+        std::fs::read(&file).unwrap()
+    } else {
+        killed
+    };
+    (bytes, newest)
+}
+
+/// Looks at a file of a store whose length is wrong.
+fn inspected(bytes: &[u8]) -> (tempfile::TempDir, Result<History, StorageError>) {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join(crate::FILE_NAME), bytes).unwrap();
+    let opened = open_for_inspection(folder.path());
+    (folder, opened)
+}
+
+#[test]
+fn a_store_that_lost_or_gained_some_bytes_at_its_end_is_read_and_made_again() {
+    for closed in [true, false] {
+        let (sound, newest) = file_of(40, closed);
+        let longer = |by: usize| [&sound[..], &vec![0xA5; by]].concat();
+        let damaged = [sound[..sound.len() - 1].to_vec(), longer(200), longer(5_000)];
+        for (number, bytes) in damaged.iter().enumerate() {
+            let (folder, history) = inspected(bytes);
+            let history = history.unwrap_or_else(|error| panic!("{closed} {number}: {error}"));
+            let listing = history.list(&Filter::default(), usize::MAX).unwrap();
+            assert_eq!(listing.entries.len() as u64, newest.0, "{closed} {number}");
+            assert_eq!(history.query(newest, &Query::all("Post")).unwrap().len(), 40);
+            let check = history.check().unwrap();
+            // A whole page more is what a stop while the file grows leaves as well, and no damage.
+            assert!(number == 2 || !check.is_sound(), "{closed} {number}: {check:?}");
+            assert_eq!(check.sound_to, Some(newest));
+            drop(history);
+            let file = folder.path().join(crate::FILE_NAME);
+            assert!(std::fs::read(&file).unwrap() == *bytes, "it is only looked at");
+            let made = crate::remake(folder.path(), crate::Extent::Everything).unwrap();
+            assert_eq!((made.newest, made.lost), (newest, None), "{closed} {number}");
+        }
+    }
+}
+
+#[test]
+fn a_store_that_was_cut_in_the_middle_is_read_as_far_as_its_log_goes_and_named() {
+    let (sound, newest) = file_of(3_000, true);
+    let (mut partial, mut nothing) = (0, 0);
+    for cut in (2..40).map(|part| sound.len() * part / 40 + 7) {
+        let (folder, history) = inspected(&sound[..cut.min(sound.len() - 1)]);
+        match history {
+            Ok(history) => {
+                let check = history.check().unwrap();
+                assert!(!check.is_sound(), "cut at {cut}");
+                let listing = history.list(&Filter::default(), usize::MAX).unwrap();
+                let there = listing.entries.len() as u64;
+                assert_eq!(there, check.entries);
+                if there < newest.0 {
+                    partial += 1;
+                    assert_eq!(check.sound_to, Some(Seq(there)), "cut at {cut}");
+                    let told = broken(history.query(history.bounds().1, &Query::all("Post")));
+                    assert_eq!(told.1, Some(Seq(there)));
+                    let posts = history.query(Seq(there), &Query::all("Post")).unwrap();
+                    assert_eq!(posts.len() as u64, there - 1);
+                }
+            }
+            Err(StorageError::NoStore { .. } | StorageError::Foreign { .. }) => nothing += 1,
+            Err(error) => {
+                nothing += 1;
+                let text = error.to_string();
+                let file = folder.path().join(crate::FILE_NAME).display().to_string();
+                assert!(text.contains(&file) && !text.contains("the disk"), "{text}");
+                assert!(
+                    !text.contains("data rebuild"),
+                    "of nothing no store can be made: {text}"
+                );
+            }
+        }
+    }
+    println!("{partial} in part, {nothing} not at all");
+    assert!(nothing > 0, "what has lost its database cannot be read");
 }

@@ -241,9 +241,14 @@ fn the_past_is_told_as_far_as_it_goes() {
     assert!(file.is_trimmed().unwrap());
     let start = Seq(end.0 - 2);
     assert_eq!(file.entry(start).unwrap(), history.entry(start).unwrap());
-    let no_base = |error| matches!(error, StorageError::NoBase { start: found } if found == start);
+    let no_base =
+        |error| matches!(error, StorageError::NoBase { start: found, is_exported: true } if found == start);
     let refused = file.as_of(end, &Scope::All).unwrap_err();
-    assert!(refused.to_string().ends_with("ask the store itself"), "{refused}");
+    let text = refused.to_string();
+    assert!(
+        text.contains("`list`, `show`, `stats` and `verify` read") && !text.contains("close the app"),
+        "{text}"
+    );
     assert!(no_base(refused));
     assert!(no_base(file.record(&post("p1")).unwrap_err()));
     let nothing = directory.path().join("nothing");
