@@ -190,7 +190,7 @@ const NONSENSE: [(&str, &str); 22] = [
     ),
     (
         r#"{"op":"query","model":"Post","where":["rating","like","x"]}"#,
-        "is no comparison",
+        "`like` is no operator",
     ),
     (
         r#"{"op":"get","model":"Post","id":true}"#,

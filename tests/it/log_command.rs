@@ -357,7 +357,7 @@ fn damage_and_nonsense_are_answered_in_words() {
         (vec!["as-of", "3", "query", "Pots"], "there is no model `Pots`"),
         (
             vec!["as-of", "3", "query", "Post", "--where", "rating like 3"],
-            "is no comparison",
+            "`like` is no operator",
         ),
         (vec!["list", "--kind", "wrote"], "possible values: opaque, write"),
         (vec!["list", "--since", "yesterday"], "a time is like"),

@@ -221,7 +221,8 @@ impl Conversation {
                         let def = command["model"].as_str().and_then(|model| schema.model(model));
                         let keys = def.into_iter().flat_map(|def| &def.key.fields);
                         // Of what waits the identifier has this name, whatever the model.
-                        let keys: Vec<&str> = keys.map(|key| key.as_str()).chain(["id"]).collect();
+                        let keys: Vec<&str> =
+                            keys.map(landfall_core::FieldName::as_str).chain(["id"]).collect();
                         screen::print(&table::answer(&answer, &keys));
                     }
                 }

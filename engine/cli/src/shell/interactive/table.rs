@@ -1,6 +1,7 @@
 //! Answers as people read them: words in colour, records as tables.
 
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
+use console::measure_text_width;
 use owo_colors::OwoColorize as _;
 use serde_json::Value as Json;
 
@@ -8,6 +9,12 @@ use super::screen::harmless;
 
 /// Columns of a table; records have more fields than a screen has room for.
 const COLUMNS_MAX: usize = 12;
+
+/// Narrowest column that can be read, in characters, unless it holds less. A screen without room for that shows a row as lines.
+const COLUMN_MIN: usize = 6;
+
+/// Blanks around a column.
+const PADDING: usize = 2;
 
 /// An answer as text; `keys` are the columns that people type again, as identifiers.
 pub(super) fn answer(answer: &Json, keys: &[&str]) -> String {
@@ -28,7 +35,7 @@ fn screen_width() -> Option<u16> {
 }
 
 /// Rows as a table as wide as the screen, without the columns that hold nothing. What is typed again stands in one line, whatever the
-/// others have to give way.
+/// others have to give way; where nothing is left of them, each has a line of its own.
 fn table(rows: &[Json], keys: &[&str], width: Option<u16>) -> String {
     let mut columns: Vec<&str> = Vec::new();
     let mut left_out: Vec<&str> = Vec::new();
@@ -45,6 +52,48 @@ fn table(rows: &[Json], keys: &[&str], width: Option<u16>) -> String {
             }
         }
     }
+    let is_narrow = width.is_some_and(|width| width_of(rows, &columns, keys) > usize::from(width));
+    let shown = if is_narrow {
+        lines(rows, &columns)
+    } else {
+        side_by_side(rows, &columns, keys, width)
+    };
+    if left_out.is_empty() {
+        return shown;
+    }
+    let note = format!("not shown: {}", left_out.join(", "));
+    format!("{shown}\n{}", note.dimmed())
+}
+
+/// How wide a screen has to be for columns side by side.
+fn width_of(rows: &[Json], columns: &[&str], keys: &[&str]) -> usize {
+    let widths = columns.iter().map(|column| {
+        let cells = rows.iter().map(|row| measure_text_width(&cell(&row[*column])));
+        let widest = cells.fold(measure_text_width(column), usize::max);
+        PADDING
+            + if keys.contains(column) {
+                widest
+            } else {
+                widest.min(COLUMN_MIN)
+            }
+    });
+    widths.sum()
+}
+
+/// Rows one below the other, each with a line for each column.
+fn lines(rows: &[Json], columns: &[&str]) -> String {
+    let names = columns.iter().map(|column| measure_text_width(column));
+    let pad = names.max().unwrap_or_default();
+    let blocks = rows.iter().map(|row| {
+        let lines = columns
+            .iter()
+            .map(|column| format!("{column:>pad$}  {}", cell(&row[*column])));
+        lines.collect::<Vec<_>>().join("\n")
+    });
+    blocks.collect::<Vec<_>>().join("\n\n")
+}
+
+fn side_by_side(rows: &[Json], columns: &[&str], keys: &[&str], width: Option<u16>) -> String {
     let mut table = Table::new();
     table
         .load_style(presets::UTF8_HORIZONTAL_ONLY)
@@ -61,11 +110,7 @@ fn table(rows: &[Json], keys: &[&str], width: Option<u16>) -> String {
             column.set_constraint(ColumnConstraint::ContentWidth);
         }
     }
-    if left_out.is_empty() {
-        return table.to_string();
-    }
-    let note = format!("not shown: {}", left_out.join(", "));
-    format!("{table}\n{}", note.dimmed())
+    table.to_string()
 }
 
 fn cell(value: &Json) -> String {
