@@ -5,8 +5,8 @@
 //! segments of events.
 //!
 //! Invariants: 1. whatever the bytes are, reading does not panic, and what it holds in memory grows with what was read, never
-//! with what a length claims; 2. what precedes the first damaged segment is read, what follows is not: a replay cannot go on
-//! behind a hole.
+//! with what a length claims; 2. what precedes the first damaged segment is read, and of one that was cut off the events that
+//! are there whole; what follows is not: a replay cannot go on behind a hole.
 
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -200,12 +200,13 @@ impl Recording {
         let head = match segments.next()? {
             Found::Segment(kind, payload) if kind == Kind::Head as u8 => head_of(&payload)?,
             Found::Segment(..) => return Err(damaged("it does not begin with its head")),
+            Found::Part(..) => return Err(damaged(CUT_OFF)),
             Found::End => return Err(damaged("it ends before its head")),
             Found::Cut(why) => return Err(damaged(why)),
         };
         let (mut base, mut events, mut cut) = (Vec::new(), Vec::new(), None);
         loop {
-            let at = segments.at;
+            let mut at = segments.at;
             let sound = match segments.next()? {
                 Found::Segment(kind, payload) if kind == Kind::Base as u8 => {
                     base.extend_from_slice(&payload);
@@ -214,6 +215,12 @@ impl Recording {
                 Found::Segment(kind, payload) if kind == Kind::Events as u8 => {
                     read_events(&payload, &mut events)
                 }
+                Found::Part(kind, payload) if kind == Kind::Events as u8 => {
+                    let read = read_whole_events(&payload, &mut events);
+                    at += (SEGMENT_HEAD_LEN + read) as u64;
+                    Err(CUT_OFF)
+                }
+                Found::Part(..) => Err(CUT_OFF),
                 // A kind that a later version added, which says nothing of what happened.
                 Found::Segment(..) => Ok(()),
                 Found::End => break,
@@ -276,23 +283,43 @@ fn head_of(payload: &[u8]) -> Result<Head, RecordingError> {
     })
 }
 
+const UNREADABLE: &str = "an event cannot be read; it may be of a newer version";
+
+const CUT_OFF: &str = "it was cut off within a segment";
+
 fn read_events(mut payload: &[u8], events: &mut Vec<Noted>) -> Result<(), &'static str> {
-    const UNREADABLE: &str = "an event cannot be read; it may be of a newer version";
     while !payload.is_empty() {
-        let (length, rest) = payload.split_first_chunk::<4>().ok_or(UNREADABLE)?;
-        let length = u32::from_le_bytes(*length) as usize;
-        let (bytes, rest) = rest.split_at_checked(length).ok_or(UNREADABLE)?;
-        if landfall_storage::nests_too_deep(bytes) {
-            return Err("an event nests deeper than any that is recorded");
-        }
-        let noted: Noted = rmp_serde::from_slice(bytes).map_err(|_| UNREADABLE)?;
-        if !has_possible_times(&noted) {
-            return Err("an event claims a time that cannot be");
-        }
+        let (noted, rest) = read_event(payload)?;
         events.push(noted);
         payload = rest;
     }
     Ok(())
+}
+
+/// Reads the events that are there whole of a segment that was cut off; returns how many bytes they take. Only the segment as a
+/// whole has a check, so they are taken as they are.
+fn read_whole_events(payload: &[u8], events: &mut Vec<Noted>) -> usize {
+    let mut left = payload;
+    while let Ok((noted, rest)) = read_event(left) {
+        events.push(noted);
+        left = rest;
+    }
+    payload.len() - left.len()
+}
+
+/// The first event of a payload, and what follows it.
+fn read_event(payload: &[u8]) -> Result<(Noted, &[u8]), &'static str> {
+    let (length, rest) = payload.split_first_chunk::<4>().ok_or(UNREADABLE)?;
+    let length = u32::from_le_bytes(*length) as usize;
+    let (bytes, rest) = rest.split_at_checked(length).ok_or(UNREADABLE)?;
+    if landfall_storage::nests_too_deep(bytes) {
+        return Err("an event nests deeper than any that is recorded");
+    }
+    let noted: Noted = rmp_serde::from_slice(bytes).map_err(|_| UNREADABLE)?;
+    if !has_possible_times(&noted) {
+        return Err("an event claims a time that cannot be");
+    }
+    Ok((noted, rest))
 }
 
 fn has_possible_times(noted: &Noted) -> bool {
@@ -352,6 +379,8 @@ struct Segments<'f> {
 
 enum Found {
     Segment(u8, Vec<u8>),
+    /// What is there of one that the file ends in.
+    Part(u8, Vec<u8>),
     End,
     Cut(&'static str),
 }
@@ -362,7 +391,7 @@ impl Segments<'_> {
         match fill(self.from, &mut head)? {
             0 => return Ok(Found::End),
             SEGMENT_HEAD_LEN => {}
-            _ => return Ok(Found::Cut("it was cut off within a segment")),
+            _ => return Ok(Found::Cut(CUT_OFF)),
         }
         if head[..4] != SEGMENT_MARK {
             return Ok(Found::Cut("what follows is no segment"));
@@ -375,8 +404,8 @@ impl Segments<'_> {
         // Grows with what is there, so that a length that lies costs nothing.
         let mut payload = Vec::new();
         self.from.take(length as u64).read_to_end(&mut payload)?;
-        if payload.len() < length {
-            return Ok(Found::Cut("it was cut off within a segment"));
+        if payload.len() < length && number == self.number {
+            return Ok(Found::Part(kind, payload));
         }
         if number != self.number || check(number, kind, &payload) != expected {
             return Ok(Found::Cut("the checksum of a segment does not agree"));

@@ -99,6 +99,42 @@ fn a_recording_cut_by_a_crash_is_read_up_to_the_cut_and_says_so() {
 }
 
 #[test]
+fn of_a_segment_that_was_cut_off_the_events_before_the_cut_are_read() {
+    let events = some_events();
+    let empty = written(&[]);
+    let (mut payload, mut ends) = (Vec::new(), Vec::new());
+    for event in &events {
+        put_event(&mut payload, event).unwrap();
+        ends.push(empty.len() + SEGMENT_HEAD_LEN + payload.len());
+    }
+    let mut file = empty.clone();
+    put_segment(&mut file, 2, Kind::Events, &payload).unwrap();
+    for length in empty.len() + 1..file.len() {
+        let recording = Recording::read(&mut &file[..length]).unwrap();
+        let whole = ends.iter().filter(|end| **end <= length).count();
+        assert_eq!(recording.events, events[..whole], "cut at {length}");
+        let cut = recording.cut.unwrap();
+        assert_eq!(cut.why, "it was cut off within a segment");
+        let begins = empty.len() + SEGMENT_HEAD_LEN;
+        let at = match whole {
+            0 if length < begins => empty.len(),
+            0 => begins,
+            _ => ends[whole - 1],
+        };
+        assert_eq!(cut.at, at as u64);
+    }
+    // An altered byte is not told from a whole one within a segment, whose events have no checks of their own.
+    let middle = empty.len() + SEGMENT_HEAD_LEN + 9;
+    file[middle] ^= 1;
+    let recording = Recording::read(&mut file.as_slice()).unwrap();
+    assert!(recording.events.is_empty());
+    assert_eq!(
+        recording.cut.unwrap().why,
+        "the checksum of a segment does not agree"
+    );
+}
+
+#[test]
 fn missing_order_numbers_are_what_the_recorder_dropped() {
     let mut events = some_events();
     events[2].order = 7;
