@@ -57,10 +57,37 @@ fn table(rows: &[Json]) -> String {
     format!("{table}\n{}", note.dimmed())
 }
 
+/// An object with a row for each of its members, all of them.
+pub(super) fn tall(answer: &Json) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    for (name, value) in answer.as_object().into_iter().flatten() {
+        table.add_row([harmless(name).into_owned(), cell(value)]);
+    }
+    table.to_string()
+}
+
 fn cell(value: &Json) -> String {
     match value {
         Json::Null => String::new(),
         Json::String(text) => harmless(text).into_owned(),
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_tall_table_leaves_nothing_out() {
+        let members = (0..3 * COLUMNS_MAX).map(|at| (format!("member{at}"), json!(at)));
+        let object = Json::Object(members.collect());
+        let text = tall(&object);
+        assert_eq!(text.lines().count(), 3 * COLUMNS_MAX);
+        assert!(text.contains(&format!("member{}", 3 * COLUMNS_MAX - 1)), "{text}");
+        assert!(answer(&object).contains("not shown: "), "the wide one does");
     }
 }
