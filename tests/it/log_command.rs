@@ -428,3 +428,22 @@ fn a_difference_is_told_in_the_direction_that_was_asked_for() {
         "{back}"
     );
 }
+
+#[test]
+fn a_limit_that_leaves_records_out_says_so() {
+    let told = |limit: &str| {
+        let (_, told, _) = log(
+            &logs::example(),
+            &["as-of", "newest", "query", "Post", "--limit", limit],
+        );
+        (
+            told.lines().count(),
+            told.lines().last().unwrap_or_default().to_owned(),
+        )
+    };
+    assert_eq!(
+        told("2"),
+        (3, "2 of at least 3 records; raise --limit to see more".to_owned())
+    );
+    assert_eq!(told("3"), (4, "3 records".to_owned()));
+}
