@@ -274,7 +274,7 @@ async fn what_came_after_a_transaction_keeps_all_of_it() {
     store
         .transaction(|tx| {
             tx.save(&Post::copy_of(&post, |post| {
-                post.blog_posts_id = Some(other.id.clone())
+                post.blog_posts_id = Some(other.id.clone());
             }))?;
             tx.save(&other)
         })
