@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use landfall_actors::{Count, StorageMessage, WriteDone, WriteOp};
+use landfall_actors::{Count, StorageMessage, WriteDone, WriteError, WriteOp};
 use landfall_core::{ModelDef, ModelName, Page, Predicate, Record, RecordId, RecordKey, Seq};
 use landfall_storage::{Query, StorageError};
 use tokio::sync::{SemaphorePermit, TryAcquireError};
@@ -303,12 +303,22 @@ impl<'a> Records<'a> {
     }
 
     /// As [`write`](Self::write), to take back what an entry did: the entries that this makes name it as their cause.
+    ///
+    /// # Errors
+    /// [`Error::CannotUndo`] if a record that is to be deleted is referred to by one that is not.
     pub(crate) async fn take_back(&self, entry: Seq, ops: Vec<WriteOp>) -> Result<Vec<WriteDone>, Error> {
         let _place = self.place().await?;
         let storage = &self.store.inner.handles.storage;
         let done = storage
             .ask(|reply| StorageMessage::Undo { entry, ops, reply })
-            .await??;
+            .await?
+            .map_err(|error| match error {
+                needed @ WriteError::StillNeeded { .. } => Error::CannotUndo {
+                    seq: entry,
+                    reason: needed.to_string(),
+                },
+                error => error.into(),
+            })?;
         say(&done);
         Ok(done)
     }

@@ -3,14 +3,16 @@
 //! Owns [`DataStore::undo`]. The log stays as it is: what is taken back is written once more the other way round, as
 //! writes of their own in one transaction, which are sent to the server like any other.
 //!
-//! Invariant: nothing that was done since is overwritten; where something was, nothing is taken back at all.
+//! Invariants: 1. nothing that was done since is overwritten or taken along; where something was, nothing is taken back at
+//! all; 2. no record refers to a missing one that did not before; 3. both are true of the store that the writes meet: what was
+//! read is expected in their command, and what refers to a record that goes is looked for in it.
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use landfall_actors::WriteOp;
-use landfall_core::{Base, Change, LogEntry, MutationKind, Record, RecordKey, Seq};
+use landfall_core::{Base, Change, LogEntry, MutationKind, Record, RecordKey, Seq, parents};
 use landfall_storage::Snapshot;
 use landfall_storage::history::{Filter, History, PastState, Scope};
 
@@ -20,6 +22,9 @@ use crate::error::Error;
 /// Most entries of a transaction that are taken back together; an app's transaction is far shorter, and all of them are
 /// held in memory.
 const ENTRIES_MAX: usize = 10_000;
+
+/// How often it is tried while others write the records that are taken back, or those that they refer to.
+const TRIES_MAX: usize = 16;
 
 impl DataStore {
     /// Takes back a write of the app, and with it all writes of the same transaction, or what a delete took along.
@@ -46,7 +51,9 @@ impl DataStore {
     ///
     /// # Errors
     /// [`Error::CannotUndo`] if the entry is no write, or something that it wrote was changed since: by the app, or by
-    /// the server. As [`DataStore::save`] and [`DataStore::delete`].
+    /// the server. So it is if another record refers by now to one that would be deleted, or if one would refer again to a
+    /// record that was there and is gone; the error names it. [`Error::Changed`] if others were quicker again and again.
+    /// As [`DataStore::save`] and [`DataStore::delete`].
     pub async fn undo(&self, entry: Seq) -> Result<Vec<Record>, Error> {
         let history = self.history()?;
         let writes = together(&history, history.entry(entry)?)?;
@@ -55,29 +62,121 @@ impl DataStore {
         let (Some(first), Some(last)) = (writes.first(), writes.last()) else {
             return Ok(Vec::new());
         };
-        let before = history.as_of(Seq(first.seq.0 - 1), &scope)?;
-        let after = history.as_of(last.seq, &scope)?;
-        let now = self.snapshot()?;
-        // Parents are made before their children and deleted after them, so the way back is the way in reverse.
-        let ops = keys
-            .iter()
-            .rev()
-            .filter_map(|key| way_back(key, entry, &before, &after, &now).transpose())
-            .collect::<Result<Vec<_>, _>>()?;
-        if ops.is_empty() {
-            return Ok(Vec::new());
-        }
         let group = match &first.change {
             Change::Write(write) => write.group,
             _ => None,
         };
-        self.records().take_back(group.unwrap_or(entry), ops).await?;
+        let undone = Undone {
+            entry,
+            before: history.as_of(Seq(first.seq.0 - 1), &scope)?,
+            after: history.as_of(last.seq, &scope)?,
+            begun: Seq(first.seq.0 - 1),
+            history,
+            keys,
+        };
+        let mut tries = 1;
+        loop {
+            let ops = undone.ops(&self.snapshot()?)?;
+            if ops.is_empty() {
+                return Ok(Vec::new());
+            }
+            match self.records().take_back(group.unwrap_or(entry), ops).await {
+                Ok(_) => break,
+                Err(Error::Changed { .. }) if tries < TRIES_MAX => tries += 1,
+                Err(Error::CannotUndo { reason, .. }) => return Err(cannot(entry, reason)),
+                Err(error) => return Err(error),
+            }
+        }
         let now = self.snapshot()?;
         let mut left = Vec::new();
-        for key in &keys {
+        for key in &undone.keys {
             left.extend(now.get(&key.model, &key.id)?);
         }
         Ok(left)
+    }
+}
+
+/// What is taken back.
+struct Undone {
+    /// The entry that was asked for.
+    entry: Seq,
+    /// The records that were written, in the order in which they were first.
+    keys: Vec<RecordKey>,
+    /// These records before that, and after it.
+    before: PastState,
+    after: PastState,
+    /// The newest entry before all of it.
+    begun: Seq,
+    history: History,
+}
+
+impl Undone {
+    /// What is to be carried out: first that all is still as it is now, then the writes; nothing if there are none.
+    fn ops(&self, now: &Snapshot) -> Result<Vec<WriteOp>, Error> {
+        let (mut saves, mut deletes) = (Vec::new(), Vec::new());
+        // Parents are made before their children and deleted after them, so the way back is the way in reverse.
+        for key in self.keys.iter().rev() {
+            match way_back(key, self.entry, &self.before, &self.after, now)? {
+                Some(WayBack::Save(record)) => saves.push(record),
+                Some(WayBack::Delete) => deletes.push(key.clone()),
+                None => {}
+            }
+        }
+        if saves.is_empty() && deletes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut expected: BTreeSet<RecordKey> = self.keys.iter().cloned().collect();
+        expected.extend(self.parents(&saves, now)?);
+        let mut ops = Vec::new();
+        for key in expected {
+            let read = now.get(&key.model, &key.id)?;
+            let row = read.map_or(Base::NONE, |read| read.base().clone());
+            ops.push(WriteOp::Expect { key, row });
+        }
+        // What moves away from a record does so before that one goes.
+        ops.extend(saves.into_iter().map(save));
+        ops.extend(deletes.into_iter().map(|key| WriteOp::Delete {
+            key,
+            condition: None,
+            guard: None,
+        }));
+        Ok(ops)
+    }
+
+    /// The records that these will refer to and do not refer to now. One that is gone is an error, unless it was not there
+    /// before either: what refers to nothing may do so again.
+    fn parents(&self, saves: &[Record], now: &Snapshot) -> Result<BTreeSet<RecordKey>, Error> {
+        let key_of = |record: &Record| Some(RecordKey::new(record.def().name.clone(), record.id()?));
+        let made: BTreeSet<RecordKey> = saves.iter().filter_map(key_of).collect();
+        let (mut there, mut missing) = (BTreeSet::new(), Vec::new());
+        for (record, key) in saves.iter().filter_map(|record| Some((record, key_of(record)?))) {
+            let of = |record: &Record| parents(now.schema(), record.def(), &record.values().to_vec());
+            let known = now.get(&key.model, &key.id)?.map_or_else(Vec::new, |is| of(&is));
+            for parent in of(record) {
+                if known.contains(&parent) || made.contains(&parent) {
+                    continue;
+                }
+                if now.get(&parent.model, &parent.id)?.is_some() {
+                    there.insert(parent);
+                } else {
+                    missing.push((key.clone(), parent));
+                }
+            }
+        }
+        if missing.is_empty() {
+            return Ok(there);
+        }
+        let scope = Scope::Records(missing.iter().map(|(_, parent)| parent.clone()).collect());
+        let before = self.history.as_of(self.begun, &scope)?;
+        match missing.iter().find(|(_, parent)| before.get(parent).is_some()) {
+            Some((child, parent)) => Err(cannot(
+                self.entry,
+                format!(
+                    "`{child}` referred to `{parent}`, which is gone since; bring `{parent}` back first, nothing was changed"
+                ),
+            )),
+            None => Ok(there),
+        }
     }
 }
 
@@ -166,6 +265,14 @@ fn unique<'k>(keys: impl Iterator<Item = &'k RecordKey>) -> Vec<RecordKey> {
     keys.filter(|key| seen.insert(*key)).cloned().collect()
 }
 
+/// What brings a record back to what it was.
+enum WayBack {
+    /// It is saved so.
+    Save(Record),
+    /// It goes.
+    Delete,
+}
+
 /// The write that brings a record back to what it was; `None` if nothing about it changed.
 fn way_back(
     key: &RecordKey,
@@ -173,21 +280,18 @@ fn way_back(
     before: &PastState,
     after: &PastState,
     now: &Snapshot,
-) -> Result<Option<WriteOp>, Error> {
+) -> Result<Option<WayBack>, Error> {
     let (was, became) = (before.get(key), after.get(key));
     let is = now.get(&key.model, &key.id)?;
     let changed_since = |what: &str| cannot(entry, format!("{key} {what} since"));
     Ok(match (was, became, is) {
         (None, None, _) => None,
-        (None, Some(made), Some(is)) if same(&made, &is) => Some(WriteOp::Delete {
-            key: key.clone(),
-            condition: None,
-            guard: None,
-        }),
+        (None, Some(made), Some(is)) if same(&made, &is) => Some(WayBack::Delete),
         (None, Some(_), Some(_)) => return Err(changed_since("was changed")),
         (Some(was), None, None) => {
             let def = now.schema().model(&key.model).unwrap_or(was.def());
-            Some(save(Record::from_fields(Arc::clone(def), &was.to_fields())))
+            let record = Record::from_fields(Arc::clone(def), &was.to_fields());
+            Some(WayBack::Save(record))
         }
         (Some(_), None, Some(_)) => return Err(changed_since("was made again")),
         (Some(was), Some(became), Some(mut is)) => {
@@ -203,7 +307,7 @@ fn way_back(
                     (Some(_), _) => return Err(changed_since(&format!("had `{field}` changed"))),
                 }
             }
-            differs.then(|| save(is))
+            differs.then_some(WayBack::Save(is))
         }
         (_, Some(_), None) => return Err(changed_since("was deleted")),
     })

@@ -276,6 +276,23 @@ fn the_log_of_a_command_has_no_colours_in_a_pipe() {
 }
 
 #[test]
+fn a_figure_that_there_is_not_is_not_measured_in_silence() {
+    let (output, out, errors) = run(|command| {
+        command.args(["bench", "--quick", "--only", "durable svaes"]);
+    });
+    assert_eq!(output.status.code(), Some(2), "{errors}");
+    assert_eq!(out, "");
+    assert!(
+        errors.contains("durable svaes") && errors.contains("durable saves, one after another"),
+        "{errors}"
+    );
+    assert!(
+        !errors.contains("first sync"),
+        "only those of the subject: {errors}"
+    );
+}
+
+#[test]
 fn a_figure_has_its_floor_and_its_target_and_a_check_ends_as_the_figures_say() {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let (output, figures, errors) = run(|command| {

@@ -1,9 +1,10 @@
 //! The commands of the guides, run as they stand there: what a reader sees is what the guide shows.
 //!
 //! Owns the form: in a `console` block a line after `$ ` is a command, and what follows it up to the next one is its
-//! output to the letter, but for `…`, which stands for what no two runs have in common. Commands of one guide run in one
-//! folder, one after the other.
+//! output to the letter, but for `…`, which stands for what no two runs have in common of a line, and by itself for such
+//! lines. Commands of one guide run in one folder, one after the other.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -58,13 +59,21 @@ fn run(line: &str, folder: &Path) -> String {
         "landfall" => landfall(),
         other => Command::new(other),
     };
-    let output = command
+    // Both go where a terminal would have them, in their order.
+    let (mut reader, writer) = std::io::pipe().expect("a pipe can be made");
+    let both = writer.try_clone().expect("a pipe has room for two writers");
+    command
         .args(words)
         .current_dir(folder)
-        .output()
-        .expect("the command runs");
-    let text = [output.stdout, output.stderr].concat();
-    String::from_utf8(text).expect("the output is text")
+        .stdout(both)
+        .stderr(writer);
+    let mut running = command.spawn().expect("the command runs");
+    // It holds the ends that are written to, and the text ends only once nobody does.
+    drop(command);
+    let mut text = String::new();
+    reader.read_to_string(&mut text).expect("the output is text");
+    running.wait().expect("the command ends");
+    text
 }
 
 #[test]
@@ -133,14 +142,29 @@ fn follow(text: &str, folder: &Path) {
 
 /// Whether the output is what the guide shows.
 fn shows(shown: &str, output: &str) -> bool {
+    let lines = |text: &'_ str| text.lines().map(str::to_owned).collect::<Vec<_>>();
+    all_shown(&lines(shown), &lines(output))
+}
+
+fn all_shown(shown: &[String], output: &[String]) -> bool {
+    match (shown.split_first(), output.split_first()) {
+        (None, rest) => rest.is_none(),
+        // By itself it stands for any lines.
+        (Some((line, rest)), _) if line == "…" => {
+            (0..=output.len()).any(|at| all_shown(rest, &output[at..]))
+        }
+        (Some((line, rest)), Some((printed, more))) => line_shown(line, printed) && all_shown(rest, more),
+        (Some(_), None) => false,
+    }
+}
+
+fn line_shown(shown: &str, printed: &str) -> bool {
     let Some((first, rest)) = shown.split_once('…') else {
-        return shown == output;
+        return shown == printed;
     };
     let (middle, last) = rest.rsplit_once('…').unwrap_or(("", rest));
-    let Some(inner) = output
-        .strip_prefix(first)
-        .and_then(|output| output.strip_suffix(last))
-    else {
+    let inner = printed.strip_prefix(first);
+    let Some(inner) = inner.and_then(|printed| printed.strip_suffix(last)) else {
         return false;
     };
     let mut pieces = middle.split('…');
@@ -169,7 +193,9 @@ fn examples_are_found_with_their_output() {
             output: output.to_owned(),
         });
     assert_eq!(examples(text), expected);
-    assert!(shows("a … c\n", "a b\nb c\n") && shows("…b…c", "abbc") && shows("…", ""));
+    assert!(shows("a … c\n", "a b b c\n") && shows("…b…c", "abbc") && shows("…", ""));
+    assert!(!shows("a … c\n", "a b\nb c\n") && !shows("a …\n", "a b\nmore\n"));
+    assert!(shows("a\n…\nd\n", "a\nb\nc\nd\n") && !shows("a\n…\nd\n", "a\nb\nc\n"));
     assert!(!shows("a … c\n", "a b\n") && !shows("a…b…c", "a c") && !shows("ab…bc", "abc"));
     let said = run(r#"echo a "b  c" d"#, Path::new("."));
     assert_eq!(said, "a b  c d\n");

@@ -275,6 +275,24 @@ fn shown_in(browser: &Browser, element: &str) -> String {
     shown.as_str().expect("a text").to_owned()
 }
 
+/// The words of all tables that stand on more than one line, but for those that are too long for a column.
+#[cfg(unix)]
+const BROKEN_WORDS: &str = "
+    const broken = [];
+    for (const cell of document.querySelectorAll('th, td')) {
+        const texts = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT);
+        while (texts.nextNode()) {
+            for (const word of texts.currentNode.data.matchAll(/[A-Za-z0-9]{2,20}/g)) {
+                const range = document.createRange();
+                range.setStart(texts.currentNode, word.index);
+                range.setEnd(texts.currentNode, word.index + word[0].length);
+                const lines = new Set([...range.getClientRects()].map((box) => Math.round(box.top)));
+                if (lines.size > 1) broken.push(word[0]);
+            }
+        }
+    }
+    return broken;";
+
 /// Who won which field, as somebody finds out who sees the page for the first time.
 #[cfg(unix)]
 #[test]
@@ -314,6 +332,7 @@ fn a_conflict_is_seen_from_both_sides_by_clicking() {
     let winners =
         browser.run("return [...document.querySelectorAll('#entry .wins')].map((cell) => cell.textContent)");
     assert_eq!(winners, serde_json::json!(["Landfall at last", "5"]));
+    assert_eq!(browser.run(BROKEN_WORDS), serde_json::json!([]));
     // To what it was because of, and from there to what that led to.
     press(&browser, "entry", "e5");
     browser.wait("document.getElementById('position').textContent.startsWith('after e5,')");

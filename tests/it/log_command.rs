@@ -349,6 +349,8 @@ fn damage_and_nonsense_are_answered_in_words() {
         output.status.success() && told.contains("Landfall at last"),
         "{told}"
     );
+    let empty = folder.path().join("empty.json");
+    std::fs::write(&empty, "[]").expect("it can be written");
     for (words, expected) in [
         (vec!["show", "99"], "there is no entry e99; the newest is e"),
         (vec!["show", "twelve"], "a position is the number of an entry"),
@@ -362,6 +364,10 @@ fn damage_and_nonsense_are_answered_in_words() {
         (vec!["list", "--kind", "wrote"], "possible values: opaque, write"),
         (vec!["list", "--since", "yesterday"], "a time is like"),
         (vec!["bisect"], "--invariant"),
+        (
+            vec!["bisect", "--invariant", empty.to_str().expect("its name is text")],
+            "the list is empty",
+        ),
     ] {
         let (output, _, errors) = log(&logs::example(), &words);
         assert!(
@@ -369,4 +375,75 @@ fn damage_and_nonsense_are_answered_in_words() {
             "{words:?}: {errors}"
         );
     }
+}
+
+#[test]
+fn a_file_of_another_kind_is_told_which_command_reads_it() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../engine/examples");
+    let letter = folder.path().join("letter.txt");
+    std::fs::write(&letter, "Dear aunt, nothing has landed yet. ".repeat(1_000)).expect("it can be written");
+    let recording = examples.join("counter.flight");
+    let exported = examples.join("counter.lflog");
+    let replays = format!("`landfall replay {}` plays it", recording.display());
+    let lists = format!("`landfall log {} list` reads it", exported.display());
+    for (words, file, expected) in [
+        (["log", "list"], &recording, "is a recording of a run"),
+        (["log", "list"], &recording, replays.as_str()),
+        (
+            ["log", "list"],
+            &letter,
+            "is none of the files that Landfall writes",
+        ),
+        (
+            ["inspect", "--text"],
+            &letter,
+            "is none of the files that Landfall writes",
+        ),
+        (["replay", "--list"], &exported, "is an exported log"),
+        (["replay", "--list"], &exported, lists.as_str()),
+        (["replay", "--list"], &letter, "no recording of Landfall"),
+    ] {
+        let [command, option] = words;
+        let output = landfall().arg(command).arg(file).arg(option).output();
+        let output = output.expect("the command runs");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "{words:?}");
+        assert!(errors.contains(expected), "{words:?}: {errors}");
+        assert!(!errors.contains("directory,"), "a file was named: {errors}");
+        assert!(!errors.contains('{'), "{errors}");
+    }
+}
+
+#[test]
+fn a_difference_is_told_in_the_direction_that_was_asked_for() {
+    let told = |words: &[&str]| log(&logs::example(), words).1;
+    let (forth, back) = (told(&["diff", "5", "9"]), told(&["diff", "9", "5"]));
+    assert!(
+        forth.contains("rating: 3 -> 5") && forth.contains("between e5 and e9"),
+        "{forth}"
+    );
+    assert!(
+        back.contains("rating: 5 -> 3") && back.contains("between e9 and e5"),
+        "{back}"
+    );
+}
+
+#[test]
+fn a_limit_that_leaves_records_out_says_so() {
+    let told = |limit: &str| {
+        let (_, told, _) = log(
+            &logs::example(),
+            &["as-of", "newest", "query", "Post", "--limit", limit],
+        );
+        (
+            told.lines().count(),
+            told.lines().last().unwrap_or_default().to_owned(),
+        )
+    };
+    assert_eq!(
+        told("2"),
+        (3, "2 of at least 3 records; raise --limit to see more".to_owned())
+    );
+    assert_eq!(told("3"), (4, "3 records".to_owned()));
 }

@@ -413,6 +413,18 @@ fn metrics_say_what_was_counted_and_what_waits() {
     assert!(store.exit().success());
 }
 
+#[test]
+fn all_metrics_can_be_read_by_whoever_types() {
+    let mut person = Person::sit_down(&npm::schema(), &[]);
+    person.types("metrics");
+    person.sees(&["metrics all", "shows all"]);
+    person.types("metrics all");
+    for name in ["newest", "commits", "hubEventsLost"] {
+        person.sees(&[name]);
+    }
+    person.leaves_with(0);
+}
+
 /// A shell on a terminal.
 #[cfg(unix)]
 mod terminal {

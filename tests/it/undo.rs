@@ -5,7 +5,8 @@ use landfall::{DataStore, Error, Model, MutationKind, Seq, TypedPredicate};
 
 landfall::inline_schema!(
     "type Blog @model { name: String! posts: [Post] @hasMany }
-     type Post @model { title: String! rating: Int blog: Blog @belongsTo }"
+     type Post @model { title: String! rating: Int blog: Blog @belongsTo }
+     type Label @model { text: String! post: Post @hasOne }"
 );
 
 async fn open() -> DataStore {
@@ -208,4 +209,155 @@ async fn the_undo_of_a_transaction_names_its_first_entry() {
             .expect("memory")
             .is_sound()
     );
+}
+
+fn head(store: &DataStore) -> Seq {
+    store.history().expect("memory").bounds().1
+}
+
+async fn blog(store: &DataStore, name: &str) -> Blog {
+    let blog = Blog::builder().name(name).build().expect("complete");
+    store.save(blog).await.expect("saved")
+}
+
+async fn post_of(store: &DataStore, blog: &Blog) -> Post {
+    let post = Post::builder().title("post").blog(blog).build();
+    store.save(post.expect("complete")).await.expect("saved")
+}
+
+/// Undoes an entry, which must be refused for this reason and change nothing.
+async fn refused(store: &DataStore, entry: Seq, reason: &str) {
+    let before = head(store);
+    match store.undo(entry).await {
+        Err(Error::CannotUndo { seq, reason: told }) => {
+            assert_eq!(seq, entry);
+            assert!(told.contains(reason), "{told}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(head(store), before);
+}
+
+#[tokio::test]
+async fn a_create_is_not_taken_back_while_others_refer_to_it() {
+    let store = open().await;
+    let notes = blog(&store, "notes").await;
+    let made_blog = newest(&store);
+    let post = post_of(&store, &notes).await;
+    let made_post = newest(&store);
+    refused(&store, made_blog, &format!("`Post/{}` refers to", post.id)).await;
+    // A delete would leave this one without its post: it holds the key, and does not go along.
+    let label = Label::builder().text("new").post(&post).build();
+    let label = store.save(label.expect("complete")).await.expect("saved");
+    let made_label = newest(&store);
+    refused(&store, made_post, &format!("`Label/{}` refers to", label.id)).await;
+    for made in [made_label, made_post, made_blog] {
+        store.undo(made).await.expect("nothing refers to it");
+    }
+    assert_eq!(
+        (
+            count::<Blog>(&store),
+            count::<Post>(&store),
+            count::<Label>(&store)
+        ),
+        (0, 0, 0)
+    );
+}
+
+#[tokio::test]
+async fn what_came_after_a_transaction_keeps_all_of_it() {
+    let store = open().await;
+    let notes = blog(&store, "notes").await;
+    let post = post_of(&store, &notes).await;
+    let other = Blog::builder().name("other").build().expect("complete");
+    // The post refers to the blog before that is made.
+    store
+        .transaction(|tx| {
+            tx.save(&Post::copy_of(&post, |post| {
+                post.blog_posts_id = Some(other.id.clone());
+            }))?;
+            tx.save(&other)
+        })
+        .await
+        .expect("saved");
+    let moved = newest(&store);
+    let late = post_of(&store, &other).await;
+    refused(&store, moved, &format!("`Post/{}` refers to", late.id)).await;
+    store.delete(&late).await.expect("deleted");
+    store.undo(moved).await.expect("undone");
+    let back = store
+        .get::<Post>(post.id.as_str())
+        .expect("memory")
+        .expect("it stays");
+    assert_eq!(back.blog_posts_id, Some(notes.id));
+    assert_eq!(count::<Blog>(&store), 1);
+}
+
+#[tokio::test]
+async fn what_was_deleted_does_not_come_back_without_its_parent() {
+    let store = open().await;
+    let notes = blog(&store, "notes").await;
+    let post = post_of(&store, &notes).await;
+    store.delete(&post).await.expect("deleted");
+    let deleted_post = newest(&store);
+    // Deletes that follow each other within a millisecond cannot be told from one that took the other along.
+    let other = blog(&store, "other").await;
+    store.delete(&notes).await.expect("deleted");
+    let deleted_blog = newest(&store);
+    refused(
+        &store,
+        deleted_post,
+        &format!("bring `Blog/{}` back first", notes.id),
+    )
+    .await;
+    store.undo(deleted_blog).await.expect("undone");
+    store.undo(deleted_post).await.expect("undone");
+    assert!(store.get::<Blog>(other.id.as_str()).expect("memory").is_some());
+    assert_eq!((count::<Blog>(&store), count::<Post>(&store)), (2, 1));
+}
+
+#[tokio::test]
+async fn what_referred_to_nothing_may_do_so_again() {
+    let store = open().await;
+    let never_saved = Blog::builder().name("elsewhere").build().expect("complete");
+    let post = post_of(&store, &never_saved).await;
+    store.delete(&post).await.expect("deleted");
+    store.undo(newest(&store)).await.expect("undone");
+    assert_eq!(count::<Post>(&store), 1);
+}
+
+/// Rounds of two calls at once; a few of them overtake each other.
+const ROUNDS: usize = 200;
+
+#[tokio::test]
+async fn what_is_written_during_an_undo_is_not_overwritten() {
+    let store = open().await;
+    for _ in 0..ROUNDS {
+        let saved = store.save(post("first")).await.expect("saved");
+        let second = Post::copy_of(&saved, |post| post.title = "second".to_owned());
+        let second = store.save(second).await.expect("saved");
+        let updated = newest(&store);
+        let third = Post::copy_of(&second, |post| post.title = "third".to_owned());
+        let (saved, undone) = tokio::join!(store.save(third), store.undo(updated));
+        let saved = saved.expect("it is never refused");
+        let now = store
+            .get::<Post>(saved.id.as_str())
+            .expect("memory")
+            .expect("it stays");
+        assert_eq!(now.title, "third", "{undone:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_comes_to_refer_to_a_record_during_an_undo_stays() {
+    let store = open().await;
+    for _ in 0..ROUNDS {
+        let notes = blog(&store, "notes").await;
+        let made = newest(&store);
+        let (post, undone) = tokio::join!(post_of(&store, &notes), store.undo(made));
+        assert!(
+            store.get::<Post>(post.id.as_str()).expect("memory").is_some(),
+            "{undone:?}"
+        );
+    }
 }

@@ -104,6 +104,14 @@ pub enum WriteError {
         /// The record.
         key: RecordKey,
     },
+    /// What was made cannot be taken back, since a record refers to it that would stay.
+    #[error("`{by}` refers to `{key}` by now; undo or delete `{by}` first, nothing was changed")]
+    StillNeeded {
+        /// The record that was to be deleted.
+        key: RecordKey,
+        /// The record that refers to it.
+        by: RecordKey,
+    },
     /// The mutation may have been applied, so that an edit might be carried out on top of it.
     #[error(
         "nobody knows whether change {seq} was applied, so it cannot be edited: retry it, which asks the server first, or \
@@ -236,7 +244,8 @@ pub enum StorageMessage {
         /// One result a write.
         reply: Reply<Result<Vec<WriteDone>, WriteError>>,
     },
-    /// From the app: the same, to take back what an entry did; the entries name it as their cause.
+    /// From the app: the same, to take back what an entry did; the entries name it as their cause. Deletes take nothing along
+    /// that is not among these writes.
     Undo {
         /// The entry, or the first of its transaction.
         entry: Seq,

@@ -54,6 +54,8 @@ pub(super) struct Plan {
     /// Records that deletes have taken along so far, and how many they may.
     taken_along: usize,
     taken_along_max: usize,
+    /// Set where the command takes something back: what it deletes, and that is all that may go.
+    takes_back: Option<BTreeSet<RecordKey>>,
 }
 
 impl Plan {
@@ -66,6 +68,19 @@ impl Plan {
             queue_changes,
             taken_along_max: CASCADE_MAX,
             ..Self::default()
+        }
+    }
+
+    /// The same where these operations take back what was done before: a record that others refer to by now is not deleted,
+    /// since what refers to it came since and would go along or be left without it.
+    pub(super) fn taking_back(group: Option<Seq>, ops: &[WriteOp], queue_changes: bool) -> Self {
+        let deleted = ops.iter().filter_map(|op| match op {
+            WriteOp::Delete { key, .. } => Some(key.clone()),
+            _ => None,
+        });
+        Self {
+            takes_back: Some(deleted.collect()),
+            ..Self::new(group, ops, queue_changes)
         }
     }
 
@@ -196,6 +211,7 @@ impl Plan {
                 continue;
             };
             refuse_if_pulled(&def, &met)?;
+            self.refuse_if_needed(txn, &def, &met)?;
             if met != key {
                 let max = self.taken_along_max;
                 if self.taken_along >= max {
@@ -220,7 +236,9 @@ impl Plan {
 
     /// Records that belong to a record by has-one and has-many relations, by what earlier operations have made of them.
     fn children(&self, txn: &Txn<'_>, def: &ModelDef, id: &RecordId) -> Result<Vec<RecordKey>, Stop> {
-        let values: Vec<Value> = id.parts().iter().map(landfall_core::IdPart::to_value).collect();
+        let values = values_of(id);
+        // Enough to find that there are too many, whatever earlier operations have decided of them.
+        let most = self.taken_along_max + 1 + self.decided.len();
         let mut found = Vec::new();
         for (field, association) in def.relations() {
             let Some(fields) = association.held_there() else {
@@ -229,30 +247,68 @@ impl Plan {
             let FieldType::Model(model) = &field.ty else {
                 continue;
             };
-            let names: Vec<&str> = fields.iter().map(FieldName::as_str).collect();
-            // Enough to find that there are too many, whatever earlier operations have decided of them.
-            let most = self.taken_along_max + 1 + self.decided.len();
-            let stored = txn.referring(model, &names, &values, most)?.into_iter();
-            let key_of = |id: RecordId| RecordKey {
-                model: model.clone(),
-                id,
-            };
-            found.extend(stored.map(key_of).filter(|key| !self.saved.contains(key)));
-            // The index does not know yet where these belong.
-            let child = txn.model(model)?;
-            let holds = |row: &Row| {
-                let mut pairs = names.iter().zip(&values);
-                pairs.all(|(name, value)| child.slot(name).is_some_and(|slot| row[slot.index()] == *value))
-            };
-            let refers = |key: &RecordKey| {
-                let row = self.decided.get(key).and_then(|state| state.row.as_ref());
-                row.is_some_and(holds)
-            };
-            let saved = self.referring.get(&place(model, fields, values.iter()));
-            let saved = saved.into_iter().flatten().cloned().map(key_of);
-            found.extend(saved.filter(refers));
+            found.extend(self.holding(txn, model, fields, &values, most)?);
         }
         Ok(found)
+    }
+
+    /// Records of a model whose fields hold these values, by what earlier operations have made of them; `most` of those that
+    /// are stored. Some of them may be deleted by now.
+    fn holding(
+        &self,
+        txn: &Txn<'_>,
+        model: &ModelName,
+        fields: &[FieldName],
+        values: &[Value],
+        most: usize,
+    ) -> Result<Vec<RecordKey>, Stop> {
+        let names: Vec<&str> = fields.iter().map(FieldName::as_str).collect();
+        let stored = txn.referring(model, &names, values, most)?.into_iter();
+        let key_of = |id: RecordId| RecordKey {
+            model: model.clone(),
+            id,
+        };
+        let mut found: Vec<RecordKey> = stored
+            .map(key_of)
+            .filter(|key| !self.saved.contains(key))
+            .collect();
+        // The index does not know yet where these belong.
+        let child = txn.model(model)?;
+        let holds = |row: &Row| {
+            let mut pairs = names.iter().zip(values);
+            pairs.all(|(name, value)| child.slot(name).is_some_and(|slot| row[slot.index()] == *value))
+        };
+        let refers = |key: &RecordKey| {
+            let row = self.decided.get(key).and_then(|state| state.row.as_ref());
+            row.is_some_and(holds)
+        };
+        let saved = self.referring.get(&place(model, fields, values.iter()));
+        let saved = saved.into_iter().flatten().cloned().map(key_of);
+        found.extend(saved.filter(refers));
+        Ok(found)
+    }
+
+    /// Where something is taken back, refuses to delete a record that others refer to which stay, whether they would be
+    /// deleted with it or not.
+    fn refuse_if_needed(&self, txn: &Txn<'_>, def: &ModelDef, key: &RecordKey) -> Result<(), Stop> {
+        let Some(deleted) = &self.takes_back else {
+            return Ok(());
+        };
+        let is_gone = |key: &RecordKey| self.decided.get(key).is_some_and(|state| state.row.is_none());
+        let values = values_of(&key.id);
+        // One more than those that do not count.
+        let most = 1 + deleted.len() + self.decided.len();
+        for child in txn.schema().models() {
+            let belongings = txn.schema().belongings(&child.name).iter();
+            for Belonging { by, .. } in belongings.filter(|belonging| belonging.to == def.name) {
+                let mut found = self.holding(txn, &child.name, by, &values, most)?.into_iter();
+                if let Some(by) = found.find(|by| !deleted.contains(by) && !is_gone(by)) {
+                    let key = key.clone();
+                    return Err(Stop::Refused(WriteError::StillNeeded { key, by }));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Remembers where a saved record belongs by now.
@@ -288,6 +344,11 @@ impl Plan {
         self.decided.insert(write.key.clone(), state);
         Ok(())
     }
+}
+
+/// The parts of an identifier as the fields hold them that refer to it.
+fn values_of(id: &RecordId) -> Vec<Value> {
+    id.parts().iter().map(landfall_core::IdPart::to_value).collect()
 }
 
 /// What stands for certain values in certain fields of a model.

@@ -342,7 +342,12 @@ impl Batch {
     ) -> Result<Vec<WriteDone>, Stop> {
         let writes = ops.iter().filter(|op| !matches!(op, WriteOp::Expect { .. }));
         let group = (grouped && writes.count() > 1).then(|| txn.next_seq());
-        let mut plan = Plan::new(group, &ops, rules.queue_changes);
+        let plan = if self.undone.is_some() {
+            Plan::taking_back
+        } else {
+            Plan::new
+        };
+        let mut plan = plan(group, &ops, rules.queue_changes);
         let mut steps = Vec::with_capacity(ops.len());
         for op in ops {
             if planted("half-transaction") && !steps.is_empty() {

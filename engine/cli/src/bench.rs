@@ -202,6 +202,9 @@ pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
         .map_err(|error| miette::miette!("{error}"))?
 }
 
+/// The exit code of clap, for what only the list of figures shows to be wrong.
+const CALLED_WRONGLY: u8 = 2;
+
 fn measure(args: &Args) -> miette::Result<ExitCode> {
     let scale = if args.quick { Scale::QUICK } else { Scale::FULL };
     let parent = args.directory.clone().unwrap_or_else(|| PathBuf::from("."));
@@ -210,10 +213,18 @@ fn measure(args: &Args) -> miette::Result<ExitCode> {
         .tempdir_in(&parent)
         .map_err(|error| miette::miette!("cannot make a directory in {}: {error}", parent.display()))?;
     let wanted = |name: &&str| args.only.as_ref().is_none_or(|only| name.contains(only.as_str()));
-    let groups: Vec<&Group> = GROUPS
-        .iter()
-        .filter(|group| group.subject == args.subject && group.names.iter().any(wanted))
+    let of_subject = || GROUPS.iter().filter(|group| group.subject == args.subject);
+    let groups: Vec<&Group> = of_subject()
+        .filter(|group| group.names.iter().any(wanted))
         .collect();
+    if let (true, Some(only)) = (groups.is_empty(), &args.only) {
+        let names: Vec<&str> = of_subject().flat_map(|group| group.names).copied().collect();
+        eprintln!(
+            "error: no figure has {only:?} in its name; the figures are: {}",
+            names.join("; ")
+        );
+        return Ok(ExitCode::from(CALLED_WRONGLY));
+    }
     let progress = ProgressBar::new(groups.len() as u64);
     if let Ok(style) = ProgressStyle::with_template("{spinner} {pos}/{len} {msg}") {
         progress.set_style(style);

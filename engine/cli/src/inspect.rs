@@ -26,6 +26,7 @@ use landfall::history;
 use live::{Live, News};
 use serde::Deserialize;
 
+use crate::file_kind::no_log;
 use crate::signals::Signals;
 
 /// Shows a store, also one that a process has open, an exported log, or a recording, as a page in the browser. Of a store the
@@ -60,7 +61,8 @@ pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
         if let Some(recording) = flight::open(&path)? {
             return Ok(Shown::Recording(flight::collect(&recording, &path, entries)));
         }
-        let history = history::open_for_inspection(&path).map_err(|error| miette::miette!("{error}"))?;
+        let history = history::open_for_inspection(&path)
+            .map_err(|error| no_log(&path, error).unwrap_or_else(|error| miette::miette!("{error}")))?;
         let mut data = data::collect(&history, &path, entries).map_err(|error| miette::miette!("{error}"))?;
         // A store that is looked at could not be opened by its app.
         drop(history);

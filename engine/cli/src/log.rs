@@ -19,6 +19,7 @@ use std::process::ExitCode;
 use clap::{Args as ClapArgs, Subcommand};
 use landfall::history::{self, History};
 
+use crate::file_kind::no_log;
 use output::Output;
 use words::Position;
 
@@ -62,7 +63,7 @@ enum Command {
     },
     /// Shows what the store held after an entry.
     AsOf(past::AsOfArgs),
-    /// Shows what changed between two entries.
+    /// Shows what changed between two entries, or backwards what would take it back.
     Diff {
         /// The state after this entry is compared ...
         from: Position,
@@ -101,7 +102,8 @@ fn look(args: &Args) -> miette::Result<ExitCode> {
     {
         return follow::follow(&args.path, list, &mut Output::new(args.json));
     }
-    let history = history::open_for_inspection(&args.path).map_err(said)?;
+    let history = history::open_for_inspection(&args.path)
+        .map_err(|error| no_log(&args.path, error).unwrap_or_else(said))?;
     let mut out = Output::new(args.json);
     let done = perform(&args.command, &history, &mut out).and_then(|code| {
         out.finish()?;

@@ -9,6 +9,7 @@ mod bench;
 mod credentials;
 mod data;
 mod demo;
+mod file_kind;
 mod inspect;
 mod log;
 mod logging;

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args as ClapArgs;
-use landfall::flight::{Event, Noted, PRINTS, Recording, SeatName};
+use landfall::flight::{Event, Noted, PRINTS, Recording, RecordingError, SeatName};
 use landfall::{Query, record_json};
 use landfall_sim::replay::{
     Compared, Edit, Ends, Go, Moment, Played, changed, comparable, input_json, play_comparing, what_if,
@@ -19,6 +19,7 @@ use landfall_sim::replay::{
 use serde_json::{Value as Json, json};
 use stops::Stops;
 
+use crate::file_kind::Kind;
 use crate::log::words;
 
 /// Plays a recorded run again: the same actors, on one thread, in virtual time; each effect is compared.
@@ -55,8 +56,8 @@ pub(crate) struct Args {
         conflicts_with_all = ["until", "breaks", "break_when", "break_unless", "step", "outside"]
     )]
     edits: Vec<Edit>,
-    /// Compare only what reaches the outside: calls, frames, commits and the end. Done by itself if the recording is of a
-    /// program that puts the messages between actors in another way.
+    /// Compare only what reaches the outside: calls, frames, commits and the end. Done by itself if the recording was made by
+    /// another version, whose actors word their messages otherwise.
     #[arg(long)]
     outside: bool,
     /// Print JSON.
@@ -80,8 +81,13 @@ pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
 }
 
 fn dispatch(args: &Args) -> miette::Result<ExitCode> {
-    let recording =
-        Recording::open(&args.file).map_err(|error| miette::miette!("{}: {error}", args.file.display()))?;
+    let recording = Recording::open(&args.file).map_err(|error| match (Kind::of(&args.file), &error) {
+        // The directory of a store cannot be read as a file.
+        (kind @ (Kind::Log | Kind::Store), RecordingError::Foreign | RecordingError::Io(_)) => {
+            kind.read_otherwise(&args.file)
+        }
+        _ => miette::miette!("{}: {error}", args.file.display()),
+    })?;
     if args.list {
         list(&recording, args.json);
         return Ok(ExitCode::SUCCESS);
@@ -234,10 +240,14 @@ fn report(
 ) {
     tell_damage(recording);
     if comparable(recording) == Compared::Outside {
+        let age = if recording.head.prints < PRINTS {
+            "an older"
+        } else {
+            "a newer"
+        };
         eprintln!(
-            "the recording is of a program that puts the messages between actors in another way ({} and {PRINTS}): calls, frames, \
-             commits and the end are compared, messages are not",
-            recording.head.prints
+            "the recording was made by {age} version of Landfall, whose actors word their messages otherwise: what reached the \
+             outside is compared, which is calls, frames, commits and the end"
         );
     }
     let (head, check) = played.head;

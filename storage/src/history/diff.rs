@@ -18,9 +18,9 @@ use crate::error::StorageError;
 /// What differs between the states after two entries.
 #[derive(Clone, Debug)]
 pub struct Difference {
-    /// The earlier entry.
+    /// The entry after which `before` was so.
     pub from: Seq,
-    /// The later entry.
+    /// The entry after which `after` was so; it may be the earlier one.
     pub to: Seq,
     /// The records that differ, by key.
     pub records: Vec<RecordDifference>,
@@ -55,7 +55,8 @@ pub struct CursorDifference {
 }
 
 impl History {
-    /// What differs between the states after two entries; the earlier one may be the one before the first.
+    /// What differs between the states after two entries, from the first to the second, whichever is earlier; the earlier one
+    /// may be the one before the first.
     ///
     /// ```
     /// # let log = concat!(env!("CARGO_MANIFEST_DIR"), "/../engine/examples/clash.lflog");
@@ -66,14 +67,15 @@ impl History {
     /// let difference = history.diff(Seq(5), Seq(9))?;
     /// assert_eq!(difference.records[0].fields[0].field, "rating");
     /// assert_eq!(difference.records[0].fields[0].after, Some(5.into()));
+    /// let back = history.diff(Seq(9), Seq(5))?;
+    /// assert_eq!(back.records[0].fields[0].before, Some(5.into()));
     /// # Ok::<(), landfall_storage::StorageError>(())
     /// ```
     ///
     /// # Errors
     /// As [`History::as_of`].
     pub fn diff(&self, from: Seq, to: Seq) -> Result<Difference, StorageError> {
-        let (from, to) = (from.min(to), from.max(to));
-        let scope = self.touched(from, to)?;
+        let scope = self.touched(from.min(to), from.max(to))?;
         let (before, after) = (self.as_of(from, &scope)?, self.as_of(to, &scope)?);
         let keys: BTreeSet<RecordKey> = before
             .states()

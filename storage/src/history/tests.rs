@@ -213,8 +213,10 @@ proptest! {
         let history = history(&random_store(&deeds));
         let (first, last) = history.bounds();
         let at = |n: u64| Seq(first.0 - 1 + n % (last.0 + 2 - first.0));
-        let (from, to) = (at(a).min(at(b)), at(a).max(at(b)));
+        // Backwards as well.
+        let (from, to) = (at(a), at(b));
         let difference = history.diff(from, to).unwrap();
+        prop_assert_eq!((difference.from, difference.to), (from, to));
         let (before, after) = (
             history.as_of(from, &Scope::All).unwrap(),
             history.as_of(to, &Scope::All).unwrap(),

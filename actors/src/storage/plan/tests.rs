@@ -85,9 +85,13 @@ fn deletes(ids: &[&str]) -> Vec<WriteOp> {
 
 /// Carries out the operations of one command whose deletes may take so many records along.
 fn carry_out(store: &mut Store, max: usize, ops: Vec<WriteOp>) -> Result<(), WriteError> {
+    let mut plan = Plan::new(None, &ops, true);
+    plan.taken_along_max = max;
+    carry_out_as(plan, store, ops)
+}
+
+fn carry_out_as(mut plan: Plan, store: &mut Store, ops: Vec<WriteOp>) -> Result<(), WriteError> {
     let written = store.write(5, |txn| {
-        let mut plan = Plan::new(None, &ops, true);
-        plan.taken_along_max = max;
         let mut writes = Vec::new();
         for op in ops {
             match plan.decide(txn, op) {
@@ -159,5 +163,25 @@ fn what_all_deletes_of_a_command_take_along_counts() {
     // Those that were asked for do not count.
     carry_out(&mut store, 0, deletes(&["p1", "p2", "q1"])).unwrap();
     carry_out(&mut store, 1, deletes(&["p", "q"])).unwrap();
+    assert_eq!(left(&store), Vec::<String>::new());
+}
+
+#[test]
+fn what_is_taken_back_takes_nothing_along_that_is_not_named() {
+    let mut store = family(&[("root", None), ("a", Some("root")), ("late", Some("a"))]);
+    let take_back = |store: &mut Store, ids: &[&str]| {
+        let ops = deletes(ids);
+        carry_out_as(Plan::taking_back(None, &ops, true), store, ops)
+    };
+    for (ids, needed) in [(&["root"][..], ("root", "a")), (&["root", "a"], ("a", "late"))] {
+        let refused = take_back(&mut store, ids).unwrap_err();
+        assert!(
+            matches!(&refused, WriteError::StillNeeded { key: at, by } if (at, by) == (&key(needed.0), &key(needed.1))),
+            "{refused:?}"
+        );
+        assert_eq!(left(&store).len(), 3);
+    }
+    // In whichever order they are named.
+    take_back(&mut store, &["root", "late", "a"]).unwrap();
     assert_eq!(left(&store), Vec::<String>::new());
 }

@@ -168,6 +168,11 @@
 
   const notes = [data.total + ' events, written by ' + data.writtenBy + (data.endpoint ? ', at ' + data.endpoint : '')];
   if (data.skipped > 0) notes.push('the first ' + data.skipped + ' are left out; --entries shows more');
+  const wrong = data.wrongBefore.newest;
+  if (wrong.length > 0) {
+    notes.push('of those, ' + data.wrongBefore.count + ' went wrong, the last of them event ' + wrong[wrong.length - 1].order
+      + ': ' + wrong[wrong.length - 1].fault);
+  }
   notes.push(...data.notes);
   $('notes').textContent = notes.join('\n');
   $('title').textContent = 'Landfall recording: ' + data.title;

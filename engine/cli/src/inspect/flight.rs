@@ -64,22 +64,25 @@ pub(super) fn collect(recording: &Recording, path: &Path, events: u64) -> Json {
     recording.events.iter().for_each(|noted| seats.hear(noted));
     let begun_ms = recording.events.first().map_or(0, |noted| noted.at_ms);
     let mut room = TEXT_BYTES_MAX;
-    let mut told: Vec<Json> = Vec::new();
-    // The newest say first what they say: what led to an end is near it.
-    for noted in recording.events[skipped..].iter().rev() {
-        let lane = seats.lane(noted.seat);
-        let mut event = event_json(noted, lane, begun_ms);
+    let told_of = |noted: &Noted, room: &mut usize| {
+        let mut event = event_json(noted, seats.lane(noted.seat), begun_ms);
         if let Some(fault) = fault(&noted.event) {
             let fault = cut(&fault);
             // That something went wrong is told in any case.
-            let told = if fault.len() <= room {
+            let told = if fault.len() <= *room {
                 fault
             } else {
                 "…".to_owned()
             };
-            room = room.saturating_sub(told.len());
+            *room = room.saturating_sub(told.len());
             event["fault"] = told.into();
         }
+        event
+    };
+    let mut told: Vec<Json> = Vec::new();
+    // The newest say first what they say: what led to an end is near it.
+    for noted in recording.events[skipped..].iter().rev() {
+        let mut event = told_of(noted, &mut room);
         let says = said(&noted.event).filter(|said| said.len() <= room);
         if let Some(says) = says {
             room -= says.len();
@@ -88,12 +91,24 @@ pub(super) fn collect(recording: &Recording, path: &Path, events: u64) -> Json {
         told.push(event);
     }
     told.reverse();
+    let older = &recording.events[..skipped];
+    let wrong_before = older.iter().filter(|noted| fault(&noted.event).is_some()).count();
+    let mut newest_wrong: Vec<Json> = older
+        .iter()
+        .rev()
+        .filter(|noted| fault(&noted.event).is_some())
+        .take(SUMMARY_EVENTS)
+        .map(|noted| told_of(noted, &mut room))
+        .collect();
+    newest_wrong.reverse();
     json!({
         "title": path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default(),
         "writtenBy": recording.head.written_by,
         "endpoint": recording.head.endpoint,
         "notes": notes(recording),
         "total": recording.events.len(),
+        "counts": seats.counts(&recording.events),
+        "wrongBefore": { "count": wrong_before, "newest": newest_wrong },
         "skipped": skipped,
         "lanes": seats.lanes,
         "events": told,
@@ -122,6 +137,19 @@ impl Seats {
 
     fn lane(&self, seat: u32) -> Option<(usize, u64)> {
         self.by_seat.get(&seat).copied()
+    }
+
+    /// How many of the events each lane has, and how many have none.
+    fn counts(&self, events: &[Noted]) -> Json {
+        let mut of_lanes = vec![0_u64; self.lanes.len()];
+        let mut of_none = 0_u64;
+        for noted in events {
+            match self.lane(noted.seat) {
+                Some((lane, _)) => of_lanes[lane] += 1,
+                None => of_none += 1,
+            }
+        }
+        json!({ "lanes": of_lanes, "none": of_none })
     }
 }
 
@@ -266,20 +294,15 @@ pub(super) fn summary(data: &Json) -> String {
         .into_iter()
         .flatten()
         .for_each(|note| line(&texts(note)));
-    let mut of_lanes: BTreeMap<u64, u64> = BTreeMap::new();
-    for event in events {
-        *of_lanes
-            .entry(event["lane"].as_u64().unwrap_or(u64::MAX))
-            .or_default() += 1;
+    let listed = |value: &Json| value.as_array().cloned().unwrap_or_default();
+    for (name, count) in listed(&data["lanes"])
+        .iter()
+        .zip(listed(&data["counts"]["lanes"]))
+    {
+        line(&format!("  {}: {count}", texts(name)));
     }
-    for (lane, count) in of_lanes {
-        let name = usize::try_from(lane)
-            .ok()
-            .and_then(|lane| data["lanes"].get(lane));
-        line(&format!(
-            "  {}: {count}",
-            name.map_or_else(|| "?".to_owned(), texts)
-        ));
+    if data["counts"]["none"] != 0 {
+        line(&format!("  ?: {}", data["counts"]["none"]));
     }
     let tell = |event: &Json| {
         let lane = event["lane"].as_u64().and_then(|lane| usize::try_from(lane).ok());
@@ -300,8 +323,12 @@ pub(super) fn summary(data: &Json) -> String {
             texts(&event["name"])
         )
     };
-    let wrong: Vec<&Json> = events.iter().filter(|event| !event["fault"].is_null()).collect();
-    line(&format!("what went wrong: {}", wrong.len()));
+    let before = listed(&data["wrongBefore"]["newest"]);
+    let shown = events.iter().filter(|event| !event["fault"].is_null());
+    let count =
+        data["wrongBefore"]["count"].as_u64().unwrap_or_default() + shown.clone().map(|_| 1).sum::<u64>();
+    line(&format!("what went wrong: {count}"));
+    let wrong: Vec<&Json> = before.iter().chain(shown).collect();
     wrong
         .iter()
         .rev()

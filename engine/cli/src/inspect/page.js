@@ -37,10 +37,18 @@
     return found;
   };
 
+  // Longest word that is kept whole in a table, in letters.
+  const WORD_MAX = 20;
+  // Has a cell break its words if one of them is too long for a column.
+  const fit = (cell) => {
+    if (cell.textContent.split(/\s+/).some((word) => word.length > WORD_MAX)) cell.classList.add('long');
+  };
+
   const table = (headers, rows) => {
     const element = make('table');
     const head = element.createTHead().insertRow();
     for (const header of headers) head.append(make('th', header, { scope: 'col' }));
+    for (const cell of head.cells) fit(cell);
     const body = element.createTBody();
     for (const cells of rows.slice(0, ROWS_MAX)) {
       const row = body.insertRow();
@@ -48,6 +56,7 @@
         const td = row.insertCell();
         if (cell instanceof Node) td.append(cell);
         else td.textContent = show(cell);
+        fit(td);
       }
     }
     if (rows.length > ROWS_MAX) {

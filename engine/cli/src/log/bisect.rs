@@ -136,6 +136,10 @@ fn read_invariants(file: &Path) -> Result<Vec<Invariant>, Stop> {
     }
     let text = std::fs::read_to_string(file).map_err(|error| failed(&error))?;
     let written: Vec<Written> = serde_json::from_str(&text).map_err(|error| failed(&error))?;
+    if written.is_empty() {
+        // Of nothing it would hold after every entry, which nobody wants to know.
+        return Err(failed(&"the list is empty; write at least one invariant into it").into());
+    }
     let read = written.into_iter().map(|written| {
         let model = written.model.clone();
         invariant(written).map_err(|fault| failed(&format!("the invariant of {model}: {fault}")).into())

@@ -14,6 +14,7 @@ use serde_json::json;
 use super::list::{ListArgs, filter_in, row};
 use super::output::Output;
 use super::{Stop, said, unreadable};
+use crate::file_kind::no_log;
 
 /// Time between two looks. Soon enough for somebody who watches, and one page read if nothing happens.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -72,7 +73,7 @@ fn unfollowed(path: &Path, error: StorageError) -> miette::Report {
             path.display()
         );
     }
-    said(error)
+    no_log(path, error).unwrap_or_else(said)
 }
 
 fn print(seq: Seq, entry: Result<LogEntry, StorageError>, out: &mut Output) -> Result<(), Stop> {

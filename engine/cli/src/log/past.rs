@@ -60,12 +60,13 @@ pub(super) fn as_of(history: &History, args: &AsOfArgs, out: &mut Output) -> Res
             let query = Query {
                 predicate: condition.clone().unwrap_or(Predicate::All),
                 page: Page {
-                    limit: *limit,
+                    // One more shows whether there are more.
+                    limit: limit.map(|limit| limit.saturating_add(1)),
                     ..Page::default()
                 },
                 ..Query::all(model.as_str())
             };
-            records(&history.query(seq, &query)?, out)?;
+            records(&history.query(seq, &query)?, limit.unwrap_or(usize::MAX), out)?;
         }
         Question::Get { record } => get(history, seq, record, out)?,
         Question::Outbox => outbox(&history.pending(seq)?, out)?,
@@ -75,14 +76,16 @@ pub(super) fn as_of(history: &History, args: &AsOfArgs, out: &mut Output) -> Res
     Ok(ExitCode::SUCCESS)
 }
 
-fn records(found: &[Record], out: &mut Output) -> Result<(), Stop> {
+/// Shows the first of the records, at most so many.
+fn records(found: &[Record], most: usize, out: &mut Output) -> Result<(), Stop> {
+    let shown = &found[..found.len().min(most)];
     if out.wants_json() {
-        for record in found {
+        for record in shown {
             out.object(&record_json(record))?;
         }
         return Ok(());
     }
-    for record in found {
+    for record in shown {
         let fields = record.to_fields();
         let named = fields.iter().filter(|(_, value)| !value.is_null());
         let named: Vec<String> = named
@@ -94,7 +97,15 @@ fn records(found: &[Record], out: &mut Output) -> Result<(), Stop> {
         );
         out.line(format!("{} ({version})", named.join(" ")))?;
     }
-    out.line(counted(found.len(), "record"))?;
+    if shown.len() < found.len() {
+        let all = counted(found.len(), "record");
+        out.line(format!(
+            "{} of at least {all}; raise --limit to see more",
+            shown.len()
+        ))?;
+    } else {
+        out.line(counted(found.len(), "record"))?;
+    }
     Ok(())
 }
 

@@ -216,6 +216,12 @@ impl Conversation {
                         let model = command["model"].as_str().unwrap_or_default();
                         screen::print(&format!("there is no {model} {}", plain(&command["id"])));
                     }
+                    // One below the other, as there are more than a screen is wide.
+                    (_, Some("metrics")) if command["all"] == true => screen::print(&table::tall(&answer)),
+                    (_, Some("metrics")) => {
+                        screen::print(&table::answer(&answer, &[]));
+                        screen::print("`metrics all` shows all of them");
+                    }
                     _ => {
                         let schema = self.session.store().schema();
                         let def = command["model"].as_str().and_then(|model| schema.model(model));

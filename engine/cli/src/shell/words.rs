@@ -34,7 +34,7 @@ pub(crate) const HELP: &str = "\
                                                  conflict=remote|local, syncPageSize, maxRecordsToSync,
                                                  fullSyncInterval (minutes); which records are synced
   outbox, hub, errors, conflicts                 what waits; what happened
-  metrics                                        what was counted since the store was opened
+  metrics, metrics all                           what was counted since the store was opened; all of it
   retry MODEL ID | retry all                     send again what the server refused
   edit MODEL ID field=value ...                  correct what the server refused, and send it again
   discard MODEL ID yes                           give it up; the server's record is back
@@ -138,6 +138,8 @@ pub(crate) fn command(line: &str, schema: &Schema) -> Result<Option<Json>, Fault
         ("discard", _) => Err("discard what? discard MODEL ID yes".to_owned()),
         // Who reads it wants to know why, too.
         ("outbox", []) => Ok(json!({ "op": "outbox", "details": true })),
+        ("metrics", [all]) if all.is("all") => Ok(json!({ "op": "metrics", "all": true })),
+        ("metrics", [_, ..]) => Err("metrics, or metrics all".to_owned()),
         ("quit", []) => Ok(json!({ "op": "exit" })),
         (single, []) if SINGLE.contains(&single) => Ok(json!({ "op": single })),
         (single, [word, ..]) if SINGLE.contains(&single) => {

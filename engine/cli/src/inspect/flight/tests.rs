@@ -144,6 +144,26 @@ fn the_newest_events_are_shown_and_what_they_say_is_cut() {
 }
 
 #[test]
+fn what_went_wrong_is_counted_over_the_whole_recording() {
+    for events in [1, 3, 5, 100] {
+        let text = summary(&collect(&hostile(), Path::new("run.flight"), events));
+        for part in [
+            "run.flight: 10 events",
+            "  StorageActor: 4\n",
+            "  SyncProcessor: 6\n",
+            "what went wrong: 2\n",
+            "FAULT the disk: Full no room",
+            "FAULT Unreachable: gone",
+        ] {
+            assert!(text.contains(part), "{part} with {events} shown:\n{text}");
+        }
+    }
+    let data = collect(&hostile(), Path::new("run.flight"), 3);
+    assert_eq!(data["wrongBefore"]["count"], 1);
+    assert_eq!(data["wrongBefore"]["newest"][0]["order"], 9);
+}
+
+#[test]
 fn what_a_recording_says_leaves_neither_its_element_nor_its_line() {
     let data = collect(&hostile(), Path::new("run.flight"), 100);
     let page = page(&data);

@@ -113,6 +113,16 @@ fn side_by_side(rows: &[Json], columns: &[&str], keys: &[&str], width: Option<u1
     table.to_string()
 }
 
+/// An object with a row for each of its members, all of them.
+pub(super) fn tall(answer: &Json) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    for (name, value) in answer.as_object().into_iter().flatten() {
+        table.add_row([harmless(name).into_owned(), cell(value)]);
+    }
+    table.to_string()
+}
+
 fn cell(value: &Json) -> String {
     match value {
         Json::Null => String::new(),
@@ -142,5 +152,15 @@ mod tests {
             !table(&rows, &[], Some(80)).contains(id),
             "it would not fit by itself"
         );
+    }
+
+    #[test]
+    fn a_tall_table_leaves_nothing_out() {
+        let members = (0..3 * COLUMNS_MAX).map(|at| (format!("member{at}"), json!(at)));
+        let object = Json::Object(members.collect());
+        let text = tall(&object);
+        assert_eq!(text.lines().count(), 3 * COLUMNS_MAX);
+        assert!(text.contains(&format!("member{}", 3 * COLUMNS_MAX - 1)), "{text}");
+        assert!(answer(&object, &[]).contains("not shown: "), "the wide one does");
     }
 }

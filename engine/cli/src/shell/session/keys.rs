@@ -39,7 +39,7 @@ const OPS: [(&str, &[&str]); 27] = [
     ("errors", &[]),
     ("conflicts", &[]),
     ("outbox", &["details"]),
-    ("metrics", &[]),
+    ("metrics", &["all"]),
     ("retry", &["model", "id", "all"]),
     ("edit", &["model", "id", "fields"]),
     ("discard", &["model", "id", "all"]),

@@ -49,6 +49,8 @@ fn typed_lines_become_commands() {
     check("online off", &json!({"op":"online","value":false}));
     check("retry Seat 7", &json!({"op":"retry","model":"Seat","id":7}));
     check("retry all", &json!({"op":"retry","all":true}));
+    check("metrics", &json!({"op":"metrics"}));
+    check("metrics all", &json!({"op":"metrics","all":true}));
     check(
         "discard Post p1 yes",
         &json!({"op":"discard","model":"Post","id":"p1"}),
