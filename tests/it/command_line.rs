@@ -434,6 +434,7 @@ fn a_demo_that_cannot_be_told_fails() {
 #[test]
 fn a_demo_that_is_broken_off_leaves_nothing_behind() {
     use rustix::process::{Pid, Signal, kill_process};
+    crate::support::process::let_children_hang_up();
     for (signal, status) in [(Signal::INT, 130), (Signal::HUP, 129)] {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let mut command = landfall();

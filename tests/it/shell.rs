@@ -229,6 +229,7 @@ fn an_identifier_that_the_store_makes_cannot_be_given() {
 #[test]
 fn a_shell_that_is_broken_off_leaves_no_temporary_store_behind() {
     use rustix::process::{Pid, Signal, kill_process};
+    crate::support::process::let_children_hang_up();
     for (signal, status) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)] {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let mut person = Person::sit_down_with(|command| {

@@ -28,6 +28,17 @@ pub(crate) struct Process {
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<VecDeque<String>>>);
 
+/// Lets the processes that are started from now on end when their terminal is closed, though whoever started this one may have
+/// it ignore that (`nohup`): what a process listens for is answered as usual by those that it starts.
+#[cfg(unix)]
+pub(crate) fn let_children_hang_up() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
+    let runtime = runtime.expect("a runtime can be made");
+    let _entered = runtime.enter();
+    drop(signal(SignalKind::hangup()).expect("the signal can be listened for"));
+}
+
 impl Process {
     /// Starts `command`; `name` stands for it in messages.
     ///
