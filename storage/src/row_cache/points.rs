@@ -6,7 +6,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ahash::RandomState;
 use indexmap::IndexMap;
 
 /// What a kept head takes besides its bytes and those of its key: the map's entry, two allocations, counters.
@@ -14,8 +13,7 @@ const OVERHEAD_BYTES: usize = 120;
 
 #[derive(Debug)]
 pub(super) struct Points {
-    /// Every read by identifier hashes a key, so the hash is a quick one; it is seeded, since identifiers may be strangers' choice.
-    heads: IndexMap<Box<[u8]>, Point, RandomState>,
+    heads: IndexMap<Box<[u8]>, Point>,
     bytes: usize,
     bytes_max: usize,
     /// Where the search for a head that may go is to continue.
@@ -32,7 +30,7 @@ struct Point {
 impl Points {
     pub(super) fn new(bytes_max: usize) -> Self {
         Self {
-            heads: IndexMap::default(),
+            heads: IndexMap::new(),
             bytes: 0,
             bytes_max,
             hand: 0,
