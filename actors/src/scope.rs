@@ -39,6 +39,11 @@ impl Scope {
         Ok(Self { expression })
     }
 
+    /// The expression; without one everything syncs.
+    pub(crate) fn expression(&self) -> Option<&BoundPredicate> {
+        self.expression.as_ref()
+    }
+
     /// Whether the record is one of those that sync.
     pub(crate) fn coverage(&self, def: &ModelDef, record: &RemoteRecord) -> Coverage {
         let Some(expression) = self.expression.as_ref().filter(|_| !record.sync.deleted) else {

@@ -181,11 +181,10 @@ impl SyncProcessor {
             after,
             before_ms,
         } = portion;
-        let listed = self
-            .context
-            .env
-            .look(&self.context.reader)
-            .and_then(|snapshot| snapshot.settled(&model, after.as_ref(), before_ms, sweep::PORTION));
+        let expression = self.catalog.expression(&model);
+        let listed = self.context.env.look(&self.context.reader).and_then(|snapshot| {
+            snapshot.settled(&model, after.as_ref(), before_ms, expression, sweep::PORTION)
+        });
         Input::Listed {
             ticket,
             model,

@@ -170,9 +170,7 @@ impl DataStore {
     }
 
     /// Syncs only the records of a model that satisfy the predicate, from here on; [`TypedPredicate::all`] syncs all.
-    /// Records that it selects are fetched, those that it does not leave the store unless a change of them waits. One that
-    /// changed within the minute before stays until it changes again or the next full sync: what a server has just taken
-    /// in it may not show yet, so that its absence says nothing.
+    /// Records that it selects are fetched, those that it does not leave the store unless a change of them waits.
     ///
     /// ```
     /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -195,6 +193,7 @@ impl DataStore {
     /// store.set_sync_expression(Task::team().eq("blue")).await?;
     /// assert!(store.sync_now().await?);
     /// assert_eq!(store.query(Task::team().eq("blue"))?.len(), 1);
+    /// assert_eq!(store.count(landfall::TypedPredicate::<Task>::all())?, 1);
     /// # Ok(()) }
     /// ```
     ///

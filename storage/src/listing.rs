@@ -1,10 +1,10 @@
 //! Which records of a model the server is known to have, in bounded portions.
 //!
-//! Owns [`Snapshot::settled`]. Reads heads only; no row is decoded.
+//! Owns [`Snapshot::settled`]. Reads heads only; an expression is tested on encoded rows, and none is decoded.
 
 use std::ops::Bound;
 
-use landfall_core::{RecordId, keycode};
+use landfall_core::{BoundPredicate, RecordId, SyncMetadata, keycode};
 
 use crate::codec::head::HeadRef;
 use crate::error::StorageError;
@@ -16,13 +16,17 @@ use crate::tables::{model_prefix, prefix_end, record_key_of};
 pub struct Listing {
     /// Visible records that the server had when it was last heard, and of which nothing waits to be sent.
     pub ids: Vec<RecordId>,
+    /// Such records that changed later, and that the expression does not select as they are in the store, each with what
+    /// the server said of it then.
+    pub outside: Vec<(RecordId, SyncMetadata)>,
     /// Where the next portion begins; `None` after the last.
     pub next: Option<RecordId>,
 }
 
 impl Snapshot {
     /// The visible records of a model that the server had when it was last heard, last changed before `before_ms` of
-    /// its clock, and of which nothing waits to be sent. Looks at `limit` records after `after`, in the order of identifiers.
+    /// its clock, and of which nothing waits to be sent; beside them those that changed later and that the expression does
+    /// not select. Looks at `limit` records after `after`, in the order of identifiers.
     ///
     /// # Errors
     /// [`StorageError::UnknownModel`] and the disk's faults.
@@ -31,10 +35,12 @@ impl Snapshot {
         model: &str,
         after: Option<&RecordId>,
         before_ms: i64,
+        expression: Option<&BoundPredicate>,
         limit: usize,
     ) -> Result<Listing, StorageError> {
         self.said(|| {
-            let name = &self.catalog().model(model)?.def.name;
+            let model = self.catalog().model(model)?;
+            let name = &model.def.name;
             let prefix = model_prefix(name);
             let end = prefix_end(&prefix);
             let start = after.map_or_else(|| prefix.clone(), |after| record_key_of(name, after));
@@ -56,11 +62,16 @@ impl Snapshot {
                 let (key, head) = item?;
                 let id = keycode::decode_id(&key.value()[prefix.len()..])?;
                 let head = HeadRef::parse(head.value())?;
-                let is_known = head
-                    .sync
-                    .is_some_and(|sync| !sync.deleted && sync.last_changed_at_ms < before_ms);
-                if is_known && head.row.is_some() && head.pending().next().is_none() {
-                    listing.ids.push(id.clone());
+                let known = head.sync.filter(|sync| !sync.deleted);
+                if let (Some(sync), Some(row), None) = (known, head.row, head.pending().next()) {
+                    if sync.last_changed_at_ms < before_ms {
+                        listing.ids.push(id.clone());
+                    } else if let Some(expression) = expression
+                        // What cannot be read is told by whoever reads it.
+                        && model.row(row).is_ok_and(|row| !expression.matches(&row))
+                    {
+                        listing.outside.push((id.clone(), sync));
+                    }
                 }
                 last = Some(id);
             }
@@ -71,6 +82,8 @@ impl Snapshot {
 
 #[cfg(test)]
 mod tests {
+    use landfall_core::{Op, Predicate};
+
     use super::*;
     use crate::test_support::{append, arrived, in_memory, post, save, snapshot};
 
@@ -89,7 +102,7 @@ mod tests {
         save(&mut store, "Post", "id=p5 title=b");
         let snapshot = snapshot(&store);
         let portion = |after: Option<&RecordId>, before_ms| {
-            let listing = snapshot.settled("Post", after, before_ms, 2).unwrap();
+            let listing = snapshot.settled("Post", after, before_ms, None, 2).unwrap();
             let ids: Vec<String> = listing.ids.iter().map(ToString::to_string).collect();
             (ids.join(" "), listing.next)
         };
@@ -100,6 +113,42 @@ mod tests {
         );
         assert_eq!(portion(Some(&post("p4").id), 11), (String::new(), None));
         assert_eq!(portion(None, 10).0, "", "they changed at 10");
-        assert!(snapshot.settled("Nothing", None, 0, 2).is_err());
+        assert!(snapshot.settled("Nothing", None, 0, None, 2).is_err());
+    }
+
+    #[test]
+    fn what_changed_lately_is_listed_if_the_expression_does_not_select_it_and_nothing_of_it_waits() {
+        let mut store = in_memory();
+        for (id, text) in [
+            ("p1", "id=p1 title=mine"),
+            ("p2", "id=p2 title=yours"),
+            ("p3", "deleted"),
+            ("p4", "id=p4 title=yours"),
+        ] {
+            append(&mut store, arrived(&post(id), 1, text)).unwrap();
+        }
+        save(&mut store, "Post", "id=p4 title=theirs");
+        save(&mut store, "Post", "id=p5 title=yours");
+        let snapshot = snapshot(&store);
+        let def = snapshot.schema().model("Post").unwrap();
+        let mine = Predicate::field("title", Op::Eq("mine".into()))
+            .bind(def)
+            .unwrap();
+        let listed = |before_ms, expression| {
+            let listing = snapshot.settled("Post", None, before_ms, expression, 9).unwrap();
+            (listing.ids.len(), listing.outside)
+        };
+        let p2 = snapshot.state(&post("p2")).unwrap();
+        // They changed at 10.
+        assert_eq!(
+            listed(10, Some(&mine)),
+            (0, vec![(post("p2").id, p2.sync.unwrap())])
+        );
+        assert_eq!(listed(10, None), (0, Vec::new()), "everything is selected");
+        assert_eq!(
+            listed(11, Some(&mine)),
+            (2, Vec::new()),
+            "what is not met is gone in any case"
+        );
     }
 }

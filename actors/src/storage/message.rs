@@ -172,7 +172,7 @@ pub struct RemoteBatch {
     /// Records that the sync expression does not select; they leave the store, unless something of them waits.
     pub outside: Vec<RemoteRecord>,
     /// Records that a full sync has not met.
-    pub left_over: Option<LeftOver>,
+    pub left_over: Option<Box<LeftOver>>,
     /// Records that could not be read.
     pub bad: Vec<Quarantined>,
     /// The records are as the server had them at this time of its clock or later: of what changed before, an older version
@@ -189,6 +189,9 @@ pub struct LeftOver {
     pub ids: Vec<RecordId>,
     /// Those that changed at this time of the server's clock or later stay: the sync may have looked before.
     pub before_ms: i64,
+    /// Records that the sync expression does not select, whenever they changed, each with what the server had said of it
+    /// when that was found; one that is another by now stays.
+    pub outside: Vec<(RecordId, SyncMetadata)>,
 }
 
 impl RemoteBatch {

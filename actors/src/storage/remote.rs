@@ -171,7 +171,7 @@ impl Batch {
             counts.deleted += u64::from(self.leave(txn, batch.origin, &model.name, remote)?);
         }
         if let Some(left_over) = batch.left_over {
-            counts.deleted += self.sweep(txn, batch.origin, &model.name, left_over)?;
+            counts.deleted += self.sweep(txn, batch.origin, &model.name, *left_over)?;
         }
         for bad in batch.bad {
             self.set_aside(txn, batch.origin, bad)?;
@@ -275,6 +275,18 @@ impl Batch {
                 .is_some_and(|sync| !sync.deleted && sync.last_changed_at_ms < left_over.before_ms);
             if is_old && state.row.is_some() && state.pending.is_empty() {
                 self.evict(txn, origin, None, key, NOT_MET, None)?;
+                swept += 1;
+            }
+        }
+        for (id, sync) in left_over.outside {
+            let key = RecordKey {
+                model: model.clone(),
+                id,
+            };
+            let state = txn.state(&key)?;
+            let is_as_it_was = state.sync == Some(sync);
+            if is_as_it_was && state.row.is_some() && state.pending.is_empty() {
+                self.evict(txn, origin, None, key, LEFT_EXPRESSION, Some(sync))?;
                 swept += 1;
             }
         }

@@ -340,7 +340,11 @@ fn what_a_full_sync_has_not_met_leaves_unless_it_waits_or_is_new() {
         let cursor = SyncCursor::default().finished(None, SyncKind::Base, 60);
         let counts = lab
             .apply(RemoteBatch {
-                left_over: Some(LeftOver { ids, before_ms: 50 }),
+                left_over: Some(Box::new(LeftOver {
+                    ids,
+                    before_ms: 50,
+                    outside: Vec::new(),
+                })),
                 cursor: Some(cursor.clone()),
                 ..batch()
             })
@@ -349,6 +353,37 @@ fn what_a_full_sync_has_not_met_leaves_unless_it_waits_or_is_new() {
         assert_eq!(lab.ids(), "edited new unsent");
         let snapshot = lab.reader.snapshot().expect("the disk is well");
         assert_eq!(snapshot.cursor(&"Post".into()).expect("a cursor"), cursor);
+    });
+}
+
+#[test]
+fn what_is_outside_of_the_expression_leaves_unless_it_waits_or_has_changed() {
+    on_paused_time(async {
+        let lab = lab();
+        let records = ["out", "edited", "changed"].map(|id| remote(id, 5, 9)).to_vec();
+        let as_found: Vec<_> = records
+            .iter()
+            .map(|record| (record.id.clone(), record.sync))
+            .collect();
+        lab.apply(RemoteBatch { records, ..batch() }).await;
+        lab.save("edited", "mine").await.expect("the disk is well");
+        let records = vec![remote("changed", 6, 9)];
+        lab.apply(RemoteBatch { records, ..batch() }).await;
+        let left_over = LeftOver {
+            ids: Vec::new(),
+            before_ms: 1,
+            outside: as_found,
+        };
+        let left_over = Some(Box::new(left_over));
+        let counts = lab.apply(RemoteBatch { left_over, ..batch() }).await;
+        assert_eq!((counts.deleted, lab.ids().as_str()), (1, "changed edited"));
+        let records = vec![remote("out", 5, 9)];
+        lab.apply(RemoteBatch { records, ..batch() }).await;
+        assert_eq!(
+            lab.ids(),
+            "changed edited out",
+            "it is back once an expression selects it"
+        );
     });
 }
 

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 
-use landfall_core::{ModelName, Predicate, RecordId, RemoteRecord, Schema};
+use landfall_core::{BoundPredicate, ModelName, Predicate, RecordId, RemoteRecord, Schema};
 use landfall_wire::{
     Failure, GetReply, HttpRequest, HttpResponse, ModelDocuments, RecordReader, SyncArguments, SyncPage,
     WireError, get_variables, read_get, read_sync_page, sync_filter,
@@ -122,6 +122,11 @@ impl Catalog {
         let (outside, items) = std::mem::take(&mut page.items).into_iter().partition(is_outside);
         page.items = items;
         Ok(Answer { page, outside })
+    }
+
+    /// The sync expression of a model; `None` if everything of it syncs.
+    pub(super) fn expression(&self, model: &ModelName) -> Option<&BoundPredicate> {
+        self.models.get(model)?.scope.expression()
     }
 
     /// The request for one record; `None` for a model that cannot be synced.

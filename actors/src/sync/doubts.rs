@@ -9,7 +9,7 @@
 
 use std::collections::VecDeque;
 
-use landfall_core::{ModelName, RecordId, RemoteRecord};
+use landfall_core::{ModelName, RecordId, RemoteRecord, SyncMetadata};
 use landfall_wire::{Failure, FailureCause, FailureClass};
 
 use super::machine::Effect;
@@ -47,14 +47,16 @@ pub(super) struct Doubts {
     /// Records beyond the bound.
     beyond: u64,
     gave_up: bool,
-    /// What the answers since the last portion say.
+    /// What is known since the last portion.
     pub(super) told: Told,
 }
 
-/// What answers say.
+/// What has come out of a portion.
 #[derive(Debug, Default)]
 pub(super) struct Told {
     pub(super) gone: Vec<RecordId>,
+    /// Not from answers: what the store itself knows to be outside of the expression.
+    pub(super) known_outside: Vec<(RecordId, SyncMetadata)>,
     pub(super) records: Vec<RemoteRecord>,
     pub(super) outside: Vec<RemoteRecord>,
 }

@@ -4,7 +4,12 @@
 //! for before it leaves is `doubts.rs`.
 //!
 //! Invariants: 1. the cursor that says that a full sync is over is stored with the last portion, so that a sweep that
-//! was cut off is made up for by another full sync; 2. one portion at a time is listed, asked about or stored.
+//! was cut off is made up for by another full sync; 2. one portion at a time is listed, asked about or stored; 3. after the
+//! last portion the store holds nothing that the sync expression is known not to select, but for what waits.
+//!
+//! The third is for another expression than before: what it does not select was not met, but may have changed lately. A
+//! sweep does not know whether it is the first one with its expression, since one before it may have been cut off, so
+//! each of them looks.
 
 use landfall_core::{ModelName, Origin, RecordId, SyncCursor};
 use landfall_storage::Listing;
@@ -20,7 +25,8 @@ use crate::storage::{LeftOver, RemoteBatch};
 pub(super) const PORTION: usize = 1_000;
 
 /// What changed so shortly before the sync began stays, in milliseconds of the server's clock: a read that is only
-/// eventually consistent may not have shown it yet. The next full sync has it.
+/// eventually consistent may not have shown it yet. The next full sync has it. Only what the sync expression does not
+/// select, as the store knows it, leaves all the same: no read would show that.
 pub(super) const MARGIN_MS: i64 = 60_000;
 
 /// A portion of records to be listed.
@@ -81,17 +87,23 @@ impl Sweep {
         turn: &mut Turn<'_>,
     ) -> Option<Ticket> {
         self.listing = None;
-        self.next = listing.next;
+        self.next.clone_from(&listing.next);
         self.is_over = self.next.is_none();
-        let not_met: Vec<RecordId> = listing.ids.into_iter().filter(|id| !seen.has(id)).collect();
+        let Listing {
+            mut ids, mut outside, ..
+        } = listing;
+        ids.retain(|id| !seen.has(id));
+        outside.retain(|(id, _)| !seen.has(id));
         match &mut self.doubts {
             Some(doubts) => {
-                doubts.add(not_met);
+                doubts.add(ids);
+                doubts.told.known_outside = outside;
                 self.look(model, turn)
             }
             None => self.hand_over(
                 Told {
-                    gone: not_met,
+                    gone: ids,
+                    known_outside: outside,
                     ..Told::default()
                 },
                 model,
@@ -127,20 +139,26 @@ impl Sweep {
     fn hand_over(&mut self, told: Told, model: &ModelName, turn: &mut Turn<'_>) -> Option<Ticket> {
         let Told {
             gone,
+            known_outside,
             records,
             outside,
         } = told;
-        let is_nothing = gone.is_empty() && records.is_empty() && outside.is_empty();
+        let leaves = !(gone.is_empty() && known_outside.is_empty());
+        let is_nothing = !leaves && records.is_empty() && outside.is_empty();
         if is_nothing && !self.is_over {
             self.list(model, turn);
             return None;
         }
         let ticket = turn.tickets.next();
-        let before_ms = self.before_ms;
+        let left_over = LeftOver {
+            ids: gone,
+            before_ms: self.before_ms,
+            outside: known_outside,
+        };
         let batch = RemoteBatch {
             records,
             outside,
-            left_over: (!gone.is_empty()).then_some(LeftOver { ids: gone, before_ms }),
+            left_over: leaves.then(|| Box::new(left_over)),
             cursor: self.is_over.then(|| self.cursor.clone()),
             ..RemoteBatch::new(Origin::Sync, model.clone())
         };

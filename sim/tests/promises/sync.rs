@@ -220,6 +220,43 @@ fn a_changed_expression_fetches_what_is_new_and_drops_what_is_not() {
 }
 
 #[test]
+fn a_changed_expression_drops_at_once_what_has_just_changed_unless_it_waits() {
+    const SECONDS_MS: u64 = 1_000;
+    simulate(async {
+        let world = World::new(config());
+        // Anna does not want all records.
+        world.pardon(&["I7"]);
+        let (anna, bert) = (world.client("anna"), world.client("bert"));
+        anna.boot_with(|builder| builder.sync_expression_for("Note", above_three()))
+            .await
+            .unwrap();
+        bert.boot().await.unwrap();
+        pass(2 * MINUTE_MS).await;
+        create(&bert, "high", 5).await;
+        create(&bert, "waits", 6).await;
+        pass(10 * SECONDS_MS).await;
+        assert_eq!(texts(&anna), "high waits");
+        anna.store().pause_push().unwrap();
+        recount(&anna, "waits", 7).await;
+        anna.store()
+            .set_sync_expression(Note::count().lt(3))
+            .await
+            .unwrap();
+        pass(10 * SECONDS_MS).await;
+        assert_eq!(texts(&anna), "waits", "its change has yet to be sent");
+        anna.store().resume_push().unwrap();
+        pass(10 * SECONDS_MS).await;
+        assert_eq!(texts(&anna), "");
+        anna.store()
+            .set_sync_expression(Note::count().gt(3))
+            .await
+            .unwrap();
+        pass(10 * SECONDS_MS).await;
+        assert_eq!(texts(&anna), "high waits", "the server had them all the while");
+    });
+}
+
+#[test]
 fn push_and_pull_can_be_paused_each_alone() {
     simulate(async {
         let world = World::new(config());

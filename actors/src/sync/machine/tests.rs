@@ -32,6 +32,8 @@ struct Lab {
     slow_store: bool,
     /// What the store holds of a model; looked at in portions.
     held: BTreeMap<ModelName, Vec<&'static str>>,
+    /// Of what it holds, what has changed lately and is outside of the sync expression.
+    outside: Vec<&'static str>,
     portion: usize,
     trace: Vec<String>,
 }
@@ -77,6 +79,7 @@ fn lab_with(limits: Limits, levels: &str) -> Lab {
         inquiries: BTreeMap::new(),
         slow_store: false,
         held: BTreeMap::new(),
+        outside: Vec::new(),
         portion: 2,
         trace: Vec::new(),
     }
@@ -127,12 +130,16 @@ impl Lab {
                 let ids: Vec<RecordId> = ids
                     .filter(|id| after.as_ref().is_none_or(|after| id > after))
                     .collect();
+                let next = ids.get(self.portion - 1).filter(|_| ids.len() > self.portion);
+                let next = next.cloned();
+                let is_outside = |id: &RecordId| self.outside.contains(&&*id.to_string());
+                let (outside, ids) = ids.into_iter().take(self.portion).partition(is_outside);
+                let known = |id: RecordId| (id, as_known());
+                let outside: Vec<RecordId> = outside;
                 let listing = Listing {
-                    next: ids
-                        .get(self.portion - 1)
-                        .filter(|_| ids.len() > self.portion)
-                        .cloned(),
-                    ids: ids.into_iter().take(self.portion).collect(),
+                    ids,
+                    outside: outside.into_iter().map(known).collect(),
+                    next,
                 };
                 Some(Input::Listed {
                     ticket,
@@ -248,7 +255,8 @@ impl Lab {
                 };
                 let left_over = batch.left_over.as_ref().map(|left_over| {
                     let ids: Vec<String> = left_over.ids.iter().map(ToString::to_string).collect();
-                    format!(" without {}", ids.join(" "))
+                    let outside = left_over.outside.iter().map(|(id, _)| format!(" outside {id}"));
+                    format!(" without {}{}", ids.join(" "), outside.collect::<String>())
                 });
                 format!(
                     "store {} [{}]{bad}{} {}",
@@ -308,12 +316,17 @@ fn cursor_text(cursor: Option<&SyncCursor>) -> String {
     }
 }
 
-fn page(ids: &str, next_token: Option<&str>, started_at_ms: Option<i64>) -> SyncPage {
-    let sync = SyncMetadata {
+/// What the server says of a record.
+fn as_known() -> SyncMetadata {
+    SyncMetadata {
         version: RecordVersion(1),
         last_changed_at_ms: 1,
         deleted: false,
-    };
+    }
+}
+
+fn page(ids: &str, next_token: Option<&str>, started_at_ms: Option<i64>) -> SyncPage {
+    let sync = as_known();
     let record = |id: &str| RemoteRecord {
         id: RecordId::text(id),
         fields: FieldMap::new(),
@@ -1174,6 +1187,90 @@ fn a_full_sync_ends_with_what_it_has_not_met() {
         "finished",
     ]);
     assert_eq!(lab.cursors["A"].last_full_sync_ms, Some(500));
+}
+
+#[test]
+fn what_is_known_to_be_outside_leaves_though_it_changed_lately_and_unless_it_was_met() {
+    let mut lab = lab_that_holds(&["a1", "a2", "a3", "a4", "a5"]);
+    lab.outside = vec!["a1", "a3", "a5"];
+    lab.start();
+    lab.trace.clear();
+    lab.page("A", "a1", None);
+    lab.check(&[
+        "store A [a1] finished @500",
+        "progress A 1",
+        // The server has a newer one of a1, which it selects.
+        "list A from the first before -59500",
+        "store A [] without a2 no cursor",
+        "list A from a2 before -59500",
+        "store A [] without a4 outside a3 no cursor",
+        "list A from a4 before -59500",
+        "store A [] without  outside a5 finished @500",
+        "synced A Base new 1",
+        "ready",
+        "finished",
+    ]);
+}
+
+#[test]
+fn what_is_known_to_be_outside_is_not_asked_for_and_leaves_with_what_was() {
+    let mut lab = lab_that_holds(&["a1", "a2", "a3"]);
+    lab.outside = vec!["a1", "a3"];
+    lab.start();
+    lab.trace.clear();
+    lab.answer("A", Ok(nameless("", 1)));
+    lab.check(&[
+        "store A [] bad 1 finished @500",
+        "progress A 1",
+        "list A from the first before -59500",
+        "inquire a2",
+    ]);
+    lab.found("a2", Ok(Found::Unreadable));
+    lab.check(&[
+        "store A [] without  outside a1 no cursor",
+        "list A from a2 before -59500",
+        "store A [] without  outside a3 finished @500",
+        "synced A Base new 0",
+        "ready",
+        "finished",
+    ]);
+}
+
+#[test]
+fn a_sweep_that_was_cut_off_is_made_up_for_also_for_what_is_outside() {
+    let mut lab = lab_that_holds(&["a1", "a2", "a3"]);
+    lab.outside = vec!["a1", "a3"];
+    let narrowed = Subject {
+        expression: Some("x".into()),
+        ..subject("A")
+    };
+    lab.state = State::new(limits(), vec![vec![narrowed]]);
+    lab.cursors.insert("A".into(), synced_at(WALL_MS - 1));
+    lab.start();
+    lab.slow_store = true;
+    lab.page("A", "", None);
+    lab.stored("A");
+    lab.cancel();
+    lab.stored("A");
+    // By the cursor the expression is the same from here on.
+    assert_eq!(lab.cursors["A"].expression.as_deref(), Some("x"));
+    lab.trace.clear();
+    lab.slow_store = false;
+    lab.start();
+    lab.page("A", "", None);
+    lab.check(&[
+        "begin A",
+        "ask A first limit 10",
+        "store A [] finished @500",
+        "progress A 0",
+        "list A from the first before -59500",
+        "store A [] without a2 outside a1 no cursor",
+        "list A from a2 before -59500",
+        "store A [] without  outside a3 finished @500",
+        "synced A Base new 0",
+        "ready",
+        "finished",
+    ]);
 }
 
 #[test]
