@@ -8,14 +8,15 @@
 //! | marking | marked | sending; not waiting any more: given back |
 //! | loading | loaded | fetching; settled meanwhile: given back |
 //! | sending | replied, unsendable | settling, fetching, deciding |
-//! | fetching | fetched, unsendable | settling, deciding, waiting, given back |
-//! | waiting | deadline | given back, to be asked about again |
+//! | fetching | fetched, unsendable | settling, deciding, waiting, put off, given back |
+//! | waiting, put off | deadline | given back, to be asked about again |
 //! | deciding | decided | settling |
 //! | settling | settled | done; not stored: resting |
 //! | resting | deadline | settling |
 //!
 //! Waiting is what may have been sent so late that it is not carried out yet. What the server fails at again and again
-//! rests before it is settled as not applied or unknown, so that it is not tried again at once.
+//! rests before it is settled as not applied or unknown, so that it is not tried again at once; what it fails to tell the
+//! outcome of is put off.
 //!
 //! Every other pair of stage and answer is unexpected and counted by name. The processor itself is fresh until its first
 //! wake, then awake, and paused between a pause and the next wake. A wake in any of them is expected: the outbox wakes
@@ -23,7 +24,7 @@
 //! (`StorageMessage::BeginEpoch`).
 //!
 //! Invariants: 1. a mutation is in one lane at most, whatever the outbox says; 2. at most `lanes` are in hand, beside
-//! [`WAITING_MAX`] that wait; 3. what is in hand leaves it settled or given back; 4. one take is open at a time, and no wake
+//! [`WAITING_MAX`] that wait or are put off; 3. what is in hand leaves it settled or given back; 4. one take is open at a time, and no wake
 //! is forgotten; 5. what was marked sent but not handed to the transport before a pause is settled as not applied.
 
 mod held;
@@ -79,6 +80,8 @@ pub(super) struct State {
     began_ms: u64,
     /// When mutations went out whose effect would be harmful twice, for as long as that may still come.
     sent_ms: BTreeMap<Seq, u64>,
+    /// How many questions in a row the server failed at, about each mutation of unknown outcome.
+    questions: BTreeMap<Seq, u32>,
     unexpected: BTreeMap<(&'static str, &'static str), u64>,
 }
 
@@ -103,6 +106,7 @@ impl State {
             hungry: false,
             began_ms: 0,
             sent_ms: BTreeMap::new(),
+            questions: BTreeMap::new(),
             unexpected: BTreeMap::new(),
         }
     }
@@ -110,7 +114,9 @@ impl State {
     /// When the machine wants to hear `TimerDue`.
     pub(super) fn due_ms(&self) -> Option<u64> {
         let resting = self.held.values().filter_map(|held| match held.stage {
-            Stage::Resting { until_ms, .. } | Stage::Waiting { until_ms } => Some(until_ms),
+            Stage::Resting { until_ms, .. } | Stage::Waiting { until_ms } | Stage::PutOff { until_ms } => {
+                Some(until_ms)
+            }
             Stage::Marking
             | Stage::Loading
             | Stage::Sending(_)
@@ -385,7 +391,9 @@ impl State {
                 return self.rule(seq, place, Verdict::Ask(Purpose::Outcome), Some(mutation), turn);
             }
             // The outbox will hear by itself of what has become of it.
-            Ok(None) => {}
+            Ok(None) => {
+                self.questions.remove(&seq);
+            }
             Err(_) => {
                 self.gate
                     .failed(Some(seq), place.round, None, turn.now_ms, turn.random);
@@ -481,7 +489,9 @@ impl State {
             Closing::Credentials => failures == 1,
             Closing::Transient { .. } if is_misconfigured(&failure) => failures == 1,
             // Others are taken between the failures of this one.
-            Closing::Transient { .. } if failures == 1 => is_told(mutation.attempts),
+            Closing::Transient { .. } if failures == 1 => {
+                is_told(self.questions.get(&seq).copied().unwrap_or(mutation.attempts))
+            }
             Closing::Transient { .. } => failures == FAILURES_BEFORE_REPORT,
         };
         if !is_news {

@@ -18,7 +18,7 @@ pub(super) struct Held {
 
 impl Held {
     pub(super) fn waits(&self) -> bool {
-        matches!(self.stage, Stage::Waiting { .. })
+        matches!(self.stage, Stage::Waiting { .. } | Stage::PutOff { .. })
     }
 }
 
@@ -40,6 +40,10 @@ pub(super) enum Stage {
     Waiting {
         until_ms: u64,
     },
+    /// The server fails at the question about it.
+    PutOff {
+        until_ms: u64,
+    },
     Deciding(Box<Mutation>, Box<RemoteRecord>),
     Settling(Settlement, Option<Report>),
     Resting {
@@ -57,6 +61,7 @@ impl Stage {
             Self::Sending(_) => "sending",
             Self::Fetching(..) => "fetching",
             Self::Waiting { .. } => "waiting",
+            Self::PutOff { .. } => "put off",
             Self::Deciding(..) => "deciding",
             Self::Settling(..) => "settling",
             Self::Resting { .. } => "resting",

@@ -2,7 +2,9 @@
 //!
 //! Owns the deadlines of mutations in hand. What rests is either what the store did not take, or what the server has failed
 //! at more than once, so that it is not tried again at once. What waits is an update of a list of which the server shows no
-//! effect: the request may still be on its way, and sent twice the list would hold its elements twice under automerge.
+//! effect: the request may still be on its way, and sent twice the list would hold its elements twice under automerge. What is
+//! put off is of unknown outcome, and the server has failed at more than one question about it, however others fare: asked
+//! with each answer to them, it would close the gate for them each time.
 
 use landfall_core::{Mutation, MutationKind, Seq};
 use landfall_wire::Failure;
@@ -11,17 +13,24 @@ use super::super::gate::rest_ms;
 use super::super::verdict::{self, Fetched, Health, Purpose, Report, Verdict};
 use super::held::{Held, Place, Stage};
 use super::step::Effect;
-use super::{State, Turn, is_through};
+use super::{State, Turn, WAITING_MAX, is_through};
 use crate::storage::Settlement;
 
 /// How long after it was sent a request may still be carried out, in milliseconds: AppSync's own limit for one.
 pub(in crate::mutation) const LATE_MS: u64 = 30_000;
 
+/// Mutations that are put off at the same time; the rest of [`WAITING_MAX`] is for those that may still be carried out.
+pub(super) const PUT_OFF_MAX: usize = WAITING_MAX / 2;
+
+/// Mutations of which failed questions are counted: many more than are put off, as one that is given up is not heard of.
+const QUESTIONS_MAX: usize = 1_024;
+
 impl State {
-    /// What rests is settled with the next deadline.
+    /// What rests is settled with the next deadline, and what is put off asked about.
     pub(super) fn rouse(&mut self, now_ms: u64) {
+        self.questions.clear();
         for held in self.held.values_mut() {
-            if let Stage::Resting { until_ms, .. } = &mut held.stage {
+            if let Stage::Resting { until_ms, .. } | Stage::PutOff { until_ms } = &mut held.stage {
                 *until_ms = now_ms;
             }
         }
@@ -44,9 +53,12 @@ impl State {
                     });
                     held.stage = Stage::Settling(settlement.clone(), report.take());
                 }
-                Stage::Waiting { until_ms } if *until_ms <= turn.now_ms => back.push(*seq),
+                Stage::Waiting { until_ms } | Stage::PutOff { until_ms } if *until_ms <= turn.now_ms => {
+                    back.push(*seq);
+                }
                 Stage::Resting { .. }
                 | Stage::Waiting { .. }
+                | Stage::PutOff { .. }
                 | Stage::Marking
                 | Stage::Loading
                 | Stage::Sending(_)
@@ -129,6 +141,28 @@ impl State {
         }
     }
 
+    /// Counts that the server failed at the question about a mutation.
+    fn question_failed(&mut self, seq: Seq) {
+        *self.questions.entry(seq).or_default() += 1;
+        if self.questions.len() > QUESTIONS_MAX {
+            self.questions.pop_first();
+        }
+    }
+
+    /// Has a mutation asked about again, at once or, if the server fails at that question again and again, after a while.
+    fn put_off(&mut self, seq: Seq, place: Place, turn: &mut Turn<'_>) {
+        let failures = self.questions.get(&seq).copied().unwrap_or_default();
+        let has_room = self.held.values().filter(|held| held.waits()).count() < PUT_OFF_MAX;
+        match rest_ms(failures, turn.random).filter(|_| has_room) {
+            None => self.rule(seq, place, Verdict::GiveBack, None, turn),
+            Some(rest_ms) => {
+                let until_ms = turn.now_ms.saturating_add(rest_ms);
+                let stage = Stage::PutOff { until_ms };
+                self.held.insert(seq, Held { stage, place });
+            }
+        }
+    }
+
     /// What the server has of a record that it was asked for.
     pub(super) fn fetched(
         &mut self,
@@ -146,6 +180,12 @@ impl State {
         let (verdict, health) = verdict::of_fetched(self.def(&mutation), &mutation, purpose, fetched);
         let may_pass = health.may_pass();
         let not_applied = asks && matches!(verdict, Verdict::Settle(Settlement::NotApplied, _));
+        let has_failed = may_pass && matches!(verdict, Verdict::GiveBack);
+        if has_failed {
+            self.question_failed(seq);
+        } else {
+            self.questions.remove(&seq);
+        }
         let until_ms = self.late_until_ms(seq);
         let may_come = mutation.kind == MutationKind::Update && mutation.writes_list();
         // What others have changed meanwhile says nothing of whether it still comes: it would be merged into that, and so would
@@ -161,6 +201,8 @@ impl State {
         if waits {
             let stage = Stage::Waiting { until_ms };
             self.held.insert(seq, Held { stage, place });
+        } else if has_failed {
+            self.put_off(seq, place, turn);
         } else {
             self.conclude(seq, place, mutation, verdict, may_pass, turn);
         }

@@ -9,7 +9,7 @@ use super::super::pauses::CREDENTIALS_BACKOFF;
 use super::super::testing::{
     deleted, error, misconfigured, mutation, no_credentials, remote, schema, settlement_text, transient,
 };
-use super::later::LATE_MS;
+use super::later::{LATE_MS, PUT_OFF_MAX};
 use super::*;
 use crate::handlers::ErrorKind;
 use crate::mutation::verdict::Fetched;
@@ -545,6 +545,101 @@ fn a_change_whose_question_fails_rests_while_the_server_takes_the_others() {
         waits.push(lab.now_ms - begun_ms);
     }
     assert_eq!(waits.last(), Some(&30_000), "{waits:?}");
+}
+
+/// What was lost is asked about in vain, so many times, while the server takes a create each time; returns how long each
+/// question had to wait.
+fn ask_in_vain(lab: &mut Lab, times: u64) -> Vec<u64> {
+    let mut waits = Vec::new();
+    for round in 0..times {
+        let begun_ms = lab.now_ms;
+        lab.found(1, Err(transient(PERHAPS)));
+        let other = 100 + round;
+        lab.put(mutation(other, Create, &format!("Todo/{other}")));
+        lab.feed(Input::Wake);
+        while lab.asked.is_empty() || lab.stored.contains_key(&Seq(other)) {
+            if lab.out.contains_key(&Seq(other)) {
+                lab.apply(other);
+            } else {
+                lab.next_due();
+            }
+        }
+        waits.push(lab.now_ms - begun_ms);
+    }
+    waits
+}
+
+#[test]
+fn a_question_that_fails_for_ever_is_put_off_and_told_while_the_server_answers_others() {
+    let mut lab = with(4, &[(Update, "Todo/a")]);
+    lab.fail(1, transient(PERHAPS));
+    lab.next_due();
+    let waits = ask_in_vain(&mut lab, 18);
+    assert!(waits[..3].iter().all(|wait_ms| *wait_ms <= 200), "{waits:?}");
+    assert!(waits[3..].is_sorted(), "{waits:?}");
+    assert_eq!(waits.last(), Some(&30_000), "half of the longest: {waits:?}");
+    let told: Vec<&String> = lab.trace.iter().filter(|line| line.contains("told")).collect();
+    assert_eq!(told.len(), 3, "of the 4th, the 8th and the 16th: {told:?}");
+    // An answer ends it, and what is asked later begins anew.
+    lab.found(1, Ok(Fetched::Found(remote(1, "old"))));
+    lab.fail(1, transient(PERHAPS));
+    while lab.asked.is_empty() {
+        lab.next_due();
+    }
+    assert!(ask_in_vain(&mut lab, 1)[0] <= 200);
+}
+
+#[test]
+fn what_is_put_off_is_asked_about_at_once_when_the_server_is_back_and_takes_no_lane() {
+    let mut lab = with(1, &[(Update, "Todo/a")]);
+    lab.fail(1, transient(PERHAPS));
+    lab.next_due();
+    ask_in_vain(&mut lab, 12);
+    lab.found(1, Err(transient(PERHAPS)));
+    lab.put(mutation(9, Create, "Todo/b"));
+    lab.trace.clear();
+    while lab.out.is_empty() {
+        lab.next_due();
+    }
+    lab.check(&["send e9 create"]);
+    lab.apply(9);
+    lab.pause();
+    lab.resume();
+    lab.trace.clear();
+    let mut waited_ms = 0;
+    while lab.asked.is_empty() {
+        waited_ms += lab.next_due();
+    }
+    assert_eq!(waited_ms, 0);
+}
+
+#[test]
+fn so_many_questions_are_put_off_and_no_more() {
+    let count = PUT_OFF_MAX as u64 + 8;
+    let mut lab = lab(usize::try_from(count).expect("it is small"));
+    for record in 0..count {
+        lab.put(Mutation {
+            stage: MutationStage::Unknown,
+            ..mutation(10_000 + record, Update, &format!("Todo/{record}"))
+        });
+    }
+    lab.feed(Input::Wake);
+    let put_off = |lab: &Lab| lab.state.held.values().filter(|held| held.waits()).count();
+    let mut most = 0;
+    for other in 1..2_000 {
+        while let Some(seq) = lab.asked.keys().next().copied() {
+            lab.found(seq.0, Err(transient(PERHAPS)));
+        }
+        most = most.max(put_off(&lab));
+        // The server answers this one, so that all of them may be asked about again.
+        lab.put(mutation(other, Create, &format!("Tag/{other}")));
+        lab.feed(Input::Wake);
+        while !lab.out.contains_key(&Seq(other)) {
+            lab.next_due();
+        }
+        lab.apply(other);
+    }
+    assert_eq!(most, PUT_OFF_MAX);
 }
 
 #[test]
