@@ -4,6 +4,10 @@
 //! Owns [`EndpointTrouble`], which the parts of a run share, and the advice for each kind of it. Who meets it first tells it.
 //! It says nothing about what is tried again and when; each part goes on as if it were alone.
 //!
+//! That changes are turned away for their credentials is told apart from the same of connections and queries: credentials are
+//! chosen by model and operation, so that the one does not follow from the other, and only an error that names a change
+//! says that changes wait.
+//!
 //! Invariant: of each kind, and of each model, the app is told once, until the server has answered as it should.
 
 use std::collections::BTreeSet;
@@ -82,6 +86,8 @@ pub struct EndpointTrouble(Arc<Mutex<Told>>);
 #[derive(Debug, Default)]
 struct Told {
     of_whole: BTreeSet<Whole>,
+    /// That changes are turned away for their credentials.
+    of_changes: bool,
     /// Models that do not fit the server's schema.
     of_models: BTreeSet<ModelName>,
 }
@@ -98,6 +104,12 @@ impl EndpointTrouble {
     /// Takes note of trouble. Returns whether the app is to be told: it was not, since the endpoint last answered.
     pub(crate) fn is_news(&self, whole: Whole) -> bool {
         self.told().of_whole.insert(whole)
+    }
+
+    /// Takes note of changes that are turned away for their credentials. Returns whether the app is to be told: it was not,
+    /// since the endpoint last let a request in.
+    pub(crate) fn is_news_of_changes(&self) -> bool {
+        !std::mem::replace(&mut self.told().of_changes, true)
     }
 
     /// Takes note of a model that does not fit the server's schema. Returns whether the app is to be told: it was not, since
@@ -118,12 +130,16 @@ impl EndpointTrouble {
 
     /// The endpoint has answered as it should.
     pub(crate) fn is_over(&self) {
-        self.told().of_whole.clear();
+        let mut told = self.told();
+        told.of_whole.clear();
+        told.of_changes = false;
     }
 
     /// The endpoint has let a request in.
     pub(crate) fn was_let_in(&self) {
-        self.told().of_whole.remove(&Whole::Credentials);
+        let mut told = self.told();
+        told.of_whole.remove(&Whole::Credentials);
+        told.of_changes = false;
     }
 
     fn told(&self) -> std::sync::MutexGuard<'_, Told> {
@@ -197,11 +213,14 @@ mod tests {
         let trouble = EndpointTrouble::default();
         let other_part = trouble.clone();
         assert!(trouble.is_news(Whole::Credentials) && !other_part.is_news(Whole::Credentials));
+        assert!(trouble.is_news_of_changes() && !other_part.is_news_of_changes());
         assert!(other_part.is_news(Whole::NoApi));
         assert!(trouble.is_told(Whole::NoApi) && !trouble.is_told(Whole::Failing));
         trouble.was_let_in();
+        assert!(trouble.is_news_of_changes());
         assert!(trouble.is_news(Whole::Credentials) && !trouble.is_news(Whole::NoApi));
         other_part.is_over();
+        assert!(trouble.is_news_of_changes());
         assert!(trouble.is_news(Whole::Credentials) && trouble.is_news(Whole::NoApi));
     }
 

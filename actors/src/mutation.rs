@@ -291,14 +291,16 @@ impl MutationProcessor {
         }
     }
 
-    /// Tells the app what became of a change, or why sending waits, unless that holds for the whole endpoint and was told.
+    /// Tells the app what became of a change, or why sending waits, unless that holds for the whole endpoint and was told. What
+    /// was told of a connection or of queries that are turned away does not count: it says nothing of changes.
     fn complain(&self, report: Report) {
         let endpoint = &self.context.endpoint;
         let is_news = match report.whole {
             None => true,
             // A server that fails at changes alone is told of by each change that it goes on failing at.
             Some(Whole::Failing) => !endpoint.is_told(Whole::Failing),
-            Some(whole) => endpoint.is_news(whole),
+            Some(Whole::Credentials) => endpoint.is_news_of_changes(),
+            Some(whole @ Whole::NoApi) => endpoint.is_news(whole),
         };
         if is_news {
             self.context.settings.report(sync_error(report));

@@ -788,6 +788,32 @@ fn what_may_have_been_applied_is_asked_about_before_it_is_sent_again_and_never_e
 }
 
 #[test]
+fn a_change_that_is_turned_away_is_told_though_a_refused_connection_was() {
+    on_paused_time(async {
+        let lab = lab();
+        assert!(
+            lab.context.endpoint.is_news(Whole::Credentials),
+            "realtime was first"
+        );
+        lab.resume();
+        lab.server.faults.lock().unwrap().extend([Fault::Deny; 3]);
+        lab.save("a", "one").await;
+        lab.save("b", "two").await;
+        SimTime::pass(60_000).await;
+        let errors = std::mem::take(&mut *lab.app.errors.lock().unwrap());
+        let [told] = errors.as_slice() else {
+            panic!("one cause is told once: {errors:?}");
+        };
+        assert_eq!(
+            (told.process, told.kind),
+            (Process::Mutate, ErrorKind::Unauthorized)
+        );
+        assert_eq!(told.key, Some(RecordKey::new("Todo", "a")));
+        assert!(told.local.is_some(), "{told:?}");
+    });
+}
+
+#[test]
 fn denied_credentials_wait_and_a_refused_record_is_parked_and_told() {
     on_paused_time(async {
         let mut lab = lab();
