@@ -1,7 +1,8 @@
 //! The actors of Landfall: who does what while a store runs, and what they say to each other.
 //!
 //! An actor is a thin shell around a pure machine. The machine decides, `step(now, input) -> effects`; the shell performs
-//! the effects. Actors share nothing: each has one message enum, and its [`Port`] is the only way to it.
+//! the effects. Actors share nothing: each has one message enum, and its [`Port`] is the only way to it. The one exception is
+//! [`EndpointTrouble`], a note of what the app was told, which decides nothing but whether it is told again.
 //!
 //! ```text
 //!     app ────────────── Start, Stop, Clear, AwaitReady ──────────────▶ Supervisor

@@ -14,10 +14,11 @@ use crate::tables::{model_prefix, prefix_end, record_key_of};
 /// A portion of the records of a model.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listing {
-    /// Visible records that the server had when it was last heard, and of which nothing waits to be sent.
+    /// Visible records that the server had when it was last heard, last changed before the time that was asked for, and of
+    /// which nothing waits to be sent.
     pub ids: Vec<RecordId>,
-    /// Such records that changed later, and that the expression does not select as they are in the store, each with what
-    /// the server said of it then.
+    /// Such records that the expression does not select as they are in the store, whenever they changed, each with what the
+    /// server said of it then.
     pub outside: Vec<(RecordId, SyncMetadata)>,
     /// Where the next portion begins; `None` after the last.
     pub next: Option<RecordId>,
@@ -25,8 +26,8 @@ pub struct Listing {
 
 impl Snapshot {
     /// The visible records of a model that the server had when it was last heard, last changed before `before_ms` of
-    /// its clock, and of which nothing waits to be sent; beside them those that changed later and that the expression does
-    /// not select. Looks at `limit` records after `after`, in the order of identifiers.
+    /// its clock, and of which nothing waits to be sent; apart from them those that the expression does not select, whenever
+    /// they changed. Looks at `limit` records after `after`, in the order of identifiers.
     ///
     /// # Errors
     /// [`StorageError::UnknownModel`] and the disk's faults.
@@ -64,13 +65,13 @@ impl Snapshot {
                 let head = HeadRef::parse(head.value())?;
                 let known = head.sync.filter(|sync| !sync.deleted);
                 if let (Some(sync), Some(row), None) = (known, head.row, head.pending().next()) {
-                    if sync.last_changed_at_ms < before_ms {
-                        listing.ids.push(id.clone());
-                    } else if let Some(expression) = expression
-                        // What cannot be read is told by whoever reads it.
-                        && model.row(row).is_ok_and(|row| !expression.matches(&row))
-                    {
+                    // What cannot be read is told by whoever reads it.
+                    let is_outside = expression
+                        .is_some_and(|expression| model.row(row).is_ok_and(|row| !expression.matches(&row)));
+                    if is_outside {
                         listing.outside.push((id.clone(), sync));
+                    } else if sync.last_changed_at_ms < before_ms {
+                        listing.ids.push(id.clone());
                     }
                 }
                 last = Some(id);
@@ -117,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn what_changed_lately_is_listed_if_the_expression_does_not_select_it_and_nothing_of_it_waits() {
+    fn what_the_expression_does_not_select_is_listed_whenever_it_changed_unless_something_of_it_waits() {
         let mut store = in_memory();
         for (id, text) in [
             ("p1", "id=p1 title=mine"),
@@ -139,16 +140,10 @@ mod tests {
             (listing.ids.len(), listing.outside)
         };
         let p2 = snapshot.state(&post("p2")).unwrap();
+        let p2 = vec![(post("p2").id, p2.sync.unwrap())];
         // They changed at 10.
-        assert_eq!(
-            listed(10, Some(&mine)),
-            (0, vec![(post("p2").id, p2.sync.unwrap())])
-        );
-        assert_eq!(listed(10, None), (0, Vec::new()), "everything is selected");
-        assert_eq!(
-            listed(11, Some(&mine)),
-            (2, Vec::new()),
-            "what is not met is gone in any case"
-        );
+        assert_eq!(listed(10, Some(&mine)), (0, p2.clone()));
+        assert_eq!(listed(11, Some(&mine)), (1, p2));
+        assert_eq!(listed(11, None), (2, Vec::new()), "everything is selected");
     }
 }

@@ -55,7 +55,7 @@ pub(super) struct Doubts {
 #[derive(Debug, Default)]
 pub(super) struct Told {
     pub(super) gone: Vec<RecordId>,
-    /// Not from answers: what the store itself knows to be outside of the expression.
+    /// Not from answers: what the store itself knows to be outside of the expression, though it changed lately.
     pub(super) known_outside: Vec<(RecordId, SyncMetadata)>,
     pub(super) records: Vec<RemoteRecord>,
     pub(super) outside: Vec<RemoteRecord>,

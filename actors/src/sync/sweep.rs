@@ -94,21 +94,25 @@ impl Sweep {
         } = listing;
         ids.retain(|id| !seen.has(id));
         outside.retain(|(id, _)| !seen.has(id));
+        let (old, known_outside): (Vec<_>, Vec<_>) = outside
+            .into_iter()
+            .partition(|(_, sync)| sync.last_changed_at_ms < self.before_ms);
+        let mut told = Told {
+            // Of these it does not matter whether the server has them.
+            gone: old.into_iter().map(|(id, _)| id).collect(),
+            known_outside,
+            ..Told::default()
+        };
         match &mut self.doubts {
             Some(doubts) => {
                 doubts.add(ids);
-                doubts.told.known_outside = outside;
+                doubts.told = told;
                 self.look(model, turn)
             }
-            None => self.hand_over(
-                Told {
-                    gone: ids,
-                    known_outside: outside,
-                    ..Told::default()
-                },
-                model,
-                turn,
-            ),
+            None => {
+                told.gone.extend(ids);
+                self.hand_over(told, model, turn)
+            }
         }
     }
 

@@ -32,8 +32,8 @@ struct Lab {
     slow_store: bool,
     /// What the store holds of a model; looked at in portions.
     held: BTreeMap<ModelName, Vec<&'static str>>,
-    /// Of what it holds, what has changed lately and is outside of the sync expression.
-    outside: Vec<&'static str>,
+    /// Of what it holds, what is outside of the sync expression, with when it changed.
+    outside: BTreeMap<&'static str, i64>,
     portion: usize,
     trace: Vec<String>,
 }
@@ -79,7 +79,7 @@ fn lab_with(limits: Limits, levels: &str) -> Lab {
         inquiries: BTreeMap::new(),
         slow_store: false,
         held: BTreeMap::new(),
-        outside: Vec::new(),
+        outside: BTreeMap::new(),
         portion: 2,
         trace: Vec::new(),
     }
@@ -132,9 +132,16 @@ impl Lab {
                     .collect();
                 let next = ids.get(self.portion - 1).filter(|_| ids.len() > self.portion);
                 let next = next.cloned();
-                let is_outside = |id: &RecordId| self.outside.contains(&&*id.to_string());
+                let is_outside = |id: &RecordId| self.outside.contains_key(&*id.to_string());
                 let (outside, ids) = ids.into_iter().take(self.portion).partition(is_outside);
-                let known = |id: RecordId| (id, as_known());
+                let known = |id: RecordId| {
+                    let last_changed_at_ms = self.outside[&*id.to_string()];
+                    let sync = SyncMetadata {
+                        last_changed_at_ms,
+                        ..as_known()
+                    };
+                    (id, sync)
+                };
                 let outside: Vec<RecordId> = outside;
                 let listing = Listing {
                     ids,
@@ -1192,7 +1199,7 @@ fn a_full_sync_ends_with_what_it_has_not_met() {
 #[test]
 fn what_is_known_to_be_outside_leaves_though_it_changed_lately_and_unless_it_was_met() {
     let mut lab = lab_that_holds(&["a1", "a2", "a3", "a4", "a5"]);
-    lab.outside = vec!["a1", "a3", "a5"];
+    lab.outside = BTreeMap::from([("a1", 1), ("a3", 1), ("a5", 1)]);
     lab.start();
     lab.trace.clear();
     lab.page("A", "a1", None);
@@ -1215,7 +1222,7 @@ fn what_is_known_to_be_outside_leaves_though_it_changed_lately_and_unless_it_was
 #[test]
 fn what_is_known_to_be_outside_is_not_asked_for_and_leaves_with_what_was() {
     let mut lab = lab_that_holds(&["a1", "a2", "a3"]);
-    lab.outside = vec!["a1", "a3"];
+    lab.outside = BTreeMap::from([("a1", 1), ("a3", -60_000)]);
     lab.start();
     lab.trace.clear();
     lab.answer("A", Ok(nameless("", 1)));
@@ -1229,7 +1236,7 @@ fn what_is_known_to_be_outside_is_not_asked_for_and_leaves_with_what_was() {
     lab.check(&[
         "store A [] without  outside a1 no cursor",
         "list A from a2 before -59500",
-        "store A [] without  outside a3 finished @500",
+        "store A [] without a3 finished @500",
         "synced A Base new 0",
         "ready",
         "finished",
@@ -1239,7 +1246,7 @@ fn what_is_known_to_be_outside_is_not_asked_for_and_leaves_with_what_was() {
 #[test]
 fn a_sweep_that_was_cut_off_is_made_up_for_also_for_what_is_outside() {
     let mut lab = lab_that_holds(&["a1", "a2", "a3"]);
-    lab.outside = vec!["a1", "a3"];
+    lab.outside = BTreeMap::from([("a1", 1), ("a3", 1)]);
     let narrowed = Subject {
         expression: Some("x".into()),
         ..subject("A")
