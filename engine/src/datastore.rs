@@ -22,6 +22,7 @@ use crate::model_query::ModelQuery;
 use crate::observe::{Observer, QueryObserver};
 use crate::outbox::OutboxView;
 use crate::records::Records;
+use crate::relations::queried;
 use crate::runtime::Runtime;
 use crate::streams::HubEvents;
 
@@ -317,11 +318,7 @@ impl DataStore {
     /// # Errors
     /// [`Error::BadPredicate`], [`Error::Storage`], [`Error::Decode`].
     pub fn query<M: Model>(&self, query: impl Into<ModelQuery<M>>) -> Result<Vec<M>, Error> {
-        let records = self.snapshot()?.query(&query.into().into())?;
-        records
-            .into_iter()
-            .map(|record| M::from_record(record).map_err(Error::from))
-            .collect()
+        queried(&self.snapshot()?, &query.into().into())
     }
 
     /// The number of records that a predicate selects.

@@ -4,7 +4,7 @@
 //! costs one pass over the other model, not one query a record, and all of it is of one moment.
 
 use landfall_core::{BelongsTo, FieldType, HasMany, HasOne, Model, Predicate, Record, TypedPredicate};
-use landfall_storage::Snapshot;
+use landfall_storage::{Query, Snapshot};
 
 use crate::datastore::DataStore;
 use crate::error::Error;
@@ -209,7 +209,7 @@ impl DataStore {
         far: BelongsTo<J, R>,
     ) -> Result<Vec<(M, Vec<R>)>, Error> {
         let snapshot = self.snapshot()?;
-        let models: Vec<M> = typed(snapshot.query(&query.into().into())?)?;
+        let models: Vec<M> = queried(&snapshot, &query.into().into())?;
         let linked = self.linked_ends(&snapshot, &models, links, far)?;
         Ok(models.into_iter().zip(linked).collect())
     }
@@ -240,7 +240,7 @@ impl DataStore {
         each: impl Fn(Vec<R>) -> E,
     ) -> Result<Vec<(M, E)>, Error> {
         let snapshot = self.snapshot()?;
-        let models: Vec<M> = typed(snapshot.query(&query.into())?)?;
+        let models: Vec<M> = queried(&snapshot, &query.into())?;
         let ends = self.ends::<M, R>(&snapshot, &models, relation)?;
         Ok(models.into_iter().zip(ends.into_iter().map(each)).collect())
     }
@@ -288,6 +288,12 @@ impl DataStore {
             .related(&def.name, relation, records, &Predicate::All)?;
         Ok(found.into_iter().next())
     }
+}
+
+/// The models that a query asks for. Each gets its type as it is found, which spares the memory for untyped ones.
+pub(crate) fn queried<M: Model>(snapshot: &Snapshot, query: &Query) -> Result<Vec<M>, Error> {
+    let typed = snapshot.query_map(query, M::from_record)?;
+    Ok(typed.into_iter().collect::<Result<_, _>>()?)
 }
 
 fn typed<M: Model>(records: Vec<Record>) -> Result<Vec<M>, Error> {

@@ -96,16 +96,30 @@ impl Snapshot {
     /// # Errors
     /// [`StorageError::UnknownModel`], [`StorageError::BadQuery`] and the disk's faults.
     pub fn query(&self, query: &Query) -> Result<Vec<Record>, StorageError> {
+        self.query_map(query, |record| record)
+    }
+
+    /// What is made of each of the records that a query asks for, while it is found: whoever wants another form of them than
+    /// [`Record`] need not have all of them in both.
+    ///
+    /// # Errors
+    /// As [`Snapshot::query`].
+    pub fn query_map<T>(
+        &self,
+        query: &Query,
+        mut make: impl FnMut(Record) -> T,
+    ) -> Result<Vec<T>, StorageError> {
         self.said(|| {
             if query.follows_relations() {
-                return self.query_following(query);
+                return Ok(self.query_following(query)?.into_iter().map(make).collect());
             }
             let model = self.catalog().model(&query.model)?;
             let predicate = query.predicate.bind_for_query(&model.def)?;
             let sort = BoundSort::bind(&query.sort, &model.def)?;
             let way = Way::choose(model, &predicate);
             let [plan] = way.plans() else {
-                return self.query_by_seeks(model, query, &way, &predicate);
+                let records = self.query_by_seeks(model, query, &way, &predicate)?;
+                return Ok(records.into_iter().map(make).collect());
             };
             let offset = query.page.offset();
             let wanted = wanted_of(query);
@@ -113,18 +127,19 @@ impl Snapshot {
                 return Ok(Vec::new());
             }
             if sort.is_empty() && plan.is_in_key_order() {
-                let mut records = Vec::new();
+                let mut made = Vec::new();
                 let mut seen = 0;
                 self.walk(model, plan, &predicate, |found| {
                     seen += 1;
                     if seen > offset {
-                        records.extend(record(model, &found.head, found.shared)?);
+                        made.extend(record(model, &found.head, found.shared)?.map(&mut make));
                     }
                     Ok(seen < wanted)
                 })?;
-                return Ok(records);
+                return Ok(made);
             }
-            self.sorted(model, plan, &predicate, sort, offset, wanted)
+            let records = self.sorted(model, plan, &predicate, sort, offset, wanted)?;
+            Ok(records.into_iter().map(make).collect())
         })
     }
 
@@ -232,7 +247,7 @@ impl Snapshot {
             }
             // A range that ends before it begins; the database need not be asked.
             Plan::Index { range, .. } if range.is_empty() => {}
-            Plan::Index { name, range, .. } => {
+            Plan::Index { name, range, exact } => {
                 let index = self.transaction().open_table(INDEX)?;
                 let prefix = index_prefix(&model.def.name, name);
                 let columns = model
@@ -242,11 +257,18 @@ impl Snapshot {
                     .map_or(0, |i| i.slots.len());
                 let mut key = model_prefix(&model.def.name);
                 let model_prefix_len = key.len();
+                // Where every field of the index has the one value, all entries begin with the same bytes.
+                let columns_len = exact.then(|| range.prefix_len());
                 for item in index.range::<&[u8]>(range.bounds(&prefix).as_bounds())? {
                     let (entry, _) = item?;
                     let id = &entry.value()[prefix.len()..];
                     key.truncate(model_prefix_len);
-                    key.extend_from_slice(keycode::skip(id, columns)?);
+                    key.extend_from_slice(match columns_len {
+                        Some(len) => id
+                            .get(len..)
+                            .ok_or_else(|| StorageError::corrupt("an index entry is cut short"))?,
+                        None => keycode::skip(id, columns)?,
+                    });
                     let head = self.head(&key)?;
                     let head = head.ok_or_else(|| StorageError::corrupt("an index entry names no record"))?;
                     if !look_at(&key, head.bytes(), head.shared())? {

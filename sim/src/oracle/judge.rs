@@ -319,6 +319,9 @@ impl Judge {
                     .retried
                     .iter()
                     .for_each(|text| server.causality().decided(text));
+                for key in &looked.deletes_given_up {
+                    server.keeps(&self.0.name, key);
+                }
             });
             for ended in &looked.refused {
                 state.ended.entry(ended.clone()).or_default().push(now_ms);

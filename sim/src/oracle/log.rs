@@ -78,6 +78,8 @@ struct Batch {
     sent: BTreeSet<RecordKey>,
     /// Texts that conflicts sent out again, on a version that their author has not read.
     retried: Vec<String>,
+    /// Records whose delete was given up.
+    deletes_given_up: Vec<RecordKey>,
     cleared: bool,
     faults: Vec<Fault>,
 }
@@ -90,6 +92,8 @@ pub(crate) struct Looked {
     pub(crate) refused: Vec<(RecordKey, Option<String>)>,
     /// Texts that conflicts sent out again, on a version that their author has not read.
     pub(crate) retried: Vec<String>,
+    /// Records whose delete was given up, because others had changed them: what is to come after it need not wait for it.
+    pub(crate) deletes_given_up: Vec<RecordKey>,
     pub(crate) cleared: bool,
 }
 
@@ -181,6 +185,7 @@ impl LogAudit {
             touched: batch.touched,
             refused: batch.refused,
             retried: batch.retried,
+            deletes_given_up: batch.deletes_given_up,
             cleared: batch.cleared,
         })
     }
@@ -262,6 +267,9 @@ impl LogAudit {
                         if ends_unseen(shadow, conflict) {
                             findings.seen("edit or delete lost");
                             batch.refused.push((key.clone(), None));
+                        }
+                        if newest_kind(shadow, conflict) == Some(MutationKind::Delete) {
+                            batch.deletes_given_up.push(key.clone());
                         }
                         self.answered(key, conflict.mutation, batch);
                     }
@@ -522,10 +530,16 @@ fn edit(shadow: &mut Shadow, edited: &Edited) {
 
 /// Whether a change is given up that the app could not expect to lose: an edit to a deletion, or a delete to an edit.
 fn ends_unseen(shadow: &Shadow, conflict: &Conflict) -> bool {
+    newest_kind(shadow, conflict)
+        .is_some_and(|kind| (kind == MutationKind::Delete) != conflict.remote.sync.deleted)
+}
+
+/// What the newest of the app's writes did that went with the change that met a conflict.
+fn newest_kind(shadow: &Shadow, conflict: &Conflict) -> Option<MutationKind> {
     let sent = shadow.sent.get(&conflict.mutation).copied();
     let sent = sent.unwrap_or(conflict.mutation);
-    let newest = shadow.writes.iter().rfind(|(seq, _, _)| *seq <= sent);
-    newest.is_some_and(|(_, kind, _)| (*kind == MutationKind::Delete) != conflict.remote.sync.deleted)
+    let newest = shadow.writes.iter().rfind(|(seq, _, _)| *seq <= sent)?;
+    Some(newest.1)
 }
 
 /// A create that met another record gives up what that record has already, and everything once somebody has changed it;

@@ -141,6 +141,15 @@ impl ServerWatch {
         self.cascades.insert((client.to_owned(), parent), children);
     }
 
+    /// Says that a client has given up the delete of a record, so that nothing has to wait for it.
+    pub(crate) fn keeps(&mut self, client: &str, key: &RecordKey) {
+        for ((by, _), children) in &mut self.cascades {
+            if by == client {
+                children.remove(key);
+            }
+        }
+    }
+
     /// The server answered a call that the network has doubled: no client has sent it twice, but what came of it is a version
     /// as any other.
     pub(crate) fn saw_again(&mut self, client: &str, operation: &str, body: &str, reply: &HttpReply) {
@@ -359,11 +368,7 @@ impl ServerWatch {
         if verb != "Delete" {
             return;
         }
-        for ((by, _), children) in &mut self.cascades {
-            if by == client {
-                children.remove(key);
-            }
-        }
+        self.keeps(client, key);
         let children = self.cascades.remove(&(client.to_owned(), key.clone()));
         let is_there = |child: &RecordKey| self.newest(child).is_some_and(|newest| !newest.deleted);
         if let Some(child) = children.into_iter().flatten().find(is_there) {

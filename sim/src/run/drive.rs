@@ -26,6 +26,8 @@ pub(super) struct User {
     serial: Rc<Cell<u64>>,
     /// Whether the user waits for the store.
     waits: Rc<Cell<bool>>,
+    /// Edits that are being thought about on the side.
+    aside: Rc<Cell<usize>>,
 }
 
 impl User {
@@ -35,7 +37,13 @@ impl User {
             index,
             serial: Rc::default(),
             waits: Rc::default(),
+            aside: Rc::default(),
         }
+    }
+
+    /// How many edits the user thinks about on the side: they are saved after the last action, some of them long after it.
+    pub(super) fn aside(&self) -> Rc<Cell<usize>> {
+        Rc::clone(&self.aside)
     }
 
     /// Whether the user waits for the store now.
@@ -191,7 +199,9 @@ impl User {
             index: self.index,
             serial: Rc::clone(&self.serial),
             waits: Rc::default(),
+            aside: Rc::clone(&self.aside),
         };
+        user.aside.set(user.aside.get() + 1);
         actix::spawn(async move {
             pass(hold_ms).await;
             let text = Value::from(user.mark());
@@ -201,6 +211,7 @@ impl User {
             let records = store.records();
             let saved = user.promise(&key, Some(text), records.save(record));
             drop(client.answered("EditStale", saved).await);
+            user.aside.set(user.aside.get() - 1);
         });
         Ok(())
     }
@@ -214,12 +225,15 @@ impl User {
         client.judge().read_before(&mark, version_of(&record));
         record.set("title", mark.into());
         record.set("stars", self.number());
+        let aside = self.aside();
+        aside.set(aside.get() + 1);
         actix::spawn(async move {
             pass(hold_ms).await;
             let saved = client.answered("Revise", store.records().save(record)).await;
             if matches!(saved, Some(Ok(_))) {
                 client.judge().ledger(Ledger::acknowledge_other);
             }
+            aside.set(aside.get() - 1);
         });
         Ok(())
     }

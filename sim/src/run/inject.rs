@@ -161,7 +161,9 @@ async fn of_all(world: &World, fault: Fault, faults: &Faults) {
                 .iter()
                 .filter_map(|client| world.clients.get(*client).map(SimClient::link))
                 .collect();
-            swizzle(&links, step_ms, ms, &repairs, &|times| faults.took(id, times)).await;
+            let before = effects_of(&links, &Trouble::Cut);
+            swizzle(&links, step_ms, ms, &repairs, faults).await;
+            faults.took(id, effects_of(&links, &Trouble::Cut) - before);
         }
         Fault::Storm {} => {
             for client in &world.clients {
@@ -196,11 +198,13 @@ async fn of_all(world: &World, fault: Fault, faults: &Faults) {
     }
 }
 
-/// Cuts links one after the other, and repairs them one after the other in an order of its own.
-async fn swizzle(links: &[Arc<Link>], step_ms: u64, ms: u64, repairs: &[usize], took: &dyn Fn(u64)) {
-    let before = effects_of(links, &Trouble::Cut);
+/// Cuts links one after the other, and repairs them one after the other in an order of its own. No link is cut once faults
+/// are over: what was repaired for good must stay so.
+async fn swizzle(links: &[Arc<Link>], step_ms: u64, ms: u64, repairs: &[usize], faults: &Faults) {
     for link in links {
-        link.partition();
+        if !faults.over.get() {
+            link.partition();
+        }
         pass(step_ms).await;
     }
     pass(ms).await;
@@ -213,7 +217,6 @@ async fn swizzle(links: &[Arc<Link>], step_ms: u64, ms: u64, repairs: &[usize], 
         links[*position].take_off(&Trouble::Cut);
         pass(step_ms).await;
     }
-    took(effects_of(links, &Trouble::Cut) - before);
 }
 
 fn effects_of(links: &[Arc<Link>], trouble: &Trouble) -> u64 {
@@ -276,6 +279,9 @@ async fn of_client(world: &World, index: usize, fault: Fault, faults: &Faults) {
         }
         Fault::Bursts { times, ms, .. } => {
             for _ in 0..times {
+                if faults.over.get() {
+                    break;
+                }
                 let messages = put(Trouble::FramesLost, ms);
                 futures_util::future::join(put(Trouble::RequestsLost(1_000), ms), messages).await;
                 pass(ms).await;

@@ -85,6 +85,11 @@ impl KeyRange {
         Bounds { start, end }
     }
 
+    /// Bytes that all keys begin with.
+    pub(super) fn prefix_len(&self) -> usize {
+        self.prefix.len()
+    }
+
     /// Whether nothing can lie in the range.
     pub(super) fn is_empty(&self) -> bool {
         matches!((&self.start, &self.end), (Some(start), Some(end)) if start >= end)

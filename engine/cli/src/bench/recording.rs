@@ -1,7 +1,8 @@
 //! What the flight recorder costs: the same work with and without it, in the same run.
 //!
 //! Owns the comparison of saves, and what a recorder may cost; that of sync is in `sync.rs`. The two take turns, round by
-//! round, so that a machine that gets slower or faster does so to both.
+//! round, so that a machine that gets slower or faster does so to both; and they take turns at being first, since the
+//! second finds the disk still busy with what the first has left to it.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -11,8 +12,14 @@ use landfall::DataStore;
 use super::figure::Figure;
 use super::rows::{self, Scale, item, per_second, report};
 
-/// Rounds with and without.
+/// Rounds with and without; an even number, so that each is first as often as the other.
 pub(super) const ROUNDS: usize = 4;
+
+/// Without and with a recorder, in the order of a round.
+pub(super) const fn turns(round: usize) -> [bool; 2] {
+    let begins_with = round % 2 == 1;
+    [begins_with, !begins_with]
+}
 
 /// Savers that write at the same time.
 const SAVERS: usize = 64;
@@ -29,7 +36,7 @@ pub(super) fn recording(directory: &Path, scale: &Scale) -> miette::Result<Vec<F
         let mut spent = [[Duration::ZERO; 2]; 2];
         let (each, of_each) = (scale.saves / ROUNDS, scale.saves_of_each / ROUNDS);
         for round in 0..ROUNDS {
-            for recorded in [false, true] {
+            for recorded in turns(round) {
                 let name = format!("{round}-{recorded}");
                 let mut builder = DataStore::builder(rows::schema()).directory(directory.join(&name));
                 if recorded {

@@ -136,14 +136,14 @@ pub(super) fn scans(directory: &Path, scale: &Scale) -> miette::Result<Vec<Figur
         let (mut ours, mut floor) = (Vec::new(), Vec::new());
         for _ in 0..REPEATS {
             let start = Instant::now();
-            let records = reader
+            // As `DataStore::query` does it.
+            let items: Vec<Item> = reader
                 .snapshot()
-                .and_then(|snapshot| snapshot.query(&query))
-                .map_err(report)?;
-            let items: Vec<Item> = records
+                .and_then(|snapshot| snapshot.query_map(&query, Item::from_record))
+                .map_err(report)?
                 .into_iter()
-                .map(|r| Item::from_record(r).map_err(report))
-                .collect::<Result<_, _>>()?;
+                .collect::<Result<_, _>>()
+                .map_err(report)?;
             ours.push(start.elapsed());
             let start = Instant::now();
             let plain = query_sqlite(&sqlite, sql)?;

@@ -58,6 +58,12 @@ enum Recorder {
     On,
 }
 
+impl Recorder {
+    fn of(recorded: bool) -> Self {
+        if recorded { Self::On } else { Self::Off }
+    }
+}
+
 async fn open(
     address: SocketAddr,
     directory: &Path,
@@ -179,7 +185,8 @@ pub(super) fn recorded(directory: &Path, scale: &Scale) -> miette::Result<Vec<Fi
         let server = serve(&directory.join("synced")).await?;
         fill(server.local_addr, 0, rows).await?;
         for round in 0..recording::ROUNDS {
-            for (at, recorder) in [Recorder::Off, Recorder::On].into_iter().enumerate() {
+            for recorded in recording::turns(round) {
+                let (at, recorder) = (usize::from(recorded), Recorder::of(recorded));
                 let store = directory.join(format!("synced-{round}-{at}"));
                 spent[0][at] += base_sync(server.local_addr, &store, rows, recorder).await?;
             }
@@ -188,7 +195,8 @@ pub(super) fn recorded(directory: &Path, scale: &Scale) -> miette::Result<Vec<Fi
         let server = serve(&directory.join("drained")).await?;
         let line = SlowLine::to(server.local_addr, ROUND_TRIP / 2).await?;
         for round in 0..recording::ROUNDS {
-            for (at, recorder) in [Recorder::Off, Recorder::On].into_iter().enumerate() {
+            for recorded in recording::turns(round) {
+                let (at, recorder) = (usize::from(recorded), Recorder::of(recorded));
                 let store = directory.join(format!("drained-{round}-{at}"));
                 let from = (2 * round + at) * creates;
                 spent[1][at] += drain(line.address, &store, from, creates, recorder).await?;
