@@ -75,6 +75,7 @@ impl Script {
             parents: Vec::new(),
             group: None,
             at_end: false,
+            took_along: None,
         };
         self.append(Origin::App, None, Change::Write(write))
     }

@@ -44,11 +44,13 @@ pub(crate) fn encode(out: &mut Vec<u8>, entry: &LogEntry, previous_check: u32) -
     out.extend_from_slice(&entry.at_ms.to_le_bytes());
     out.extend_from_slice(&entry.cause.unwrap_or(Seq::ZERO).0.to_le_bytes());
     payload(out, &entry.change);
-    if matches!(&entry.change, Change::Write(write) if !write.at_end) {
-        // All that it says was said in the first form already, in which programs of before read it too, and by which their
-        // recordings tell it. Every delete takes the second: whether there is something to fold into it is not known before
+    if let Change::Write(write) = &entry.change
+        && write.took_along.is_none()
+    {
+        // All that it says was said in an older form already, in which programs of before read it too, and by which their
+        // recordings tell it. Every delete takes the newest: whether there is something to fold into it is not known before
         // it is carried out.
-        out[start + VERSION_AT] = form::write_as_first(out, start + HEADER_LEN);
+        out[start + VERSION_AT] = form::write_as_oldest(out, start + HEADER_LEN);
     }
     let check = check_of(previous_check, entry.seq, &out[start..]);
     out.extend_from_slice(&check.to_le_bytes());
@@ -459,6 +461,7 @@ mod tests {
             parents: vec![RecordKey::new("Blog", "b1")],
             group: Some(Seq(4)),
             at_end: false,
+            took_along: None,
         };
         LogEntry {
             seq: Seq(seq),

@@ -396,6 +396,7 @@ fn of_a_transaction_whose_rest_is_missing_no_failure_is_told() {
             parents: Vec::new(),
             group,
             at_end: false,
+            took_along: None,
         };
         append(&mut store, Change::Write(write)).unwrap();
     }
@@ -481,6 +482,7 @@ fn nested(levels: usize) -> Change {
         parents: Vec::new(),
         group: None,
         at_end: false,
+        took_along: None,
     };
     let plain = rmp_serde::to_vec(&write).unwrap();
     let at = plain.windows(ALL.len()).position(|bytes| bytes == ALL).unwrap();
@@ -490,7 +492,7 @@ fn nested(levels: usize) -> Change {
     // Kind and version of a write, which the store takes for what it does not know when it is told so.
     Change::Opaque(landfall_core::Opaque {
         kind: 1,
-        version: 2,
+        version: 3,
         payload,
     })
 }
