@@ -13,6 +13,7 @@ mod cut;
 mod diff;
 mod file;
 mod filter;
+mod first;
 mod fold;
 mod fork;
 mod gather;

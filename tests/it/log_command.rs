@@ -446,4 +446,17 @@ fn a_limit_that_leaves_records_out_says_so() {
         (3, "2 of at least 3 records; raise --limit to see more".to_owned())
     );
     assert_eq!(told("3"), (4, "3 records".to_owned()));
+    // In JSON the last object says so, after as many records.
+    let told = |limit: &str| {
+        let words = ["as-of", "newest", "query", "Post", "--json", "--limit", limit];
+        let (_, told, _) = log(&logs::example(), &words);
+        let objects = told
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("it is JSON"));
+        objects.collect::<Vec<Json>>()
+    };
+    let (two, three) = (told("2"), told("3"));
+    assert_eq!((two.len(), &two[2]), (3, &json!({ "_more": true })));
+    assert_eq!(two[..2], three[..2]);
+    assert!(three.len() == 3 && three[2]["id"] == "p3", "{three:?}");
 }

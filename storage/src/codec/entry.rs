@@ -193,6 +193,11 @@ impl Peek<'_> {
         self.is(kind::REMOTE)
     }
 
+    /// Whether it is what trimmed entries had come to.
+    pub(crate) fn is_base(&self) -> bool {
+        self.is(kind::BASE)
+    }
+
     /// Whether a newer program wrote what this one knows in an older form: what it does cannot be told, though it is
     /// something. A kind that is not known at all is passed over, and so is what tells of a model that was removed.
     pub(crate) fn is_newer(&self) -> bool {
