@@ -15,10 +15,14 @@ use landfall::{Disk, MutationKind, Origin, Retention, Schema, Seq, Stage, Value}
 use landfall_backend::{Backend, BackendConfig, HttpCall, SeededEntropy};
 use landfall_core::{Refusal, SyncCursor};
 use landfall_storage::kv::KvStore;
-use landfall_storage::{FILE_NAME, OnIncompatible, Query, Snapshot, Store, StoreOptions, restore};
+use landfall_storage::{
+    FILE_NAME, OnIncompatible, Query, Snapshot, StorageError, Store, StoreOptions, restore,
+};
 use serde_json::{Value as Json, json};
 
-use crate::logs::{Script, entries_without_schema, post, rest_of_the_kinds_on, text};
+use crate::logs::{
+    Script, entries_without_schema, kept_file_says_what_was_written, post, rest_of_the_kinds_on, text,
+};
 use crate::support::landfall::repository;
 use crate::support::sparse::{keep, take_out};
 
@@ -245,6 +249,25 @@ fn a_kept_store_whose_log_was_trimmed_opens_with_its_base() {
     let (start, _) = snapshot(&store).log_bounds().expect("readable");
     assert_eq!(start, Seq(5));
     is_as_it_was(store, &trimmed(&Disk::Memory));
+}
+
+#[test]
+fn a_kept_export_of_a_trimmed_log_has_what_it_goes_on_from() {
+    let today = trimmed(&Disk::Memory);
+    let path = repository().join("tests/fixtures/logs/trimmed-2.lflog");
+    kept_file_says_what_was_written(&path, &today);
+    // Files of version 1 have the entries alone, and say so.
+    let path = repository().join("tests/fixtures/logs/trimmed-1.lflog");
+    let older = open_for_inspection(&path).expect("a file of an older version has to be readable");
+    assert!(older.check().expect("readable").is_sound() && older.has_base().expect("readable"));
+    let entries = (
+        entries_without_schema(&older),
+        entries_without_schema(&today.history()),
+    );
+    assert_eq!(entries.0, entries.1);
+    let (_, newest) = older.bounds();
+    let refused = older.as_of(newest, &Scope::All);
+    assert!(matches!(refused, Err(StorageError::NoBase { .. })), "{refused:?}");
 }
 
 #[test]
