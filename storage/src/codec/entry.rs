@@ -15,7 +15,7 @@ use std::io::Cursor;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 
-use landfall_core::{Change, LogEntry, Opaque, Origin, RecordKey, Seq};
+use landfall_core::{Change, LogEntry, Opaque, Origin, RecordId, RecordKey, Seq};
 
 use super::form::{self, kind};
 use super::nesting::nests_too_deep;
@@ -226,6 +226,16 @@ impl Peek<'_> {
         }
         let mut deserializer = rmp_serde::Deserializer::from_read_ref(self.payload.get(1..)?);
         RecordKey::deserialize(&mut deserializer).ok()
+    }
+
+    /// The identifier, if it changes a record of the model, which is from [`model_bytes`].
+    pub(crate) fn id_in(&self, model: &[u8]) -> Option<RecordId> {
+        if !self.is_of_record() || !self.is_of_model(model) {
+            return None;
+        }
+        // What follows the model in the list that the key is.
+        let mut deserializer = rmp_serde::Deserializer::from_read_ref(self.payload.get(2 + model.len()..)?);
+        RecordId::deserialize(&mut deserializer).ok()
     }
 
     /// Where the key begins in the entry, and what follows from there, if it changes a record.

@@ -1,17 +1,20 @@
 //! The first records of the past, in the order of their identifiers.
 //!
-//! Owns [`Firsts`]. Whoever asks for twenty of a million records does not need the million put together. While the log is
+//! Owns [`Firsts`], and the guess whether it is worth while. Whoever asks for twenty of a million records does not need the million put together. While the log is
 //! read, entries are kept of the records alone whose identifiers are the smallest so far, at most so many; of the rest only
 //! the smallest identifier that was let go is known.
 //!
 //! Invariant: of each record before that identifier every entry is there.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 use landfall_core::{Record, RecordId, RecordState, Schema, Seq};
 
+use super::History;
 use super::fold::{self, model_of};
-use crate::codec::entry::{Peek, decode};
+use super::probe::Probe;
+use crate::codec::entry::{decode, model_bytes, peek};
 use crate::error::StorageError;
 use crate::query::Query;
 
@@ -49,25 +52,15 @@ pub(super) fn wanted(query: &Query) -> Option<usize> {
 }
 
 impl Firsts {
-    /// Takes an entry about a record of the model; at most so many records are kept.
-    pub(super) fn take(
-        &mut self,
-        most: usize,
-        (seq, bytes): (Seq, &[u8]),
-        peek: &Peek<'_>,
-    ) -> Result<(), StorageError> {
-        let key = peek.key();
-        let id = key
-            .ok_or_else(|| StorageError::corrupt(format!("entry {seq} names no record")))?
-            .id;
+    /// Takes an entry about a record of that identifier; at most so many records are kept.
+    pub(super) fn take(&mut self, most: usize, id: RecordId, (seq, bytes): (Seq, &[u8])) {
         if self.before.as_ref().is_some_and(|before| id >= *before) {
-            return Ok(());
+            return;
         }
         self.records.entry(id).or_default().push((seq, bytes.into()));
         if self.records.len() > most {
             self.before = self.records.pop_last().map(|(id, _)| id);
         }
-        Ok(())
     }
 
     pub(super) fn clear(&mut self) {
@@ -75,6 +68,37 @@ impl Firsts {
             cleared: true,
             ..Self::default()
         };
+    }
+}
+
+/// Entries that are looked at to guess how many records match.
+const SAMPLE: u64 = 2_048;
+
+impl History {
+    /// Whether so many records seem to have enough among them that match, by the first entries of the log: if they have not,
+    /// the log is read a second time. A guess that is wrong costs time alone.
+    pub(super) fn seem_enough(&self, kept: usize, query: &Query) -> Result<bool, StorageError> {
+        let def = self.schema().and_then(|schema| schema.model(&query.model));
+        let Some((def, predicate)) = def.and_then(|def| Some((def, query.predicate.bind(def).ok()?))) else {
+            return Ok(true);
+        };
+        let Some(mut probe) = Probe::new(&predicate, def) else {
+            return Ok(true);
+        };
+        let (start, _) = self.bounds();
+        let model = model_bytes(&query.model);
+        let (mut seen, mut passing) = (0, 0);
+        self.scan(start..=Seq(start.0 + SAMPLE), &mut |_, bytes| {
+            if let Some(peek) = peek(bytes).filter(|peek| peek.is_of_record() && peek.is_of_model(&model))
+                && let Some((_, key_length)) = peek.key_place()
+            {
+                seen += 1;
+                passing += usize::from(!probe.rules_out(bytes, key_length));
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        let wanted = wanted(query).unwrap_or(usize::MAX);
+        Ok(passing.saturating_mul(kept) >= wanted.saturating_mul(seen))
     }
 }
 

@@ -295,8 +295,10 @@ impl History {
     /// # Errors
     /// [`StorageError::UnknownModel`], [`StorageError::BadQuery`]; as [`History::as_of`].
     pub fn query(&self, seq: Seq, query: &Query) -> Result<Vec<Record>, StorageError> {
-        if let Some(most) = first::kept_for(query) {
-            self.within_or_before_all(seq)?;
+        self.within_or_before_all(seq)?;
+        if let Some(most) = first::kept_for(query)
+            && self.seem_enough(most, query)?
+        {
             let (parts, schema) = self.gather_first(&self.parts_to(seq), &query.model, most)?;
             if let Some(found) = first::found_in(parts, &schema, query)? {
                 return Ok(found);
@@ -342,7 +344,10 @@ impl History {
             if peek.is_cleared() {
                 firsts.clear();
             } else if peek.is_of_record() && peek.is_of_model(&model) {
-                firsts.take(most, (at, bytes), &peek)?;
+                let id = peek
+                    .id_in(&model)
+                    .ok_or_else(|| StorageError::corrupt(format!("entry {at} names no record")))?;
+                firsts.take(most, id, (at, bytes));
             }
             Ok(())
         })?;
@@ -417,6 +422,51 @@ mod tests {
             // With two the third is let go, which comes before the fifth that the second part has.
             assert_eq!(found, (most > 2).then(|| there.clone()), "{most}");
         }
+    }
+
+    #[test]
+    fn few_records_are_looked_for_among_all_of_them_at_once() {
+        let mut store = in_memory();
+        for number in 0..100 {
+            let title = if number % 10 == 0 { "rare" } else { "often" };
+            append(
+                &mut store,
+                arrived(
+                    &post(&format!("p{number}")),
+                    1,
+                    &format!("id=p{number} title={title}"),
+                ),
+            )
+            .unwrap();
+        }
+        let history = history(&store);
+        let seem_enough = |title: &str, kept: usize| {
+            let page = Page {
+                limit: Some(2),
+                page: 0,
+            };
+            let predicate = Predicate::field("title", Op::Eq(title.into()));
+            history
+                .seem_enough(
+                    kept,
+                    &Query {
+                        page,
+                        predicate,
+                        ..Query::all("Post")
+                    },
+                )
+                .unwrap()
+        };
+        assert!(seem_enough("often", 4) && seem_enough("rare", 20));
+        assert!(!seem_enough("rare", 19) && !seem_enough("never", 1_000));
+        let all = Query {
+            page: Page {
+                limit: Some(2),
+                page: 0,
+            },
+            ..Query::all("Post")
+        };
+        assert!(history.seem_enough(1, &all).unwrap(), "everything matches");
     }
 
     proptest! {

@@ -119,7 +119,7 @@ fn each_kind_of_damage_is_told_in_words() {
     assert!(said(b"PK\x03\x04 something else".to_vec()).contains("it is no exported log"));
     let mut newer = bytes.clone();
     newer[8] = 9;
-    assert!(said(newer).contains("it has version 9 and this program reads up to 1; update Landfall"));
+    assert!(said(newer).contains("it has version 9 and this program reads up to 2; update Landfall"));
     let text = String::from_utf8_lossy(&bytes).replace("\r\n", "\n").into_bytes();
     let mangled = [&[0x89], &text[3..]].concat();
     assert!(said(mangled).contains("took it for text"));
