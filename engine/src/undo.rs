@@ -225,9 +225,35 @@ fn together(history: &History, entry: LogEntry) -> Result<Vec<LogEntry>, Error> 
     Ok(found)
 }
 
-/// A delete by itself with the deletes that it took along: they come right before it, each refers to a record that is
-/// deleted after it, and all have the time of one commit.
+/// A delete by itself with the deletes that it took along, which come right before it. It says how many they are.
 fn with_what_it_took_along(history: &History, entry: LogEntry) -> Result<Vec<LogEntry>, Error> {
+    let took_along = match &entry.change {
+        Change::Write(write) if write.kind == MutationKind::Delete => write.took_along,
+        _ => return Ok(vec![entry]),
+    };
+    let Some(took_along) = took_along else {
+        return with_what_seems_taken_along(history, entry);
+    };
+    let first = entry.seq.0.saturating_sub(u64::from(took_along));
+    if entry.seq.0 - first > ENTRIES_MAX as u64 {
+        return Err(took_too_many(entry.seq));
+    }
+    let mut found = Vec::new();
+    for seq in first..entry.seq.0 {
+        let along = history.entry(Seq(seq))?;
+        // A migration may have taken away what was deleted, model and all.
+        if matches!(&along.change, Change::Write(_)) {
+            found.push(along);
+        }
+    }
+    found.push(entry);
+    Ok(found)
+}
+
+/// The same of a delete of an older version, which does not say how many: they come right before it, each refers to a record
+/// that is deleted after it, and all have the time of one commit. Of what was deleted within the same millisecond by itself that
+/// may be true as well.
+fn with_what_seems_taken_along(history: &History, entry: LogEntry) -> Result<Vec<LogEntry>, Error> {
     let mut gone: BTreeSet<RecordKey> = entry.change.key().cloned().into_iter().collect();
     let at_ms = entry.at_ms;
     let mut found = vec![entry];
@@ -250,14 +276,15 @@ fn with_what_it_took_along(history: &History, entry: LogEntry) -> Result<Vec<Log
         gone.insert(write.key.clone());
         found.push(before);
         if found.len() > ENTRIES_MAX {
-            return Err(cannot(
-                found[0].seq,
-                format!("it took along more than {ENTRIES_MAX} records"),
-            ));
+            return Err(took_too_many(found[0].seq));
         }
     }
     found.reverse();
     Ok(found)
+}
+
+fn took_too_many(seq: Seq) -> Error {
+    cannot(seq, format!("it took along more than {ENTRIES_MAX} records"))
 }
 
 fn unique<'k>(keys: impl Iterator<Item = &'k RecordKey>) -> Vec<RecordKey> {

@@ -189,10 +189,22 @@ fn cursor_key(model: &ModelName) -> Vec<u8> {
     key
 }
 
-/// Outside of the chain, since the base is rewritten in places: the database's own checks guard its pages.
+/// Where an entry of the base is kept; `None` of one that is not of a base.
+pub(crate) fn key_of(change: &Change) -> Option<Vec<u8>> {
+    match change {
+        Change::Checkpoint(checkpoint) => Some(cursor_key(&checkpoint.model)),
+        Change::Base(base) => Some(record_key(&base.key)),
+        _ => None,
+    }
+}
+
+/// What entries of the base have for the check before them: they are outside of the chain, since the base is rewritten in
+/// places. The database's own checks guard its pages.
+pub(crate) const CHAIN: u32 = 0;
+
 fn encoded(told: &LogEntry) -> Vec<u8> {
     let mut bytes = Vec::new();
-    entry::encode(&mut bytes, told, 0);
+    entry::encode(&mut bytes, told, CHAIN);
     bytes
 }
 
@@ -223,11 +235,7 @@ pub(crate) fn carry(
             let mut told = entry::decode(Seq::ZERO, bytes.value())?;
             match carrier.change(&told.change) {
                 Ok(Some(change)) => {
-                    let key = match &change {
-                        Change::Checkpoint(checkpoint) => cursor_key(&checkpoint.model),
-                        Change::Base(base) => record_key(&base.key),
-                        _ => continue,
-                    };
+                    let Some(key) = key_of(&change) else { continue };
                     told.change = change;
                     carried.insert(key.as_slice(), encoded(&told).as_slice())?;
                 }

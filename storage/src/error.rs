@@ -192,8 +192,8 @@ pub enum StorageError {
         /// The first entry that is left.
         start: Seq,
     },
-    /// The log was trimmed, and what is read is its entries alone, without what they go on from: a file that was exported,
-    /// or a store that an app has open.
+    /// The log was trimmed, and what is read is its entries alone, without what they go on from: a file that an older version
+    /// exported or that is damaged, or a store that an app has open.
     #[error("{}", no_base(*start, *is_exported))]
     NoBase {
         /// The first entry that is there.

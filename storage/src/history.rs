@@ -13,6 +13,7 @@ mod cut;
 mod diff;
 mod file;
 mod filter;
+mod first;
 mod fold;
 mod fork;
 mod gather;
@@ -108,7 +109,7 @@ enum Source {
         held: Option<Box<Store>>,
     },
     /// In an exported file.
-    File(LogFile),
+    File(Box<LogFile>),
 }
 
 /// What a visitor of entries answers: go on, or stop.
@@ -167,7 +168,7 @@ impl History {
             schema,
             digests: Kept::default(),
             schemas: OnceLock::new(),
-            source: Source::File(file),
+            source: Source::File(Box::new(file)),
         }
     }
 
@@ -196,7 +197,8 @@ impl History {
         Ok(!begins_with_clear)
     }
 
-    /// Whether states of the past need what the log goes on from, as well as the log. An exported file does not hold that.
+    /// Whether states of the past need what the log goes on from, as well as the log. What is copied from a store that an app has open
+    /// does not hold that, and neither does a file that an older version exported.
     ///
     /// # Errors
     /// The disk's faults.
@@ -206,8 +208,40 @@ impl History {
                 Some(base) => !base.is_empty()?,
                 None => false,
             },
-            Source::File(file) => file.head.as_ref().is_some_and(|head| head.based),
+            Source::File(file) => file.has_base(),
         })
+    }
+
+    /// Whether what the log goes on from is there, so that states can be told.
+    ///
+    /// # Errors
+    /// The disk's faults.
+    pub fn holds_base(&self) -> Result<bool, StorageError> {
+        Ok(self.base_len()?.is_some())
+    }
+
+    /// How many entries that has; `None` if the log goes on from nothing, or what it goes on from is not there.
+    pub(crate) fn base_len(&self) -> Result<Option<u64>, StorageError> {
+        match &self.source {
+            Source::Store { snapshot, .. } => {
+                let base = crate::base::of(snapshot.transaction())?;
+                let length = base.map(|base| base.len()).transpose()?;
+                Ok(length.filter(|length| *length > 0))
+            }
+            Source::File(file) => Ok(file.base_len()),
+        }
+    }
+
+    /// Hands over every entry of what the log goes on from, as far as that is there. Returns whether the visitor wants to go on.
+    pub(crate) fn each_of_base(&self, visit: &mut Visit<'_>) -> Result<bool, StorageError> {
+        match &self.source {
+            Source::Store { snapshot, .. } => match crate::base::of(snapshot.transaction())? {
+                Some(base) => crate::base::each(&base, self.start, visit),
+                None => Ok(true),
+            },
+            Source::File(file) if file.base_len().is_some() => file.each_of_base(self.before_all(), visit),
+            Source::File(_) => Ok(true),
+        }
     }
 
     /// What is wrong with the file that the log is in; nothing of a store that opens as it is.
@@ -425,22 +459,16 @@ impl History {
     /// Hands over what has to be folded to know what the store held after an entry: the base, then the log from its first
     /// entry. Fails where an entry is missing, be it the last, since what follows cannot be folded.
     pub(crate) fn scan_unbroken(&self, to: Seq, visit: &mut Visit<'_>) -> Result<(), StorageError> {
-        match &self.source {
-            Source::Store { snapshot, .. } => {
-                if let Some(base) = crate::base::of(snapshot.transaction())?
-                    && !crate::base::each(&base, self.start, visit)?
-                {
-                    return Ok(());
-                }
-            }
-            Source::File(_) => self.refuse_without_base()?,
+        self.refuse_without_base()?;
+        if !self.each_of_base(visit)? {
+            return Ok(());
         }
         self.scan_log_unbroken(to, visit)
     }
 
-    /// A file holds no base, so of a trimmed log it has entries, but no states.
+    /// A file that lacks its base has entries, but no states.
     pub(crate) fn refuse_without_base(&self) -> Result<(), StorageError> {
-        if self.is_file() && self.has_base()? {
+        if self.has_base()? && !self.holds_base()? {
             return Err(StorageError::NoBase {
                 start: self.start,
                 is_exported: !self.is_beside,

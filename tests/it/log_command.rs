@@ -6,7 +6,7 @@ use std::process::Output;
 use serde_json::{Value as Json, json};
 
 use crate::logs;
-use crate::support::landfall::landfall;
+use crate::support::landfall::{landfall, repository};
 use crate::support::line_client::LineClient;
 use crate::support::npm;
 
@@ -313,10 +313,28 @@ fn a_trimmed_log_says_what_it_can_still_answer_and_answers_it() {
         "{told}{errors}"
     );
 
-    // A file has the entries alone, and says so.
+    // A file answers as far, and a store is made of it.
     let file = folder.path().join("log.lflog");
     let (output, told, errors) = log(&data, &["export", file.to_str().expect("text")]);
     assert!(output.status.success(), "{told}{errors}");
+    let (_, told, _) = log(&file, &["stats"]);
+    assert!(told.contains(&reach), "{told}");
+    for at in [before, newest] {
+        let (_, told, errors) = log(&file, &["as-of", &at.to_string(), "query", "Post", "--json"]);
+        assert_eq!(lines(&told).len(), 5, "at {at}: {errors}");
+    }
+    let store = folder.path().join("store");
+    let (output, told, errors) = log(&file, &["import", store.to_str().expect("text")]);
+    assert!(output.status.success(), "{told}{errors}");
+    let (output, told, _) = log(&store, &["verify"]);
+    assert!(output.status.success() && told.contains("5 records"), "{told}");
+}
+
+/// Before, a file had the entries alone.
+#[test]
+fn an_older_file_of_a_trimmed_log_says_what_it_lacks() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let file = repository().join("tests/fixtures/logs/trimmed-1.lflog");
     let (output, told, _) = log(&file, &["stats"]);
     assert!(
         output.status.success() && told.contains("and no states"),
@@ -446,4 +464,17 @@ fn a_limit_that_leaves_records_out_says_so() {
         (3, "2 of at least 3 records; raise --limit to see more".to_owned())
     );
     assert_eq!(told("3"), (4, "3 records".to_owned()));
+    // In JSON the last object says so, after as many records.
+    let told = |limit: &str| {
+        let words = ["as-of", "newest", "query", "Post", "--json", "--limit", limit];
+        let (_, told, _) = log(&logs::example(), &words);
+        let objects = told
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("it is JSON"));
+        objects.collect::<Vec<Json>>()
+    };
+    let (two, three) = (told("2"), told("3"));
+    assert_eq!((two.len(), &two[2]), (3, &json!({ "_more": true })));
+    assert_eq!(two[..2], three[..2]);
+    assert!(three.len() == 3 && three[2]["id"] == "p3", "{three:?}");
 }

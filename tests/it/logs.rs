@@ -33,30 +33,45 @@ fn every_kind() -> PathBuf {
 const MORNING_MS: i64 = 1_769_850_000_000;
 
 /// A store whose entries are made one by one, a second apart.
-struct Script {
-    store: Store,
+pub(crate) struct Script {
+    pub(crate) store: Store,
     at_ms: i64,
 }
 
 impl Script {
     fn new() -> Self {
+        Self::on(Disk::Memory)
+    }
+
+    /// The same on another disk than memory.
+    pub(crate) fn on(disk: Disk) -> Self {
         let path = repository().join("engine/examples/blog.graphql");
         let source = std::fs::read_to_string(&path).expect("the example schema is there");
         let schema: Schema = landfall_codegen::parse_schema("blog.graphql", &source).expect("it is sound");
         let options = StoreOptions {
-            disk: Disk::Memory,
+            disk,
             schema: Arc::new(schema),
             cache_bytes: 1024 * 1024,
             incompatible: OnIncompatible::Refuse,
             now_ms: MORNING_MS,
         };
         Self {
-            store: Store::open(options).expect("memory is always there"),
+            store: Store::open(options).expect("there is room"),
             at_ms: MORNING_MS,
         }
     }
 
-    fn append(&mut self, origin: Origin, cause: Option<Seq>, change: Change) -> Seq {
+    /// The same after the store was closed in order and opened again, so that the database has what the journal had.
+    pub(crate) fn reopened(self, disk: Disk) -> Self {
+        let at_ms = self.at_ms;
+        drop(self.store);
+        Self {
+            at_ms,
+            ..Self::on(disk)
+        }
+    }
+
+    pub(crate) fn append(&mut self, origin: Origin, cause: Option<Seq>, change: Change) -> Seq {
         self.at_ms += 1_000;
         self.store
             .write(self.at_ms, |txn| txn.append(origin, cause, change))
@@ -64,7 +79,13 @@ impl Script {
             .head
     }
 
-    fn write(&mut self, key: &str, kind: MutationKind, patch: &[(&str, Value)], base: Option<u64>) -> Seq {
+    pub(crate) fn write(
+        &mut self,
+        key: &str,
+        kind: MutationKind,
+        patch: &[(&str, Value)],
+        base: Option<u64>,
+    ) -> Seq {
         let write = Write {
             key: post(key),
             kind,
@@ -75,11 +96,12 @@ impl Script {
             parents: Vec::new(),
             group: None,
             at_end: false,
+            took_along: None,
         };
         self.append(Origin::App, None, Change::Write(write))
     }
 
-    fn sent(&mut self, key: &str, mutation: Seq, attempt: u32) {
+    pub(crate) fn sent(&mut self, key: &str, mutation: Seq, attempt: u32) {
         let key = post(key);
         let sent = Sent {
             key,
@@ -100,7 +122,7 @@ impl Script {
         self.append(Origin::Response, Some(mutation), change);
     }
 
-    fn remote(&self, key: &str, version: u64, told: &[(&str, Value)]) -> RemoteRecord {
+    pub(crate) fn remote(&self, key: &str, version: u64, told: &[(&str, Value)]) -> RemoteRecord {
         RemoteRecord {
             id: post(key).id,
             fields: fields(told),
@@ -112,23 +134,23 @@ impl Script {
         }
     }
 
-    fn history(&self) -> History {
+    pub(crate) fn history(&self) -> History {
         History::of_snapshot(self.store.reader().snapshot().expect("memory")).expect("memory")
     }
 }
 
-fn post(id: &str) -> RecordKey {
+pub(crate) fn post(id: &str) -> RecordKey {
     RecordKey::new("Post", id)
 }
 
-fn fields(named: &[(&str, Value)]) -> FieldMap {
+pub(crate) fn fields(named: &[(&str, Value)]) -> FieldMap {
     named
         .iter()
         .map(|(name, value)| ((*name).into(), value.clone()))
         .collect()
 }
 
-fn text(text: &str) -> Value {
+pub(crate) fn text(text: &str) -> Value {
     text.into()
 }
 
@@ -152,7 +174,11 @@ pub(crate) fn long(posts: i64) -> Vec<u8> {
 
 /// Two people edit a post at the same time; then somebody may not do what they try.
 fn clash() -> Script {
-    let mut script = Script::new();
+    clash_on(Disk::Memory)
+}
+
+fn clash_on(disk: Disk) -> Script {
+    let mut script = Script::on(disk);
     let first = [
         ("id", text("p1")),
         ("title", text("Landfall")),
@@ -220,7 +246,11 @@ fn clash() -> Script {
 
 /// What the clash lacks of the kinds that there are.
 fn rest_of_the_kinds() -> Script {
-    let mut script = clash();
+    rest_of_the_kinds_on(Disk::Memory)
+}
+
+pub(crate) fn rest_of_the_kinds_on(disk: Disk) -> Script {
+    let mut script = clash_on(disk);
     let of = |key: &str, mutation| MutationRef {
         key: post(key),
         mutation,
@@ -288,7 +318,18 @@ fn entries(history: &History) -> Vec<LogEntry> {
         .collect()
 }
 
-fn kept_file_says_what_was_written(path: &Path, script: &Script) {
+/// The schema is JSON text, whose form may grow; everything else stays as it was written.
+pub(crate) fn entries_without_schema(history: &History) -> Vec<LogEntry> {
+    let mut all = entries(history);
+    for entry in &mut all {
+        if let Change::SchemaChanged(changed) = &mut entry.change {
+            changed.introspection.clear();
+        }
+    }
+    all
+}
+
+pub(crate) fn kept_file_says_what_was_written(path: &Path, script: &Script) {
     let now = script.history();
     if !path.exists() && std::env::var_os("LANDFALL_WRITE_FIXTURES").is_some() {
         std::fs::create_dir_all(path.parent().expect("it is in a folder")).expect("it can be made");
@@ -302,14 +343,7 @@ fn kept_file_says_what_was_written(path: &Path, script: &Script) {
         )
     });
     assert!(kept.check().expect("readable").is_sound());
-    // The schema is JSON text, whose form may grow; everything else is as it was then.
-    let (mut then, mut today) = (entries(&kept), entries(&now));
-    for entry in then.iter_mut().chain(&mut today) {
-        if let Change::SchemaChanged(changed) = &mut entry.change {
-            changed.introspection.clear();
-        }
-    }
-    assert_eq!(then, today);
+    assert_eq!(entries_without_schema(&kept), entries_without_schema(&now));
     let (_, last) = kept.bounds();
     let (then, today) = (
         kept.as_of(last, &Scope::All).expect("whole"),

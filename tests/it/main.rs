@@ -30,6 +30,7 @@ mod shell;
 mod side_by_side;
 mod simulator;
 mod socket_faults;
+mod stores;
 mod support;
 mod tidy;
 mod undo;

@@ -1,12 +1,69 @@
 //! `landfall demo --record` and `landfall replay`: a recorded run is played again by another process.
+//!
+//! Owns the run of the demo that is kept in `tests/fixtures/recordings`, so that it is played on other machines than the one
+//! that recorded it, and by later versions. To make it anew, delete its files and run the test with
+//! `LANDFALL_WRITE_FIXTURES=1`, which never overwrites; the test then says what to write into [`KEPT`].
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 
 use serde_json::Value as Json;
 
-use crate::support::landfall::landfall;
+use crate::support::landfall::{landfall, repository};
+
+/// A recording that is kept, and where it ended on the machine that made it.
+#[derive(Debug, PartialEq)]
+struct Kept {
+    name: &'static str,
+    /// The newest entry and its check, which stands for the whole log.
+    entry: u64,
+    check: &'static str,
+    /// The fingerprint of the records.
+    state: &'static str,
+}
+
+/// The stores of one run: Anna's before and after it is opened again, and Berta's, which holds the same in the end.
+const KEPT: [Kept; 3] = [
+    Kept {
+        name: "anna",
+        entry: 13,
+        check: "4204c006",
+        state: "d1643028740af397",
+    },
+    Kept {
+        name: "anna-again",
+        entry: 21,
+        check: "cd7ffdfd",
+        state: "c838cdea8b9a05ed",
+    },
+    Kept {
+        name: "berta",
+        entry: 15,
+        check: "4fc5c0f6",
+        state: "c838cdea8b9a05ed",
+    },
+];
+
+fn kept(name: &str) -> PathBuf {
+    repository().join(format!("tests/fixtures/recordings/{name}-1.flight"))
+}
+
+/// Records the demo again where its recordings are missing, all of which are of one run.
+fn write_kept() {
+    let missing = KEPT.iter().all(|recording| !kept(recording.name).exists());
+    if !missing || std::env::var_os("LANDFALL_WRITE_FIXTURES").is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    demo(folder.path());
+    for recording in &KEPT {
+        let to = kept(recording.name);
+        std::fs::create_dir_all(to.parent().expect("it is in a folder")).expect("it can be made");
+        let made = folder.path().join(recording.name).with_extension("flight");
+        std::fs::copy(made, to).expect("there is room");
+    }
+}
 
 fn replay(file: &Path, words: &[&str]) -> (Output, String, String) {
     let output = landfall()
@@ -73,6 +130,41 @@ fn a_recorded_demo_replays_to_the_same_end_and_holds_no_credentials() {
             told,
             "{name}"
         );
+    }
+}
+
+/// The run was recorded once, on another machine.
+#[test]
+fn a_kept_run_of_the_demo_replays_to_the_same_final_hash() {
+    write_kept();
+    for recording in &KEPT {
+        let file = kept(recording.name);
+        let bytes = std::fs::read(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        for private in ["da2-demo", "/home/", "/root/", "/tmp/", "\\Users\\"] {
+            let private = private.as_bytes();
+            let holds = bytes.windows(private.len()).any(|window| window == private);
+            assert!(!holds, "{} holds {private:?}", recording.name);
+        }
+        let (_, told, errors) = replay(&file, &["--json"]);
+        let told: Json =
+            serde_json::from_str(&told).unwrap_or_else(|error| panic!("{error}: {told}{errors}"));
+        let ended = (&told["entry"], &told["check"], &told["state"]);
+        assert!(
+            told["reachedEnd"] == true
+                && ended
+                    == (
+                        &Json::from(recording.entry),
+                        &Json::from(recording.check),
+                        &Json::from(recording.state)
+                    ),
+            "{} was made by an earlier version and ends otherwise now: {told}\nrecorded: {recording:?}\n`difference` names the \
+             first thing that this version does otherwise. If that is no mistake, and recordings from the field may differ by \
+             it, delete the three files, run this test with LANDFALL_WRITE_FIXTURES=1, and write what it tells then into KEPT. \
+             If only the wording of messages changed, raise PRINTS in actors/src/flight.rs instead: older recordings are \
+             then compared by what reaches the outside.",
+            file.display()
+        );
+        assert_eq!(told["difference"], Json::Null, "{}: {told}", recording.name);
     }
 }
 

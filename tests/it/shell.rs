@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::landfall::landfall;
+use crate::support::landfall::{landfall, repository};
 use crate::support::line_client::LineClient;
 use crate::support::npm;
 use crate::support::process::Process;
 use crate::support::serve::{API_KEY, ServeProcess};
+use crate::support::sparse::take_out;
 
 /// The slowest start of a process on a machine that runs all tests at once.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -213,6 +214,52 @@ fn a_script_is_told_by_the_status_that_a_command_failed() {
         script.types(line);
         script.leaves_with(status);
     }
+}
+
+#[test]
+fn what_is_typed_can_be_recorded_and_played_again() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let file = folder.path().join("typed.flight");
+    let path = file.to_str().expect("temporary folders have plain names");
+    let mut person = Person::sit_down(&npm::schema(), &["--record", path]);
+    person.types("save Blog name=recorded");
+    person.leaves_with(0);
+    let output = landfall().arg("replay").arg(&file).arg("--json").output();
+    let output = output.expect("the command runs");
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && told.contains(r#""reachedEnd":true"#),
+        "{told}"
+    );
+
+    // What is there is not written over.
+    let again = landfall()
+        .args(["shell", "--record", path, "--schema"])
+        .arg(npm::schema())
+        .output()
+        .expect("the command runs");
+    let told = String::from_utf8_lossy(&again.stderr);
+    assert!(!again.status.success() && told.contains("typed.flight"), "{told}");
+}
+
+/// A recording begins with the whole log.
+#[test]
+fn a_store_whose_log_was_trimmed_is_not_recorded_and_that_is_said() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let kept = repository().join("tests/fixtures/stores/trimmed-1.sparse");
+    take_out(&kept, &folder.path().join("landfall.store"));
+    let output = landfall()
+        .args(["shell", "--record"])
+        .arg(folder.path().join("typed.flight"))
+        .arg("--data")
+        .arg(folder.path())
+        .arg("--schema")
+        .arg(repository().join("engine/examples/blog.graphql"))
+        .output()
+        .expect("the command runs");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && told.contains("was trimmed"), "{told}");
+    assert!(!folder.path().join("typed.flight").exists());
 }
 
 #[test]

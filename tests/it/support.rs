@@ -9,5 +9,6 @@ pub(crate) mod npm;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod serve;
+pub(crate) mod sparse;
 #[cfg(unix)]
 pub(crate) mod terminal;

@@ -1,7 +1,14 @@
 //! `DataStore::undo`: what the app did is taken back as a whole, or not at all.
 
-use landfall::history::{Filter, LogChange};
-use landfall::{DataStore, Error, Model, MutationKind, Seq, TypedPredicate};
+use std::sync::Arc;
+
+use landfall::flight::Flight;
+use landfall::history::{Filter, LogChange, Write};
+use landfall::{
+    DataStore, Disk, Env, Error, FieldMap, Immediate, Meter, Model, MutationKind, NoTrace, Origin, RecordKey,
+    Seq, TypedPredicate,
+};
+use landfall_sim::{Seed, SimClock, TraceLog, in_virtual_time};
 
 landfall::inline_schema!(
     "type Blog @model { name: String! posts: [Post] @hasMany }
@@ -300,8 +307,6 @@ async fn what_was_deleted_does_not_come_back_without_its_parent() {
     let post = post_of(&store, &notes).await;
     store.delete(&post).await.expect("deleted");
     let deleted_post = newest(&store);
-    // Deletes that follow each other within a millisecond cannot be told from one that took the other along.
-    let other = blog(&store, "other").await;
     store.delete(&notes).await.expect("deleted");
     let deleted_blog = newest(&store);
     refused(
@@ -312,8 +317,102 @@ async fn what_was_deleted_does_not_come_back_without_its_parent() {
     .await;
     store.undo(deleted_blog).await.expect("undone");
     store.undo(deleted_post).await.expect("undone");
-    assert!(store.get::<Blog>(other.id.as_str()).expect("memory").is_some());
-    assert_eq!((count::<Blog>(&store), count::<Post>(&store)), (2, 1));
+    assert_eq!((count::<Blog>(&store), count::<Post>(&store)), (1, 1));
+}
+
+fn at_ms(store: &DataStore, seq: Seq) -> i64 {
+    let history = store.history().expect("memory");
+    history.entry(seq).expect("it is there").at_ms
+}
+
+/// The clock of a simulation stands still while nobody waits, so all of this is of one millisecond.
+#[test]
+fn deletes_of_one_millisecond_go_back_each_by_itself() {
+    in_virtual_time(&TraceLog::default(), async {
+        let env = Env {
+            clock: Arc::new(SimClock::start()),
+            entropy: Arc::new(Seed(4).stream("undo")),
+            transport: None,
+            trace: Arc::new(NoTrace),
+            schedule: Arc::new(Immediate),
+            flight: Flight::default(),
+            meter: Meter::default(),
+        };
+        let builder = DataStore::builder(schema()).disk(Disk::Memory).local_only();
+        let store = builder.open_in(env).expect("memory is always there");
+        let notes = blog(&store, "notes").await;
+        let kept = post_of(&store, &notes).await;
+        let post = post_of(&store, &notes).await;
+        let held = || (count::<Blog>(&store), count::<Post>(&store));
+
+        // One is deleted by itself, then the blog with the other.
+        store.delete(&post).await.expect("deleted");
+        let deleted_post = newest(&store);
+        store.delete(&notes).await.expect("deleted");
+        let deleted_blog = newest(&store);
+        assert_eq!(deleted_blog.0, deleted_post.0 + 2, "the blog took a post along");
+        assert_eq!(at_ms(&store, deleted_blog), at_ms(&store, deleted_post));
+        assert_eq!(held(), (0, 0));
+
+        let back = store.undo(deleted_blog).await.expect("undone");
+        assert_eq!((back.len(), held()), (2, (1, 1)));
+        assert!(store.get::<Post>(kept.id.as_str()).expect("memory").is_some());
+        store.undo(deleted_post).await.expect("undone");
+        assert_eq!(held(), (1, 2));
+        store.close().await;
+    });
+}
+
+/// What older versions wrote does not say how much a delete took along.
+#[tokio::test]
+async fn a_cascade_of_an_older_log_goes_back_as_a_whole() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let disk = Disk::Directory(folder.path().to_owned());
+    let mut log = landfall_storage::Store::open(landfall_storage::StoreOptions {
+        disk: disk.clone(),
+        schema: Arc::clone(schema()),
+        cache_bytes: 1024 * 1024,
+        incompatible: landfall_storage::OnIncompatible::Refuse,
+        now_ms: 1,
+    })
+    .expect("there is room");
+    let (blog, post) = (RecordKey::new("Blog", "b1"), RecordKey::new("Post", "p1"));
+    let of_blog = [("name".into(), "notes".into())].into();
+    let of_post = [
+        ("title".into(), "first".into()),
+        ("blogPostsId".into(), "b1".into()),
+    ]
+    .into();
+    let steps: [(&RecordKey, MutationKind, FieldMap); 4] = [
+        (&blog, MutationKind::Create, of_blog),
+        (&post, MutationKind::Create, of_post),
+        (&post, MutationKind::Delete, FieldMap::new()),
+        (&blog, MutationKind::Delete, FieldMap::new()),
+    ];
+    for (key, kind, mut patch) in steps {
+        if kind == MutationKind::Create {
+            patch.insert("id".into(), key.id.to_string().into());
+        }
+        let write = Write {
+            key: key.clone(),
+            kind,
+            patch,
+            condition: None,
+            base_version: None,
+            queued: false,
+            parents: Vec::from_iter((*key == post).then(|| blog.clone())),
+            group: None,
+            at_end: kind == MutationKind::Delete,
+            took_along: None,
+        };
+        log.write(5, |txn| txn.append(Origin::App, None, LogChange::Write(write)))
+            .expect("there is room");
+    }
+    drop(log);
+    let builder = DataStore::builder(schema()).disk(disk).local_only();
+    let store = builder.open().await.expect("it is a store");
+    store.undo(newest(&store)).await.expect("undone");
+    assert_eq!((count::<Blog>(&store), count::<Post>(&store)), (1, 1));
 }
 
 #[tokio::test]

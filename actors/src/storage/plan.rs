@@ -197,8 +197,9 @@ impl Plan {
         while let Some(visit) = todo.pop() {
             let (def, met, condition) = match visit {
                 Visit::Enter(def, met, condition) => (def, met, condition),
-                Visit::Leave(write) => {
-                    writes.push(write);
+                Visit::Leave(write, begun) => {
+                    let took_along = u32::try_from(writes.len() - begun).ok();
+                    writes.push(Write { took_along, ..write });
                     continue;
                 }
             };
@@ -221,7 +222,7 @@ impl Plan {
             }
             // Noted before its children, so that records that refer to each other do not go round in circles.
             self.note(&def, state, &write)?;
-            todo.push(Visit::Leave(write));
+            todo.push(Visit::Leave(write, writes.len()));
             let met_children = self.children(txn, &def, &met.id)?;
             for child in met_children
                 .into_iter()
@@ -386,8 +387,8 @@ fn refuse_if_pulled(def: &ModelDef, key: &RecordKey) -> Result<(), Stop> {
 enum Visit {
     /// Decide what becomes of a record, then of what belongs to it.
     Enter(Arc<ModelDef>, RecordKey, Option<landfall_core::Predicate>),
-    /// What belongs to the record is decided; now it goes itself.
-    Leave(Write),
+    /// What belongs to the record is decided; now it goes itself. With it, how many writes there were before it was entered.
+    Leave(Write, usize),
 }
 
 #[cfg(test)]

@@ -45,6 +45,9 @@ pub(crate) struct Args {
     /// Do not sync before `start` is typed.
     #[arg(long, alias = "no-start")]
     offline: bool,
+    /// Record what the store hears from outside in this new file, for `landfall replay`. It holds records, and no credentials.
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
     #[command(flatten)]
     credentials: CredentialArgs,
     /// Read one JSON command a line and answer with one JSON line each; then `start` has to be said.
@@ -59,6 +62,11 @@ pub(crate) struct Args {
 /// A condition as it is typed, or as JSON of the line protocol.
 pub(crate) fn condition(text: &str) -> Result<landfall::Predicate, String> {
     words::condition(text).and_then(|json| values::predicate(&json))
+}
+
+/// Whether the recorder has begun and goes on.
+fn is_recorded(store: &DataStore) -> bool {
+    store.recording().is_some_and(|report| !report.stopped)
 }
 
 pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
@@ -81,7 +89,17 @@ pub(crate) async fn run(args: Args) -> miette::Result<ExitCode> {
     if let Some(endpoint) = &args.endpoint {
         builder = args.credentials.attach(builder, endpoint)?;
     }
+    if let Some(file) = &args.record {
+        builder = builder.record(file);
+    }
     let store = opening::open(builder, &directory, &schema).await?;
+    if let Some(file) = args.record.as_deref().filter(|_| !is_recorded(&store)) {
+        store.close().await;
+        return Err(miette::miette!(
+            "{}: nothing is recorded, since a recording begins with the whole log, and that of this store was trimmed",
+            file.display()
+        ));
+    }
     let session = Session::open(store.clone(), recorder, Form::new(&schema, implied))
         .await
         .map_err(|error| miette::miette!("{error}"))?;

@@ -181,6 +181,7 @@ fn decide(
         queued: request.queued,
         group: request.group,
         at_end: false,
+        took_along: None,
         key,
         patch,
     }))
@@ -211,6 +212,7 @@ pub fn decide_delete(
         parents: parents(schema, def, row),
         group,
         at_end: true,
+        took_along: None,
     }))
 }
 
@@ -238,6 +240,7 @@ fn create(
         queued: request.queued,
         group: request.group,
         at_end: false,
+        took_along: None,
     }
 }
 

@@ -119,6 +119,8 @@ pub struct Write {
     /// Of a delete into which a waiting update is folded: whether it waits at the end of the queue, so that what was deleted
     /// with it goes before it. Older entries do not say, and their deletes took the place of the update.
     pub at_end: bool,
+    /// Of a delete: how many records it took along, whose deletes come right before it. Older entries do not say.
+    pub took_along: Option<u32>,
 }
 
 /// Names a mutation of a record.

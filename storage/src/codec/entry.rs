@@ -15,7 +15,7 @@ use std::io::Cursor;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 
-use landfall_core::{Change, LogEntry, Opaque, Origin, RecordKey, Seq};
+use landfall_core::{Change, LogEntry, Opaque, Origin, RecordId, RecordKey, Seq};
 
 use super::form::{self, kind};
 use super::nesting::nests_too_deep;
@@ -44,11 +44,13 @@ pub(crate) fn encode(out: &mut Vec<u8>, entry: &LogEntry, previous_check: u32) -
     out.extend_from_slice(&entry.at_ms.to_le_bytes());
     out.extend_from_slice(&entry.cause.unwrap_or(Seq::ZERO).0.to_le_bytes());
     payload(out, &entry.change);
-    if matches!(&entry.change, Change::Write(write) if !write.at_end) {
-        // All that it says was said in the first form already, in which programs of before read it too, and by which their
-        // recordings tell it. Every delete takes the second: whether there is something to fold into it is not known before
+    if let Change::Write(write) = &entry.change
+        && write.took_along.is_none()
+    {
+        // All that it says was said in an older form already, in which programs of before read it too, and by which their
+        // recordings tell it. Every delete takes the newest: whether there is something to fold into it is not known before
         // it is carried out.
-        out[start + VERSION_AT] = form::write_as_first(out, start + HEADER_LEN);
+        out[start + VERSION_AT] = form::write_as_oldest(out, start + HEADER_LEN);
     }
     let check = check_of(previous_check, entry.seq, &out[start..]);
     out.extend_from_slice(&check.to_le_bytes());
@@ -191,6 +193,11 @@ impl Peek<'_> {
         self.is(kind::REMOTE)
     }
 
+    /// Whether it is what trimmed entries had come to.
+    pub(crate) fn is_base(&self) -> bool {
+        self.is(kind::BASE)
+    }
+
     /// Whether a newer program wrote what this one knows in an older form: what it does cannot be told, though it is
     /// something. A kind that is not known at all is passed over, and so is what tells of a model that was removed.
     pub(crate) fn is_newer(&self) -> bool {
@@ -219,6 +226,16 @@ impl Peek<'_> {
         }
         let mut deserializer = rmp_serde::Deserializer::from_read_ref(self.payload.get(1..)?);
         RecordKey::deserialize(&mut deserializer).ok()
+    }
+
+    /// The identifier, if it changes a record of the model, which is from [`model_bytes`].
+    pub(crate) fn id_in(&self, model: &[u8]) -> Option<RecordId> {
+        if !self.is_of_record() || !self.is_of_model(model) {
+            return None;
+        }
+        // What follows the model in the list that the key is.
+        let mut deserializer = rmp_serde::Deserializer::from_read_ref(self.payload.get(2 + model.len()..)?);
+        RecordId::deserialize(&mut deserializer).ok()
     }
 
     /// Where the key begins in the entry, and what follows from there, if it changes a record.
@@ -459,6 +476,7 @@ mod tests {
             parents: vec![RecordKey::new("Blog", "b1")],
             group: Some(Seq(4)),
             at_end: false,
+            took_along: None,
         };
         LogEntry {
             seq: Seq(seq),

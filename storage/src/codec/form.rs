@@ -48,7 +48,7 @@ const fn form(kind: u16, version: u8, values: u32) -> Form {
 
 /// The newest form of each kind, in the order of their numbers, without a gap.
 const FORMS: [Form; 17] = [
-    form(kind::WRITE, 2, 9),
+    form(kind::WRITE, 3, 10),
     form(kind::SENT, 1, 3),
     form(kind::OUTCOME_UNKNOWN, 1, 2),
     form(kind::NOT_APPLIED, 1, 2),
@@ -97,11 +97,16 @@ struct Upcast {
 }
 
 /// Every step that there is. Together they lead from every version that was ever written to the newest.
-const UPCASTS: [Upcast; 2] = [
+const UPCASTS: [Upcast; 3] = [
     Upcast {
         kind: kind::WRITE,
         from: 1,
         step: write_1_to_2,
+    },
+    Upcast {
+        kind: kind::WRITE,
+        from: 2,
+        step: write_2_to_3,
     },
     Upcast {
         kind: kind::CONFLICT,
@@ -142,25 +147,35 @@ const EMPTY_MAP: u8 = 0x80;
 /// MessagePack's `false`.
 const FALSE: u8 = 0xc2;
 
+/// MessagePack's nothing.
+const NIL: u8 = 0xc0;
+
 /// Version 2 says whether a delete waits at the end of the queue; those of version 1 took the place of what they folded into.
 fn write_1_to_2(payload: &[u8]) -> Option<Vec<u8>> {
     let (mark, rest) = payload.split_first()?;
     (*mark == list_of(8)).then(|| [&[list_of(9)], rest, &[FALSE]].concat())
 }
 
-/// Makes a write of version 2 at the end of `out`, which begins at `start` and does not wait at the end of the queue, one of
-/// version 1. Returns that version.
-///
-/// # Panics
-/// If it says that it waits at the end, which version 1 cannot say.
-pub(super) fn write_as_first(out: &mut Vec<u8>, start: usize) -> u8 {
-    let last = out.pop();
-    assert!(
-        last == Some(FALSE) && out.get(start) == Some(&list_of(9)),
-        "a write of version 2 is a list of nine, the last of which is whether it waits at the end"
-    );
-    out[start] = list_of(8);
-    1
+/// Version 3 says of a delete how many records it took along; those of version 2 do not know.
+fn write_2_to_3(payload: &[u8]) -> Option<Vec<u8>> {
+    let (mark, rest) = payload.split_first()?;
+    (*mark == list_of(9)).then(|| [&[list_of(10)], rest, &[NIL]].concat())
+}
+
+/// Makes a write at the end of `out`, which begins at `start`, one of the oldest version that can say all that it says.
+/// Returns that version.
+pub(super) fn write_as_oldest(out: &mut Vec<u8>, start: usize) -> u8 {
+    let (mut version, mut values) = (3, 10);
+    for left_out in [NIL, FALSE] {
+        if out.last() != Some(&left_out) {
+            break;
+        }
+        out.pop();
+        version -= 1;
+        values -= 1;
+    }
+    out[start] = list_of(values);
+    version
 }
 
 /// Version 2 says which fields of the change are given up; entries of version 1 do not know. For some hours the longer form

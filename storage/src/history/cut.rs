@@ -100,6 +100,7 @@ fn write(
         redacted: false,
         // A base that cannot be read is none to go on from.
         based: based.unwrap_or(true),
+        base: None,
         schema: schema.as_ref().or(sound.schema.as_ref()).map(schema_to_json),
         written_by: env!("CARGO_PKG_VERSION").to_owned(),
     };

@@ -4,10 +4,15 @@
 //!
 //! ```text
 //! head:   magic 8 bytes · version u16 · zero u16 · length u32 · JSON of that length · check u32 of all before
+//! base:   as a block, but marked "LFS1", and in place of the first entry the number of the first one here, from 1
 //! block:  "LFB1" · payload length u32 · first entry u64 · entries u32 · payload check u32 · check u32 of these six
 //!         payload: for each entry its length u32 and its bytes as in a store (`codec/entry.rs`)
 //! end:    "LFE1" · entries u64 · newest entry u64 · check u32 of these three
 //! ```
+//!
+//! Version 2 has the base that a trimmed log goes on from (`base.rs`), and is written of such a log alone: every other file is of
+//! version 1, which has no such blocks and which older programs read as well. A base that is damaged is none, and the entries
+//! behind it are read all the same.
 //!
 //! Numbers are little-endian, checks are CRC-32. Entries of a block follow each other without a gap; a gap of the log
 //! begins a new block. Each entry also carries the check that chains it to the one before it, by which it is known to be whole
@@ -31,7 +36,10 @@ pub(crate) use write::Writer as LogWriter;
 pub(crate) const MAGIC: [u8; 8] = *b"\x89LFLOG\r\n";
 
 /// Newest form of the file that this version writes and reads.
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
+
+/// The form of a file without a base, which programs read that know no other.
+const VERSION_WITHOUT_BASE: u16 = 1;
 
 /// Where the JSON of the head begins.
 const HEAD_LEN: usize = 16;
@@ -40,6 +48,8 @@ const HEAD_LEN: usize = 16;
 const HEAD_JSON_MAX: usize = 16 * 1024 * 1024;
 
 const BLOCK_MARK: [u8; 4] = *b"LFB1";
+
+const BASE_MARK: [u8; 4] = *b"LFS1";
 const BLOCK_HEAD_LEN: usize = 28;
 
 /// A block is closed once its payload is longer than this: large enough that its head costs nothing, small enough that
@@ -66,9 +76,12 @@ pub(crate) struct Head {
     pub(crate) end: Seq,
     /// Whether values were replaced.
     pub(crate) redacted: bool,
-    /// Whether the log goes on from a base, which the file does not hold.
+    /// Whether the log goes on from a base.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) based: bool,
+    /// How many entries the base has, if the file holds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) base: Option<u64>,
     /// The schema in force at the newest entry, as model-introspection JSON.
     pub(crate) schema: Option<serde_json::Value>,
     /// Version of the program that wrote the file; for people.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use landfall_core::{
     BoundSort, Change, LogEntry, ModelDef, ModelName, Mutation, Record, RecordId, RecordKey, RecordState,
-    Schema, Seq, SyncCursor,
+    Row, Schema, Seq, SyncCursor, SyncMetadata,
 };
 
 use super::History;
@@ -176,8 +176,12 @@ fn apply_to_record(
 
 /// The record that the app sees of a state.
 pub(super) fn record(def: &Arc<ModelDef>, state: &RecordState) -> Option<Record> {
-    let row = state.row.clone()?;
-    Some(Record::new(Arc::clone(def), row).with_sync(state.sync))
+    record_of(def, state.row.clone(), state.sync)
+}
+
+/// The same of a state that is not needed any more.
+pub(super) fn record_of(def: &Arc<ModelDef>, row: Option<Row>, sync: Option<SyncMetadata>) -> Option<Record> {
+    Some(Record::new(Arc::clone(def), row?).with_sync(sync))
 }
 
 /// The model of that name.

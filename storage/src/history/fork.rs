@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
-use redb::{ReadableTable, WriteTransaction};
+use redb::WriteTransaction;
 
 use landfall_core::{Schema, Seq};
 
@@ -41,7 +41,7 @@ impl History {
     /// ```
     ///
     /// # Errors
-    /// [`StorageError::Exists`]; [`StorageError::NoBase`] for an exported file of a trimmed log;
+    /// [`StorageError::Exists`]; [`StorageError::NoBase`] for an exported file of a trimmed log that lacks what it goes on from;
     /// [`StorageError::Corrupt`] if the log is damaged before the entry; as [`History::as_of`] and [`Store::open`].
     pub fn fork(&self, seq: Seq, directory: &Path) -> Result<u64, StorageError> {
         self.within(seq)?;
@@ -113,17 +113,18 @@ impl History {
 
     /// What the log of the new store goes on from.
     fn write_base(&self, transaction: &WriteTransaction) -> Result<(), StorageError> {
-        let super::Source::Store { snapshot, .. } = &self.source else {
+        if !self.has_base()? {
             return Ok(());
-        };
-        let Some(from) = base::of(snapshot.transaction())? else {
-            return Ok(());
-        };
-        let mut to = transaction.open_table(BASE)?;
-        for item in from.iter()? {
-            let (key, entry) = item?;
-            to.insert(key.value(), entry.value())?;
         }
+        let mut to = transaction.open_table(BASE)?;
+        self.each_of_base(&mut |seq, bytes| {
+            let told = codec::entry::decode(seq, bytes)?.change;
+            let key = base::key_of(&told).ok_or_else(|| {
+                StorageError::corrupt(format!("its base has an entry of the kind `{}`", told.name()))
+            })?;
+            to.insert(key.as_slice(), bytes)?;
+            Ok(ControlFlow::Continue(()))
+        })?;
         Ok(())
     }
 }

@@ -3,7 +3,8 @@
 //! Owns [`History::query`] and [`History::pending`]. The entries of the model are put together by record, still
 //! encoded, and then one record after the other is folded and tested. So what is held in memory is the model's part of
 //! the log and what was found, not a state for every record, which would take about ten times as much. Both the
-//! reading and the folding are shared between threads.
+//! reading and the folding are shared between threads. A query for a few records looks for them among those with the smallest
+//! identifiers first (`first.rs`), and no query folds or holds more records than can be among those that it asks for.
 //!
 //! Invariant: the result is that of [`PastState::query`](super::PastState::query), however many threads there are.
 
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use landfall_core::{BoundSort, ModelDef, Mutation, Record, RecordId, RecordKey, RecordState, Schema, Seq};
 
 use super::History;
+use super::first::{self, Firsts};
 use super::fold::{self, model_of};
 use super::parts::{at_the_same_time, threads};
 use super::probe::Probe;
@@ -123,6 +125,19 @@ fn sorted(parts: &[Gathered], shard: usize) -> Vec<Encoded<'_>> {
 struct OfRecord<'g>(&'g [Encoded<'g>]);
 
 impl OfRecord<'_> {
+    /// Its identifier; `None` if that cannot be read, which folding tells.
+    fn id(&self) -> Option<RecordId> {
+        let key = peek(self.0.first()?.entry)?.key()?;
+        Some(key.id)
+    }
+
+    /// Whether it is known that no change of it can wait: the app never wrote it, as far as the log tells.
+    fn has_nothing_of_the_app(&self) -> bool {
+        let is_of_app =
+            |encoded: &Encoded<'_>| peek(encoded.entry).is_none_or(|peek| peek.is_write() || peek.is_base());
+        !self.0.iter().any(is_of_app)
+    }
+
     /// Whether what the record came to cannot match.
     fn is_ruled_out_by(&self, probe: &mut Probe<'_>) -> bool {
         match self.0 {
@@ -180,6 +195,55 @@ fn folding(parts: &[Gathered]) -> usize {
     threads().min(1 + held / FOLDED_MIN)
 }
 
+/// Records that are found before those that cannot be asked for are given up: few enough to be little memory, and many enough
+/// that sorting them is seldom. In tests there are few records.
+const FOUND_MIN: usize = if cfg!(test) { 2 } else { 1_024 };
+
+/// The first of the records that were found, in the order of a query.
+struct Found<'q> {
+    sort: &'q BoundSort,
+    /// How many can be asked for, those of earlier pages included.
+    most: usize,
+    records: Vec<(RecordId, Record)>,
+    /// Whether the first of those that were found so far are as many, so that no later one can be asked for.
+    last: Option<RecordId>,
+}
+
+impl<'q> Found<'q> {
+    fn new(sort: &'q BoundSort, most: usize) -> Self {
+        Self {
+            sort,
+            most,
+            records: Vec::new(),
+            last: None,
+        }
+    }
+
+    /// Whether a record of that identifier can be among the first.
+    fn may_hold(&self, id: &RecordId) -> bool {
+        self.last.as_ref().is_none_or(|last| id < last)
+    }
+
+    fn take(&mut self, id: RecordId, record: Record) {
+        self.records.push((id, record));
+        if self.records.len() >= self.most.saturating_mul(2).max(FOUND_MIN) {
+            self.cut();
+        }
+    }
+
+    fn cut(&mut self) {
+        let sort = self.sort;
+        self.records.sort_by(|(a_id, a), (b_id, b)| {
+            // Without an order there is nothing to compare, and ties are in the order of the identifiers.
+            sort.compare(a.values(), b.values()).then_with(|| a_id.cmp(b_id))
+        });
+        self.records.truncate(self.most);
+        if sort.is_empty() && self.records.len() == self.most {
+            self.last = self.records.last().map(|(id, _)| id.clone());
+        }
+    }
+}
+
 /// The records among what was gathered that a query asks for.
 fn found_in(
     parts: &[Gathered],
@@ -190,11 +254,15 @@ fn found_in(
     let def = model_of(schema, &query.model)?;
     let predicate = query.predicate.bind(def)?;
     let sort = BoundSort::bind(&query.sort, def)?;
+    let most = first::wanted(query).unwrap_or(usize::MAX);
     let found = each_record(
         parts,
         threads,
-        || (Probe::new(&predicate, def), Vec::new()),
+        || (Probe::new(&predicate, def), Found::new(&sort, most)),
         |(probe, found), of_record| {
+            if found.last.is_some() && of_record.id().is_some_and(|id| !found.may_hold(&id)) {
+                return Ok(());
+            }
             if probe
                 .as_mut()
                 .is_some_and(|probe| of_record.is_ruled_out_by(probe))
@@ -203,20 +271,17 @@ fn found_in(
             }
             if let Some((key, def, state)) = of_record.fold(schema)?
                 && state.row.as_ref().is_some_and(|row| predicate.matches(row))
-                && let Some(record) = fold::record(def, &state)
+                && let Some(record) = fold::record_of(def, state.row, state.sync)
             {
-                found.push((key.id, record));
+                found.take(key.id, record);
             }
             Ok(())
         },
     )?;
-    let mut found: Vec<(RecordId, Record)> = found.into_iter().flat_map(|(_, found)| found).collect();
-    found.sort_by(|(a, _), (b, _)| a.cmp(b));
-    if !sort.is_empty() {
-        found.sort_by(|(_, a), (_, b)| sort.compare(a.values(), b.values()));
-    }
-    let limit = query.page.limit.unwrap_or(usize::MAX);
-    let page = found.into_iter().skip(query.page.offset()).take(limit);
+    let mut all = Found::new(&sort, most);
+    all.records = found.into_iter().flat_map(|(_, found)| found.records).collect();
+    all.cut();
+    let page = all.records.into_iter().skip(query.page.offset());
     Ok(page.map(|(_, record)| record).collect())
 }
 
@@ -224,25 +289,38 @@ impl History {
     /// The records that a query would have found after an entry.
     ///
     /// Reads the log up to the entry on as many threads as the machine has cores, eight at most. Holds what is about the
-    /// model in memory, encoded, and the records that are found.
+    /// model in memory, encoded, and the records that are found. If it asks for few records, without an order of its own, only
+    /// those with the smallest identifiers are held, and the others only if too few of these match.
     ///
     /// # Errors
     /// [`StorageError::UnknownModel`], [`StorageError::BadQuery`]; as [`History::as_of`].
     pub fn query(&self, seq: Seq, query: &Query) -> Result<Vec<Record>, StorageError> {
+        self.within_or_before_all(seq)?;
+        if let Some(most) = first::kept_for(query)
+            && self.seem_enough(most, query)?
+        {
+            let (parts, schema) = self.gather_first(&self.parts_to(seq), &query.model, most)?;
+            if let Some(found) = first::found_in(parts, &schema, query)? {
+                return Ok(found);
+            }
+        }
         let (parts, schema) = self.gather(seq, Some(&query.model))?;
         found_in(&parts, folding(&parts), &schema, query)
     }
 
     /// The changes that waited for the server after an entry, oldest first.
     ///
-    /// Reads and decodes the log up to the entry, and holds what of it is about records in memory, encoded.
+    /// Reads the log up to the entry, decodes what is about records that the app wrote, and holds what is about any record in
+    /// memory, encoded.
     ///
     /// # Errors
     /// As [`History::as_of`].
     pub fn pending(&self, seq: Seq) -> Result<Vec<Mutation>, StorageError> {
         let (parts, schema) = self.gather(seq, None)?;
         let pending = each_record(&parts, folding(&parts), Vec::new, |pending, of_record| {
-            if let Some((_, _, state)) = of_record.fold(&schema)? {
+            if !of_record.has_nothing_of_the_app()
+                && let Some((_, _, state)) = of_record.fold(&schema)?
+            {
                 pending.extend(state.pending);
             }
             Ok(())
@@ -250,6 +328,33 @@ impl History {
         let mut pending: Vec<Mutation> = pending.into_iter().flatten().collect();
         pending.sort_by_key(|mutation: &Mutation| mutation.seq);
         Ok(pending)
+    }
+
+    /// The entries about the records of a model with the smallest identifiers, at most so many, and the schema in force after the
+    /// last entry.
+    fn gather_first(
+        &self,
+        ranges: &[(Seq, Seq)],
+        model: &str,
+        most: usize,
+    ) -> Result<(Vec<Firsts>, Arc<Schema>), StorageError> {
+        let model = model_bytes(model);
+        let (mut parts, schema) = self.scan_ranges(ranges, &|firsts: &mut Firsts, at, bytes| {
+            let peek = peek(bytes).ok_or_else(|| StorageError::corrupt(format!("entry {at} is no entry")))?;
+            if peek.is_cleared() {
+                firsts.clear();
+            } else if peek.is_of_record() && peek.is_of_model(&model) {
+                let id = peek
+                    .id_in(&model)
+                    .ok_or_else(|| StorageError::corrupt(format!("entry {at} names no record")))?;
+                firsts.take(most, id, (at, bytes));
+            }
+            Ok(())
+        })?;
+        if let Some(newest_clear) = parts.iter().rposition(|part| part.cleared) {
+            parts.drain(..newest_clear);
+        }
+        Ok((parts, schema))
     }
 
     /// The entries about the records of one model, or of all, and the schema in force after the last.
@@ -282,12 +387,87 @@ impl History {
 
 #[cfg(test)]
 mod tests {
-    use landfall_core::{Change, Op, Origin, Predicate};
+    use landfall_core::{Change, Op, Origin, Page, Predicate, Sort};
     use proptest::prelude::*;
 
     use super::*;
     use crate::history::Scope;
     use crate::history::tests::{deeds, history, perform, random_store};
+    use crate::test_support::{append, arrived, in_memory, post};
+
+    #[test]
+    fn a_record_of_which_an_entry_was_let_go_is_not_among_the_first() {
+        let mut store = in_memory();
+        for id in ["p1", "p2", "p3", "p4"] {
+            append(&mut store, arrived(&post(id), 1, &format!("id={id} title=a"))).unwrap();
+        }
+        let cut = store.head();
+        append(&mut store, arrived(&post("p1"), 2, "deleted")).unwrap();
+        append(&mut store, arrived(&post("p5"), 1, "id=p5 title=a")).unwrap();
+        let history = history(&store);
+        let (first, last) = history.bounds();
+        let ranges = [(first, cut), (cut.next(), last)];
+        let page = Page {
+            limit: Some(2),
+            page: 0,
+        };
+        let query = Query {
+            page,
+            ..Query::all("Post")
+        };
+        let there = history.as_of(last, &Scope::All).unwrap().query(&query).unwrap();
+        for most in 1..6 {
+            let (parts, schema) = history.gather_first(&ranges, "Post", most).unwrap();
+            let found = first::found_in(parts, &schema, &query).unwrap();
+            // With two the third is let go, which comes before the fifth that the second part has.
+            assert_eq!(found, (most > 2).then(|| there.clone()), "{most}");
+        }
+    }
+
+    #[test]
+    fn few_records_are_looked_for_among_all_of_them_at_once() {
+        let mut store = in_memory();
+        for number in 0..100 {
+            let title = if number % 10 == 0 { "rare" } else { "often" };
+            append(
+                &mut store,
+                arrived(
+                    &post(&format!("p{number}")),
+                    1,
+                    &format!("id=p{number} title={title}"),
+                ),
+            )
+            .unwrap();
+        }
+        let history = history(&store);
+        let seem_enough = |title: &str, kept: usize| {
+            let page = Page {
+                limit: Some(2),
+                page: 0,
+            };
+            let predicate = Predicate::field("title", Op::Eq(title.into()));
+            history
+                .seem_enough(
+                    kept,
+                    &Query {
+                        page,
+                        predicate,
+                        ..Query::all("Post")
+                    },
+                )
+                .unwrap()
+        };
+        assert!(seem_enough("often", 4) && seem_enough("rare", 20));
+        assert!(!seem_enough("rare", 19) && !seem_enough("never", 1_000));
+        let all = Query {
+            page: Page {
+                limit: Some(2),
+                page: 0,
+            },
+            ..Query::all("Post")
+        };
+        assert!(history.seem_enough(1, &all).unwrap(), "everything matches");
+    }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(48))]
@@ -299,6 +479,8 @@ mod tests {
             more in deeds(20),
             cuts in proptest::collection::btree_set(2..60_u64, 0..4),
             threads in 1..5_usize,
+            page in (0..5_usize, 0..3_usize),
+            most in 1..6_usize,
         ) {
             let mut store = random_store(&deeds);
             if cleared {
@@ -327,9 +509,20 @@ mod tests {
                 Predicate::field("rating", Op::Eq(landfall_core::Value::Null)),
             ];
             for predicate in predicates {
-                let query = Query { predicate, ..Query::all("Post") };
-                prop_assert_eq!(found_in(&parts, threads, &schema, &query).unwrap(), past.query(&query).unwrap());
-                prop_assert_eq!(history.query(last, &query).unwrap(), past.query(&query).unwrap());
+                let all = Query { predicate, ..Query::all("Post") };
+                let page = Page { limit: Some(page.0), page: page.1 };
+                let first = Query { page, ..all.clone() };
+                let by_rating = Query { sort: vec![Sort::descending("rating")], ..first.clone() };
+                for query in [all, first, by_rating] {
+                    let there = past.query(&query).unwrap();
+                    prop_assert_eq!(&found_in(&parts, threads, &schema, &query).unwrap(), &there);
+                    prop_assert_eq!(&history.query(last, &query).unwrap(), &there);
+                    if query.sort.is_empty() {
+                        let (parts, _) = history.gather_first(&ranges, "Post", most).unwrap();
+                        let found = first::found_in(parts, &schema, &query).unwrap();
+                        prop_assert!(found.is_none_or(|found| found == there));
+                    }
+                }
             }
         }
     }

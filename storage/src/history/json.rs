@@ -75,8 +75,9 @@ pub fn change_json(change: &Change) -> Map<String, Json> {
     out
 }
 
+/// How much a delete took along is there if it says so.
 fn write_json(write: &Write) -> Json {
-    json!({
+    let mut json = json!({
         "write": write.kind.verb(),
         "fields": fields_json(&write.patch),
         "condition": write.condition,
@@ -84,7 +85,11 @@ fn write_json(write: &Write) -> Json {
         "queued": write.queued,
         "parents": write.parents.iter().map(key_json).collect::<Vec<_>>(),
         "group": write.group,
-    })
+    });
+    if let Some(took_along) = write.took_along {
+        json["tookAlong"] = took_along.into();
+    }
+    json
 }
 
 /// What was given up is there if something was.

@@ -135,6 +135,7 @@ impl LiveLog {
                 end: Seq(self.next.0.saturating_sub(1)),
                 redacted: false,
                 based: self.based,
+                base: None,
                 schema: Some(schema_to_json(&self.schema)),
                 written_by: env!("CARGO_PKG_VERSION").to_owned(),
             };

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use landfall_core::{Schema, Seq};
 
-use super::{History, Source, schema_told, without_schema};
+use super::{History, schema_told, without_schema};
 use crate::codec::entry::peek;
 use crate::digest::Sought;
 use crate::error::StorageError;
@@ -124,15 +124,12 @@ impl History {
 
     /// What the base comes to, if the log goes on from one.
     fn read_base<P: Default>(&self, reading: &Reading<'_, P>) -> Result<Option<P>, StorageError> {
-        let Source::Store { snapshot, .. } = &self.source else {
-            self.refuse_without_base()?;
+        self.refuse_without_base()?;
+        if !self.has_base()? {
             return Ok(None);
-        };
-        let Some(base) = crate::base::of(snapshot.transaction())? else {
-            return Ok(None);
-        };
+        }
         let mut part = P::default();
-        crate::base::each(&base, self.start, &mut |seq, bytes| {
+        self.each_of_base(&mut |seq, bytes| {
             reading(&mut part, seq, bytes)?;
             Ok(ControlFlow::Continue(()))
         })?;

@@ -34,7 +34,7 @@ enum Question {
         /// Which of them, such as "rating gt 3 and title beginsWith He".
         #[arg(long = "where", value_name = "CONDITION", value_parser = words::condition)]
         condition: Option<Predicate>,
-        /// At most so many.
+        /// At most so many; the end says if there are more, with --json by a last object {"_more":true}.
         #[arg(long)]
         limit: Option<usize>,
     },
@@ -82,6 +82,10 @@ fn records(found: &[Record], most: usize, out: &mut Output) -> Result<(), Stop> 
     if out.wants_json() {
         for record in shown {
             out.object(&record_json(record))?;
+        }
+        if shown.len() < found.len() {
+            // No record is only this: each has the fields of its key.
+            out.object(&json!({ "_more": true }))?;
         }
         return Ok(());
     }

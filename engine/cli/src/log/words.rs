@@ -143,9 +143,9 @@ pub(super) fn trimmed(history: &History) -> Result<Option<String>, StorageError>
         return Ok(None);
     }
     let (first, _) = history.bounds();
-    if history.is_file() {
+    if history.has_base()? && !history.holds_base()? {
         return Ok(Some(format!(
-            "the log was trimmed before it was exported: the file has entries from {first} on, and no states"
+            "the log was trimmed: what is read of it has entries from {first} on, and no states"
         )));
     }
     let before = Seq(first.0 - 1);

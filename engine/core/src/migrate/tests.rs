@@ -62,6 +62,7 @@ fn write(kind: MutationKind, patch: FieldMap) -> Write {
         parents: vec![RecordKey::new("Blog", "b1")],
         group: Some(Seq(3)),
         at_end: false,
+        took_along: None,
     }
 }
 

@@ -298,6 +298,7 @@ fn write(text: &str) -> Write {
         parents: Vec::new(),
         group: None,
         at_end: false,
+        took_along: None,
     }
 }
 

@@ -67,6 +67,7 @@ fn write() -> Write {
         parents: vec![RecordKey::new("Blog", "b1")],
         group: Some(Seq(9)),
         at_end: true,
+        took_along: Some(2),
     }
 }
 
@@ -196,8 +197,9 @@ fn samples() -> Vec<Change> {
 /// What a change is in a form that did not have all of it yet.
 fn as_told_by(version: u8, change: &Change) -> Change {
     match change {
-        Change::Write(write) if version < 2 => Change::Write(Write {
-            at_end: false,
+        Change::Write(write) if version < 3 => Change::Write(Write {
+            at_end: version == 2,
+            took_along: None,
             ..write.clone()
         }),
         Change::Conflict(conflict) if version < 2 => Change::Conflict(Conflict {

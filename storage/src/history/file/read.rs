@@ -16,8 +16,8 @@ use landfall_core::Seq;
 
 use super::salvage::{Salvage, salvage, salvage_headless};
 use super::{
-    BLOCK_BYTES_MAX, BLOCK_HEAD_LEN, BLOCK_MARK, END_LEN, END_MARK, HEAD_JSON_MAX, HEAD_LEN, Head, MAGIC,
-    SEQ_MAX, VERSION,
+    BASE_MARK, BLOCK_BYTES_MAX, BLOCK_HEAD_LEN, BLOCK_MARK, END_LEN, END_MARK, HEAD_JSON_MAX, HEAD_LEN, Head,
+    MAGIC, SEQ_MAX, VERSION,
 };
 use crate::codec;
 use crate::error::StorageError;
@@ -36,6 +36,8 @@ pub(crate) struct LogFile {
     /// `None` if it is damaged.
     pub(crate) head: Option<Head>,
     blocks: Vec<Block>,
+    /// Blocks of the base, by the numbers of its entries.
+    base: Vec<Block>,
     /// The newest entry that was written, by the end mark; `None` if that is damaged or was cut off.
     pub(crate) newest: Option<Seq>,
     /// What is wrong with the file, at most [`DAMAGE_MAX`].
@@ -78,6 +80,7 @@ impl LogFile {
             chain: None,
             entries: 0,
             blocks: Vec::new(),
+            base: Vec::new(),
             ended_at: None,
             damage: Vec::new(),
         };
@@ -85,10 +88,12 @@ impl LogFile {
         walk.expected = head.as_ref().map(|head| head.start);
         walk.chain = head.as_ref().map(|head| head.start_check);
         walk.blocks_from(after)?;
+        walk.check_base(head.as_ref());
         Ok(Self {
             source: Mutex::new(walk.source),
             head,
             blocks: walk.blocks,
+            base: walk.base,
             newest: walk.ended_at,
             damage: walk.damage,
         })
@@ -99,17 +104,47 @@ impl LogFile {
         Some((self.blocks.first()?.first, self.blocks.last()?.last))
     }
 
+    /// Whether the log goes on from a base, be it there or not.
+    pub(crate) fn has_base(&self) -> bool {
+        // What a damaged head says of it is not known.
+        !self.base.is_empty() || self.head.as_ref().is_some_and(|head| head.based)
+    }
+
+    /// How many entries the base has; `None` if it is not there, or not as a whole.
+    pub(crate) fn base_len(&self) -> Option<u64> {
+        let told = self.head.as_ref()?.base?;
+        (told == entries_in(&self.base)).then_some(told)
+    }
+
+    /// Hands over every entry of the base as of a position. Returns whether the visitor wants to go on.
+    pub(crate) fn each_of_base(&self, at: Seq, visit: &mut Visit<'_>) -> Result<bool, StorageError> {
+        let mut payload = Vec::new();
+        for block in &self.base {
+            self.read_payload(block, &mut payload)?;
+            for entry in Entries(&payload) {
+                let entry = entry.ok_or_else(|| bad("it was changed while it was read"))?;
+                if visit(at, entry)?.is_break() {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn read_payload(&self, block: &Block, payload: &mut Vec<u8>) -> Result<(), StorageError> {
+        let mut source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
+        source.seek(SeekFrom::Start(block.at))?;
+        payload.resize(block.length, 0);
+        source.read_exact(payload)?;
+        Ok(())
+    }
+
     /// Hands over the entries from `first` to `last` that are there.
     pub(crate) fn scan(&self, first: Seq, last: Seq, visit: &mut Visit<'_>) -> Result<(), StorageError> {
         let from = self.blocks.partition_point(|block| block.last < first);
         let mut payload = Vec::new();
         for block in self.blocks[from..].iter().take_while(|block| block.first <= last) {
-            {
-                let mut source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
-                source.seek(SeekFrom::Start(block.at))?;
-                payload.resize(block.length, 0);
-                source.read_exact(&mut payload)?;
-            }
+            self.read_payload(block, &mut payload)?;
             let mut seq = block.first;
             for entry in Entries(&payload) {
                 let entry = entry.ok_or_else(|| bad("it was changed while it was read"))?;
@@ -153,6 +188,7 @@ struct Walk {
     chain: Option<u32>,
     entries: u64,
     blocks: Vec<Block>,
+    base: Vec<Block>,
     ended_at: Option<Seq>,
     damage: Vec<Damage>,
 }
@@ -241,8 +277,9 @@ impl Walk {
             return Ok(self.end(&head));
         }
         let sum_at = BLOCK_HEAD_LEN - 4;
+        let is_base = head.starts_with(&BASE_MARK);
         let sound = there == BLOCK_HEAD_LEN
-            && head.starts_with(&BLOCK_MARK)
+            && (is_base || head.starts_with(&BLOCK_MARK))
             && u32_at(&head, sum_at) == crc32fast::hash(&head[..sum_at]);
         if !sound {
             return Ok(Found::Nothing);
@@ -267,6 +304,10 @@ impl Walk {
             first,
             last,
         };
+        if is_base {
+            self.take_base(block, sound);
+            return Ok(Found::Block(next));
+        }
         if sound {
             self.chain = Entries(&payload)
                 .last()
@@ -278,6 +319,32 @@ impl Walk {
         let whole_to = self.salvage(block, &payload);
         // Of a file that lacks bytes in its middle the blocks behind them come earlier than they should.
         Ok(Found::Block(if there < length { whole_to } else { next }))
+    }
+
+    /// Takes in a block of the base if it is sound. One that is not is missed when all are counted.
+    fn take_base(&mut self, block: Block, sound: bool) {
+        let expected = self.base.last().map_or(Seq(1), |before| before.last.next());
+        if sound && block.first == expected {
+            self.base.push(block);
+        }
+    }
+
+    /// That all of the base is there which the head says.
+    fn check_base(&mut self, head: Option<&Head>) {
+        let Some(told) = head.and_then(|head| head.base) else {
+            return;
+        };
+        let there = entries_in(&self.base);
+        if there != told {
+            let start = head.map_or(Seq(1), |head| head.start);
+            self.note_at(
+                start,
+                format!(
+                    "what the trimmed log goes on from is damaged: {there} of its {told} entries can be read, so the states that \
+                     it came to are not known"
+                ),
+            );
+        }
     }
 
     /// Takes in what is whole of a block that is not; answers where that ends.
@@ -379,7 +446,7 @@ impl Walk {
             let count = fill(&mut *self.source, &mut window)?;
             let found = window[..count]
                 .windows(BLOCK_MARK.len())
-                .position(|bytes| bytes == BLOCK_MARK || bytes == END_MARK);
+                .position(|bytes| [BLOCK_MARK, BASE_MARK, END_MARK].iter().any(|mark| bytes == mark));
             if let Some(found) = found {
                 return Ok(at + found as u64);
             }
@@ -410,6 +477,11 @@ impl Walk {
             });
         }
     }
+}
+
+/// How many entries are in blocks that follow each other from the first entry on.
+fn entries_in(base: &[Block]) -> u64 {
+    base.last().map_or(0, |last| last.last.0)
 }
 
 /// The entries of a payload; `None` where it is not one entry after the other.

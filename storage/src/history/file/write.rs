@@ -7,7 +7,11 @@ use std::ops::ControlFlow;
 
 use landfall_core::{Seq, schema_to_json};
 
-use super::{BLOCK_BYTES, BLOCK_HEAD_LEN, BLOCK_MARK, END_LEN, END_MARK, Head, MAGIC, VERSION};
+use super::{
+    BASE_MARK, BLOCK_BYTES, BLOCK_HEAD_LEN, BLOCK_MARK, END_LEN, END_MARK, Head, MAGIC, VERSION,
+    VERSION_WITHOUT_BASE,
+};
+use crate::base;
 use crate::codec;
 use crate::error::StorageError;
 use crate::history::History;
@@ -25,7 +29,8 @@ pub struct Exported {
 }
 
 impl History {
-    /// Writes the log to a file, or to whatever takes bytes; with values replaced if a redaction is given.
+    /// Writes the log to a file, or to whatever takes bytes; with values replaced if a redaction is given. Of a log that was
+    /// trimmed the file has what it goes on from as well, if that is there.
     ///
     /// # Errors
     /// [`StorageError::Io`] and [`StorageError::Full`] for either side.
@@ -38,8 +43,20 @@ impl History {
         redaction: Option<&Redaction>,
     ) -> Result<Exported, StorageError> {
         let mut writer = Writer::begin(out, &self.head_of_export(redaction.is_some())?)?;
-        let mut chain = self.start_check;
         let mut redacted = Vec::new();
+        self.each_of_base(&mut |seq, bytes| {
+            if let Some(redaction) = redaction {
+                redacted.clear();
+                let entry = redaction.entry(codec::entry::decode(seq, bytes)?);
+                codec::entry::encode(&mut redacted, &entry, base::CHAIN);
+                writer.base(&redacted)?;
+            } else {
+                writer.base(bytes)?;
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        writer.end_base()?;
+        let mut chain = self.start_check;
         self.scan(self.start..=self.end, &mut |seq, bytes| {
             let bytes = match redaction {
                 None => bytes,
@@ -68,6 +85,7 @@ impl History {
             end: self.end,
             redacted: redacted || self.is_redacted(),
             based: self.has_base()?,
+            base: self.base_len()?,
             schema: self.schema.as_ref().map(|schema| schema_to_json(schema)),
             written_by: env!("CARGO_PKG_VERSION").to_owned(),
         })
@@ -81,6 +99,8 @@ pub(crate) struct Writer<'o> {
     first: Seq,
     entries: u32,
     newest: Seq,
+    /// Entries of the base that were written.
+    based: u64,
 }
 
 impl<'o> Writer<'o> {
@@ -93,6 +113,7 @@ impl<'o> Writer<'o> {
             first: head.start,
             entries: 0,
             newest: Seq(head.start.0.saturating_sub(1)),
+            based: 0,
         };
         writer.head(head)?;
         Ok(writer)
@@ -101,7 +122,8 @@ impl<'o> Writer<'o> {
     fn head(&mut self, head: &Head) -> Result<(), StorageError> {
         let json = serde_json::to_vec(head).expect("writing JSON to memory cannot fail");
         let mut bytes = MAGIC.to_vec();
-        bytes.extend_from_slice(&VERSION.to_le_bytes());
+        let version = head.base.map_or(VERSION_WITHOUT_BASE, |_| VERSION);
+        bytes.extend_from_slice(&version.to_le_bytes());
         bytes.extend_from_slice(&[0; 2]);
         bytes.extend_from_slice(&length_of(&json).to_le_bytes());
         bytes.extend_from_slice(&json);
@@ -110,24 +132,48 @@ impl<'o> Writer<'o> {
         self.put(&bytes)
     }
 
+    /// Writes an entry of the base; all of them come before the first of the log.
+    fn base(&mut self, bytes: &[u8]) -> Result<(), StorageError> {
+        if self.block.len() >= BLOCK_BYTES {
+            self.end_base()?;
+        }
+        self.based += 1;
+        if self.entries == 0 {
+            self.first = Seq(self.based);
+        }
+        self.hold(bytes);
+        Ok(())
+    }
+
+    fn end_base(&mut self) -> Result<(), StorageError> {
+        if self.entries > 0 {
+            self.close_block(BASE_MARK)?;
+        }
+        Ok(())
+    }
+
     pub(crate) fn entry(&mut self, seq: Seq, bytes: &[u8]) -> Result<(), StorageError> {
         if self.entries > 0 && (seq != self.newest.next() || self.block.len() >= BLOCK_BYTES) {
-            self.close_block()?;
+            self.close_block(BLOCK_MARK)?;
         }
         if self.entries == 0 {
             self.first = seq;
         }
-        self.block.extend_from_slice(&length_of(bytes).to_le_bytes());
-        self.block.extend_from_slice(bytes);
-        self.entries += 1;
+        self.hold(bytes);
         self.done.entries += 1;
         self.newest = seq;
         Ok(())
     }
 
-    fn close_block(&mut self) -> Result<(), StorageError> {
+    fn hold(&mut self, bytes: &[u8]) {
+        self.block.extend_from_slice(&length_of(bytes).to_le_bytes());
+        self.block.extend_from_slice(bytes);
+        self.entries += 1;
+    }
+
+    fn close_block(&mut self, mark: [u8; 4]) -> Result<(), StorageError> {
         let mut head = Vec::with_capacity(BLOCK_HEAD_LEN);
-        head.extend_from_slice(&BLOCK_MARK);
+        head.extend_from_slice(&mark);
         head.extend_from_slice(&length_of(&self.block).to_le_bytes());
         head.extend_from_slice(&self.first.0.to_le_bytes());
         head.extend_from_slice(&self.entries.to_le_bytes());
@@ -145,7 +191,7 @@ impl<'o> Writer<'o> {
 
     pub(crate) fn end(mut self) -> Result<Exported, StorageError> {
         if self.entries > 0 {
-            self.close_block()?;
+            self.close_block(BLOCK_MARK)?;
         }
         let mut end = Vec::with_capacity(END_LEN);
         end.extend_from_slice(&END_MARK);

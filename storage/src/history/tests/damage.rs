@@ -119,7 +119,7 @@ fn each_kind_of_damage_is_told_in_words() {
     assert!(said(b"PK\x03\x04 something else".to_vec()).contains("it is no exported log"));
     let mut newer = bytes.clone();
     newer[8] = 9;
-    assert!(said(newer).contains("it has version 9 and this program reads up to 1; update Landfall"));
+    assert!(said(newer).contains("it has version 9 and this program reads up to 2; update Landfall"));
     let text = String::from_utf8_lossy(&bytes).replace("\r\n", "\n").into_bytes();
     let mangled = [&[0x89], &text[3..]].concat();
     assert!(said(mangled).contains("took it for text"));
@@ -396,6 +396,7 @@ fn of_a_transaction_whose_rest_is_missing_no_failure_is_told() {
             parents: Vec::new(),
             group,
             at_end: false,
+            took_along: None,
         };
         append(&mut store, Change::Write(write)).unwrap();
     }
@@ -481,6 +482,7 @@ fn nested(levels: usize) -> Change {
         parents: Vec::new(),
         group: None,
         at_end: false,
+        took_along: None,
     };
     let plain = rmp_serde::to_vec(&write).unwrap();
     let at = plain.windows(ALL.len()).position(|bytes| bytes == ALL).unwrap();
@@ -490,7 +492,7 @@ fn nested(levels: usize) -> Change {
     // Kind and version of a write, which the store takes for what it does not know when it is told so.
     Change::Opaque(landfall_core::Opaque {
         kind: 1,
-        version: 2,
+        version: 3,
         payload,
     })
 }

@@ -2,13 +2,13 @@
 
 use landfall_core::{Change, Checkpoint, FieldName, Migration, Seq, SyncCursor, Value};
 
-use crate::history::{History, PastState, Scope, open_for_inspection};
+use crate::history::{History, PastState, REDACTION_KEY_BYTES, Redaction, Scope, read_exported};
 use crate::tables::{CURSORS, OUTBOX, RECORDS};
 use crate::test_support::{
     append, arrived, assert_sound, everything, in_directory, in_memory, lost, options_with, post, save, sent,
     shop_parts, snapshot,
 };
-use crate::{Disk, Migrations, Retention, StorageError, Store, Trimmed};
+use crate::{Disk, Migrations, Query, Retention, StorageError, Store, Trimmed};
 
 /// What a store holds apart from its log.
 fn held(store: &Store) -> String {
@@ -230,39 +230,93 @@ fn the_past_is_told_as_far_as_it_goes() {
     let unknown = history.record(&post("nobody")).unwrap().why(None);
     assert!(unknown.subject.contains("begins at"), "{}", unknown.subject);
 
-    // A file has the log alone, and says so instead of making half of the records.
-    let mut bytes = Vec::new();
-    history.export(&mut bytes, None).unwrap();
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("log.lflog");
-    std::fs::write(&path, bytes).unwrap();
-    let file = open_for_inspection(&path).unwrap();
-    assert_eq!(file.bounds(), history.bounds());
-    assert!(file.is_trimmed().unwrap());
-    let start = Seq(end.0 - 2);
-    assert_eq!(file.entry(start).unwrap(), history.entry(start).unwrap());
-    let no_base =
-        |error| matches!(error, StorageError::NoBase { start: found, is_exported: true } if found == start);
-    let refused = file.as_of(end, &Scope::All).unwrap_err();
-    let text = refused.to_string();
-    assert!(
-        text.contains("`list`, `show`, `stats` and `verify` read") && !text.contains("close the app"),
-        "{text}"
-    );
-    assert!(no_base(refused));
-    assert!(no_base(file.record(&post("p1")).unwrap_err()));
-    let nothing = directory.path().join("nothing");
-    std::fs::create_dir(&nothing).unwrap();
-    assert!(no_base(file.fork(end, &nothing).unwrap_err()));
-    assert!(no_base(
-        file.fork_to(end, &Disk::Directory(nothing.clone())).unwrap_err()
-    ));
-    assert_eq!(std::fs::read_dir(&nothing).unwrap().count(), 0);
     // A fork has the base as well.
-    let fork = directory.path().join("fork");
-    std::fs::create_dir(&fork).unwrap();
-    history.fork(end, &fork).unwrap();
-    assert_eq!(held(&in_directory(&fork)), held(&store));
+    let fork = tempfile::tempdir().unwrap();
+    history.fork(end, fork.path()).unwrap();
+    assert_eq!(held(&in_directory(fork.path())), held(&store));
+}
+
+/// A store whose log has its last three entries, and that log.
+fn of_three_entries() -> (Store, History) {
+    let mut store = busy(in_memory());
+    append(&mut store, arrived(&post("p1"), 8, "id=p1 title=newest")).unwrap();
+    store.trim(&keep(3), 0).unwrap();
+    let history = History::of_snapshot(snapshot(&store)).unwrap();
+    (store, history)
+}
+
+fn exported(history: &History, redaction: Option<&Redaction>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    history.export(&mut bytes, redaction).unwrap();
+    bytes
+}
+
+#[test]
+fn an_exported_file_has_what_the_log_goes_on_from() {
+    let (store, history) = of_three_entries();
+    let (start, end) = history.bounds();
+    let bytes = exported(&history, None);
+    let file = read_exported(bytes.clone()).unwrap();
+    // And so has a file that is made of the file.
+    assert_eq!((file.bounds(), exported(&file, None)), (history.bounds(), bytes));
+    assert!(file.is_trimmed().unwrap() && file.holds_base().unwrap());
+    assert!(file.check().unwrap().is_sound());
+    for seq in start.0 - 1..=end.0 {
+        let states = |history: &History| {
+            let past = history.as_of(Seq(seq), &Scope::All).unwrap();
+            format!("{:?} {:?}", past.states().collect::<Vec<_>>(), past.cursors())
+        };
+        assert_eq!(states(&file), states(&history), "after e{seq}");
+    }
+    let found = |history: &History| history.query(end, &Query::all("Post")).unwrap();
+    assert_eq!(found(&file), found(&history));
+    let told = |history: &History| history.record(&post("p1")).unwrap().state();
+    assert_eq!(told(&file), told(&history));
+    let imported = tempfile::tempdir().unwrap();
+    file.fork(end, imported.path()).unwrap();
+    assert_eq!(held(&in_directory(imported.path())), held(&store));
+
+    // Of a redacted one the states are as many, and have nothing of what was there.
+    let redaction = Redaction::new([7; REDACTION_KEY_BYTES], history.schema().cloned());
+    let redacted = exported(&history, Some(&redaction));
+    assert!(!redacted.windows(3).any(|bytes| bytes == b"t12"), "it is a title");
+    let redacted = read_exported(redacted).unwrap();
+    let count = |history: &History| history.as_of(end, &Scope::All).unwrap().states().count();
+    assert_eq!(count(&redacted), count(&history));
+    assert!(redacted.check().unwrap().is_sound());
+}
+
+#[test]
+fn a_file_that_lacks_some_of_its_base_has_entries_and_no_states() {
+    let (_, history) = of_three_entries();
+    let (start, end) = history.bounds();
+    let bytes = exported(&history, None);
+    let base_at = bytes.windows(4).position(|bytes| bytes == b"LFS1").unwrap();
+    for at in [base_at, base_at + 9, base_at + 40] {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 0xff;
+        let damaged = read_exported(damaged).unwrap();
+        assert_eq!(damaged.entry(start).unwrap(), history.entry(start).unwrap());
+        let check = damaged.check().unwrap();
+        assert!(
+            !check.is_sound() && format!("{check:?}").contains("goes on from"),
+            "{check:?}"
+        );
+        let no_base = |error| matches!(error, StorageError::NoBase { start: found, is_exported: true } if found == start);
+        let refused = damaged.as_of(end, &Scope::All).unwrap_err();
+        let text = refused.to_string();
+        assert!(
+            text.contains("`list`, `show`, `stats` and `verify` read") && !text.contains("close the app"),
+            "{text}"
+        );
+        assert!(no_base(refused));
+        assert!(no_base(damaged.record(&post("p1")).unwrap_err()));
+        let nothing = tempfile::tempdir().unwrap();
+        assert!(no_base(damaged.fork(end, nothing.path()).unwrap_err()));
+        let disk = Disk::Directory(nothing.path().to_owned());
+        assert!(no_base(damaged.fork_to(end, &disk).unwrap_err()));
+        assert_eq!(std::fs::read_dir(nothing.path()).unwrap().count(), 0);
+    }
 }
 
 #[test]

@@ -72,6 +72,7 @@ fn merged(other_is_first: bool) -> Json {
             parents: Vec::new(),
             group: None,
             at_end: false,
+            took_along: None,
         }),
     );
     let sent = Sent {
