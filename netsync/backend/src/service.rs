@@ -275,7 +275,10 @@ impl Backend {
             };
             run_query(self.environment(job), &job.prepared, reading, started_at_ms)
         };
-        self.reply(job, run().as_ref())
+        match run() {
+            Ok(executed) => self.reply(job, Ok(executed)),
+            Err(error) => self.reply(job, Err(&error)),
+        }
     }
 
     /// Runs jobs that write, in their order and in one commit; tells subscribers; gives a reply for each.
@@ -332,16 +335,12 @@ impl Backend {
         });
         match done {
             Ok(mut executed) => {
-                let events = executed
-                    .iter_mut()
-                    .flat_map(|one| std::mem::take(&mut one.events))
-                    .collect();
-                self.hub().publish(events, self.judge(), &mut self.faults());
+                self.publish(jobs.iter().zip(&mut executed));
                 drop(writer);
                 // Each answer is dropped once it is written, so that they are not there twice.
                 let replies = jobs.iter().zip(executed);
                 replies
-                    .map(|(job, one)| Ran::Replied(self.reply(job, Ok(&one))))
+                    .map(|(job, one)| Ran::Replied(self.reply(job, Ok(one))))
                     .collect()
             }
             Err(error) => {
@@ -350,6 +349,20 @@ impl Backend {
                 replies.map(Ran::Replied).collect()
             }
         }
+    }
+
+    /// Tells subscribers of what was committed. What they are told is made only if somebody hears it.
+    fn publish<'e>(&self, executed: impl Iterator<Item = (&'e Job, &'e mut Executed)>) {
+        let (mut hub, mut faults) = (self.hub(), self.faults());
+        let mut events = Vec::new();
+        for (job, one) in executed {
+            for told in std::mem::take(&mut one.told) {
+                if hub.hears(&told.model, told.kind, &faults) {
+                    events.extend(one.event(told, &job.prepared, &self.compiled));
+                }
+            }
+        }
+        hub.publish(events, self.judge(), &mut faults);
     }
 
     fn run_mutation(&self, session: &Session<'_, '_>, job: &Job) -> Result<Executed, BackendError> {
@@ -365,24 +378,17 @@ impl Backend {
         field_error: Option<FieldError>,
     ) -> Result<Executed, BackendError> {
         let run = || run_mutation(self.environment(job), &job.prepared, session, conflicts);
-        let refusal = |error_type: &str| Executed {
-            errors: vec![ErrorEntry::of_injected(error_type)],
-            ..Executed::default()
-        };
+        let refusal = |error_type: &str| Executed::failed(ErrorEntry::of_injected(error_type));
         match field_error {
             Some(FieldError::MaxConflicts) => Ok(refusal("MaxConflicts")),
             Some(FieldError::DeltaSyncWrite) => {
-                let executed = run()?;
-                Ok(Executed {
-                    events: executed.events,
-                    ..refusal("DeltaSyncWriteError")
-                })
+                Ok(run()?.answered_with(ErrorEntry::of_injected("DeltaSyncWriteError")))
             }
             None => run(),
         }
     }
 
-    fn reply(&self, job: &Job, executed: Result<&Executed, &BackendError>) -> HttpReply {
+    fn reply(&self, job: &Job, executed: Result<Executed, &BackendError>) -> HttpReply {
         let reply = match executed {
             Ok(executed) => reply_of(executed, &job.request_id),
             Err(error) => {
