@@ -343,7 +343,7 @@ pub(crate) fn subscribed(compiled: &CompiledSchema, prepared: &Prepared) -> Opti
     let mut arguments = JsonMap::new();
     for argument in &field.arguments {
         if let Some(value) = coerce::with_variables(&argument.value, &prepared.variables) {
-            arguments.insert(argument.name.as_str(), value);
+            arguments.insert(argument.name.as_str(), value.into_owned());
         }
     }
     Some(Subscribed {

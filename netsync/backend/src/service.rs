@@ -238,7 +238,7 @@ impl Backend {
         let prepared = self.documents.prepare(
             &request.query,
             request.operation_name.as_deref(),
-            &request.variables,
+            request.variables,
         )?;
         tracing::debug!(?caller, kind = %prepared.kind(), "request");
         match prepared.kind() {

@@ -12,11 +12,12 @@ use std::sync::{Mutex, PoisonError};
 use apollo_compiler::response::JsonMap;
 use landfall_core::{ModelName, MutationKind, Schema, Value};
 
+use super::coerce::Arguments;
 use super::errors::Fault;
 use super::meter::{self, CallerGone, Meter, RanOut};
 use super::settle::ConflictRound;
 use super::walk::{FieldError, Leaf, ResolveInfo, Resolved};
-use super::{Environment, Stopwatch, Told, coerce};
+use super::{Environment, Stopwatch, Told};
 use crate::auth::{Caller, ModelRules};
 use crate::compile::{CompiledSchema, ModelPlan};
 use crate::config::BackendConfig;
@@ -41,7 +42,7 @@ pub(super) trait RecordWriter {
         &self,
         plan: &ModelPlan,
         key: &Attributes,
-        write: &Write,
+        write: Write,
         condition: Option<&Filter>,
     ) -> Result<Outcome, BackendError>;
 
@@ -54,11 +55,12 @@ impl RecordWriter for Session<'_, '_> {
         &self,
         plan: &ModelPlan,
         key: &Attributes,
-        write: &Write,
+        write: Write,
         condition: Option<&Filter>,
     ) -> Result<Outcome, BackendError> {
+        let kind = write.kind();
         let outcome = Session::write(self, plan, key, write, condition)?;
-        self.store.tally.wrote(write, &outcome);
+        self.store.tally.wrote(kind, &outcome);
         Ok(outcome)
     }
 
@@ -155,18 +157,15 @@ impl<'c> Context<'c> {
     }
 
     /// The arguments of a field with variables put in; those that are absent stay absent.
-    pub(super) fn arguments(&self, info: &ResolveInfo<'_>) -> Result<JsonMap, FieldError> {
+    pub(super) fn arguments<'a>(&self, info: &ResolveInfo<'a>) -> Result<Arguments<'a>, FieldError>
+    where
+        'c: 'a,
+    {
         let field = info.chosen.field();
         let most = self.config.limits.arguments_bytes_max;
         let bytes = meter::arguments_bytes(field, self.variables, most);
         self.meter.charge_arguments(bytes).map_err(|why| self.stop(why))?;
-        let mut arguments = JsonMap::new();
-        for argument in &field.arguments {
-            if let Some(value) = coerce::with_variables(&argument.value, self.variables) {
-                arguments.insert(argument.name.as_str(), value);
-            }
-        }
-        Ok(arguments)
+        Ok(Arguments::of(field, self.variables))
     }
 
     /// Charges bytes of the answer.
@@ -208,7 +207,7 @@ impl<'c> Context<'c> {
     }
 
     /// Reads a filter or condition among arguments.
-    pub(super) fn filter(&self, arguments: &JsonMap, name: &str) -> Result<Option<Filter>, FieldError> {
+    pub(super) fn filter(&self, arguments: &Arguments<'_>, name: &str) -> Result<Option<Filter>, FieldError> {
         let filter = arguments.get(name).map_or(Ok(None), Filter::read).map_err(|_| {
             self.fault(Fault::new(
                 "Unrecognized Filter",

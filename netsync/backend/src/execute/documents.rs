@@ -203,7 +203,7 @@ impl Documents {
         &self,
         text: &str,
         operation_name: Option<&str>,
-        variables: &JsonMap,
+        variables: JsonMap,
     ) -> Result<Prepared, RequestFault> {
         let document = self.document(text)?;
         let executable = &document.executable;
@@ -387,7 +387,7 @@ fn is_alias(field: &Field) -> bool {
     field.alias.as_ref().is_some_and(|alias| *alias != field.name)
 }
 
-/// Refuses an operation whose arguments are too long once variables are put in: the executor puts them in as well.
+/// Refuses an operation whose arguments are too long once variables are put in: they are put in once more when it is run.
 fn check_arguments(
     document: &Valid<ExecutableDocument>,
     operation: &Operation,

@@ -7,8 +7,10 @@ use std::borrow::Cow;
 
 use apollo_compiler::executable::SelectionSet;
 use apollo_compiler::response::{JsonMap, JsonValue};
+use jiff::fmt::temporal::DateTimePrinter;
 use landfall_core::{FieldDef, FieldType, MutationKind, Value};
 
+use super::coerce::Arguments;
 use super::context::Context;
 use super::errors::Fault;
 use super::guard::{Asked, Shown, asked_mutation, is_denied, shown_value};
@@ -56,17 +58,18 @@ impl ObjectValue for MutationRoot<'_> {
         // Every round of a conflict comes by here, so whoever waits for a handler is judged by the record as it is now.
         ctx.check_write(asked, given, arguments.get("condition"), &key, &mut write)?;
         let writer = ctx.writer.expect("mutations run inside a write transaction");
+        let written = write.kind();
         let mut outcome = writer
-            .write(plan, &key, &write, condition.as_ref())
+            .write(plan, &key, write, condition.as_ref())
             .map_err(|error| ctx.die(error))?;
         if let Outcome::Asked { new, existing } = outcome {
             outcome = match settled(ctx, plan, info, &arguments, &new, &existing)? {
                 Some(write) => writer
-                    .write(plan, &key, &write, None)
+                    .write(plan, &key, write, None)
                     .map_err(|error| ctx.die(error))?,
                 None => {
                     let refused = Outcome::Conflict(*existing);
-                    ctx.reading.store.tally.wrote(&write, &refused);
+                    ctx.reading.store.tally.wrote(written, &refused);
                     refused
                 }
             };
@@ -153,7 +156,7 @@ fn settled(
     ctx: &Context<'_>,
     plan: &ModelPlan,
     info: &ResolveInfo<'_>,
-    arguments: &JsonMap,
+    arguments: &Arguments<'_>,
     new: &Item,
     existing: &Item,
 ) -> Result<Option<Write>, FieldError> {
@@ -366,7 +369,9 @@ fn complete(ctx: &Context<'_>, plan: &ModelPlan, mut values: Attributes, now: &s
 /// A time as the managed timestamps have it: UTC, three digits of fraction.
 pub(crate) fn iso_time(ms: i64) -> String {
     match jiff::Timestamp::from_millisecond(ms) {
-        Ok(time) => time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string(),
+        Ok(time) => DateTimePrinter::new()
+            .precision(Some(3))
+            .timestamp_to_string(&time),
         // Ten thousand years off: the clock is wrong, and no text can say it.
         Err(_) => "1970-01-01T00:00:00.000Z".to_owned(),
     }

@@ -1,4 +1,4 @@
-//! What the GraphQL executor walks over: records, connections, embedded objects.
+//! What the walk over a selection is answered with: records, connections, embedded objects.
 //!
 //! Owns the resolution of their fields and the form of values on their way out. Reading goes through the context, which
 //! counts it.
@@ -228,7 +228,7 @@ fn owned<'c>(ctx: &'c Context<'c>, value: Value) -> Result<Resolved<'c>, FieldEr
     }
 }
 
-/// A stored value as the executor takes it.
+/// A stored value as the walk takes it.
 fn resolved<'c>(
     ctx: &'c Context<'c>,
     field: &'c FieldDef,

@@ -182,7 +182,7 @@ impl ObjectValue for MessageObject<'_> {
     }
 }
 
-/// A value as the executor takes it; `each` is what an object of the field is charged.
+/// A value as the walk takes it; `each` is what an object of the field is charged.
 fn resolved<'a>(
     viewer: &'a Viewer<'a>,
     meter: &'a Meter,

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use apollo_compiler::response::{JsonMap, JsonValue};
 
 use super::access::Access;
+use super::coerce::Arguments;
 use super::context::Context;
 use super::errors::Fault;
 use super::guard::{Asked, asked};
@@ -72,7 +73,11 @@ impl ObjectValue for QueryRoot<'_> {
     }
 }
 
-fn get<'c>(ctx: &'c Context<'c>, asked: Asked<'c>, arguments: &JsonMap) -> Result<Resolved<'c>, FieldError> {
+fn get<'c>(
+    ctx: &'c Context<'c>,
+    asked: Asked<'c>,
+    arguments: &Arguments<'_>,
+) -> Result<Resolved<'c>, FieldError> {
     let plan = asked.plan;
     // Whoever may not read a field of the key may not guess it either: a record that is not found by it and one that must
     // not be found look the same.
@@ -98,7 +103,11 @@ fn get<'c>(ctx: &'c Context<'c>, asked: Asked<'c>, arguments: &JsonMap) -> Resul
     })))
 }
 
-fn list<'c>(ctx: &'c Context<'c>, asked: Asked<'c>, arguments: &JsonMap) -> Result<Resolved<'c>, FieldError> {
+fn list<'c>(
+    ctx: &'c Context<'c>,
+    asked: Asked<'c>,
+    arguments: &Arguments<'_>,
+) -> Result<Resolved<'c>, FieldError> {
     let plan = asked.plan;
     let given = |name: &str| arguments.get(name).is_some_and(|value| !value.is_null());
     if given("filter") && is_blank(arguments) {
@@ -134,7 +143,7 @@ fn list<'c>(ctx: &'c Context<'c>, asked: Asked<'c>, arguments: &JsonMap) -> Resu
 }
 
 /// Whether the filter has members but compares nothing.
-fn is_blank(arguments: &JsonMap) -> bool {
+fn is_blank(arguments: &Arguments<'_>) -> bool {
     let filter = arguments.get("filter");
     filter
         .and_then(JsonValue::as_object)
@@ -146,7 +155,7 @@ fn index_query<'c>(
     ctx: &'c Context<'c>,
     asked: Asked<'c>,
     index: &'c IndexPlan,
-    arguments: &JsonMap,
+    arguments: &Arguments<'_>,
 ) -> Result<Resolved<'c>, FieldError> {
     let plan = asked.plan;
     let paging = Paging::read(ctx, asked, Some(&index.key), "", arguments)?;
@@ -191,7 +200,7 @@ fn key_condition(
     ctx: &Context<'_>,
     plan: &ModelPlan,
     key: &KeyPlan,
-    arguments: &JsonMap,
+    arguments: &Arguments<'_>,
 ) -> Result<Option<KeyCondition>, FieldError> {
     let Some(partition) = input::key_value(ctx.schema(), plan, &key.partition, arguments) else {
         return Ok(None);
@@ -204,7 +213,7 @@ fn sort_condition(
     ctx: &Context<'_>,
     plan: &ModelPlan,
     key: &KeyPlan,
-    arguments: &JsonMap,
+    arguments: &Arguments<'_>,
 ) -> Result<Option<SortCondition>, FieldError> {
     input::sort_condition(ctx.schema(), plan, key, arguments).map_err(|_| {
         let what = "Invalid KeyConditionExpression: a sort key takes one operator with its operands";
@@ -226,7 +235,7 @@ pub(super) fn first(limit: usize) -> PageRequest<'static> {
 }
 
 impl<'c> QueryRoot<'c> {
-    fn sync(&self, asked: Asked<'c>, arguments: &JsonMap) -> Result<Resolved<'c>, FieldError> {
+    fn sync(&self, asked: Asked<'c>, arguments: &Arguments<'_>) -> Result<Resolved<'c>, FieldError> {
         let (ctx, plan) = (self.ctx, asked.plan);
         let filter = ctx.filter(arguments, "filter")?;
         let access = Access::choose(plan, filter.as_ref(), |field| {
@@ -291,7 +300,7 @@ impl Paging {
         asked: Asked<'c>,
         by: Option<&KeyPlan>,
         detail: &str,
-        arguments: &JsonMap,
+        arguments: &Arguments<'_>,
     ) -> Result<Self, FieldError> {
         let keys = by.into_iter().flat_map(KeyPlan::fields);
         let visible = ctx.visible_rows(asked, arguments.get("filter"), keys.map(ToString::to_string))?;
@@ -366,11 +375,11 @@ impl Paging {
 }
 
 /// What a token is bound to: everything that decides which rows come in which order.
-fn scope(field: &str, detail: &str, arguments: &JsonMap) -> String {
+fn scope(field: &str, detail: &str, arguments: &Arguments<'_>) -> String {
     let mut bound = JsonMap::new();
     for (name, value) in arguments.iter().filter(|(_, value)| !value.is_null()) {
-        if !matches!(name.as_str(), "limit" | "nextToken" | "lastSync") {
-            bound.insert(name.as_str(), value.clone());
+        if !matches!(name, "limit" | "nextToken" | "lastSync") {
+            bound.insert(name, value.clone());
         }
     }
     bound.sort_keys();
