@@ -180,18 +180,33 @@ impl Backend {
     /// # Errors
     /// The reply, if the call is refused.
     pub fn prepare(&self, now_ms: i64, call: &HttpCall) -> Result<Job, Box<HttpReply>> {
-        self.prepare_from(now_ms, call, None)
+        self.prepare_from(now_ms, call, None, &self.uuid())
     }
 
-    /// The same of a call whose sender was judged by its head already.
+    /// Judges who sends a call, without understanding it.
+    ///
+    /// # Errors
+    /// The reply, if the sender is refused.
+    pub(crate) fn judge_call(
+        &self,
+        now_ms: i64,
+        call: &HttpCall,
+        request_id: &str,
+    ) -> Result<Arc<Caller>, Box<HttpReply>> {
+        let refused = |why| Box::new(refuse(Refusal::Unauthorized(why), request_id));
+        self.admit_call(now_ms, call, request_id).map_err(refused)
+    }
+
+    /// The same as [`Backend::prepare`] of a call whose sender was judged already, if there is one; its reply will carry that
+    /// identifier.
     pub(crate) fn prepare_from(
         &self,
         now_ms: i64,
         call: &HttpCall,
         caller: Option<Arc<Caller>>,
+        request_id: &str,
     ) -> Result<Job, Box<HttpReply>> {
-        let request_id = self.uuid();
-        let refused = |refusal| Box::new(refuse(refusal, &request_id));
+        let refused = |refusal| Box::new(refuse(refusal, request_id));
         let (lost, delay_ms) = {
             let mut faults = self.faults();
             if let Some(status) = faults.take_status() {
@@ -203,17 +218,17 @@ impl Backend {
             if faults.take_lost_request() {
                 return Err(Box::new(HttpReply {
                     lost: true,
-                    ..refuse(Refusal::Internal, &request_id)
+                    ..refuse(Refusal::Internal, request_id)
                 }));
             }
             (faults.take_lost_reply(), faults.take_delay_ms())
         };
-        self.understand(now_ms, call, &request_id, caller)
+        self.understand(now_ms, call, request_id, caller)
             .map(|(prepared, caller)| Job {
                 may_ask: self.may_ask(&prepared),
                 prepared,
                 caller,
-                request_id: request_id.clone(),
+                request_id: request_id.to_owned(),
                 lost,
                 delay_ms,
                 gone: CallerGone::default(),
