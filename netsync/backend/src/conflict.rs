@@ -68,6 +68,27 @@ pub(crate) enum Write {
 /// Attributes that an update sets, or removes where `None`.
 pub(crate) type Changes = std::collections::BTreeMap<String, Option<Value>>;
 
+/// What is remembered of a write once it is decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WriteKind {
+    /// It expected this version of the record.
+    Update(u64),
+    /// A handler decided it.
+    Settle,
+    /// It made a record, or deleted one.
+    Other,
+}
+
+impl Write {
+    pub(crate) fn kind(&self) -> WriteKind {
+        match self {
+            Self::Update { version, .. } => WriteKind::Update(*version),
+            Self::Settle { .. } => WriteKind::Settle,
+            Self::Create { .. } | Self::Delete { .. } => WriteKind::Other,
+        }
+    }
+}
+
 /// What becomes of a write.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Decision {
@@ -100,7 +121,7 @@ pub(crate) struct Rules<'a> {
 
 /// Decides a write; `condition` says whether the caller's condition holds for the stored record (or for its absence).
 pub(crate) fn decide(
-    write: &Write,
+    write: Write,
     stored: Option<&Item>,
     condition: &dyn Fn(Option<&Item>) -> bool,
     rules: &Rules<'_>,
@@ -108,7 +129,7 @@ pub(crate) fn decide(
     match (write, stored) {
         (Write::Create { attributes }, None) => {
             if condition(None) {
-                Decision::Put(rules.item(attributes.clone(), 1, false))
+                Decision::Put(rules.item(attributes, 1, false))
             } else {
                 Decision::ConditionFailed
             }
@@ -118,19 +139,19 @@ pub(crate) fn decide(
             Decision::ConditionFailed
         }
         (Write::Settle { attributes, version }, Some(stored)) => {
-            decide_settled(attributes.as_ref(), *version, stored, rules)
+            decide_settled(attributes, version, stored, rules)
         }
         (Write::Update { changes, version }, Some(stored)) => {
-            decide_update(changes, *version, stored, &|| condition(Some(stored)), rules)
+            decide_update(changes, version, stored, &|| condition(Some(stored)), rules)
         }
         (Write::Delete { version }, Some(stored)) => {
             let condition = || condition(Some(stored));
             let tombstone = || rules.item(stored.attributes.clone(), stored.version + 1, true);
             if rules.switches.condition_order == ConditionOrder::ConditionFirst && !condition() {
                 Decision::ConditionFailed
-            } else if *version != stored.version && rules.strategy == ConflictStrategy::Handler {
+            } else if version != stored.version && rules.strategy == ConflictStrategy::Handler {
                 Decision::Ask(tombstone())
-            } else if *version != stored.version {
+            } else if version != stored.version {
                 Decision::Conflict
             } else if condition() {
                 Decision::Put(tombstone())
@@ -142,7 +163,7 @@ pub(crate) fn decide(
 }
 
 fn decide_update(
-    changes: &Changes,
+    changes: Changes,
     version: u64,
     stored: &Item,
     condition: &dyn Fn() -> bool,
@@ -182,14 +203,14 @@ fn decide_update(
             if order != ConditionOrder::VersionOnly && !condition() {
                 return Decision::ConditionFailed;
             }
-            merged(changes, stored, rules)
+            merged(&changes, stored, rules)
         }
     }
 }
 
 /// What a handler decided takes effect on the version that it was shown, whatever the version of the input.
 fn decide_settled(
-    attributes: Option<&Attributes>,
+    attributes: Option<Attributes>,
     version: u64,
     stored: &Item,
     rules: &Rules<'_>,
@@ -201,7 +222,7 @@ fn decide_settled(
         return Decision::Put(rules.item(stored.attributes.clone(), version + 1, true));
     };
     // Metadata in a handler's answer is ignored, so a tombstone stays one.
-    let mut item = rules.item(attributes.clone(), version + 1, stored.deleted);
+    let mut item = rules.item(attributes, version + 1, stored.deleted);
     item.ttl_s = stored.ttl_s;
     Decision::Put(item)
 }
@@ -240,12 +261,12 @@ impl Rules<'_> {
 }
 
 /// An update with the right version: sets and removes, no merging.
-fn apply(stored: &Attributes, changes: &Changes) -> Attributes {
+fn apply(stored: &Attributes, changes: Changes) -> Attributes {
     let mut attributes = stored.clone();
     for (name, change) in changes {
         match change {
-            Some(value) => attributes.insert(name.clone(), value.clone()),
-            None => attributes.remove(name),
+            Some(value) => attributes.insert(name, value),
+            None => attributes.remove(&name),
         };
     }
     attributes

@@ -6,6 +6,7 @@
 //! Invariants: 1. a refused mutation has no message; 2. an answer is made of the same transaction that its writes are in.
 
 mod access;
+mod answer;
 mod coerce;
 mod context;
 mod documents;
@@ -19,15 +20,16 @@ mod objects;
 mod payload;
 mod query;
 mod scalars;
+mod selected;
 mod settle;
 mod validation;
+mod walk;
 
 use std::sync::Mutex;
 
-use apollo_compiler::executable::{OperationType, Selection};
-use apollo_compiler::resolvers::{Execution, ObjectValue};
-use apollo_compiler::response::{GraphQLError, JsonMap, JsonValue, ResponseDataPathSegment};
-use apollo_compiler::{ExecutableDocument, Name};
+use apollo_compiler::Name;
+use apollo_compiler::executable::OperationType;
+use apollo_compiler::response::{JsonMap, ResponseDataPathSegment};
 use landfall_core::{ModelName, MutationKind};
 
 use crate::auth::{Caller, ModelRules};
@@ -39,8 +41,10 @@ use crate::hash::HashKey;
 use crate::item::Attributes;
 use crate::store::{Reading, Session};
 
+use answer::Answer;
 use context::Context;
-use errors::Location;
+use selected::{Form, Selected};
+use walk::{FieldError, ObjectValue, Raised, Request, Trouble, Walked};
 
 pub(crate) use documents::{Documents, Prepared, RequestFault};
 pub(crate) use errors::ErrorEntry;
@@ -72,26 +76,91 @@ pub(crate) struct Environment<'c> {
 pub(crate) type Stopwatch = fn() -> u64;
 
 /// The answer to a request, and what subscribers are to be told.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Executed {
-    /// `data`; `None` is null.
-    pub(crate) data: Option<JsonMap>,
+    /// `data`.
+    answer: Answer,
     /// `errors`.
     pub(crate) errors: Vec<ErrorEntry>,
     /// One for each mutation that took effect and has an answer, in their order.
-    pub(crate) events: Vec<Event>,
+    pub(crate) told: Vec<Told>,
+    /// What subscribers are told, where that is not what the caller is answered.
+    told_of: Option<Answer>,
     /// What was charged for the answer, in bytes.
     pub(crate) answer_bytes: usize,
 }
 
-impl Executed {
-    /// The answer to a caller who does not wait for it any more.
-    pub(crate) fn timed_out() -> Self {
+impl Default for Executed {
+    fn default() -> Self {
         Self {
-            errors: vec![ErrorEntry::of_request("Execution timed out.", None)],
+            answer: Answer::null(),
+            errors: Vec::new(),
+            told: Vec::new(),
+            told_of: None,
+            answer_bytes: 0,
+        }
+    }
+}
+
+impl Executed {
+    /// The answer to a request that failed as a whole.
+    pub(crate) fn failed(why: ErrorEntry) -> Self {
+        Self::refused(vec![why])
+    }
+
+    /// The same with several reasons.
+    pub(crate) fn refused(errors: Vec<ErrorEntry>) -> Self {
+        Self {
+            errors,
             ..Self::default()
         }
     }
+
+    /// The answer to a caller who does not wait for it any more.
+    pub(crate) fn timed_out() -> Self {
+        Self::failed(ErrorEntry::of_request("Execution timed out.", None))
+    }
+
+    /// An error in place of the answer; subscribers are told all the same.
+    pub(crate) fn answered_with(self, error: ErrorEntry) -> Self {
+        Self {
+            told: self.told,
+            told_of: Some(self.answer),
+            ..Self::failed(error)
+        }
+    }
+
+    /// The body that carries it.
+    pub(crate) fn into_body(self) -> Vec<u8> {
+        self.answer.into_body(&self.errors)
+    }
+
+    /// A mutation as its subscribers hear of it.
+    pub(crate) fn event(&self, told: Told, prepared: &Prepared, compiled: &CompiledSchema) -> Option<Event> {
+        let record = self.told_of.as_ref().unwrap_or(&self.answer).record(&told.key)?;
+        let selected = prepared.selected(compiled);
+        let chosen = selected.fields.iter().find(|chosen| chosen.key == told.key)?;
+        let Form::Object(selected) = &chosen.form else {
+            return None;
+        };
+        Some(Event {
+            model: told.model,
+            kind: told.kind,
+            record: payload::by_name(selected, record),
+            facts: told.facts,
+        })
+    }
+}
+
+/// A mutation that subscribers are to be told of, if there are any: what they hear is made only then.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Told {
+    /// What it is answered under.
+    key: Name,
+    pub(crate) model: ModelName,
+    pub(crate) kind: MutationKind,
+    /// The stored fields that decide who may hear of it, whatever the mutation selected.
+    facts: Attributes,
 }
 
 /// A mutation as subscribers hear of it.
@@ -139,7 +208,8 @@ pub(crate) fn run_mutation(
     ctx.conflicts = Some(conflicts);
     let mut executed = run(&ctx, prepared, &mutation::MutationRoot { ctx: &ctx })?;
     refuse_cut_short(&ctx, &mut executed);
-    executed.events = events(&ctx, prepared, executed.data.as_ref());
+    executed.told = ctx.take_told();
+    executed.told.retain(|told| executed.answer.has_record(&told.key));
     Ok(executed)
 }
 
@@ -152,9 +222,7 @@ fn refuse_cut_short(ctx: &Context<'_>, executed: &mut Executed) {
         };
         executed.errors.retain(|entry| !of_it(entry));
         let path = Name::new(&key).map(|name| vec![ResponseDataPathSegment::Field(name)]);
-        if let Some(answer) = executed.data.as_mut().and_then(|data| data.get_mut(key.as_str())) {
-            *answer = JsonValue::Null;
-        }
+        executed.answer.take_back(&key);
         let fault = why.fault(&ctx.config.limits);
         let entry = ErrorEntry::of_field(path.unwrap_or_default(), Vec::new(), fault);
         executed.errors.push(entry);
@@ -162,11 +230,7 @@ fn refuse_cut_short(ctx: &Context<'_>, executed: &mut Executed) {
 }
 
 fn run(ctx: &Context<'_>, prepared: &Prepared, root: &dyn ObjectValue) -> Result<Executed, BackendError> {
-    let answer = Execution::new(ctx.compiled.graphql(), &prepared.document.executable)
-        .operation(prepared.operation())
-        .coerced_variable_values(&prepared.variables)
-        .enable_schema_introspection(true)
-        .execute_sync(root);
+    let (answer, errors) = walk(ctx.compiled, prepared, root);
     if let Some(error) = ctx.take_fatal() {
         return Err(error);
     }
@@ -174,60 +238,54 @@ fn run(ctx: &Context<'_>, prepared: &Prepared, root: &dyn ObjectValue) -> Result
     if ctx.writer.is_none()
         && let Some(why) = ctx.meter.ran_out()
     {
-        return Ok(Executed {
-            errors: vec![ErrorEntry::of_whole(why.fault(&ctx.config.limits))],
-            ..Executed::default()
-        });
+        return Ok(Executed::failed(ErrorEntry::of_whole(
+            why.fault(&ctx.config.limits),
+        )));
     }
-    Ok(match answer {
-        Ok(answer) => {
-            let errors = answer
-                .errors
-                .into_iter()
-                .map(|error| entry(Some(ctx), ctx.compiled, prepared, error));
-            Executed {
-                errors: errors.collect(),
-                data: answer.data,
-                events: Vec::new(),
-                answer_bytes: ctx.meter.answer_bytes(),
-            }
-        }
-        Err(fault) => Executed {
-            errors: vec![ErrorEntry::of_request(fault.message().to_string(), None)],
-            ..Executed::default()
-        },
+    Ok(Executed {
+        answer,
+        errors,
+        told: Vec::new(),
+        told_of: None,
+        answer_bytes: ctx.meter.answer_bytes(),
     })
 }
 
-/// Translates an error of the executor.
-fn entry(
-    ctx: Option<&Context<'_>>,
-    compiled: &CompiledSchema,
-    prepared: &Prepared,
-    error: GraphQLError,
-) -> ErrorEntry {
-    let locations: Vec<Location> = error.locations.into_iter().map(Location::from).collect();
-    if let Some(fault) = ctx.and_then(|ctx| ctx.fault_of(&error.message)) {
-        return ErrorEntry::of_field(error.path, locations, fault);
-    }
-    let at = errors::path_text(&error.path);
-    let message = match error
-        .message
-        .strip_prefix("non-null type ")
-        .and_then(|rest| rest.split(' ').next())
-    {
-        Some(ty) => {
-            let parent = parent_type(compiled, prepared, &error.path);
-            let ty = ty.trim_end_matches('!');
+/// Asks a root object all that a request selects.
+fn walk(compiled: &CompiledSchema, prepared: &Prepared, root: &dyn ObjectValue) -> (Answer, Vec<ErrorEntry>) {
+    let selected = prepared.selected(compiled);
+    let request = Request {
+        schema: compiled.graphql(),
+        document: &prepared.document.executable,
+        operation: prepared.operation(),
+        selected: &selected,
+        variables: &prepared.variables,
+    };
+    let Walked { answer, errors } = request.walk(root);
+    let errors = errors
+        .into_iter()
+        .map(|raised| entry(prepared, &selected, raised));
+    (answer, errors.collect())
+}
+
+/// What is told of a field that failed.
+fn entry(prepared: &Prepared, selected: &Selected, raised: Raised) -> ErrorEntry {
+    let Raised { path, location, what } = raised;
+    let message = match what {
+        Trouble::Error(FieldError::Fault(fault)) => {
+            let at = errors::locations(location, &prepared.document.executable.sources);
+            return ErrorEntry::of_field(path, at, *fault);
+        }
+        Trouble::Error(FieldError::Said(message)) | Trouble::Said(message) => message,
+        Trouble::Null(ty) => {
+            let (ty, at) = (ty.trim_end_matches('!'), errors::path_text(&path));
+            let parent = parent_type(selected, &path);
             format!("Cannot return null for non-nullable type: '{ty}' within parent '{parent}' ({at})")
         }
-        None if error.message.starts_with("resolver returned") => {
-            format!("Can't serialize value ({at}) : {}", error.message)
-        }
-        None => error.message,
+        Trouble::Misfit(why) => format!("Can't serialize value ({}) : {why}", errors::path_text(&path)),
     };
     ErrorEntry {
-        path: Some(error.path),
+        path: Some(path),
         fault: None,
         locations: None,
         message,
@@ -235,92 +293,22 @@ fn entry(
 }
 
 /// Name of the type that has the field at a path.
-fn parent_type(compiled: &CompiledSchema, prepared: &Prepared, path: &[ResponseDataPathSegment]) -> String {
-    let operation = prepared.operation();
-    let document = &prepared.document.executable;
-    let mut parent = operation.object_type().to_string();
-    let mut sets: Vec<&[Selection]> = vec![&operation.selection_set.selections];
-    let keys: Vec<&str> = path
-        .iter()
-        .filter_map(|segment| match segment {
-            ResponseDataPathSegment::Field(name) => Some(name.as_str()),
-            ResponseDataPathSegment::ListIndex(_) => None,
-        })
-        .collect();
-    let Some((_, above)) = keys.split_last() else {
-        return parent;
-    };
-    for key in above {
-        let mut inner = Vec::new();
-        for set in &sets {
-            find(document, set, key, &mut inner);
-        }
-        let Some((name, _)) = inner.first() else { break };
-        let Ok(definition) = compiled.graphql().type_field(&parent, name) else {
-            break;
-        };
-        parent = definition.ty.inner_named_type().to_string();
-        sets = inner.into_iter().map(|(_, set)| set).collect();
-    }
-    parent
-}
-
-/// The fields with a response key, fragments unfolded: their names and selections.
-fn find<'d>(
-    document: &'d ExecutableDocument,
-    set: &'d [Selection],
-    key: &str,
-    found: &mut Vec<(&'d str, &'d [Selection])>,
-) {
-    for selection in set {
-        match selection {
-            Selection::Field(field) if field.response_key() == key => {
-                found.push((field.name.as_str(), &field.selection_set.selections));
-            }
-            Selection::Field(_) => {}
-            Selection::InlineFragment(fragment) => {
-                find(document, &fragment.selection_set.selections, key, found);
-            }
-            Selection::FragmentSpread(spread) => {
-                if let Some(fragment) = document.fragments.get(&spread.fragment_name) {
-                    find(document, &fragment.selection_set.selections, key, found);
-                }
-            }
+fn parent_type<'s>(selected: &'s Selected, path: &[ResponseDataPathSegment]) -> &'s str {
+    let mut keys = path.iter().filter_map(|segment| match segment {
+        ResponseDataPathSegment::Field(name) => Some(name),
+        ResponseDataPathSegment::ListIndex(_) => None,
+    });
+    let mut parent = selected;
+    // The last is the field itself, whose form is not gone into.
+    let _own = keys.next_back();
+    for key in keys {
+        let inner = parent.fields.iter().find(|chosen| chosen.key == *key);
+        match inner.map(|chosen| &chosen.form) {
+            Some(Form::Object(inner)) => parent = inner,
+            _ => break,
         }
     }
-}
-
-fn events(ctx: &Context<'_>, prepared: &Prepared, data: Option<&JsonMap>) -> Vec<Event> {
-    let (Some(data), document) = (data, &prepared.document.executable) else {
-        return Vec::new();
-    };
-    let mut events = Vec::new();
-    for (key, answer) in data {
-        let JsonValue::Object(answer) = answer else {
-            continue;
-        };
-        let mut fields = Vec::new();
-        find(
-            document,
-            &prepared.operation().selection_set.selections,
-            key.as_str(),
-            &mut fields,
-        );
-        let Some((name, _)) = fields.first() else { continue };
-        if let Some(RootField::Mutate(model, kind)) = ctx.compiled.root(name)
-            && !ctx.is_silent(key.as_str())
-        {
-            let sets: Vec<&[Selection]> = fields.iter().map(|(_, set)| *set).collect();
-            let record = payload::by_name(document, &sets, answer);
-            events.push(Event {
-                model: model.clone(),
-                kind: *kind,
-                record,
-                facts: ctx.facts_noted(key.as_str()),
-            });
-        }
-    }
-    events
+    &parent.type_name
 }
 
 /// A subscription's root field: what it listens to, and its arguments with variables put in.
@@ -355,7 +343,7 @@ pub(crate) fn subscribed(compiled: &CompiledSchema, prepared: &Prepared) -> Opti
     let mut arguments = JsonMap::new();
     for argument in &field.arguments {
         if let Some(value) = coerce::with_variables(&argument.value, &prepared.variables) {
-            arguments.insert(argument.name.as_str(), value);
+            arguments.insert(argument.name.as_str(), value.into_owned());
         }
     }
     Some(Subscribed {
@@ -375,33 +363,18 @@ pub(crate) fn message(
     bytes_max: usize,
 ) -> Option<Executed> {
     let meter = meter::Meter::new(bytes_max, 0, None);
-    let compiled = viewer.compiled;
-    let answer = Execution::new(compiled.graphql(), &prepared.document.executable)
-        .operation(prepared.operation())
-        .coerced_variable_values(&prepared.variables)
-        .execute_sync(&payload::MessageRoot {
-            record,
-            viewer,
-            meter: &meter,
-        });
+    let root = payload::MessageRoot {
+        record,
+        viewer,
+        meter: &meter,
+    };
+    let (answer, errors) = walk(viewer.compiled, prepared, &root);
     if meter.ran_out().is_some() {
         return None;
     }
-    Some(match answer {
-        Ok(answer) => {
-            let errors = answer
-                .errors
-                .into_iter()
-                .map(|error| entry(None, compiled, prepared, error));
-            Executed {
-                errors: errors.collect(),
-                data: answer.data,
-                ..Executed::default()
-            }
-        }
-        Err(fault) => Executed {
-            errors: vec![ErrorEntry::of_request(fault.message().to_string(), None)],
-            ..Executed::default()
-        },
+    Some(Executed {
+        answer,
+        errors,
+        ..Executed::default()
     })
 }

@@ -4,7 +4,7 @@
 
 use apollo_compiler::response::{JsonMap, JsonValue};
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use crate::auth::{AuthRefused, percent_decode};
 use crate::execute::{ErrorEntry, Executed, RequestFault};
@@ -183,27 +183,11 @@ impl GraphqlRequest {
     }
 }
 
-#[derive(Serialize)]
-struct Body<'a> {
-    data: Option<&'a JsonMap>,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    errors: &'a [ErrorEntry],
-}
-
-/// The body of an executed request, also used as the payload of messages.
-pub(crate) fn body_of(executed: &Executed) -> Vec<u8> {
-    serde_json::to_vec(&Body {
-        data: executed.data.as_ref(),
-        errors: &executed.errors,
-    })
-    .expect("answers can be written to memory")
-}
-
 /// The reply to an executed request.
-pub(crate) fn reply_of(executed: &Executed, request_id: &str) -> HttpReply {
+pub(crate) fn reply_of(executed: Executed, request_id: &str) -> HttpReply {
     HttpReply {
         errors: executed.errors.len(),
-        ..reply(200, body_of(executed), request_id, None)
+        ..reply(200, executed.into_body(), request_id, None)
     }
 }
 
@@ -228,13 +212,7 @@ pub(crate) fn refuse(refusal: Refusal, request_id: &str) -> HttpReply {
         ),
         Refusal::BadRequest(message) => (400, "BadRequestException", message),
         Refusal::Invalid(errors) => {
-            return reply_of(
-                &Executed {
-                    errors,
-                    ..Executed::default()
-                },
-                request_id,
-            );
+            return reply_of(Executed::refused(errors), request_id);
         }
         Refusal::Internal => (
             500,

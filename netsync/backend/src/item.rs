@@ -62,14 +62,35 @@ impl Item {
         self.encode_with_ttl(model, self.ttl_s)
     }
 
-    /// The bytes of a row with an end of its own, as in the delta table.
-    pub(crate) fn encode_with_ttl(&self, model: &ModelName, ttl_s: Option<i64>) -> Vec<u8> {
+    /// The bytes of the row in the delta table, which has an end of its own; `row` is the record's.
+    pub(crate) fn encode_change(&self, model: &ModelName, row: &[u8], ttl_s: i64) -> Vec<u8> {
+        if self.ttl_s.is_some() {
+            return self.encode_with_ttl(model, Some(ttl_s));
+        }
+        // The same members and one more.
+        let (ttl, members) = (Ttl(ttl_s), self.members());
+        let mut change = Vec::with_capacity(row.len() + CHANGE_BYTES);
+        push_map_head(&mut change, members + 1);
+        change.extend_from_slice(&row[map_head_len(members)..]);
+        let map = rmp_serde::to_vec(&ttl).expect("maps of values can be written to memory");
+        change.extend_from_slice(&map[map_head_len(1)..]);
+        change
+    }
+
+    fn encode_with_ttl(&self, model: &ModelName, ttl_s: Option<i64>) -> Vec<u8> {
         let row = Row {
             item: self,
             model,
             ttl_s,
         };
-        rmp_serde::to_vec(&row).expect("maps of values can be written to memory")
+        let mut bytes = Vec::with_capacity(ROW_BYTES);
+        rmp_serde::encode::write(&mut bytes, &row).expect("maps of values can be written to memory");
+        bytes
+    }
+
+    /// How many members a row without an end has.
+    fn members(&self) -> usize {
+        self.attributes.len() + 3 + usize::from(self.deleted)
     }
 
     /// Reads a row.
@@ -94,6 +115,53 @@ impl Item {
     }
 }
 
+/// Room that a row begins with, in bytes: enough for a dozen short attributes.
+const ROW_BYTES: usize = 512;
+
+/// What the row of a change is longer by than that of its record, at most.
+const CHANGE_BYTES: usize = 32;
+
+/// Most members of a map whose head is one byte, in MessagePack.
+const SHORT_MAP_MAX: usize = 15;
+
+/// Length of what MessagePack writes before the members of a map.
+fn map_head_len(members: usize) -> usize {
+    match members {
+        ..=SHORT_MAP_MAX => 1,
+        _ if u16::try_from(members).is_ok() => 3,
+        _ => 5,
+    }
+}
+
+fn push_map_head(out: &mut Vec<u8>, members: usize) {
+    match (
+        u8::try_from(members),
+        u16::try_from(members),
+        u32::try_from(members),
+    ) {
+        (Ok(few), ..) if members <= SHORT_MAP_MAX => out.push(0x80 | few),
+        (_, Ok(many), _) => {
+            out.push(0xde);
+            out.extend_from_slice(&many.to_be_bytes());
+        }
+        (_, _, members) => {
+            out.push(0xdf);
+            out.extend_from_slice(&members.expect("a record has fewer members").to_be_bytes());
+        }
+    }
+}
+
+/// The one member that a change has and its record has not.
+struct Ttl(i64);
+
+impl Serialize for Ttl {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(1))?;
+        map.serialize_entry(TTL, &self.0)?;
+        map.end()
+    }
+}
+
 struct Row<'a> {
     item: &'a Item,
     model: &'a ModelName,
@@ -103,8 +171,8 @@ struct Row<'a> {
 impl Serialize for Row<'_> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let item = self.item;
-        let extra = 3 + usize::from(item.deleted) + usize::from(self.ttl_s.is_some());
-        let mut map = serializer.serialize_map(Some(item.attributes.len() + extra))?;
+        let members = item.members() + usize::from(self.ttl_s.is_some());
+        let mut map = serializer.serialize_map(Some(members))?;
         map.serialize_entry(TYPE_NAME, self.model.as_str())?;
         for (name, value) in &item.attributes {
             map.serialize_entry(name, value)?;
@@ -152,6 +220,38 @@ mod tests {
             .attribute("_deleted"),
             None
         );
+    }
+
+    #[test]
+    fn the_row_of_a_change_is_that_of_the_record_with_another_end() {
+        let model = "Post".into();
+        // Around the numbers of members at which MessagePack writes their number otherwise.
+        for count in [0, 1, 11, 12, 13, 14, 70_000] {
+            for (deleted, ttl_s) in [(false, None), (true, Some(5)), (true, None)] {
+                let attributes = (0..count).map(|n| (format!("f{n:05}"), Value::from(n)));
+                let item = Item {
+                    attributes: attributes.collect(),
+                    version: 1,
+                    last_changed_at_ms: 2,
+                    deleted,
+                    ttl_s,
+                };
+                let change = item.encode_change(&model, &item.encode(&model), 1_702_592_000);
+                assert_eq!(
+                    change,
+                    item.encode_with_ttl(&model, Some(1_702_592_000)),
+                    "{count}"
+                );
+                let back = Item::decode(&change).unwrap();
+                assert_eq!(
+                    back,
+                    Item {
+                        ttl_s: Some(1_702_592_000),
+                        ..item
+                    }
+                );
+            }
+        }
     }
 
     #[test]

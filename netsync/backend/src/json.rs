@@ -1,4 +1,4 @@
-//! Between the GraphQL executor's JSON and stored values.
+//! Between the JSON of requests and stored values.
 //!
 //! Owns the two conversions. Numbers keep their kind; what JSON cannot hold does not occur in stored values.
 

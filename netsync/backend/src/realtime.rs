@@ -24,7 +24,6 @@ use crate::compile::CompiledSchema;
 use crate::config::{BackendConfig, Limits, UnknownStop};
 use crate::execute::{Documents, Event, Prepared, Viewer, message};
 use crate::faults::Faults;
-use crate::http::body_of;
 
 use account::{Account, Charge, Payload};
 pub(crate) use connection::{Candidate, Refused, candidate};
@@ -406,6 +405,11 @@ impl Hub {
         .min()
     }
 
+    /// Whether anybody is told of such a mutation, now or once fan-out goes on.
+    pub(crate) fn hears(&self, model: &ModelName, kind: MutationKind, faults: &Faults) -> bool {
+        faults.fan_out_paused || self.listeners.contains_key(&(model.clone(), kind))
+    }
+
     /// Tells subscribers of mutations, in the order given.
     pub(crate) fn publish(&mut self, events: Vec<Event>, judge: Judge<'_>, faults: &mut Faults) {
         if faults.fan_out_paused {
@@ -582,6 +586,6 @@ fn payload_text(
     viewer: &Viewer<'_>,
     config: &BackendConfig,
 ) -> Option<String> {
-    let body = body_of(&message(prepared, record, viewer, config.limits.frame_bytes_max)?);
+    let body = message(prepared, record, viewer, config.limits.frame_bytes_max)?.into_body();
     Some(String::from_utf8(body).expect("JSON is UTF-8"))
 }

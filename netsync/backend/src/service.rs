@@ -180,18 +180,33 @@ impl Backend {
     /// # Errors
     /// The reply, if the call is refused.
     pub fn prepare(&self, now_ms: i64, call: &HttpCall) -> Result<Job, Box<HttpReply>> {
-        self.prepare_from(now_ms, call, None)
+        self.prepare_from(now_ms, call, None, &self.uuid())
     }
 
-    /// The same of a call whose sender was judged by its head already.
+    /// Judges who sends a call, without understanding it.
+    ///
+    /// # Errors
+    /// The reply, if the sender is refused.
+    pub(crate) fn judge_call(
+        &self,
+        now_ms: i64,
+        call: &HttpCall,
+        request_id: &str,
+    ) -> Result<Arc<Caller>, Box<HttpReply>> {
+        let refused = |why| Box::new(refuse(Refusal::Unauthorized(why), request_id));
+        self.admit_call(now_ms, call, request_id).map_err(refused)
+    }
+
+    /// The same as [`Backend::prepare`] of a call whose sender was judged already, if there is one; its reply will carry that
+    /// identifier.
     pub(crate) fn prepare_from(
         &self,
         now_ms: i64,
         call: &HttpCall,
         caller: Option<Arc<Caller>>,
+        request_id: &str,
     ) -> Result<Job, Box<HttpReply>> {
-        let request_id = self.uuid();
-        let refused = |refusal| Box::new(refuse(refusal, &request_id));
+        let refused = |refusal| Box::new(refuse(refusal, request_id));
         let (lost, delay_ms) = {
             let mut faults = self.faults();
             if let Some(status) = faults.take_status() {
@@ -203,17 +218,17 @@ impl Backend {
             if faults.take_lost_request() {
                 return Err(Box::new(HttpReply {
                     lost: true,
-                    ..refuse(Refusal::Internal, &request_id)
+                    ..refuse(Refusal::Internal, request_id)
                 }));
             }
             (faults.take_lost_reply(), faults.take_delay_ms())
         };
-        self.understand(now_ms, call, &request_id, caller)
+        self.understand(now_ms, call, request_id, caller)
             .map(|(prepared, caller)| Job {
                 may_ask: self.may_ask(&prepared),
                 prepared,
                 caller,
-                request_id: request_id.clone(),
+                request_id: request_id.to_owned(),
                 lost,
                 delay_ms,
                 gone: CallerGone::default(),
@@ -238,7 +253,7 @@ impl Backend {
         let prepared = self.documents.prepare(
             &request.query,
             request.operation_name.as_deref(),
-            &request.variables,
+            request.variables,
         )?;
         tracing::debug!(?caller, kind = %prepared.kind(), "request");
         match prepared.kind() {
@@ -275,7 +290,10 @@ impl Backend {
             };
             run_query(self.environment(job), &job.prepared, reading, started_at_ms)
         };
-        self.reply(job, run().as_ref())
+        match run() {
+            Ok(executed) => self.reply(job, Ok(executed)),
+            Err(error) => self.reply(job, Err(&error)),
+        }
     }
 
     /// Runs jobs that write, in their order and in one commit; tells subscribers; gives a reply for each.
@@ -332,16 +350,12 @@ impl Backend {
         });
         match done {
             Ok(mut executed) => {
-                let events = executed
-                    .iter_mut()
-                    .flat_map(|one| std::mem::take(&mut one.events))
-                    .collect();
-                self.hub().publish(events, self.judge(), &mut self.faults());
+                self.publish(jobs.iter().zip(&mut executed));
                 drop(writer);
                 // Each answer is dropped once it is written, so that they are not there twice.
                 let replies = jobs.iter().zip(executed);
                 replies
-                    .map(|(job, one)| Ran::Replied(self.reply(job, Ok(&one))))
+                    .map(|(job, one)| Ran::Replied(self.reply(job, Ok(one))))
                     .collect()
             }
             Err(error) => {
@@ -350,6 +364,20 @@ impl Backend {
                 replies.map(Ran::Replied).collect()
             }
         }
+    }
+
+    /// Tells subscribers of what was committed. What they are told is made only if somebody hears it.
+    fn publish<'e>(&self, executed: impl Iterator<Item = (&'e Job, &'e mut Executed)>) {
+        let (mut hub, mut faults) = (self.hub(), self.faults());
+        let mut events = Vec::new();
+        for (job, one) in executed {
+            for told in std::mem::take(&mut one.told) {
+                if hub.hears(&told.model, told.kind, &faults) {
+                    events.extend(one.event(told, &job.prepared, &self.compiled));
+                }
+            }
+        }
+        hub.publish(events, self.judge(), &mut faults);
     }
 
     fn run_mutation(&self, session: &Session<'_, '_>, job: &Job) -> Result<Executed, BackendError> {
@@ -365,24 +393,17 @@ impl Backend {
         field_error: Option<FieldError>,
     ) -> Result<Executed, BackendError> {
         let run = || run_mutation(self.environment(job), &job.prepared, session, conflicts);
-        let refusal = |error_type: &str| Executed {
-            errors: vec![ErrorEntry::of_injected(error_type)],
-            ..Executed::default()
-        };
+        let refusal = |error_type: &str| Executed::failed(ErrorEntry::of_injected(error_type));
         match field_error {
             Some(FieldError::MaxConflicts) => Ok(refusal("MaxConflicts")),
             Some(FieldError::DeltaSyncWrite) => {
-                let executed = run()?;
-                Ok(Executed {
-                    events: executed.events,
-                    ..refusal("DeltaSyncWriteError")
-                })
+                Ok(run()?.answered_with(ErrorEntry::of_injected("DeltaSyncWriteError")))
             }
             None => run(),
         }
     }
 
-    fn reply(&self, job: &Job, executed: Result<&Executed, &BackendError>) -> HttpReply {
+    fn reply(&self, job: &Job, executed: Result<Executed, &BackendError>) -> HttpReply {
         let reply = match executed {
             Ok(executed) => reply_of(executed, &job.request_id),
             Err(error) => {

@@ -14,7 +14,8 @@ pub(crate) struct Credentials {
     pub(crate) api_key: Option<String>,
     /// `Authorization`.
     pub(crate) authorization: Option<String>,
-    /// Every header that came with them, names in lower case: signatures are over headers.
+    /// Every header that came with them, names in lower case: signatures are over headers. None beside an API key, which
+    /// alone decides.
     pub(crate) headers: Vec<(String, String)>,
 }
 
@@ -40,6 +41,13 @@ pub(crate) const SUBPROTOCOL: &str = "graphql-ws";
 impl Credentials {
     /// Reads the headers of a request; names are compared without regard to case.
     pub(crate) fn of_headers(headers: &[(String, String)]) -> Self {
+        let mut looked_at = headers.iter().take(HEADERS_MAX);
+        if let Some((_, key)) = looked_at.find(|(name, _)| name.eq_ignore_ascii_case("x-api-key")) {
+            return Self {
+                api_key: Some(key.trim().to_owned()),
+                ..Self::default()
+            };
+        }
         let headers = headers
             .iter()
             .take(HEADERS_MAX)

@@ -51,7 +51,7 @@ fn run(
         base_ttl_minutes: 60,
         updated_at: Some("updatedAt"),
     };
-    decide(write, stored, &|_| condition, &rules)
+    decide(write.clone(), stored, &|_| condition, &rules)
 }
 
 /// One line: what became of the write.

@@ -3,7 +3,9 @@
 //! Owns the coercion of variable values before execution. Invariant: what passes conforms to the types that the
 //! operation declares, so that execution need not check again.
 
-use apollo_compiler::executable::{Operation, Type};
+use std::borrow::Cow;
+
+use apollo_compiler::executable::{Field, Operation, Type};
 use apollo_compiler::parser::SourceMap;
 use apollo_compiler::response::{JsonMap, JsonValue};
 use apollo_compiler::schema::{EnumType, ExtendedType, InputObjectType};
@@ -21,7 +23,7 @@ use super::scalars;
 pub(super) fn variables(
     schema: &Schema,
     operation: &Operation,
-    given: &JsonMap,
+    mut given: JsonMap,
     sources: &SourceMap,
 ) -> Result<Valid<JsonMap>, Box<ErrorEntry>> {
     let mut coerced = JsonMap::new();
@@ -31,7 +33,7 @@ pub(super) fn variables(
             schema,
             variable: name,
         };
-        let value = match given.get(name) {
+        let value = match given.remove(name) {
             Some(value) => Some(coercion.value(&definition.ty, value)),
             None => match &definition.default_value {
                 Some(default) => literal(default).map(Ok),
@@ -57,32 +59,60 @@ pub(super) fn variables(
 }
 
 /// A literal with variables put in; an absent variable makes the member absent, not null.
-pub(super) fn with_variables(value: &apollo_compiler::ast::Value, variables: &JsonMap) -> Option<JsonValue> {
+pub(super) fn with_variables<'v>(
+    value: &apollo_compiler::ast::Value,
+    variables: &'v JsonMap,
+) -> Option<Cow<'v, JsonValue>> {
     use apollo_compiler::ast::Value;
-    match value {
-        Value::Variable(name) => variables.get(name.as_str()).cloned(),
-        Value::Null => Some(JsonValue::Null),
+    let inner = |value| with_variables(value, variables).map(Cow::into_owned);
+    let made = match value {
+        Value::Variable(name) => return variables.get(name.as_str()).map(Cow::Borrowed),
+        Value::Null => JsonValue::Null,
         Value::List(items) => {
-            let items = items
-                .iter()
-                .map(|item| with_variables(item, variables).unwrap_or(JsonValue::Null));
-            Some(JsonValue::Array(items.collect()))
+            let items = items.iter().map(|item| inner(item).unwrap_or(JsonValue::Null));
+            JsonValue::Array(items.collect())
         }
         Value::Object(members) => {
             let mut map = JsonMap::with_capacity(members.len());
             for (name, member) in members {
-                if let Some(member) = with_variables(member, variables) {
+                if let Some(member) = inner(member) {
                     map.insert(name.as_str(), member);
                 }
             }
-            Some(JsonValue::Object(map))
+            JsonValue::Object(map)
         }
-        scalar => scalars::literal_json(scalar),
-    }
+        scalar => scalars::literal_json(scalar)?,
+    };
+    Some(Cow::Owned(made))
 }
 
+/// A literal that can have no variables in it.
 fn literal(value: &apollo_compiler::ast::Value) -> Option<JsonValue> {
-    with_variables(value, &JsonMap::new())
+    with_variables(value, &JsonMap::new()).map(Cow::into_owned)
+}
+
+/// The arguments of a field with variables put in; those that are absent stay absent.
+#[derive(Debug, Default)]
+pub(super) struct Arguments<'v>(Vec<(&'v str, Cow<'v, JsonValue>)>);
+
+impl<'v> Arguments<'v> {
+    pub(super) fn of(field: &'v Field, variables: &'v JsonMap) -> Self {
+        let given = field.arguments.iter().filter_map(|argument| {
+            let value = with_variables(&argument.value, variables)?;
+            Some((argument.name.as_str(), value))
+        });
+        Self(given.collect())
+    }
+
+    /// The argument of that name.
+    pub(super) fn get(&self, name: &str) -> Option<&JsonValue> {
+        self.iter()
+            .find_map(|(known, value)| (known == name).then_some(value))
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &JsonValue)> {
+        self.0.iter().map(|(name, value)| (*name, &**value))
+    }
 }
 
 struct Coercion<'a> {
@@ -112,7 +142,7 @@ impl Coercion<'_> {
         ))
     }
 
-    fn value(&self, ty: &Type, value: &JsonValue) -> Result<JsonValue, Misfit> {
+    fn value(&self, ty: &Type, value: JsonValue) -> Result<JsonValue, Misfit> {
         if value.is_null() {
             return if ty.is_non_null() {
                 Err(self.null(ty))
@@ -122,14 +152,12 @@ impl Coercion<'_> {
         }
         if ty.is_list() {
             // A single value stands for a list of one.
-            let items = value
-                .as_array()
-                .map_or(std::slice::from_ref(value), Vec::as_slice);
-            let items: Result<Vec<_>, _> = items
-                .iter()
-                .map(|item| self.value(ty.item_type(), item))
-                .collect();
-            return Ok(JsonValue::Array(items?));
+            let items = match value {
+                JsonValue::Array(items) => items,
+                single => vec![single],
+            };
+            let items = items.into_iter().map(|item| self.value(ty.item_type(), item));
+            return Ok(JsonValue::Array(items.collect::<Result<_, _>>()?));
         }
         let name = ty.inner_named_type();
         match self.schema.types.get(name) {
@@ -140,7 +168,7 @@ impl Coercion<'_> {
         }
     }
 
-    fn scalar(&self, name: &Name, value: &JsonValue) -> Result<JsonValue, Misfit> {
+    fn scalar(&self, name: &Name, value: JsonValue) -> Result<JsonValue, Misfit> {
         let fits = match name.as_str() {
             "Int" => value.as_i64().is_some_and(|int| i32::try_from(int).is_ok()),
             "Float" => value.is_number(),
@@ -152,22 +180,24 @@ impl Coercion<'_> {
                 None => value.is_string(),
             },
             other => {
-                let checked = Scalar::from_name(other).map_or(Ok(()), |scalar| scalars::check(scalar, value));
-                return checked
-                    .map(|()| value.clone())
-                    .map_err(|reason| self.invalid(&reason));
+                let checked =
+                    Scalar::from_name(other).map_or(Ok(()), |scalar| scalars::check(scalar, &value));
+                return checked.map(|()| value).map_err(|reason| self.invalid(&reason));
             }
         };
         if fits {
-            Ok(value.clone())
+            Ok(value)
         } else {
-            Err(self.invalid(&format!("Expected type '{name}' but was '{}'.", json_kind(value))))
+            Err(self.invalid(&format!(
+                "Expected type '{name}' but was '{}'.",
+                json_kind(&value)
+            )))
         }
     }
 
-    fn enumeration(&self, def: &EnumType, value: &JsonValue) -> Result<JsonValue, Misfit> {
+    fn enumeration(&self, def: &EnumType, value: JsonValue) -> Result<JsonValue, Misfit> {
         match value.as_str() {
-            Some(text) if def.values.contains_key(text) => Ok(value.clone()),
+            Some(text) if def.values.contains_key(text) => Ok(value),
             _ => {
                 let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
                 let reason = format!(
@@ -179,9 +209,12 @@ impl Coercion<'_> {
         }
     }
 
-    fn object(&self, def: &InputObjectType, value: &JsonValue) -> Result<JsonValue, Misfit> {
-        let Some(members) = value.as_object() else {
-            return Err(self.invalid(&format!("Expected type 'Map' but was '{}'.", json_kind(value))));
+    fn object(&self, def: &InputObjectType, value: JsonValue) -> Result<JsonValue, Misfit> {
+        let mut members = match value {
+            JsonValue::Object(members) => members,
+            other => {
+                return Err(self.invalid(&format!("Expected type 'Map' but was '{}'.", json_kind(&other))));
+            }
         };
         if let Some(unknown) = members
             .keys()
@@ -193,10 +226,9 @@ impl Coercion<'_> {
                 def.name
             )));
         }
-        let mut coerced = JsonMap::with_capacity(members.len());
-        for (name, member) in members {
+        for (name, member) in members.iter_mut() {
             let field = &def.fields[name.as_str()];
-            coerced.insert(name.as_str(), self.value(&field.ty, member)?);
+            *member = self.value(&field.ty, std::mem::take(member))?;
         }
         let missing = |name: &Name| !members.contains_key(name.as_str());
         if let Some(field) = def
@@ -206,7 +238,7 @@ impl Coercion<'_> {
         {
             return Err(self.null(&field.ty));
         }
-        Ok(JsonValue::Object(coerced))
+        Ok(JsonValue::Object(members))
     }
 }
 

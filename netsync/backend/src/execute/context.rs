@@ -1,21 +1,23 @@
 //! What every resolver of one request shares: the rows, the variables, the faults found so far.
 //!
-//! Owns the side table of faults (the executor carries only a message) and the count of reads. Invariants: 1. a fault of
+//! Owns the count of reads and what is noted while the request runs. Invariants: 1. a fault of
 //! the store itself ends the request as a whole, never as a field that is quietly null; 2. whatever becomes part of the
 //! answer was charged to the request's meter.
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use apollo_compiler::resolvers::{FieldError, ResolveInfo, ResolvedValue};
-use apollo_compiler::response::{JsonMap, JsonValue};
-use landfall_core::Schema;
+use apollo_compiler::response::JsonMap;
+use landfall_core::{ModelName, MutationKind, Schema, Value};
 
+use super::coerce::Arguments;
 use super::errors::Fault;
 use super::meter::{self, CallerGone, Meter, RanOut};
 use super::settle::ConflictRound;
-use super::{Environment, Stopwatch, coerce};
+use super::walk::{FieldError, Leaf, ResolveInfo, Resolved};
+use super::{Environment, Stopwatch, Told};
 use crate::auth::{Caller, ModelRules};
 use crate::compile::{CompiledSchema, ModelPlan};
 use crate::config::BackendConfig;
@@ -40,7 +42,7 @@ pub(super) trait RecordWriter {
         &self,
         plan: &ModelPlan,
         key: &Attributes,
-        write: &Write,
+        write: Write,
         condition: Option<&Filter>,
     ) -> Result<Outcome, BackendError>;
 
@@ -53,11 +55,12 @@ impl RecordWriter for Session<'_, '_> {
         &self,
         plan: &ModelPlan,
         key: &Attributes,
-        write: &Write,
+        write: Write,
         condition: Option<&Filter>,
     ) -> Result<Outcome, BackendError> {
+        let kind = write.kind();
         let outcome = Session::write(self, plan, key, write, condition)?;
-        self.store.tally.wrote(write, &outcome);
+        self.store.tally.wrote(kind, &outcome);
         Ok(outcome)
     }
 
@@ -81,7 +84,6 @@ pub(crate) struct Context<'c> {
     /// The rules of models that have none.
     pub(super) implied: &'c ModelRules,
     gone: &'c CallerGone,
-    faults: RefCell<Vec<Fault>>,
     fatal: RefCell<Option<BackendError>>,
     reads_left: Cell<usize>,
     bytes_left: Cell<usize>,
@@ -97,10 +99,8 @@ pub(crate) struct Context<'c> {
     mutating: RefCell<String>,
     /// Mutations whose answers are not whole, by response key, and why.
     cut_short: RefCell<BTreeMap<String, RanOut>>,
-    /// Response keys of root fields whose answer is not told to subscribers.
-    silent: RefCell<Vec<String>>,
-    /// By response key of a root field, what decides who may hear of its record.
-    facts: RefCell<BTreeMap<String, Attributes>>,
+    /// What was written, for subscribers.
+    told: RefCell<Vec<Told>>,
 }
 
 impl<'c> Context<'c> {
@@ -134,7 +134,6 @@ impl<'c> Context<'c> {
             variables,
             conflicts: None,
             entropy,
-            faults: RefCell::default(),
             fatal: RefCell::default(),
             reads_left: Cell::new(config.limits.resolvers_max),
             bytes_left: Cell::new(config.limits.read_bytes_max),
@@ -149,8 +148,7 @@ impl<'c> Context<'c> {
             written_before: writer.map_or(0, RecordWriter::written_bytes),
             mutating: RefCell::default(),
             cut_short: RefCell::default(),
-            silent: RefCell::default(),
-            facts: RefCell::default(),
+            told: RefCell::default(),
         }
     }
 
@@ -159,18 +157,15 @@ impl<'c> Context<'c> {
     }
 
     /// The arguments of a field with variables put in; those that are absent stay absent.
-    pub(super) fn arguments(&self, info: &ResolveInfo<'_>) -> Result<JsonMap, FieldError> {
-        let field = info.field_selections()[0];
+    pub(super) fn arguments<'a>(&self, info: &ResolveInfo<'a>) -> Result<Arguments<'a>, FieldError>
+    where
+        'c: 'a,
+    {
+        let field = info.chosen.field();
         let most = self.config.limits.arguments_bytes_max;
         let bytes = meter::arguments_bytes(field, self.variables, most);
         self.meter.charge_arguments(bytes).map_err(|why| self.stop(why))?;
-        let mut arguments = JsonMap::new();
-        for argument in &field.arguments {
-            if let Some(value) = coerce::with_variables(&argument.value, self.variables) {
-                arguments.insert(argument.name.as_str(), value);
-            }
-        }
-        Ok(arguments)
+        Ok(Arguments::of(field, self.variables))
     }
 
     /// Charges bytes of the answer.
@@ -179,9 +174,9 @@ impl<'c> Context<'c> {
     }
 
     /// A leaf on its way out.
-    pub(super) fn leaf<'v>(&self, value: JsonValue) -> Result<ResolvedValue<'v>, FieldError> {
+    pub(super) fn leaf<'v>(&self, value: Cow<'v, Value>) -> Result<Resolved<'v>, FieldError> {
         self.charge(meter::leaf_bytes(&value))?;
-        Ok(ResolvedValue::Leaf(value))
+        Ok(Resolved::Leaf(Leaf::Value(value)))
     }
 
     /// Stops a field of a request that ran out. What the caller is told is added to the whole answer, once.
@@ -190,9 +185,7 @@ impl<'c> Context<'c> {
             let mutating = self.mutating.borrow();
             self.cut_short.borrow_mut().entry(mutating.clone()).or_insert(why);
         }
-        FieldError {
-            message: String::new(),
-        }
+        FieldError::Said(String::new())
     }
 
     /// Begins a mutation, unless the request ran out or nobody waits for it.
@@ -214,7 +207,7 @@ impl<'c> Context<'c> {
     }
 
     /// Reads a filter or condition among arguments.
-    pub(super) fn filter(&self, arguments: &JsonMap, name: &str) -> Result<Option<Filter>, FieldError> {
+    pub(super) fn filter(&self, arguments: &Arguments<'_>, name: &str) -> Result<Option<Filter>, FieldError> {
         let filter = arguments.get(name).map_or(Ok(None), Filter::read).map_err(|_| {
             self.fault(Fault::new(
                 "Unrecognized Filter",
@@ -242,20 +235,10 @@ impl<'c> Context<'c> {
         format!("{what} (Service: DynamoDb, Status Code: 400, Request ID: {request})")
     }
 
-    /// Notes a fault and makes the error that leads back to it.
+    /// Charges a fault and makes an error of it.
     pub(super) fn fault(&self, fault: Fault) -> FieldError {
         self.meter.charge_error(fault.message.len());
-        let mut faults = self.faults.borrow_mut();
-        faults.push(fault);
-        FieldError {
-            message: (faults.len() - 1).to_string(),
-        }
-    }
-
-    /// The fault that an error of the executor leads back to.
-    pub(super) fn fault_of(&self, message: &str) -> Option<Fault> {
-        let index: usize = message.strip_prefix("resolver error: ")?.parse().ok()?;
-        self.faults.borrow().get(index).cloned()
+        FieldError::Fault(Box::new(fault))
     }
 
     /// Reads rows, as far as the request may.
@@ -333,9 +316,7 @@ impl<'c> Context<'c> {
     /// Ends the request.
     pub(super) fn die(&self, error: BackendError) -> FieldError {
         self.fatal.borrow_mut().get_or_insert(error);
-        FieldError {
-            message: "the store failed".to_owned(),
-        }
+        FieldError::Said("the store failed".to_owned())
     }
 
     /// The fault that ended the request, if one did.
@@ -353,23 +334,24 @@ impl<'c> Context<'c> {
         )
     }
 
-    /// Keeps a root field's answer from subscribers.
-    pub(super) fn keep_silent(&self, response_key: &str) {
-        self.silent.borrow_mut().push(response_key.to_owned());
+    /// Notes that subscribers are to be told of a root field's answer.
+    pub(super) fn tell(
+        &self,
+        info: &ResolveInfo<'_>,
+        model: &ModelName,
+        kind: MutationKind,
+        facts: Attributes,
+    ) {
+        self.told.borrow_mut().push(Told {
+            key: info.chosen.key.clone(),
+            model: model.clone(),
+            kind,
+            facts,
+        });
     }
 
-    /// Notes what decides who may hear of a root field's record.
-    pub(super) fn note_facts(&self, response_key: &str, facts: Attributes) {
-        self.facts.borrow_mut().insert(response_key.to_owned(), facts);
-    }
-
-    /// What was noted for a root field.
-    pub(super) fn facts_noted(&self, response_key: &str) -> Attributes {
-        self.facts.borrow().get(response_key).cloned().unwrap_or_default()
-    }
-
-    /// Whether a root field's answer is kept from subscribers.
-    pub(super) fn is_silent(&self, response_key: &str) -> bool {
-        self.silent.borrow().iter().any(|key| key == response_key)
+    /// What subscribers are to be told of, in its order.
+    pub(super) fn take_told(&self) -> Vec<Told> {
+        self.told.take()
     }
 }

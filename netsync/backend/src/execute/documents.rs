@@ -4,7 +4,7 @@
 //! is valid and within the bounds, whichever of its operations is run.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use apollo_compiler::ExecutableDocument;
 use apollo_compiler::ast::Value;
@@ -18,6 +18,7 @@ use landfall_core::ModelName;
 use super::coerce;
 use super::errors::ErrorEntry;
 use super::meter::{arguments_bytes, held_bytes, too_long_arguments};
+use super::selected::{CHOSEN_BYTES, Selected};
 use super::validation;
 use crate::compile::{CompiledSchema, RootField};
 use crate::config::Limits;
@@ -54,6 +55,9 @@ pub(crate) struct Document {
     bytes: usize,
     /// Fields of its largest operation, fragments unfolded.
     fields: usize,
+    /// What its only operation selects; `None` if that depends on the variables, or if there are several operations, each of
+    /// which would take its room.
+    selected: OnceLock<Option<Arc<Selected>>>,
 }
 
 /// One operation of a document with its variables, ready to run.
@@ -72,6 +76,19 @@ impl Prepared {
             .operations
             .get(self.operation_name.as_deref())
             .expect("the operation was found when the request was prepared")
+    }
+
+    /// What the operation selects, with its variables.
+    pub(super) fn selected(&self, compiled: &CompiledSchema) -> Arc<Selected> {
+        let (schema, document, operation) = (compiled.graphql(), &self.document.executable, self.operation());
+        let always = self.document.selected.get_or_init(|| {
+            let is_only = document.operations.len() == 1;
+            let selected = is_only.then(|| Selected::always(schema, document, operation).ok());
+            selected.flatten().map(Arc::new)
+        });
+        always
+            .clone()
+            .unwrap_or_else(|| Arc::new(Selected::given(schema, document, operation, &self.variables)))
     }
 
     /// The models that the operation mutates, one for each mutation.
@@ -186,7 +203,7 @@ impl Documents {
         &self,
         text: &str,
         operation_name: Option<&str>,
-        variables: &JsonMap,
+        variables: JsonMap,
     ) -> Result<Prepared, RequestFault> {
         let document = self.document(text)?;
         let executable = &document.executable;
@@ -255,11 +272,12 @@ impl Documents {
             fields = fields.max(check_bounds(&executable, operation, &self.limits)?);
         }
         // The text is kept with the document, and once more where the document is kept by it.
-        let bytes = 2 * text.len() + TOKEN_BYTES * parser.tokens_reached();
+        let bytes = 2 * text.len() + TOKEN_BYTES * parser.tokens_reached() + CHOSEN_BYTES * fields;
         Ok(Document {
             executable,
             bytes,
             fields,
+            selected: OnceLock::new(),
         })
     }
 }
@@ -369,7 +387,7 @@ fn is_alias(field: &Field) -> bool {
     field.alias.as_ref().is_some_and(|alias| *alias != field.name)
 }
 
-/// Refuses an operation whose arguments are too long once variables are put in: the executor puts them in as well.
+/// Refuses an operation whose arguments are too long once variables are put in: they are put in once more when it is run.
 fn check_arguments(
     document: &Valid<ExecutableDocument>,
     operation: &Operation,

@@ -6,12 +6,12 @@
 //! Invariants: 1. a refusal names the field that was asked for and nothing of what is stored; 2. in the answer of a
 //! mutation, which subscribers are sent as well, fields with rules of their own are null.
 
-use apollo_compiler::resolvers::{FieldError, ResolveInfo};
 use apollo_compiler::response::{JsonMap, JsonValue};
 use landfall_core::{MutationKind, Value};
 
 use super::context::Context;
 use super::errors::Fault;
+use super::walk::{FieldError, ResolveInfo};
 use crate::auth::{Access, Caller, Operation, Verdict, compared_fields, shown_owner};
 use crate::compile::ModelPlan;
 use crate::conflict::Write;

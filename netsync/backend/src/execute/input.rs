@@ -3,9 +3,10 @@
 //! Owns the conversion of a coerced JSON value by the type of its field, the defaults of the schema, and the reading of
 //! key conditions.
 
-use apollo_compiler::response::{JsonMap, JsonValue};
+use apollo_compiler::response::JsonValue;
 use landfall_core::{FieldDef, FieldName, FieldType, Scalar, Schema, Value};
 
+use super::coerce::Arguments;
 use super::scalars;
 use crate::compile::{KeyPlan, ModelPlan, sort_argument_name};
 use crate::json::value_of;
@@ -66,7 +67,7 @@ pub(super) fn key_value(
     schema: &Schema,
     plan: &ModelPlan,
     field: &FieldName,
-    arguments: &JsonMap,
+    arguments: &Arguments<'_>,
 ) -> Option<Value> {
     let value = stored(schema, &plan.attributes[field], arguments.get(field.as_str())?);
     (!value.is_null()).then_some(value)
@@ -84,7 +85,7 @@ pub(super) fn sort_condition(
     schema: &Schema,
     plan: &ModelPlan,
     key: &KeyPlan,
-    arguments: &JsonMap,
+    arguments: &Arguments<'_>,
 ) -> Result<Option<SortCondition>, BadCondition> {
     let operators = sort_argument_name(key)
         .and_then(|name| arguments.get(name.as_str()))

@@ -8,16 +8,17 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use apollo_compiler::ast::Value;
+use apollo_compiler::ExecutableDocument;
+use apollo_compiler::ast::Value as Literal;
 use apollo_compiler::executable::{Field, Selection, SelectionSet};
-use apollo_compiler::resolvers::ResolveInfo;
 use apollo_compiler::response::{JsonMap, JsonValue};
+use landfall_core::Value;
 
 use super::errors::Fault;
 use crate::config::Limits;
 
 /// What a member of an object is charged beside its name and its value, in bytes; it is held in a map.
-const MEMBER_BYTES: usize = 48;
+pub(super) const MEMBER_BYTES: usize = 48;
 
 /// What the name of a type is charged: names are short, and a schema's author chose them.
 const NAME_BYTES: usize = 64;
@@ -182,16 +183,16 @@ pub(super) fn arguments_bytes(field: &Field, variables: &JsonMap, most: usize) -
     total
 }
 
-fn argument_bytes(value: &Value, variables: &JsonMap, most: usize) -> usize {
+fn argument_bytes(value: &Literal, variables: &JsonMap, most: usize) -> usize {
     let mut total = NODE_BYTES;
     match value {
-        Value::Variable(name) => {
+        Literal::Variable(name) => {
             let known = variables.get(name.as_str());
             total += known.map_or(0, |value| value_bytes(value, most));
         }
-        Value::String(text) => total += text.len(),
-        Value::Enum(name) => total += name.len(),
-        Value::List(items) => {
+        Literal::String(text) => total += text.len(),
+        Literal::Enum(name) => total += name.len(),
+        Literal::List(items) => {
             for item in items {
                 if total > most {
                     break;
@@ -199,7 +200,7 @@ fn argument_bytes(value: &Value, variables: &JsonMap, most: usize) -> usize {
                 total += argument_bytes(item, variables, most - total);
             }
         }
-        Value::Object(members) => {
+        Literal::Object(members) => {
             for (name, member) in members {
                 if total > most {
                     break;
@@ -207,7 +208,7 @@ fn argument_bytes(value: &Value, variables: &JsonMap, most: usize) -> usize {
                 total += name.len() + argument_bytes(member, variables, most - total);
             }
         }
-        Value::Null | Value::Int(_) | Value::Float(_) | Value::Boolean(_) => {}
+        Literal::Null | Literal::Int(_) | Literal::Float(_) | Literal::Boolean(_) => {}
     }
     total
 }
@@ -258,16 +259,6 @@ fn value_bytes(value: &JsonValue, most: usize) -> usize {
     total
 }
 
-/// What an object of a field's selection is charged: the names of its members, not their values.
-pub(super) fn object_bytes(info: &ResolveInfo<'_>) -> usize {
-    let sets = info.field_selections().iter().map(|field| &field.selection_set);
-    let mut total = MEMBER_BYTES;
-    for set in sets {
-        each_field(info, set, &mut |field| total += member_bytes(field));
-    }
-    total
-}
-
 /// What a member is charged beside its value.
 pub(super) fn member_bytes(field: &Field) -> usize {
     // The name of a type is the only value that is answered without being asked of us.
@@ -276,15 +267,15 @@ pub(super) fn member_bytes(field: &Field) -> usize {
 }
 
 /// What a leaf is charged: its length in the answer.
-pub(super) fn leaf_bytes(value: &JsonValue) -> usize {
+pub(super) fn leaf_bytes(value: &Value) -> usize {
     match value {
-        JsonValue::Null | JsonValue::Bool(_) => 4,
-        JsonValue::Number(_) => 8,
-        JsonValue::String(text) => text_bytes(text.as_str()),
-        JsonValue::Array(items) => items.iter().map(|item| NODE_BYTES + leaf_bytes(item)).sum(),
-        JsonValue::Object(members) => members
+        Value::Null | Value::Bool(_) => 4,
+        Value::Int(_) | Value::Float(_) => 8,
+        Value::String(text) => text_bytes(text),
+        Value::List(items) => items.iter().map(|item| NODE_BYTES + leaf_bytes(item)).sum(),
+        Value::Object(members) => members
             .iter()
-            .map(|(name, member)| MEMBER_BYTES + name.as_str().len() + leaf_bytes(member))
+            .map(|(name, member)| MEMBER_BYTES + name.len() + leaf_bytes(member))
             .sum(),
     }
 }
@@ -296,14 +287,14 @@ fn text_bytes(text: &str) -> usize {
 }
 
 /// Calls `each` with every field of a selection, fragments unfolded.
-pub(super) fn each_field(info: &ResolveInfo<'_>, set: &SelectionSet, each: &mut dyn FnMut(&Field)) {
+pub(super) fn each_field(document: &ExecutableDocument, set: &SelectionSet, each: &mut dyn FnMut(&Field)) {
     for selection in &set.selections {
         match selection {
             Selection::Field(field) => each(field),
-            Selection::InlineFragment(fragment) => each_field(info, &fragment.selection_set, each),
+            Selection::InlineFragment(fragment) => each_field(document, &fragment.selection_set, each),
             Selection::FragmentSpread(spread) => {
-                if let Some(fragment) = spread.fragment_def(info.document()) {
-                    each_field(info, &fragment.selection_set, each);
+                if let Some(fragment) = document.fragments.get(&spread.fragment_name) {
+                    each_field(document, &fragment.selection_set, each);
                 }
             }
         }
@@ -340,6 +331,6 @@ mod tests {
         assert_eq!(value_bytes(&value, 1_000), 5 * NODE_BYTES + 2 + 3);
         let long = JsonValue::from(json!(vec![0; 100_000]));
         assert!(value_bytes(&long, 50) < 100);
-        assert_eq!(leaf_bytes(&JsonValue::from(json!("a\u{1}"))), 7);
+        assert_eq!(leaf_bytes(&Value::from("a\u{1}")), 7);
     }
 }

@@ -6,21 +6,24 @@
 use std::borrow::Cow;
 
 use apollo_compiler::executable::SelectionSet;
-use apollo_compiler::resolvers::{FieldError, ObjectValue, ResolveInfo, ResolvedValue};
 use apollo_compiler::response::{JsonMap, JsonValue};
+use jiff::fmt::temporal::DateTimePrinter;
 use landfall_core::{FieldDef, FieldType, MutationKind, Value};
 
+use super::coerce::Arguments;
 use super::context::Context;
 use super::errors::Fault;
 use super::guard::{Asked, Shown, asked_mutation, is_denied, shown_value};
 use super::input;
-use super::meter::{each_field, leaf_bytes, member_bytes, object_bytes};
+use super::meter::{each_field, leaf_bytes, member_bytes};
 use super::objects::{RecordObject, leaf, metadata};
 use super::settle;
+use super::walk::{FieldError, ObjectValue, ResolveInfo, Resolved};
 use crate::compile::{ModelPlan, RootField, made_by_server};
 use crate::config::{NullInCreate, VersionInCreate};
 use crate::conflict::{Changes, HandlerFailed, Resolution, Write};
 use crate::item::{Attributes, Item, VERSION};
+use crate::json::json_of;
 use crate::store::Outcome;
 
 /// The root of mutations.
@@ -33,14 +36,14 @@ impl ObjectValue for MutationRoot<'_> {
         "Mutation"
     }
 
-    fn resolve_field<'a>(&'a self, info: &'a ResolveInfo<'a>) -> Result<ResolvedValue<'a>, FieldError> {
+    fn resolve_field<'a>(&'a self, info: &'a ResolveInfo<'a>) -> Result<Resolved<'a>, FieldError> {
         let ctx = self.ctx;
         let Some(RootField::Mutate(model, kind)) = ctx.compiled.root(info.field_name()) else {
             return Err(self.unknown_field_error(info));
         };
-        ctx.begin_mutation(info.field_selections()[0].response_key())?;
+        ctx.begin_mutation(info.response_key())?;
         ctx.check_denied("Mutation", info.field_name())?;
-        ctx.charge(object_bytes(info))?;
+        ctx.charge(info.chosen.object_bytes)?;
         let plan = ctx.compiled.model(model);
         let arguments = ctx.arguments(info)?;
         let empty = JsonMap::new();
@@ -55,22 +58,23 @@ impl ObjectValue for MutationRoot<'_> {
         // Every round of a conflict comes by here, so whoever waits for a handler is judged by the record as it is now.
         ctx.check_write(asked, given, arguments.get("condition"), &key, &mut write)?;
         let writer = ctx.writer.expect("mutations run inside a write transaction");
+        let written = write.kind();
         let mut outcome = writer
-            .write(plan, &key, &write, condition.as_ref())
+            .write(plan, &key, write, condition.as_ref())
             .map_err(|error| ctx.die(error))?;
         if let Outcome::Asked { new, existing } = outcome {
             outcome = match settled(ctx, plan, info, &arguments, &new, &existing)? {
                 Some(write) => writer
-                    .write(plan, &key, &write, None)
+                    .write(plan, &key, write, None)
                     .map_err(|error| ctx.die(error))?,
                 None => {
                     let refused = Outcome::Conflict(*existing);
-                    ctx.reading.store.tally.wrote(&write, &refused);
+                    ctx.reading.store.tally.wrote(written, &refused);
                     refused
                 }
             };
         }
-        self.answer(asked, outcome, info)
+        self.answer(asked, *kind, outcome, info)
     }
 }
 
@@ -78,13 +82,13 @@ impl<'c> MutationRoot<'c> {
     fn answer<'a>(
         &'a self,
         asked: Asked<'a>,
+        kind: MutationKind,
         outcome: Outcome,
         info: &'a ResolveInfo<'a>,
-    ) -> Result<ResolvedValue<'a>, FieldError> {
+    ) -> Result<Resolved<'a>, FieldError> {
         let (ctx, plan) = (self.ctx, asked.plan);
-        let response_key = info.field_selections()[0].response_key();
         let record = |item| {
-            ResolvedValue::object(RecordObject {
+            Resolved::object(RecordObject {
                 ctx,
                 plan,
                 operation: asked.operation,
@@ -93,13 +97,10 @@ impl<'c> MutationRoot<'c> {
         };
         match outcome {
             Outcome::Written(item) => {
-                ctx.note_facts(response_key, ctx.facts(plan, &item));
+                ctx.tell(info, plan.name(), kind, ctx.facts(plan, &item));
                 Ok(record(item))
             }
-            Outcome::Kept(item) => {
-                ctx.keep_silent(response_key);
-                Ok(record(item))
-            }
+            Outcome::Kept(item) => Ok(record(item)),
             Outcome::ConditionFailed => {
                 let message = ctx.dynamodb_message("The conditional request failed");
                 Err(ctx.fault(Fault::new("ConditionalCheckFailedException", message)))
@@ -155,11 +156,11 @@ fn settled(
     ctx: &Context<'_>,
     plan: &ModelPlan,
     info: &ResolveInfo<'_>,
-    arguments: &JsonMap,
+    arguments: &Arguments<'_>,
     new: &Item,
     existing: &Item,
 ) -> Result<Option<Write>, FieldError> {
-    let response_key = info.field_selections()[0].response_key().as_str();
+    let response_key = info.response_key();
     let version = existing.version;
     let round = ctx.conflicts.expect("mutations know their round");
     let failed = |why: &HandlerFailed| ctx.fault(Fault::new("ConflictError", why.to_string()));
@@ -200,7 +201,7 @@ fn cut<'c>(
     data: &mut JsonMap,
 ) {
     let plan = asked.plan;
-    each_field(info, set, &mut |field| {
+    each_field(info.document, set, &mut |field| {
         if ctx.charge(member_bytes(field)).is_err() {
             return;
         }
@@ -219,7 +220,7 @@ fn cut<'c>(
                 )
             }
             None if name == "__typename" => JsonValue::from(plan.name().as_str()),
-            None => metadata(item, name).unwrap_or(JsonValue::Null),
+            None => metadata(item, name).map_or(JsonValue::Null, |value| json_of(&value)),
         };
         data.insert(field.response_key().as_str(), value);
     });
@@ -242,7 +243,7 @@ fn cut_value(
         (FieldType::NonModel(name), Value::Object(members)) => {
             let mut data = JsonMap::new();
             if let Some(embedded) = ctx.schema().non_model(name) {
-                each_field(info, set, &mut |field| {
+                each_field(info.document, set, &mut |field| {
                     if ctx.charge(member_bytes(field)).is_err() {
                         return;
                     }
@@ -264,7 +265,7 @@ fn cut_value(
             let value = leaf(def, value);
             // Nothing of it is answered once the request ran out.
             match ctx.charge(leaf_bytes(&value)) {
-                Ok(()) => value,
+                Ok(()) => json_of(&value),
                 Err(_) => JsonValue::Null,
             }
         }
@@ -368,7 +369,9 @@ fn complete(ctx: &Context<'_>, plan: &ModelPlan, mut values: Attributes, now: &s
 /// A time as the managed timestamps have it: UTC, three digits of fraction.
 pub(crate) fn iso_time(ms: i64) -> String {
     match jiff::Timestamp::from_millisecond(ms) {
-        Ok(time) => time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string(),
+        Ok(time) => DateTimePrinter::new()
+            .precision(Some(3))
+            .timestamp_to_string(&time),
         // Ten thousand years off: the clock is wrong, and no text can say it.
         Err(_) => "1970-01-01T00:00:00.000Z".to_owned(),
     }

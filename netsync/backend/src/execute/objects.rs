@@ -1,4 +1,4 @@
-//! What the GraphQL executor walks over: records, connections, embedded objects.
+//! What the walk over a selection is answered with: records, connections, embedded objects.
 //!
 //! Owns the resolution of their fields and the form of values on their way out. Reading goes through the context, which
 //! counts it.
@@ -6,19 +6,16 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use apollo_compiler::resolvers::{FieldError, ObjectValue, ResolveInfo, ResolvedValue};
-use apollo_compiler::response::JsonValue;
 use landfall_core::{FieldDef, FieldType, NonModelDef, Scalar, Value};
 
 use super::context::Context;
 use super::guard::{Shown, asked, shown_value};
 use super::input;
-use super::meter::object_bytes;
 use super::query;
+use super::walk::{FieldError, ObjectValue, ResolveInfo, Resolved};
 use crate::auth::Operation;
 use crate::compile::{ModelPlan, RelationPlan};
 use crate::item::{Attributes, DELETED, Item, LAST_CHANGED_AT, VERSION};
-use crate::json::json_of;
 use crate::store::Reading;
 
 /// A record of a model.
@@ -53,22 +50,22 @@ impl ObjectValue for RecordObject<'_> {
         self.plan.name()
     }
 
-    fn resolve_field<'a>(&'a self, info: &'a ResolveInfo<'a>) -> Result<ResolvedValue<'a>, FieldError> {
+    fn resolve_field<'a>(&'a self, info: &'a ResolveInfo<'a>) -> Result<Resolved<'a>, FieldError> {
         let name = info.field_name();
         match self.ctx.shown(self.plan, self.operation, &self.item, name) {
             Shown::Yes => {}
-            Shown::Redacted => return Ok(ResolvedValue::null()),
+            Shown::Redacted => return Ok(Resolved::null()),
             Shown::Refused => return Err(self.ctx.unauthorized(name, self.plan.name())),
         }
         if let Some(field) = self.plan.attributes.get(name) {
             let value = self.item.attributes.get(name).unwrap_or(&Value::Null);
             return Ok(match shown_value(self.plan, name, value) {
-                Some(value) => self.ctx.leaf(json_of(&value))?,
+                Some(value) => owned(self.ctx, value)?,
                 None => resolved(self.ctx, field, value, info)?,
             });
         }
         if let Some(leaf) = metadata(&self.item, name) {
-            return self.ctx.leaf(leaf);
+            return self.ctx.leaf(Cow::Owned(leaf));
         }
         match self.plan.relations.get(name) {
             Some(relation) => self.follow(name, relation, info),
@@ -78,12 +75,12 @@ impl ObjectValue for RecordObject<'_> {
 }
 
 /// A metadata field; `_deleted` is null on live records.
-pub(super) fn metadata(item: &Item, name: &str) -> Option<JsonValue> {
+pub(super) fn metadata(item: &Item, name: &str) -> Option<Value> {
     Some(match name {
-        VERSION => JsonValue::from(item.version),
-        LAST_CHANGED_AT => JsonValue::from(item.last_changed_at_ms),
-        DELETED if item.deleted => JsonValue::from(true),
-        DELETED => JsonValue::Null,
+        VERSION => Value::Int(i64::try_from(item.version).unwrap_or(i64::MAX)),
+        LAST_CHANGED_AT => Value::Int(item.last_changed_at_ms),
+        DELETED if item.deleted => Value::Bool(true),
+        DELETED => Value::Null,
         _ => return None,
     })
 }
@@ -94,7 +91,7 @@ impl<'c> RecordObject<'c> {
         name: &str,
         relation: &RelationPlan,
         info: &'a ResolveInfo<'a>,
-    ) -> Result<ResolvedValue<'a>, FieldError> {
+    ) -> Result<Resolved<'a>, FieldError> {
         let ctx = self.ctx;
         let own_key = || -> Option<Vec<Value>> {
             self.plan
@@ -105,14 +102,14 @@ impl<'c> RecordObject<'c> {
         };
         let other = ctx.compiled.model(relation.model());
         if ctx.redacts_relation(self.plan, other, info.field_name()) {
-            return Ok(ResolvedValue::null());
+            return Ok(Resolved::null());
         }
         match relation {
             RelationPlan::ByKey { sources, .. } => {
                 let mut key = Attributes::new();
                 for (source, field) in sources.iter().zip(other.key.fields()) {
                     match self.item.attributes.get(source.as_str()) {
-                        None | Some(Value::Null) => return Ok(ResolvedValue::null()),
+                        None | Some(Value::Null) => return Ok(Resolved::null()),
                         Some(value) => key.insert(field.to_string(), value.clone()),
                     };
                 }
@@ -127,7 +124,7 @@ impl<'c> RecordObject<'c> {
                 let condition =
                     own_key().and_then(|values| input::foreign_key_condition(&index.key, &values));
                 let Some(condition) = condition else {
-                    return Ok(ResolvedValue::null());
+                    return Ok(Resolved::null());
                 };
                 let first = || {
                     let read = |reading: &Reading<'c>| {
@@ -158,9 +155,9 @@ fn record<'c>(
     plan: &'c ModelPlan,
     item: Option<Item>,
     info: &ResolveInfo<'_>,
-) -> Result<ResolvedValue<'c>, FieldError> {
-    ctx.charge(object_bytes(info))?;
-    Ok(ResolvedValue::nullable_object(item.map(|item| RecordObject {
+) -> Result<Resolved<'c>, FieldError> {
+    ctx.charge(info.chosen.object_bytes)?;
+    Ok(Resolved::nullable_object(item.map(|item| RecordObject {
         ctx,
         plan,
         operation: Operation::Get,
@@ -173,15 +170,15 @@ impl ObjectValue for ConnectionObject<'_> {
         &self.type_name
     }
 
-    fn resolve_field<'a>(&'a self, info: &'a ResolveInfo<'a>) -> Result<ResolvedValue<'a>, FieldError> {
+    fn resolve_field<'a>(&'a self, info: &'a ResolveInfo<'a>) -> Result<Resolved<'a>, FieldError> {
         self.ctx.check_denied(&self.type_name, info.field_name())?;
         match info.field_name() {
             "items" => {
-                let each = object_bytes(info);
+                let each = info.chosen.object_bytes;
                 // A request that ran out gets no more rows; its answer is refused as a whole.
-                Ok(ResolvedValue::list(self.items.iter().map_while(move |item| {
+                Ok(Resolved::list(self.items.iter().map_while(move |item| {
                     self.ctx.charge(each).ok()?;
-                    Some(ResolvedValue::object(RecordObject {
+                    Some(Resolved::object(RecordObject {
                         ctx: self.ctx,
                         plan: self.plan,
                         operation: self.operation,
@@ -189,8 +186,14 @@ impl ObjectValue for ConnectionObject<'_> {
                     }))
                 })))
             }
-            "nextToken" => self.ctx.leaf(JsonValue::from(self.next_token.as_deref())),
-            "startedAt" => self.ctx.leaf(JsonValue::from(self.started_at_ms)),
+            "nextToken" => {
+                let token = self.next_token.clone().map_or(Value::Null, Value::String);
+                self.ctx.leaf(Cow::Owned(token))
+            }
+            "startedAt" => {
+                let started_at_ms = self.started_at_ms.map_or(Value::Null, Value::Int);
+                self.ctx.leaf(Cow::Owned(started_at_ms))
+            }
             _ => Err(self.unknown_field_error(info)),
         }
     }
@@ -201,7 +204,7 @@ impl ObjectValue for EmbeddedObject<'_> {
         &self.def.name
     }
 
-    fn resolve_field<'a>(&'a self, info: &'a ResolveInfo<'a>) -> Result<ResolvedValue<'a>, FieldError> {
+    fn resolve_field<'a>(&'a self, info: &'a ResolveInfo<'a>) -> Result<Resolved<'a>, FieldError> {
         self.ctx.check_denied(&self.def.name, info.field_name())?;
         match self.def.fields.get(info.field_name()) {
             Some(field) => {
@@ -213,19 +216,31 @@ impl ObjectValue for EmbeddedObject<'_> {
     }
 }
 
-/// A stored value as the executor takes it.
+/// A value that was made of a stored one.
+fn owned<'c>(ctx: &'c Context<'c>, value: Value) -> Result<Resolved<'c>, FieldError> {
+    match value {
+        Value::List(items) => Ok(Resolved::list(
+            items
+                .into_iter()
+                .map_while(|item| ctx.leaf(Cow::Owned(item)).ok()),
+        )),
+        value => ctx.leaf(Cow::Owned(value)),
+    }
+}
+
+/// A stored value as the walk takes it.
 fn resolved<'c>(
     ctx: &'c Context<'c>,
     field: &'c FieldDef,
     value: &'c Value,
     info: &ResolveInfo<'_>,
-) -> Result<ResolvedValue<'c>, FieldError> {
+) -> Result<Resolved<'c>, FieldError> {
     // What an object of the list is charged; scalars have no selection.
-    let each = object_bytes(info);
+    let each = info.chosen.object_bytes;
     match value {
-        Value::Null => ctx.leaf(JsonValue::Null),
+        Value::Null => ctx.leaf(Cow::Borrowed(value)),
         Value::List(items) if field.list.is_some() => {
-            Ok(ResolvedValue::list(items.iter().map_while(move |item| {
+            Ok(Resolved::list(items.iter().map_while(move |item| {
                 resolved_one(ctx, field, item, each).ok()
             })))
         }
@@ -238,13 +253,13 @@ fn resolved_one<'c>(
     field: &'c FieldDef,
     value: &'c Value,
     each: usize,
-) -> Result<ResolvedValue<'c>, FieldError> {
+) -> Result<Resolved<'c>, FieldError> {
     match (&field.ty, value) {
         (FieldType::NonModel(name), Value::Object(members)) => {
             ctx.charge(each)?;
             Ok(match ctx.schema().non_model(name) {
-                Some(def) => ResolvedValue::object(EmbeddedObject { ctx, def, members }),
-                None => ResolvedValue::null(),
+                Some(def) => Resolved::object(EmbeddedObject { ctx, def, members }),
+                None => Resolved::null(),
             })
         }
         (_, value) => ctx.leaf(leaf(field, value)),
@@ -252,12 +267,12 @@ fn resolved_one<'c>(
 }
 
 /// A scalar on its way out: `AWSJSON` is printed as a string, whole floats stay floats.
-pub(super) fn leaf(field: &FieldDef, value: &Value) -> JsonValue {
+pub(super) fn leaf<'v>(field: &FieldDef, value: &'v Value) -> Cow<'v, Value> {
     match (&field.ty, value) {
-        (_, Value::Null) => JsonValue::Null,
-        (FieldType::Scalar(Scalar::AwsJson), value) => JsonValue::from(value.to_string()),
+        (_, Value::Null) => Cow::Borrowed(value),
+        (FieldType::Scalar(Scalar::AwsJson), value) => Cow::Owned(Value::String(value.to_string())),
         #[allow(clippy::cast_precision_loss)] // GraphQL's Float is a double.
-        (FieldType::Scalar(Scalar::Float), Value::Int(int)) => JsonValue::from(*int as f64),
-        (_, value) => json_of(value),
+        (FieldType::Scalar(Scalar::Float), Value::Int(int)) => Cow::Owned(Value::Float(*int as f64)),
+        (_, value) => Cow::Borrowed(value),
     }
 }

@@ -3,69 +3,36 @@
 //! Owns both halves: the answer by field name (aliases undone), and a subscription's selection run over it. What the
 //! mutation did not select is null for subscribers, as on AppSync.
 
-use apollo_compiler::ExecutableDocument;
 use apollo_compiler::ast::Type;
-use apollo_compiler::executable::{Field, Selection};
-use apollo_compiler::resolvers::{FieldError, ObjectValue, ResolveInfo, ResolvedValue};
 use apollo_compiler::response::{JsonMap, JsonValue};
 
 use super::guard::{goes_with_row, is_denied};
-use super::meter::{Meter, each_field};
+use super::meter::Meter;
+use super::selected::{Form, Selected};
+use super::walk::{FieldError, Leaf, ObjectValue, ResolveInfo, Resolved};
 use crate::auth::{Access, Caller, ModelRules, Operation, Verdict};
 use crate::compile::{CompiledSchema, ModelPlan, RelationPlan};
 use crate::item::Attributes;
 
 /// The answer of a selection by field name instead of response key.
-pub(super) fn by_name(document: &ExecutableDocument, sets: &[&[Selection]], answer: &JsonMap) -> JsonMap {
-    let mut fields: Vec<(&str, &str, Vec<&[Selection]>)> = Vec::new();
-    for set in sets {
-        collect(document, set, &mut |field| {
-            let (key, inner) = (
-                field.response_key().as_str(),
-                field.selection_set.selections.as_slice(),
-            );
-            match fields.iter_mut().find(|(known, _, _)| *known == key) {
-                Some((_, _, sets)) => sets.push(inner),
-                None => fields.push((key, field.name.as_str(), vec![inner])),
-            }
-        });
-    }
-    let mut named = JsonMap::with_capacity(fields.len());
-    for (key, name, sets) in fields {
-        if let Some(value) = answer.get(key) {
-            named.insert(name, value_by_name(document, &sets, value));
+pub(super) fn by_name(selected: &Selected, mut answer: JsonMap) -> JsonMap {
+    let mut named = JsonMap::with_capacity(selected.fields.len());
+    for chosen in &selected.fields {
+        if let Some(value) = answer.remove(chosen.key.as_str()) {
+            let name = chosen.field().name.as_str();
+            named.insert(name, value_by_name(&chosen.form, value));
         }
     }
     named
 }
 
-fn value_by_name(document: &ExecutableDocument, sets: &[&[Selection]], value: &JsonValue) -> JsonValue {
-    match value {
-        JsonValue::Object(members) => JsonValue::Object(by_name(document, sets, members)),
-        JsonValue::Array(items) => JsonValue::Array(
-            items
-                .iter()
-                .map(|item| value_by_name(document, sets, item))
-                .collect(),
-        ),
-        leaf => leaf.clone(),
-    }
-}
-
-/// Calls `each` with every field, fragments unfolded. Types need no look: the answer has only what applied.
-fn collect<'d>(document: &'d ExecutableDocument, set: &'d [Selection], each: &mut dyn FnMut(&'d Field)) {
-    for selection in set {
-        match selection {
-            Selection::Field(field) => each(field),
-            Selection::InlineFragment(fragment) => {
-                collect(document, &fragment.selection_set.selections, each);
-            }
-            Selection::FragmentSpread(spread) => {
-                if let Some(fragment) = document.fragments.get(&spread.fragment_name) {
-                    collect(document, &fragment.selection_set.selections, each);
-                }
-            }
+fn value_by_name(form: &Form, value: JsonValue) -> JsonValue {
+    match (form, value) {
+        (Form::Object(selected), JsonValue::Object(members)) => JsonValue::Object(by_name(selected, members)),
+        (form, JsonValue::Array(items)) => {
+            JsonValue::Array(items.into_iter().map(|item| value_by_name(form, item)).collect())
         }
+        (_, leaf) => leaf,
     }
 }
 
@@ -187,10 +154,10 @@ impl ObjectValue for MessageRoot<'_> {
         "Subscription"
     }
 
-    fn resolve_field<'a>(&'a self, info: &'a ResolveInfo<'a>) -> Result<ResolvedValue<'a>, FieldError> {
-        let type_name = info.field_definition().ty.inner_named_type();
-        charge(self.meter, names_bytes(info))?;
-        Ok(ResolvedValue::object(MessageObject {
+    fn resolve_field<'a>(&'a self, info: &'a ResolveInfo<'a>) -> Result<Resolved<'a>, FieldError> {
+        let type_name = info.ty().inner_named_type();
+        charge(self.meter, info.chosen.names_bytes)?;
+        Ok(Resolved::object(MessageObject {
             viewer: self.viewer,
             meter: self.meter,
             root: true,
@@ -205,34 +172,33 @@ impl ObjectValue for MessageObject<'_> {
         self.type_name
     }
 
-    fn resolve_field<'a>(&'a self, info: &'a ResolveInfo<'a>) -> Result<ResolvedValue<'a>, FieldError> {
+    fn resolve_field<'a>(&'a self, info: &'a ResolveInfo<'a>) -> Result<Resolved<'a>, FieldError> {
         let name = info.field_name();
         if !self.viewer.may_see(self.type_name, name, self.root) {
-            return Ok(ResolvedValue::null());
+            return Ok(Resolved::null());
         }
         let value = self.members.get(name).unwrap_or(&JsonValue::Null);
-        let each = names_bytes(info);
-        resolved(self.viewer, self.meter, &info.field_definition().ty, value, each)
+        resolved(self.viewer, self.meter, info.ty(), value, info.chosen.names_bytes)
     }
 }
 
-/// A value as the executor takes it; `each` is what an object of the field is charged.
+/// A value as the walk takes it; `each` is what an object of the field is charged.
 fn resolved<'a>(
     viewer: &'a Viewer<'a>,
     meter: &'a Meter,
     ty: &'a Type,
     value: &'a JsonValue,
     each: usize,
-) -> Result<ResolvedValue<'a>, FieldError> {
+) -> Result<Resolved<'a>, FieldError> {
     Ok(match value {
-        JsonValue::Array(items) if ty.is_list() => ResolvedValue::list(
+        JsonValue::Array(items) if ty.is_list() => Resolved::list(
             items
                 .iter()
                 .map_while(move |item| resolved(viewer, meter, ty.item_type(), item, each).ok()),
         ),
         JsonValue::Object(members) => {
             charge(meter, each)?;
-            ResolvedValue::object(MessageObject {
+            Resolved::object(MessageObject {
                 viewer,
                 meter,
                 root: false,
@@ -242,25 +208,12 @@ fn resolved<'a>(
         }
         leaf => {
             charge(meter, leaf.as_str().map_or(1, str::len))?;
-            ResolvedValue::Leaf(leaf.clone())
+            Resolved::Leaf(Leaf::Json(leaf))
         }
     })
 }
 
 fn charge(meter: &Meter, bytes: usize) -> Result<(), FieldError> {
     // A message that is too long is not sent, so nobody reads why.
-    meter.charge(bytes).map_err(|_| FieldError {
-        message: String::new(),
-    })
-}
-
-/// Length of the names of an object's members in a message, with their quotes and colons.
-fn names_bytes(info: &ResolveInfo<'_>) -> usize {
-    let mut total = 0;
-    for field in info.field_selections() {
-        each_field(info, &field.selection_set, &mut |field| {
-            total += field.response_key().len() + 3;
-        });
-    }
-    total
+    meter.charge(bytes).map_err(|_| FieldError::Said(String::new()))
 }

@@ -4,16 +4,16 @@
 
 use std::borrow::Cow;
 
-use apollo_compiler::resolvers::{FieldError, ObjectValue, ResolveInfo, ResolvedValue};
 use apollo_compiler::response::{JsonMap, JsonValue};
 
 use super::access::Access;
+use super::coerce::Arguments;
 use super::context::Context;
 use super::errors::Fault;
 use super::guard::{Asked, asked};
 use super::input;
-use super::meter::object_bytes;
 use super::objects::{ConnectionObject, RecordObject};
+use super::walk::{FieldError, ObjectValue, ResolveInfo, Resolved};
 use crate::auth::Operation;
 use crate::compile::{IndexPlan, KeyPlan, ModelPlan, RootField, sort_argument_name};
 use crate::filter::Filter;
@@ -37,12 +37,12 @@ impl ObjectValue for QueryRoot<'_> {
         "Query"
     }
 
-    fn resolve_field<'a>(&'a self, info: &'a ResolveInfo<'a>) -> Result<ResolvedValue<'a>, FieldError> {
+    fn resolve_field<'a>(&'a self, info: &'a ResolveInfo<'a>) -> Result<Resolved<'a>, FieldError> {
         let ctx = self.ctx;
         ctx.check_denied("Query", info.field_name())?;
         let arguments = ctx.arguments(info)?;
         // The page or record that the field answers with.
-        ctx.charge(object_bytes(info))?;
+        ctx.charge(info.chosen.object_bytes)?;
         match ctx.compiled.root(info.field_name()) {
             Some(RootField::Get(model)) => {
                 let plan = ctx.compiled.model(model);
@@ -76,8 +76,8 @@ impl ObjectValue for QueryRoot<'_> {
 fn get<'c>(
     ctx: &'c Context<'c>,
     asked: Asked<'c>,
-    arguments: &JsonMap,
-) -> Result<ResolvedValue<'c>, FieldError> {
+    arguments: &Arguments<'_>,
+) -> Result<Resolved<'c>, FieldError> {
     let plan = asked.plan;
     // Whoever may not read a field of the key may not guess it either: a record that is not found by it and one that must
     // not be found look the same.
@@ -86,7 +86,7 @@ fn get<'c>(
     let mut key = Attributes::new();
     for field in plan.key.fields() {
         let Some(value) = input::key_value(ctx.schema(), plan, field, arguments) else {
-            return Ok(ResolvedValue::null());
+            return Ok(Resolved::null());
         };
         key.insert(field.to_string(), value);
     }
@@ -95,7 +95,7 @@ fn get<'c>(
         Ok(item.filter(|item| by_key.as_ref().is_none_or(|visible| visible.matches(item))))
     };
     let item = ctx.visible_record(asked, found)?;
-    Ok(ResolvedValue::nullable_object(item.map(|item| RecordObject {
+    Ok(Resolved::nullable_object(item.map(|item| RecordObject {
         ctx,
         plan,
         operation: asked.operation,
@@ -106,8 +106,8 @@ fn get<'c>(
 fn list<'c>(
     ctx: &'c Context<'c>,
     asked: Asked<'c>,
-    arguments: &JsonMap,
-) -> Result<ResolvedValue<'c>, FieldError> {
+    arguments: &Arguments<'_>,
+) -> Result<Resolved<'c>, FieldError> {
     let plan = asked.plan;
     let given = |name: &str| arguments.get(name).is_some_and(|value| !value.is_null());
     if given("filter") && is_blank(arguments) {
@@ -143,7 +143,7 @@ fn list<'c>(
 }
 
 /// Whether the filter has members but compares nothing.
-fn is_blank(arguments: &JsonMap) -> bool {
+fn is_blank(arguments: &Arguments<'_>) -> bool {
     let filter = arguments.get("filter");
     filter
         .and_then(JsonValue::as_object)
@@ -155,12 +155,12 @@ fn index_query<'c>(
     ctx: &'c Context<'c>,
     asked: Asked<'c>,
     index: &'c IndexPlan,
-    arguments: &JsonMap,
-) -> Result<ResolvedValue<'c>, FieldError> {
+    arguments: &Arguments<'_>,
+) -> Result<Resolved<'c>, FieldError> {
     let plan = asked.plan;
     let paging = Paging::read(ctx, asked, Some(&index.key), "", arguments)?;
     let Some(condition) = key_condition(ctx, plan, &index.key, arguments)? else {
-        return Ok(ResolvedValue::null());
+        return Ok(Resolved::null());
     };
     paging.connection(ctx, plan, |reading, request| {
         reading.query(plan, Some(index), &condition, request)
@@ -175,10 +175,10 @@ pub(super) fn related<'c>(
     condition: Option<KeyCondition>,
     page_limit: Option<usize>,
     info: &ResolveInfo<'_>,
-) -> Result<ResolvedValue<'c>, FieldError> {
+) -> Result<Resolved<'c>, FieldError> {
     let plan = asked.plan;
     let arguments = ctx.arguments(info)?;
-    ctx.charge(object_bytes(info))?;
+    ctx.charge(info.chosen.object_bytes)?;
     let scope = format!("{}.{} {condition:?}", plan.name(), index.name);
     let mut paging = Paging::read(ctx, asked, Some(&index.key), &scope, &arguments)?;
     if let Some(page_limit) = page_limit.filter(|_| arguments.get("limit").is_none_or(JsonValue::is_null)) {
@@ -200,7 +200,7 @@ fn key_condition(
     ctx: &Context<'_>,
     plan: &ModelPlan,
     key: &KeyPlan,
-    arguments: &JsonMap,
+    arguments: &Arguments<'_>,
 ) -> Result<Option<KeyCondition>, FieldError> {
     let Some(partition) = input::key_value(ctx.schema(), plan, &key.partition, arguments) else {
         return Ok(None);
@@ -213,7 +213,7 @@ fn sort_condition(
     ctx: &Context<'_>,
     plan: &ModelPlan,
     key: &KeyPlan,
-    arguments: &JsonMap,
+    arguments: &Arguments<'_>,
 ) -> Result<Option<SortCondition>, FieldError> {
     input::sort_condition(ctx.schema(), plan, key, arguments).map_err(|_| {
         let what = "Invalid KeyConditionExpression: a sort key takes one operator with its operands";
@@ -235,7 +235,7 @@ pub(super) fn first(limit: usize) -> PageRequest<'static> {
 }
 
 impl<'c> QueryRoot<'c> {
-    fn sync(&self, asked: Asked<'c>, arguments: &JsonMap) -> Result<ResolvedValue<'c>, FieldError> {
+    fn sync(&self, asked: Asked<'c>, arguments: &Arguments<'_>) -> Result<Resolved<'c>, FieldError> {
         let (ctx, plan) = (self.ctx, asked.plan);
         let filter = ctx.filter(arguments, "filter")?;
         let access = Access::choose(plan, filter.as_ref(), |field| {
@@ -300,7 +300,7 @@ impl Paging {
         asked: Asked<'c>,
         by: Option<&KeyPlan>,
         detail: &str,
-        arguments: &JsonMap,
+        arguments: &Arguments<'_>,
     ) -> Result<Self, FieldError> {
         let keys = by.into_iter().flat_map(KeyPlan::fields);
         let visible = ctx.visible_rows(asked, arguments.get("filter"), keys.map(ToString::to_string))?;
@@ -339,7 +339,7 @@ impl Paging {
         ctx: &'c Context<'c>,
         plan: &'c ModelPlan,
         read: impl FnOnce(&Reading<'c>, &PageRequest<'_>) -> Result<PageOf, crate::error::BackendError>,
-    ) -> Result<ResolvedValue<'c>, FieldError> {
+    ) -> Result<Resolved<'c>, FieldError> {
         let goes_on = || ctx.goes_on_hidden();
         let request = PageRequest {
             after: self.token.as_ref().map(|token| token.position.as_slice()),
@@ -370,16 +370,16 @@ impl Paging {
             next_token,
             started_at_ms,
         };
-        Ok(ResolvedValue::object(connection))
+        Ok(Resolved::object(connection))
     }
 }
 
 /// What a token is bound to: everything that decides which rows come in which order.
-fn scope(field: &str, detail: &str, arguments: &JsonMap) -> String {
+fn scope(field: &str, detail: &str, arguments: &Arguments<'_>) -> String {
     let mut bound = JsonMap::new();
     for (name, value) in arguments.iter().filter(|(_, value)| !value.is_null()) {
-        if !matches!(name.as_str(), "limit" | "nextToken" | "lastSync") {
-            bound.insert(name.as_str(), value.clone());
+        if !matches!(name, "limit" | "nextToken" | "lastSync") {
+            bound.insert(name, value.clone());
         }
     }
     bound.sort_keys();

@@ -8,10 +8,10 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use apollo_compiler::response::JsonMap;
 use landfall_core::{FieldDef, FieldType, ModelName, Scalar, Schema, Value};
 use serde_json::{Map, Value as Json};
 
+use super::coerce::Arguments;
 use crate::auth::Caller;
 use crate::compile::ModelPlan;
 use crate::conflict::{ConflictCall, ConflictResolver, HandlerFailed, Resolution};
@@ -99,17 +99,17 @@ pub(super) fn call_of(
     field: &str,
     new: &Item,
     existing: &Item,
-    arguments: &JsonMap,
+    arguments: &Arguments<'_>,
     caller: &Caller,
 ) -> ConflictCall {
-    let arguments = serde_json::to_value(arguments).expect("arguments can be written to memory");
+    let json = |value| serde_json::to_value(value).expect("arguments can be written to memory");
+    let arguments = arguments.iter();
     ConflictCall {
         new_item: item_json(plan, new),
         existing_item: item_json(plan, existing),
-        arguments: match arguments {
-            Json::Object(arguments) => arguments,
-            _ => Map::new(),
-        },
+        arguments: arguments
+            .map(|(name, value)| (name.to_owned(), json(value)))
+            .collect(),
         resolver: ConflictResolver {
             table_name: format!("{}-landfall-local", plan.name()),
             aws_region: "local".to_owned(),

@@ -338,7 +338,7 @@ pub(crate) fn candidate(
         .prepare(
             &request.query,
             request.operation_name.as_deref(),
-            &request.variables,
+            request.variables,
         )
         .map_err(refused_request)?;
     if prepared.kind() != OperationType::Subscription {

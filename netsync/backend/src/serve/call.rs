@@ -21,7 +21,7 @@ use crate::auth::{Caller, Judgement};
 use crate::execute::{CallerGone, ErrorEntry};
 use crate::faults::FieldError;
 use crate::http::{HttpCall, HttpReply, Refusal, refuse};
-use crate::service::{Job, Ran};
+use crate::service::{Backend, Job, Ran};
 
 /// Longest body or message that is parsed on the spot, in bytes; longer ones must not hold up the other calls. A document of
 /// that length takes two milliseconds at the worst.
@@ -179,10 +179,14 @@ impl Shell {
     async fn run(&self, call: HttpCall, caller: Option<Arc<Caller>>, operation: &mut Operation) -> HttpReply {
         let length = call.query.as_ref().map_or(0, String::len) + call.body.len();
         let long = length > PARSED_AT_ONCE_BYTES;
-        let asks = caller.is_none() && self.backend.call_may_block(self.clock.now_ms(), &call.headers);
+        let request_id = self.backend.new_request_id();
+        let caller = match self.judged(&call, caller, &request_id).await {
+            Ok(caller) => caller,
+            Err(reply) => return self.hold(*reply),
+        };
         let job = self
-            .admit(asks, long, move |backend, now_ms| {
-                backend.prepare_from(now_ms, &call, caller)
+            .admit(false, long, move |backend, now_ms| {
+                backend.prepare_from(now_ms, &call, caller, &request_id)
             })
             .await
             .unwrap_or_else(|| Err(Box::new(self.refuse(Refusal::Internal))));
@@ -199,6 +203,25 @@ impl Shell {
             self.write(job, room).await
         } else {
             self.read(job, room).await
+        }
+    }
+
+    /// Who sends a call, if an authorizer has to be waited for to know; what they send is parsed only then, in a place for
+    /// that. Otherwise who is known already.
+    async fn judged(
+        &self,
+        call: &HttpCall,
+        caller: Option<Arc<Caller>>,
+        request_id: &str,
+    ) -> Result<Option<Arc<Caller>>, Box<HttpReply>> {
+        if caller.is_some() || !self.backend.call_may_block(self.clock.now_ms(), &call.headers) {
+            return Ok(caller);
+        }
+        let (call, request_id) = (call.clone(), request_id.to_owned());
+        let judge = move |backend: &Backend, now_ms| backend.judge_call(now_ms, &call, &request_id);
+        match self.admit(true, false, judge).await {
+            Some(judged) => judged.map(Some),
+            None => Err(Box::new(self.refuse(Refusal::Internal))),
         }
     }
 

@@ -100,10 +100,9 @@ impl Listening {
                 continue;
             };
             if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
-                let rooms = address.rooms();
                 let place = SocketPlace::new(place, address);
                 let (options, stop) = (Arc::clone(&self.options), Arc::clone(&self.stop));
-                tasks.spawn(welcome(stream, (place, rooms), options, stop, routes.clone()));
+                tasks.spawn(welcome(stream, place, options, stop, routes.clone()));
             } else if self.options.tls.is_none()
                 && let Ok(place) = Arc::clone(&turned_away).try_acquire_owned()
             {
@@ -141,7 +140,7 @@ async fn turn_away(mut stream: TcpStream, _place: OwnedSemaphorePermit) {
 
 async fn welcome(
     stream: TcpStream,
-    (place, rooms): (SocketPlace, Option<AddressRooms>),
+    place: SocketPlace,
     options: Arc<ServeOptions>,
     stop: Arc<Stop>,
     routes: Router,
@@ -150,6 +149,7 @@ async fn welcome(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a socket takes no options");
     }
+    let rooms = place.rooms();
     let stream = Patience::new(stream, options.stall_time, Some(place));
     let Some(tls) = &options.tls else {
         return talk(stream, rooms, &options, &stop, routes).await;
@@ -206,6 +206,31 @@ mod tests {
             "{}",
             body.len()
         );
+    }
+
+    #[tokio::test]
+    async fn whoever_is_welcomed_shares_the_room_of_its_address() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let among_all = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
+        let of_address = Addresses::new(1, 10, 5).take("203.0.113.7".parse().unwrap());
+        let place = SocketPlace::new(among_all, of_address.unwrap());
+        let routes = Router::new().fallback(|request: axum::extract::Request| async move {
+            let rooms = request.extensions().get::<AddressRooms>();
+            rooms.is_some().to_string()
+        });
+        let (options, stop) = (Arc::new(ServeOptions::default()), Arc::new(Stop::new()));
+        let welcoming = welcome(stream, place, options, stop, routes);
+        let asking = async {
+            let request = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+            client.write_all(request).await.unwrap();
+            let mut reply = String::new();
+            client.read_to_string(&mut reply).await.unwrap();
+            reply
+        };
+        let ((), reply) = tokio::join!(welcoming, asking);
+        assert!(reply.ends_with("true"), "{reply}");
     }
 
     #[tokio::test]

@@ -12,21 +12,26 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Sleep;
 
-use super::address::AddressPlace;
+use super::address::{AddressPlace, AddressRooms};
 
 /// The places that a socket takes: among all, and among those of its address.
 #[derive(Debug)]
 pub(super) struct SocketPlace {
     _among_all: OwnedSemaphorePermit,
-    _of_address: AddressPlace,
+    of_address: AddressPlace,
 }
 
 impl SocketPlace {
     pub(super) fn new(among_all: OwnedSemaphorePermit, of_address: AddressPlace) -> Self {
         Self {
             _among_all: among_all,
-            _of_address: of_address,
+            of_address,
         }
+    }
+
+    /// The room that the bodies of its address share; `None` if that of all is its own.
+    pub(super) fn rooms(&self) -> Option<AddressRooms> {
+        self.of_address.rooms()
     }
 }
 

@@ -20,7 +20,7 @@ use super::call::{PARSED_AT_ONCE_BYTES, header_list, respond};
 use super::shell::Shell;
 use crate::auth::SUBPROTOCOL;
 use crate::http::Refusal;
-use crate::realtime::{CLOSE_ABNORMAL, ConnectionId, Out};
+use crate::realtime::{CLOSE_ABNORMAL, ConnectionId, Incoming, Out};
 use crate::service::Backend;
 
 /// Bytes that are taken from the hub's queue and written at a time.
@@ -185,6 +185,8 @@ pub(super) async fn receive(shell: &Shell, id: ConnectionId, text: &str) {
         shell.backend.read_frame(text)
     };
     let asks = shell.backend.start_may_block(now_ms, &incoming);
+    // Only what starts a subscription has a document to be parsed.
+    let long = long && matches!(incoming, Incoming::Start { .. });
     let handle = move |backend: &Backend, now_ms| backend.handle_frame(now_ms, id, incoming);
     if shell.admit(asks, long, handle).await.is_none() {
         tracing::error!("a realtime message died");

@@ -67,7 +67,7 @@ impl Backend {
             });
             match next {
                 Some(next) => round = next,
-                None => return self.reply(job, Ok(&Executed::timed_out())),
+                None => return self.reply(job, Ok(Executed::timed_out())),
             }
         }
         unreachable!("the last round asks nothing, so it is answered")
@@ -93,10 +93,9 @@ impl Backend {
         });
         match done {
             Ok(mut executed) => {
-                let events = std::mem::take(&mut executed.events);
-                self.hub().publish(events, self.judge(), &mut self.faults());
+                self.publish(std::iter::once((job, &mut executed)));
                 drop(writer);
-                Some(self.reply(job, Ok(&executed)))
+                Some(self.reply(job, Ok(executed)))
             }
             Err(Halted::Failed(error)) => {
                 drop(writer);

@@ -5,7 +5,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::write::Outcome;
-use crate::conflict::Write;
+use crate::conflict::WriteKind;
 
 /// Counters that any thread may raise.
 #[derive(Debug, Default)]
@@ -38,15 +38,12 @@ impl Tally {
     }
 
     /// Counts a write by what became of it.
-    pub(crate) fn wrote(&self, write: &Write, outcome: &Outcome) {
-        let stale = |stored: u64| match write {
-            Write::Update { version, .. } => *version != stored,
-            Write::Create { .. } | Write::Delete { .. } | Write::Settle { .. } => false,
-        };
+    pub(crate) fn wrote(&self, write: WriteKind, outcome: &Outcome) {
+        let stale = |stored: u64| matches!(write, WriteKind::Update(version) if version != stored);
         match outcome {
             Outcome::Written(item) => {
                 self.written.fetch_add(1, Ordering::Relaxed);
-                if matches!(write, Write::Settle { .. }) {
+                if write == WriteKind::Settle {
                     self.handled.fetch_add(1, Ordering::Relaxed);
                 } else if stale(item.version.saturating_sub(1)) {
                     self.merged.fetch_add(1, Ordering::Relaxed);

@@ -33,7 +33,7 @@ fn apply(store: &Store, now_ms: i64, model: &str, key: &serde_json::Value, write
     store
         .writer()
         .transaction(now_ms, |session| {
-            session.write(plan, &attributes(key), write, None)
+            session.write(plan, &attributes(key), write.clone(), None)
         })
         .unwrap()
 }
@@ -389,7 +389,7 @@ fn a_change_that_a_sync_does_not_see_is_not_older_than_the_sync() {
             let write = Write::Create {
                 attributes: attributes(&json!({"id": "p2"})),
             };
-            session.write(&plan, &attributes(&json!({"id": "p2"})), &write, None)?;
+            session.write(&plan, &attributes(&json!({"id": "p2"})), write, None)?;
             store.snapshot_at(START_MS + 200)
         })
         .unwrap();

@@ -48,7 +48,7 @@ impl Session<'_, '_> {
         &self,
         plan: &ModelPlan,
         key_fields: &Attributes,
-        write: &Write,
+        write: Write,
         condition: Option<&Filter>,
     ) -> Result<Outcome, BackendError> {
         let base_key = key::base_key(plan, key_fields)
@@ -129,7 +129,7 @@ impl Session<'_, '_> {
         }
         let change = self.next_change.get();
         self.next_change.set(change + 1);
-        let delta = item.encode_with_ttl(plan.name(), Some(self.delta_ttl_s()));
+        let delta = item.encode_change(plan.name(), &bytes, self.delta_ttl_s());
         self.written_bytes
             .set(self.written_bytes.get() + bytes.len() + delta.len());
         txn.put(

@@ -186,12 +186,16 @@ fn the_authorizer_is_asked_only_about_tokens_that_fit_its_pattern() {
         config
     };
     let pattern = Some("^doorman-[0-9]+$");
+    let longest = "x".repeat(OPAQUE_TOKEN_BYTES_MAX);
+    let longer = format!("{longest}x");
     for (authorization, pattern, asked) in [
         ("doorman-1", pattern, 1),
         ("doorman-", pattern, 0),
         ("Bearer doorman-1", pattern, 0),
         ("eyJhbGciOiJIUzI1NiJ9.e30.AAAA", pattern, 0),
         ("whatever", None, 1),
+        (longest.as_str(), None, 1),
+        (longer.as_str(), None, 0),
     ] {
         let before = authorizer.0.load(std::sync::atomic::Ordering::Relaxed);
         let admitted = admit(with(pattern), &[("authorization", authorization)]);
@@ -199,7 +203,7 @@ fn the_authorizer_is_asked_only_about_tokens_that_fit_its_pattern() {
         assert_eq!(
             (after - before, admitted.is_ok()),
             (asked, asked == 1),
-            "{authorization}"
+            "{authorization:.32}"
         );
     }
 }

@@ -148,6 +148,57 @@ async fn what_is_long_is_parsed_only_where_there_is_a_place() {
     }
 }
 
+/// Lets everybody in and says so.
+struct Doorman(mpsc::UnboundedSender<()>);
+
+impl crate::auth::Authorizer for Doorman {
+    fn authorize(
+        &self,
+        _: &crate::auth::AuthorizerRequest,
+    ) -> Result<crate::auth::AuthorizerAnswer, crate::auth::AuthorizerFault> {
+        self.0.send(()).unwrap();
+        Ok(crate::auth::AuthorizerAnswer {
+            is_authorized: true,
+            ..crate::auth::AuthorizerAnswer::default()
+        })
+    }
+}
+
+#[tokio::test]
+async fn whom_an_authorizer_judges_waits_for_a_place_to_be_parsed_like_everybody() {
+    let (said, mut asked) = mpsc::unbounded_channel();
+    let mut config = BackendConfig::with_api_key(KEY);
+    config.auth.authorizer = Some(crate::auth::AuthorizerSettings {
+        authorizer: Arc::new(Doorman(said)),
+        ttl_s: 0,
+        token_pattern: None,
+    });
+    let inside = inside(config, ServeOptions::default());
+    let places = inside.shell.parsing.available_permits();
+    let places = Arc::clone(&inside.shell.parsing).acquire_many_owned(u32::try_from(places).unwrap());
+    let places = places.await.unwrap();
+    let post = |length: usize| {
+        let request = Request::post("/graphql").header("authorization", "whoever");
+        request.body(Body::from("x".repeat(length))).unwrap()
+    };
+    // Nonsense is answered as soon as it is read.
+    assert_eq!(inside.status(post(LONG - 1)).await, 400);
+    asked.recv().await.unwrap();
+    let mut long = Box::pin(inside.status(post(LONG)));
+    tokio::select! {
+        status = &mut long => panic!("it was answered with {status}"),
+        word = asked.recv() => word.unwrap(),
+    }
+    // By the time that somebody else was judged and answered, so was this one judged.
+    assert_eq!(inside.status(post(LONG - 1)).await, 400);
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+        assert_eq!(at_once(&mut long).await, None);
+    }
+    drop(places);
+    assert_eq!(long.await, 400);
+}
+
 #[tokio::test]
 async fn a_message_that_is_long_is_read_only_where_there_is_a_place() {
     let mut config = BackendConfig::with_api_key(KEY);
