@@ -489,6 +489,19 @@ mod tests {
     }
 
     #[test]
+    fn floats_are_read_from_json_to_the_last_digit() {
+        // A quick reader takes each of these for its neighbour.
+        for float in [
+            0.916_345_371_808_551_9,
+            138.767_418_398_903_17,
+            98.669_910_878_426_73,
+        ] {
+            let read: serde_json::Value = serde_json::from_str(&format!("{float:?}")).expect("JSON");
+            assert_eq!(Value::from(&read), Value::Float(float));
+        }
+    }
+
+    #[test]
     fn json_round_trip_keeps_values() {
         let json = serde_json::json!({"a": [1, 2.5, null, "x", true], "b": {"c": -7}});
         let value = Value::from(&json);

@@ -156,7 +156,8 @@ impl Answer {
     }
 }
 
-/// Reads what was written here. Unlike a reader of JSON from outside it gives every number back as it was.
+/// Reads what was written here, every number as it was, and however deep it nests: a reader of JSON from outside has a bound for
+/// that.
 struct Reader<'a> {
     rest: &'a [u8],
 }
