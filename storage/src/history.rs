@@ -244,6 +244,20 @@ impl History {
         }
     }
 
+    /// As [`History::each_of_base`], but fails where this version cannot tell what an entry comes to: without it states would
+    /// lack a record, or show an older one.
+    pub(crate) fn each_known_of_base(&self, visit: &mut Visit<'_>) -> Result<bool, StorageError> {
+        self.each_of_base(&mut |seq, bytes| match codec::entry::peek(bytes) {
+            Some(peek) if peek.is_unknown() => Err(StorageError::EntryTooNew { seq, sound: None }),
+            Some(peek) if !peek.is_of_base() => Err(StorageError::corrupt(format!(
+                "its base has an entry of the kind `{}`",
+                peek.kind
+            ))),
+            Some(_) => visit(seq, bytes),
+            None => Err(StorageError::corrupt("an entry of its base is cut short")),
+        })
+    }
+
     /// What is wrong with the file that the log is in; nothing of a store that opens as it is.
     pub fn damage_of_file(&self) -> &[Damage] {
         &self.damage
@@ -460,7 +474,7 @@ impl History {
     /// entry. Fails where an entry is missing, be it the last, since what follows cannot be folded.
     pub(crate) fn scan_unbroken(&self, to: Seq, visit: &mut Visit<'_>) -> Result<(), StorageError> {
         self.refuse_without_base()?;
-        if !self.each_of_base(visit)? {
+        if !self.each_known_of_base(visit)? {
             return Ok(());
         }
         self.scan_log_unbroken(to, visit)

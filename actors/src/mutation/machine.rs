@@ -187,9 +187,11 @@ impl State {
         });
     }
 
-    /// What may not go for lack of credentials.
+    /// What may not go for lack of credentials. What waits is not on its way to an answer that would tell whether they are there
+    /// now, so the others go on without it.
     fn held_up(&self) -> BTreeSet<Topic> {
-        let places = self.held.values().map(|held| &held.place);
+        let places = self.held.values().filter(|held| !held.waits());
+        let places = places.map(|held| &held.place);
         self.pauses
             .held_up(&places.map(|place| (&place.topic, place.began)))
     }

@@ -198,6 +198,16 @@ impl Peek<'_> {
         self.is(kind::BASE)
     }
 
+    /// Whether a base may hold it: what trimmed entries had come to, or what is left of a model that was removed.
+    pub(crate) fn is_of_base(&self) -> bool {
+        self.is_base() || self.is_checkpoint() || !self.known && self.version == RETIRED
+    }
+
+    /// Whether only a newer program knows what it does, whether this one knows the kind or not.
+    pub(crate) fn is_unknown(&self) -> bool {
+        !self.known && self.version != RETIRED
+    }
+
     /// Whether a newer program wrote what this one knows in an older form: what it does cannot be told, though it is
     /// something. A kind that is not known at all is passed over, and so is what tells of a model that was removed.
     pub(crate) fn is_newer(&self) -> bool {

@@ -130,6 +130,7 @@ impl History {
     /// As [`History::check`].
     pub fn check_entries(&self) -> Result<Check, StorageError> {
         let mut check = Check::default();
+        self.check_base(&mut check)?;
         let (mut expected, mut chain) = (self.start, Some(self.start_check));
         let end = self.end;
         let scanned = self.scan(self.start..=end, &mut |seq, bytes| {
@@ -162,6 +163,29 @@ impl History {
         }
         check.damage.extend(self.damage_of_file().iter().cloned());
         Ok(check)
+    }
+
+    /// Whether all that the log goes on from can be read, where it is there.
+    fn check_base(&self, check: &mut Check) -> Result<(), StorageError> {
+        if !(self.has_base()? && self.holds_base()?) {
+            return Ok(());
+        }
+        let read = self.each_known_of_base(&mut |seq, bytes| {
+            codec::entry::decode(seq, bytes)?;
+            Ok(ControlFlow::Continue(()))
+        });
+        match read {
+            Ok(_) => {}
+            Err(StorageError::EntryTooNew { seq, .. }) => {
+                check.newer.get_or_insert(seq);
+            }
+            Err(StorageError::Corrupt { what, .. }) => {
+                let at = Seq(self.start.0.saturating_sub(1));
+                check.note(at, format!("what the log goes on from cannot be read: {what}"));
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
     }
 
     fn check_entry(&self, check: &mut Check, seq: Seq, bytes: &[u8], chain: Option<u32>) {

@@ -117,7 +117,7 @@ impl History {
             return Ok(());
         }
         let mut to = transaction.open_table(BASE)?;
-        self.each_of_base(&mut |seq, bytes| {
+        self.each_known_of_base(&mut |seq, bytes| {
             let told = codec::entry::decode(seq, bytes)?.change;
             let key = base::key_of(&told).ok_or_else(|| {
                 StorageError::corrupt(format!("its base has an entry of the kind `{}`", told.name()))

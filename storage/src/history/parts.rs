@@ -129,7 +129,7 @@ impl History {
             return Ok(None);
         }
         let mut part = P::default();
-        self.each_of_base(&mut |seq, bytes| {
+        self.each_known_of_base(&mut |seq, bytes| {
             reading(&mut part, seq, bytes)?;
             Ok(ControlFlow::Continue(()))
         })?;

@@ -14,8 +14,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use landfall_core::{
-    CONDITION_FAILED, Change, Decision, FieldDef, FieldMap, FieldType, IdPart, LogEntry, ModelDef, Op,
-    Predicate, RecordBase, RecordId, RecordKey, Refusal, RemoteRecord, Scalar, Schema, Value,
+    CONDITION_FAILED, Change, Decision, FieldDef, FieldMap, FieldType, IdPart, LogEntry, ModelDef, Mutation,
+    Op, Predicate, RecordBase, RecordId, RecordKey, Refusal, RemoteRecord, Scalar, Schema, Stage, Value,
 };
 
 use stand_in::StandIns;
@@ -146,12 +146,31 @@ impl Redaction {
         change
     }
 
-    /// It stands before the log and is not exported; whoever has one all the same gets nothing of it.
     fn base(&self, base: &mut RecordBase) {
-        base.row = None;
-        base.shadow = None;
-        base.pending.clear();
+        let def = self.def(&base.key);
+        for row in [&mut base.row, &mut base.shadow].into_iter().flatten() {
+            *row = self.fields(def, row);
+        }
+        for mutation in &mut base.pending {
+            self.mutation(mutation);
+        }
         base.key = self.key(&base.key);
+    }
+
+    /// What waited when the base was made.
+    fn mutation(&self, mutation: &mut Mutation) {
+        let def = self.def(&mutation.key);
+        mutation.patch = self.fields(def, &mutation.patch);
+        mutation.base = mutation.base.as_ref().map(|base| self.fields(def, base));
+        mutation.condition = mutation
+            .condition
+            .as_ref()
+            .map(|condition| self.predicate(def, condition));
+        if let Stage::Parked(refusal) = &mut mutation.stage {
+            *refusal = self.refusal(refusal);
+        }
+        self.keys(&mut mutation.parents);
+        mutation.key = self.key(&mutation.key);
     }
 
     fn keys(&self, keys: &mut [RecordKey]) {

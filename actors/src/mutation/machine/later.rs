@@ -3,7 +3,7 @@
 //! Owns the deadlines of mutations in hand. What rests is either what the store did not take, or what the server has failed
 //! at more than once, so that it is not tried again at once. What waits is an update of a list of which the server shows no
 //! effect: the request may still be on its way, and sent twice the list would hold its elements twice under automerge. What is
-//! put off is of unknown outcome, and the server has failed at more than one question about it, however others fare: asked
+//! put off is of unknown outcome, and the server has failed at several questions about it in a row, however others fare: asked
 //! with each answer to them, it would close the gate for them each time.
 
 use landfall_core::{Mutation, MutationKind, Seq};

@@ -212,12 +212,15 @@ pub(super) fn export(
     part.as_file().sync_all().map_err(|error| failed(&error))?;
     part.persist_noclobber(file)
         .map_err(|error| failed(&error.error))?;
+    let holds_states = !history.is_trimmed().map_err(|error| failed(&error))?
+        || history.holds_base().map_err(|error| failed(&error))?;
     if out.wants_json() {
         out.object(&json!({
             "entries": done.entries,
             "bytes": done.bytes,
             "leftOut": done.left_out,
             "redacted": redact,
+            "holdsStates": holds_states,
         }))?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -232,6 +235,9 @@ pub(super) fn export(
     }
     if done.left_out > 0 {
         out.line(format!("{} unreadable entries were left out", done.left_out))?;
+    }
+    if !holds_states {
+        out.line("the log was trimmed, and what it goes on from cannot be read while an app has the store open: the file has entries and no states; close the app and export again for those")?;
     }
     if done.entries < history.len() {
         let missing = history.len() - done.entries;

@@ -287,6 +287,44 @@ fn an_exported_file_has_what_the_log_goes_on_from() {
 }
 
 #[test]
+fn a_redacted_file_has_what_waited_when_the_base_was_made() {
+    let mut store = busy(in_memory());
+    let key = post("p1");
+    let waiting = save(&mut store, "Post", "id=p1 title=mine").seq;
+    append(&mut store, sent(&key, waiting)).unwrap();
+    append(&mut store, lost(&key, waiting)).unwrap();
+    let discarded = landfall_core::MutationRef {
+        key,
+        mutation: waiting,
+    };
+    append(&mut store, Change::Discarded(discarded)).unwrap();
+    let (_, end) = bounds(&store);
+    store.trim(&keep(end.0 - waiting.0), 0).unwrap();
+    let history = History::of_snapshot(snapshot(&store)).unwrap();
+    let redaction = Redaction::new([7; REDACTION_KEY_BYTES], history.schema().cloned());
+    let redacted = read_exported(exported(&history, Some(&redaction))).unwrap();
+    let (start, end) = history.bounds();
+    for seq in start.0 - 1..=end.0 {
+        let counts = |history: &History| {
+            let past = history.as_of(Seq(seq), &Scope::All).unwrap();
+            let count = |of: fn(&landfall_core::RecordState) -> usize| -> usize {
+                past.states().map(|(_, state)| of(state)).sum()
+            };
+            (
+                count(|state| usize::from(state.row.is_some())),
+                count(|state| usize::from(state.shadow.is_some())),
+                count(|state| state.pending.len()),
+            )
+        };
+        assert_eq!(counts(&redacted), counts(&history), "after e{seq}");
+    }
+    let imported = tempfile::tempdir().unwrap();
+    redacted.fork(end, imported.path()).unwrap();
+    let rows = |store: &Store| snapshot(store).query(&Query::all("Post")).unwrap().len();
+    assert_eq!(rows(&in_directory(imported.path())), rows(&store));
+}
+
+#[test]
 fn a_file_that_lacks_some_of_its_base_has_entries_and_no_states() {
     let (_, history) = of_three_entries();
     let (start, end) = history.bounds();
