@@ -25,7 +25,7 @@ mod settle;
 mod validation;
 mod walk;
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use apollo_compiler::Name;
 use apollo_compiler::executable::OperationType;
@@ -86,6 +86,8 @@ pub(crate) struct Executed {
     pub(crate) told: Vec<Told>,
     /// What subscribers are told, where that is not what the caller is answered.
     told_of: Option<Answer>,
+    /// What the operation selects; `None` if it was not executed.
+    selected: Option<Arc<Selected>>,
     /// What was charged for the answer, in bytes.
     pub(crate) answer_bytes: usize,
 }
@@ -97,6 +99,7 @@ impl Default for Executed {
             errors: Vec::new(),
             told: Vec::new(),
             told_of: None,
+            selected: None,
             answer_bytes: 0,
         }
     }
@@ -126,6 +129,7 @@ impl Executed {
         Self {
             told: self.told,
             told_of: Some(self.answer),
+            selected: self.selected,
             ..Self::failed(error)
         }
     }
@@ -136,10 +140,14 @@ impl Executed {
     }
 
     /// A mutation as its subscribers hear of it.
-    pub(crate) fn event(&self, told: Told, prepared: &Prepared, compiled: &CompiledSchema) -> Option<Event> {
+    pub(crate) fn event(&self, told: Told) -> Option<Event> {
         let record = self.told_of.as_ref().unwrap_or(&self.answer).record(&told.key)?;
-        let selected = prepared.selected(compiled);
-        let chosen = selected.fields.iter().find(|chosen| chosen.key == told.key)?;
+        let chosen = self
+            .selected
+            .as_ref()?
+            .fields
+            .iter()
+            .find(|chosen| chosen.key == told.key)?;
         let Form::Object(selected) = &chosen.form else {
             return None;
         };
@@ -230,7 +238,8 @@ fn refuse_cut_short(ctx: &Context<'_>, executed: &mut Executed) {
 }
 
 fn run(ctx: &Context<'_>, prepared: &Prepared, root: &dyn ObjectValue) -> Result<Executed, BackendError> {
-    let (answer, errors) = walk(ctx.compiled, prepared, root);
+    let selected = prepared.selected(ctx.compiled);
+    let (answer, errors) = walk(ctx.compiled, prepared, &selected, root);
     if let Some(error) = ctx.take_fatal() {
         return Err(error);
     }
@@ -247,24 +256,27 @@ fn run(ctx: &Context<'_>, prepared: &Prepared, root: &dyn ObjectValue) -> Result
         errors,
         told: Vec::new(),
         told_of: None,
+        selected: Some(selected),
         answer_bytes: ctx.meter.answer_bytes(),
     })
 }
 
 /// Asks a root object all that a request selects.
-fn walk(compiled: &CompiledSchema, prepared: &Prepared, root: &dyn ObjectValue) -> (Answer, Vec<ErrorEntry>) {
-    let selected = prepared.selected(compiled);
+fn walk(
+    compiled: &CompiledSchema,
+    prepared: &Prepared,
+    selected: &Selected,
+    root: &dyn ObjectValue,
+) -> (Answer, Vec<ErrorEntry>) {
     let request = Request {
         schema: compiled.graphql(),
         document: &prepared.document.executable,
         operation: prepared.operation(),
-        selected: &selected,
+        selected,
         variables: &prepared.variables,
     };
     let Walked { answer, errors } = request.walk(root);
-    let errors = errors
-        .into_iter()
-        .map(|raised| entry(prepared, &selected, raised));
+    let errors = errors.into_iter().map(|raised| entry(prepared, selected, raised));
     (answer, errors.collect())
 }
 
@@ -368,7 +380,8 @@ pub(crate) fn message(
         viewer,
         meter: &meter,
     };
-    let (answer, errors) = walk(viewer.compiled, prepared, &root);
+    let selected = prepared.selected(viewer.compiled);
+    let (answer, errors) = walk(viewer.compiled, prepared, &selected, &root);
     if meter.ran_out().is_some() {
         return None;
     }

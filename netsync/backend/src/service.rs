@@ -350,7 +350,7 @@ impl Backend {
         });
         match done {
             Ok(mut executed) => {
-                self.publish(jobs.iter().zip(&mut executed));
+                self.publish(executed.iter_mut());
                 drop(writer);
                 // Each answer is dropped once it is written, so that they are not there twice.
                 let replies = jobs.iter().zip(executed);
@@ -367,13 +367,13 @@ impl Backend {
     }
 
     /// Tells subscribers of what was committed. What they are told is made only if somebody hears it.
-    fn publish<'e>(&self, executed: impl Iterator<Item = (&'e Job, &'e mut Executed)>) {
+    fn publish<'e>(&self, executed: impl Iterator<Item = &'e mut Executed>) {
         let (mut hub, mut faults) = (self.hub(), self.faults());
         let mut events = Vec::new();
-        for (job, one) in executed {
+        for one in executed {
             for told in std::mem::take(&mut one.told) {
                 if hub.hears(&told.model, told.kind, &faults) {
-                    events.extend(one.event(told, &job.prepared, &self.compiled));
+                    events.extend(one.event(told));
                 }
             }
         }

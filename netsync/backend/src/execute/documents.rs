@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use apollo_compiler::ExecutableDocument;
-use apollo_compiler::ast::Value;
+use apollo_compiler::ast::{self, Value};
 use apollo_compiler::executable::{DirectiveList, Field, Operation, OperationType, Selection, SelectionSet};
 use apollo_compiler::parser::Parser;
 use apollo_compiler::response::{JsonMap, JsonValue};
@@ -25,6 +25,10 @@ use crate::config::Limits;
 
 /// Most tokens of a document: some hundred times what clients send, and parsed in milliseconds.
 const TOKENS_MAX: usize = 50_000;
+
+/// Most levels of all definitions of a document together: whoever follows fragments from one to the next goes down that far at
+/// most, and the compiler does so on the stack of the thread.
+const LEVELS_MAX: usize = 2_000;
 
 /// How many aliases one counts for that is within introspection: each may ask for the whole schema again.
 const INTROSPECTION_ALIAS_WEIGHT: usize = 20;
@@ -257,6 +261,11 @@ impl Documents {
         let source = parser
             .parse_ast(text, "request")
             .map_err(|_| RequestFault::Malformed)?;
+        if levels(&source) > LEVELS_MAX {
+            let message =
+                format!("Query nests too deep; its definitions have at most {LEVELS_MAX} levels together.");
+            return Err(RequestFault::Invalid(vec![ErrorEntry::of_request(message, None)]));
+        }
         let executable = source
             .to_executable_validate(schema)
             .map_err(|faults| RequestFault::Invalid(validation::entries(schema, &source, &faults.errors)))?;
@@ -280,6 +289,24 @@ impl Documents {
             selected: OnceLock::new(),
         })
     }
+}
+
+/// Levels of all definitions together, each as deep as its deepest selection.
+fn levels(document: &ast::Document) -> usize {
+    fn of(selections: &[ast::Selection]) -> usize {
+        let inner = selections.iter().map(|selection| match selection {
+            ast::Selection::Field(field) => of(&field.selection_set),
+            ast::Selection::InlineFragment(fragment) => of(&fragment.selection_set),
+            ast::Selection::FragmentSpread(_) => 0,
+        });
+        inner.max().map_or(0, |deepest| deepest + 1)
+    }
+    let each = document.definitions.iter().map(|definition| match definition {
+        ast::Definition::OperationDefinition(operation) => of(&operation.selection_set),
+        ast::Definition::FragmentDefinition(fragment) => of(&fragment.selection_set),
+        _ => 0,
+    });
+    each.sum()
 }
 
 /// What a selection costs once its fragments are unfolded.

@@ -5,7 +5,6 @@
 
 use std::borrow::Cow;
 
-use apollo_compiler::executable::SelectionSet;
 use apollo_compiler::response::{JsonMap, JsonValue};
 use jiff::fmt::temporal::DateTimePrinter;
 use landfall_core::{FieldDef, FieldType, MutationKind, Value};
@@ -15,8 +14,9 @@ use super::context::Context;
 use super::errors::Fault;
 use super::guard::{Asked, Shown, asked_mutation, is_denied, shown_value};
 use super::input;
-use super::meter::{each_field, leaf_bytes, member_bytes};
+use super::meter::{leaf_bytes, member_bytes};
 use super::objects::{RecordObject, leaf, metadata};
+use super::selected::{Form, Selected, Source};
 use super::settle;
 use super::walk::{FieldError, ObjectValue, ResolveInfo, Resolved};
 use crate::compile::{ModelPlan, RootField, made_by_server};
@@ -111,9 +111,10 @@ impl<'c> MutationRoot<'c> {
                 Err(ctx.fault(Fault::new("DynamoDbException", message)))
             }
             Outcome::Conflict(item) => {
-                let sets = info.field_selections().iter().map(|field| &field.selection_set);
-                let mut data = JsonMap::new();
-                sets.for_each(|set| cut(ctx, asked, &item, info, set, &mut data));
+                let data = match &info.chosen.form {
+                    Form::Object(selected) => cut(ctx, asked, &item, selected),
+                    _ => JsonMap::new(),
+                };
                 let fault = Fault::new("ConflictUnhandled", "Conflict resolver rejects mutation.");
                 Err(ctx.fault(Fault {
                     data: JsonValue::Object(data),
@@ -192,72 +193,53 @@ fn settled(
 }
 
 /// The stored record cut down to the selection. Relations are not followed: AppSync filters the bare item.
-fn cut<'c>(
-    ctx: &Context<'c>,
-    asked: Asked<'c>,
-    item: &Item,
-    info: &ResolveInfo<'_>,
-    set: &SelectionSet,
-    data: &mut JsonMap,
-) {
+fn cut(ctx: &Context<'_>, asked: Asked<'_>, item: &Item, selected: &Selected) -> JsonMap {
     let plan = asked.plan;
-    each_field(info.document, set, &mut |field| {
-        if ctx.charge(member_bytes(field)).is_err() {
-            return;
+    let mut data = JsonMap::with_capacity(selected.fields.len());
+    for chosen in &selected.fields {
+        if ctx.charge(member_bytes(chosen.field())).is_err() {
+            break;
         }
-        let name = field.name.as_str();
+        let name = chosen.field().name.as_str();
         let value = match plan.attributes.get(name) {
             _ if ctx.shown(plan, asked.operation, item, name) != Shown::Yes => JsonValue::Null,
             Some(def) => {
                 let value = item.attributes.get(name).unwrap_or(&Value::Null);
                 let shown = shown_value(plan, name, value);
-                cut_value(
-                    ctx,
-                    def,
-                    shown.as_ref().unwrap_or(value),
-                    info,
-                    &field.selection_set,
-                )
+                cut_value(ctx, def, shown.as_ref().unwrap_or(value), &chosen.form)
             }
-            None if name == "__typename" => JsonValue::from(plan.name().as_str()),
+            None if chosen.source == Source::TypeName => JsonValue::from(plan.name().as_str()),
             None => metadata(item, name).map_or(JsonValue::Null, |value| json_of(&value)),
         };
-        data.insert(field.response_key().as_str(), value);
-    });
+        data.insert(chosen.key.as_str(), value);
+    }
+    data
 }
 
-fn cut_value(
-    ctx: &Context<'_>,
-    def: &FieldDef,
-    value: &Value,
-    info: &ResolveInfo<'_>,
-    set: &SelectionSet,
-) -> JsonValue {
+fn cut_value(ctx: &Context<'_>, def: &FieldDef, value: &Value, form: &Form) -> JsonValue {
     match (&def.ty, value) {
-        (_, Value::List(items)) if def.list.is_some() => JsonValue::Array(
-            items
-                .iter()
-                .map(|item| cut_value(ctx, def, item, info, set))
-                .collect(),
-        ),
+        (_, Value::List(items)) if def.list.is_some() => {
+            let items = items.iter().map(|item| cut_value(ctx, def, item, form));
+            JsonValue::Array(items.collect())
+        }
         (FieldType::NonModel(name), Value::Object(members)) => {
-            let mut data = JsonMap::new();
-            if let Some(embedded) = ctx.schema().non_model(name) {
-                each_field(info.document, set, &mut |field| {
-                    if ctx.charge(member_bytes(field)).is_err() {
-                        return;
-                    }
-                    let denied = is_denied(ctx.caller, name, &field.name);
-                    let value = members.get(field.name.as_str()).filter(|_| !denied);
-                    let value = value.unwrap_or(&Value::Null);
-                    let value = embedded
-                        .fields
-                        .get(field.name.as_str())
-                        .map_or(JsonValue::Null, |def| {
-                            cut_value(ctx, def, value, info, &field.selection_set)
-                        });
-                    data.insert(field.response_key().as_str(), value);
-                });
+            let (Some(embedded), Form::Object(selected)) = (ctx.schema().non_model(name), form) else {
+                return JsonValue::Null;
+            };
+            let mut data = JsonMap::with_capacity(selected.fields.len());
+            for chosen in &selected.fields {
+                if ctx.charge(member_bytes(chosen.field())).is_err() {
+                    break;
+                }
+                let member = chosen.field().name.as_str();
+                let denied = is_denied(ctx.caller, name, member);
+                let value = members.get(member).filter(|_| !denied).unwrap_or(&Value::Null);
+                let value = match embedded.fields.get(member) {
+                    Some(def) => cut_value(ctx, def, value, &chosen.form),
+                    None if chosen.source == Source::TypeName => JsonValue::from(name.as_str()),
+                    None => JsonValue::Null,
+                };
+                data.insert(chosen.key.as_str(), value);
             }
             JsonValue::Object(data)
         }

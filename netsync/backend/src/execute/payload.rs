@@ -14,13 +14,20 @@ use crate::auth::{Access, Caller, ModelRules, Operation, Verdict};
 use crate::compile::{CompiledSchema, ModelPlan, RelationPlan};
 use crate::item::Attributes;
 
-/// The answer of a selection by field name instead of response key.
+/// The answer of a selection by field name instead of response key. What was selected of one object under several aliases is
+/// told together.
 pub(super) fn by_name(selected: &Selected, mut answer: JsonMap) -> JsonMap {
     let mut named = JsonMap::with_capacity(selected.fields.len());
     for chosen in &selected.fields {
-        if let Some(value) = answer.remove(chosen.key.as_str()) {
-            let name = chosen.field().name.as_str();
-            named.insert(name, value_by_name(&chosen.form, value));
+        let Some(value) = answer.remove(chosen.key.as_str()) else {
+            continue;
+        };
+        let name = chosen.field().name.as_str();
+        match (named.get_mut(name), value_by_name(&chosen.form, value)) {
+            (Some(JsonValue::Object(before)), JsonValue::Object(more)) => before.extend(more),
+            (_, value) => {
+                named.insert(name, value);
+            }
         }
     }
     named

@@ -48,7 +48,12 @@ pub(super) fn literal_json(literal: &Literal) -> Option<JsonValue> {
         Literal::String(text) => JsonValue::from(text.as_str()),
         Literal::Enum(name) => JsonValue::from(name.as_str()),
         Literal::Boolean(b) => JsonValue::from(*b),
-        Literal::Int(n) => JsonValue::from(n.as_str().parse::<i64>().ok()?),
+        // One beyond the integers is the float that a variable of the same text would be; left out, it would take the condition
+        // along that it is part of.
+        Literal::Int(n) => match n.as_str().parse::<i64>() {
+            Ok(int) => JsonValue::from(int),
+            Err(_) => JsonValue::from(n.as_str().parse::<f64>().ok()?),
+        },
         Literal::Float(x) => JsonValue::from(x.as_str().parse::<f64>().ok()?),
         Literal::Null | Literal::Variable(_) | Literal::List(_) | Literal::Object(_) => return None,
     })

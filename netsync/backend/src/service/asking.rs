@@ -93,7 +93,7 @@ impl Backend {
         });
         match done {
             Ok(mut executed) => {
-                self.publish(std::iter::once((job, &mut executed)));
+                self.publish(std::iter::once(&mut executed));
                 drop(writer);
                 Some(self.reply(job, Ok(executed)))
             }

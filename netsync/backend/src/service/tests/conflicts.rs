@@ -20,6 +20,21 @@ fn changes(bench: &Bench) -> usize {
 }
 
 #[test]
+fn the_item_of_a_conflict_is_cut_as_an_answer_would_be() {
+    let bench = bench();
+    bench.create(json!({"id": "p1", "title": "x", "where": {"lat": 1.0, "lon": 2.0}}));
+    let refused = bench.ask(
+        "mutation { deletePost(input: {id: \"p1\", _version: 9}) \
+         { id title @skip(if: true) where { lat } where { lon __typename } } }",
+        json!({}),
+    );
+    assert_eq!(
+        refused["errors"][0]["data"],
+        json!({"id": "p1", "where": {"lat": 1.0, "lon": 2.0, "__typename": "Geo"}})
+    );
+}
+
+#[test]
 fn a_refused_conflict_carries_the_stored_record_cut_down_to_the_selection() {
     let bench = optimistic();
     bench.create(json!({"id": "p1", "title": "server", "where": {"lat": 1.0, "lon": 2.0}, "blogId": "b"}));

@@ -53,6 +53,26 @@ fn junk() -> impl Strategy<Value = String> {
     proptest::collection::vec(piece(), 0..20).prop_map(|pieces| pieces.join(" "))
 }
 
+#[test]
+fn fragments_that_lead_from_one_to_the_next_are_refused_before_they_are_followed() {
+    let chain = |fragments: usize, levels: usize| {
+        let mut query = String::from("{ getPost(id: \"p1\") { ...F0 } }");
+        for number in 0..fragments {
+            let (open, close) = ("...{".repeat(levels), "}".repeat(levels));
+            query += &format!(
+                " fragment F{number} on Post {{ {open} ...F{} {close} }}",
+                number + 1
+            );
+        }
+        query + &format!(" fragment F{fragments} on Post {{ id }}")
+    };
+    let answer = bench().ask(&chain(30, 400), json!({}));
+    let message = answer["errors"][0]["message"].as_str().unwrap();
+    assert!(message.starts_with("Query nests too deep"), "{answer}");
+    let answer = bench().ask(&chain(3, 20), json!({}));
+    assert_eq!(answer, json!({"data": {"getPost": null}}));
+}
+
 proptest! {
     #![proptest_config(crate::fixtures::random(256))]
 

@@ -127,6 +127,27 @@ fn several_mutations_of_one_request_stand_alone() {
 }
 
 #[test]
+fn a_number_beyond_the_integers_does_not_take_its_condition_along() {
+    let bench = bench();
+    bench.create(json!({"id": "p1", "title": "a", "score": 1.0}));
+    let delete = |bound: &str| {
+        let query = format!(
+            "mutation {{ deletePost(input: {{id: \"p1\", _version: 1}}, condition: {{score: {{gt: {bound}}}}}) {{ _version }} }}"
+        );
+        bench.ask(&query, json!({}))
+    };
+    for bound in ["99999999999999999999999", "9223372036854775808"] {
+        assert_eq!(
+            only_error(&delete(bound)).0,
+            "ConditionalCheckFailedException",
+            "{bound}"
+        );
+    }
+    let done = delete("-99999999999999999999999");
+    assert_eq!(done["data"]["deletePost"]["_version"], 2, "{done}");
+}
+
+#[test]
 fn conditions_are_checked_against_the_stored_record() {
     let bench = bench();
     bench.create(json!({"id": "p1", "title": "a", "rating": 3}));
