@@ -16,7 +16,7 @@ use apollo_compiler::resolvers::{self, Execution};
 use apollo_compiler::response::{JsonMap, JsonValue, ResponseDataPathSegment};
 use apollo_compiler::schema::{ExtendedType, Type};
 use apollo_compiler::validation::Valid;
-use apollo_compiler::{ExecutableDocument, Node, Schema};
+use apollo_compiler::{ExecutableDocument, Schema};
 use landfall_core::Value;
 
 use super::answer::Answer;
@@ -27,7 +27,6 @@ use super::selected::{Chosen, Form, Selected, Source};
 #[derive(Clone, Copy)]
 pub(super) struct ResolveInfo<'a> {
     pub(super) chosen: &'a Chosen,
-    pub(super) document: &'a ExecutableDocument,
 }
 
 impl<'a> ResolveInfo<'a> {
@@ -39,11 +38,6 @@ impl<'a> ResolveInfo<'a> {
     /// What it is answered under.
     pub(super) fn response_key(&self) -> &'a str {
         &self.chosen.key
-    }
-
-    /// Where it is asked for.
-    pub(super) fn field_selections(&self) -> &'a [Node<Field>] {
-        &self.chosen.fields
     }
 
     /// Its type.
@@ -345,10 +339,7 @@ impl<'r> Walk<'r> {
                 self.answer.json(value);
             }
             Source::Object => {
-                let info = ResolveInfo {
-                    chosen,
-                    document: self.request.document,
-                };
+                let info = ResolveInfo { chosen };
                 match object.resolve_field(&info) {
                     Ok(resolved) => self.complete(path, chosen, chosen.ty(), resolved)?,
                     Err(error) => return Err(self.raise(path, field, Trouble::Error(error))),
